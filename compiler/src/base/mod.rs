@@ -1,0 +1,7 @@
+//! Floor 1: what every other part stands on, and what knows nothing of networks.
+pub mod attr;
+pub mod diag;
+pub mod dim;
+pub mod dtype;
+pub mod id;
+pub mod tensor;

@@ -1,0 +1,3 @@
+//! Floor 2: the lower IR. See [`ir`] for what it is.
+pub mod build;
+pub mod ir;
