@@ -2,4 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod kernel;
 pub mod loops;
+pub mod op;
+pub mod ops;
+pub mod target;

@@ -5,3 +5,4 @@ pub mod dim;
 pub mod dtype;
 pub mod id;
 pub mod tensor;
+pub mod types;

@@ -114,6 +114,22 @@ impl Builder {
         f(self);
         self.open.pop().unwrap_or_default()
     }
+    /// A fresh loop variable and its value, for callers that write the loop statement themselves.
+    pub fn loop_var(&mut self) -> (VarId, ExprId) {
+        let var = self.func.vars.push(Var {
+            ty: Ty::I64,
+            mutable: false,
+        });
+        (var, self.expr(Expr::Var(var)))
+    }
+    /// Opens a block: statements go there until [`Builder::close_block`].
+    pub fn open_block(&mut self) {
+        self.open.push(vec![]);
+    }
+    /// Closes the innermost block and returns its statements.
+    pub fn close_block(&mut self) -> Vec<Stmt> {
+        self.open.pop().unwrap_or_default()
+    }
     /// A loop.
     pub fn for_(&mut self, extent: ExprId, kind: LoopKind, f: impl FnOnce(&mut Self, ExprId)) {
         let var = self.func.vars.push(Var {

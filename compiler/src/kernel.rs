@@ -1,0 +1,370 @@
+//! Floor 3: what a kernel computes (contract), how (kernel row, tile), and the context in which loops are written.
+//!
+//! An operator or a kernel row writes its loops through a [`LowerCx`]. Reading and storing go through it, so that the
+//! plan can fold a chain of pointwise work into the store (a *tail*) without the operator knowing.
+
+use crate::base::attr::Attrs;
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::{Dim, SymId, Symbols};
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::base::types::TensorType;
+use crate::loops::build::Builder;
+use crate::loops::ir::{Access, BufId, Callee, ExprId, Func, LoopKind, Stmt, Ty};
+
+/// An input or output of what is being lowered.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// Its type.
+    pub ty: TensorType,
+    /// The buffer parameter that holds it, dense and row-major.
+    pub buf: BufId,
+    /// Its value, where it is a constant.
+    pub konst: Option<Tensor>,
+}
+
+/// A buffer that a lowering asked for beside its operands.
+#[derive(Clone, Debug)]
+pub enum Extra {
+    /// Memory of its own while it runs; contents undefined at the start.
+    Scratch,
+    /// A constant, such as packed weights.
+    Const(Tensor),
+}
+
+/// Called in place of a store: (builder, output number, index of every axis, value).
+pub type StoreHook<'a> = &'a mut dyn FnMut(&mut Builder, usize, &[ExprId], ExprId);
+
+/// Where an operator or kernel row writes its loops.
+pub struct LowerCx<'a> {
+    /// The function under construction.
+    pub b: Builder,
+    /// Attributes of the node, or of the contract's query.
+    pub attrs: &'a Attrs,
+    /// Inputs; `None` where an optional one is absent.
+    pub inputs: Vec<Option<Operand>>,
+    /// Outputs; `None` where nobody wants it.
+    pub outputs: Vec<Option<Operand>>,
+    /// Symbols and their bounds.
+    pub symbols: &'a Symbols,
+    /// Data-dependent sizes which this node defines, in the order in which inference made them.
+    pub syms: &'a [SymId],
+    /// What the target offers.
+    pub machine: &'a Machine,
+    /// Buffers asked for, with their parameters.
+    pub extras: Vec<(BufId, Extra)>,
+    /// Takes stores over, where a tail follows.
+    pub store_hook: Option<StoreHook<'a>>,
+}
+
+impl<'a> LowerCx<'a> {
+    /// Input `i`, which must be there.
+    pub fn input(&self, i: usize) -> Result<&Operand> {
+        self.inputs.get(i).and_then(Option::as_ref).ok_or_else(|| {
+            Diagnostic::internal(format!("lowering needs input {i}, which is absent"))
+        })
+    }
+    /// Input `i`, if given.
+    pub fn opt(&self, i: usize) -> Option<&Operand> {
+        self.inputs.get(i).and_then(Option::as_ref)
+    }
+    /// Output `o`, if wanted.
+    pub fn output(&self, o: usize) -> Option<&Operand> {
+        self.outputs.get(o).and_then(Option::as_ref)
+    }
+    /// Shape of input `i`.
+    pub fn in_shape(&self, i: usize) -> Result<Vec<Dim>> {
+        Ok(self.input(i)?.ty.shape.clone())
+    }
+    /// Shape of output 0, or of the first that is wanted.
+    pub fn out_shape(&self) -> Result<Vec<Dim>> {
+        self.outputs
+            .iter()
+            .flatten()
+            .next()
+            .map(|o| o.ty.shape.clone())
+            .ok_or_else(|| Diagnostic::internal("a node without outputs"))
+    }
+    /// The element of input `i` at `index` (one per axis).
+    pub fn load(&mut self, i: usize, index: &[ExprId]) -> Result<ExprId> {
+        let (buf, shape) = {
+            let o = self.input(i)?;
+            (o.buf, o.ty.shape.clone())
+        };
+        let at = self.b.offset(&shape, index);
+        Ok(self.b.load(buf, at))
+    }
+    /// The same where `cond` holds, else `default`. The index may be out of range where it does not.
+    pub fn load_if(
+        &mut self,
+        i: usize,
+        cond: ExprId,
+        index: &[ExprId],
+        default: ExprId,
+    ) -> Result<ExprId> {
+        let (buf, shape) = {
+            let o = self.input(i)?;
+            (o.buf, o.ty.shape.clone())
+        };
+        let at = self.b.offset(&shape, index);
+        Ok(self.b.load_if(buf, cond, at, default))
+    }
+    /// Element number `at` of input `i` in row-major order.
+    pub fn load_flat(&mut self, i: usize, at: ExprId) -> Result<ExprId> {
+        let buf = self.input(i)?.buf;
+        Ok(self.b.load(buf, at))
+    }
+    /// The element of input `i` that belongs to `index` of a shape to which it broadcasts.
+    pub fn load_broadcast(&mut self, i: usize, index: &[ExprId]) -> Result<ExprId> {
+        let o = self.input(i)?.clone();
+        Ok(broadcast_load(&mut self.b, o.buf, &o.ty.shape, index))
+    }
+    /// Stores element `index` of output `o`. Every element of a tail-taking output is stored exactly once, finished.
+    pub fn store(&mut self, o: usize, index: &[ExprId], value: ExprId) {
+        let Some((buf, shape)) = self.output(o).map(|t| (t.buf, t.ty.shape.clone())) else {
+            return;
+        };
+        if let Some(hook) = &mut self.store_hook {
+            return hook(&mut self.b, o, index, value);
+        }
+        let at = self.b.offset(&shape, index);
+        self.b.store(buf, at, value);
+    }
+    /// Stores element number `at` of output `o` in row-major order. Not for operators that take tails.
+    pub fn store_flat(&mut self, o: usize, at: ExprId, value: ExprId) {
+        if let Some(buf) = self.output(o).map(|t| t.buf) {
+            self.b.store(buf, at, value);
+        }
+    }
+    /// Loops over every element of a shape, the innermost of kind `inner`; `f` gets the index of every axis.
+    pub fn each(
+        &mut self,
+        shape: &[Dim],
+        inner: LoopKind,
+        f: impl FnOnce(&mut Self, &[ExprId]) -> Result<()>,
+    ) -> Result<()> {
+        let mut index = Vec::with_capacity(shape.len());
+        let mut vars = Vec::with_capacity(shape.len());
+        for d in shape {
+            let extent = self.b.dim(d);
+            let (var, i) = self.b.loop_var();
+            self.b.open_block();
+            vars.push((var, extent));
+            index.push(i);
+        }
+        let r = f(self, &index);
+        for (depth, (var, extent)) in vars.into_iter().enumerate().rev() {
+            let body = self.b.close_block();
+            let kind = if depth + 1 == shape.len() {
+                inner
+            } else {
+                LoopKind::Seq
+            };
+            self.b.stmt(Stmt::For {
+                var,
+                extent,
+                kind,
+                body,
+            });
+        }
+        r
+    }
+    /// A loop whose body uses the context.
+    pub fn for_(
+        &mut self,
+        extent: ExprId,
+        kind: LoopKind,
+        f: impl FnOnce(&mut Self, ExprId) -> Result<()>,
+    ) -> Result<()> {
+        let (var, i) = self.b.loop_var();
+        self.b.open_block();
+        let r = f(self, i);
+        let body = self.b.close_block();
+        self.b.stmt(Stmt::For {
+            var,
+            extent,
+            kind,
+            body,
+        });
+        r
+    }
+    /// A branch whose sides use the context.
+    pub fn if_(
+        &mut self,
+        cond: ExprId,
+        then: impl FnOnce(&mut Self) -> Result<()>,
+        els: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.b.open_block();
+        let r1 = then(self);
+        let then = self.b.close_block();
+        self.b.open_block();
+        let r2 = els(self);
+        let els = self.b.close_block();
+        self.b.stmt(Stmt::If { cond, then, els });
+        r1.and(r2)
+    }
+    /// Memory of its own, `len` elements, contents undefined.
+    pub fn scratch(&mut self, name: &str, dtype: DType, len: Dim) -> BufId {
+        let buf = self.b.buffer(name, dtype, len, Access::ReadWrite);
+        self.extras.push((buf, Extra::Scratch));
+        buf
+    }
+    /// A constant of its own: packed weights, tables.
+    pub fn constant(&mut self, name: &str, t: Tensor) -> BufId {
+        let buf = self
+            .b
+            .buffer(name, t.dtype, Dim::Fixed(t.len() as i64), Access::Read);
+        self.extras.push((buf, Extra::Const(t)));
+        buf
+    }
+    /// The computing type of input `i`.
+    pub fn in_ty(&self, i: usize) -> Result<Ty> {
+        Ok(Ty::of(self.input(i)?.ty.dtype))
+    }
+}
+
+/// Loads the element that belongs to `index` of a shape to which `shape` broadcasts (numpy rules).
+pub fn broadcast_load(b: &mut Builder, buf: BufId, shape: &[Dim], index: &[ExprId]) -> ExprId {
+    let skip = index.len().saturating_sub(shape.len());
+    let own: Vec<ExprId> = shape
+        .iter()
+        .zip(&index[skip..])
+        .map(|(d, i)| match d {
+            Dim::Fixed(1) => b.i(0),
+            Dim::Fixed(_) => *i,
+            // A symbolic size may turn out to be 1.
+            d => {
+                let d = b.dim(d);
+                let one = b.i(1);
+                let is_one = b.eq(d, one);
+                let zero = b.i(0);
+                b.select(is_one, zero, *i)
+            }
+        })
+        .collect();
+    let at = b.offset(shape, &own);
+    b.load(buf, at)
+}
+
+/// Brings a computed value back into the range of a storage type, as storing and loading it would (integers wrap).
+/// f16 and bf16 values are left at f32 precision: inside a fused chain they round once, at the store.
+pub fn wrap(b: &mut Builder, dtype: DType, v: ExprId) -> ExprId {
+    let shift = |b: &mut Builder, v, bits: i64| {
+        let s = b.int(Ty::I32, bits);
+        let l = b.shl(v, s);
+        b.shr(l, s)
+    };
+    let mask = |b: &mut Builder, v, ty, m: i64| {
+        let m = b.int(ty, m);
+        b.and(v, m)
+    };
+    match dtype {
+        DType::I8 => shift(b, v, 24),
+        DType::I16 => shift(b, v, 16),
+        DType::I4 => shift(b, v, 28),
+        DType::I2 => shift(b, v, 30),
+        DType::U8 => mask(b, v, Ty::I32, 0xff),
+        DType::U16 => mask(b, v, Ty::I32, 0xffff),
+        DType::U4 => mask(b, v, Ty::I32, 15),
+        DType::U2 => mask(b, v, Ty::I32, 3),
+        DType::U32 => mask(b, v, Ty::I64, 0xffff_ffff),
+        _ => v,
+    }
+}
+
+/// What a family of kernels computes. One per family; says nothing of machines.
+pub struct Contract {
+    /// `conv`, `gemm`, `gemm_tile`.
+    pub name: &'static str,
+    /// One sentence for `docs/support.md`.
+    pub doc: &'static str,
+    /// For contracts of tiles: the plain meaning as a function whose buffers and ints are the call's arguments.
+    pub reference: Option<fn(&Callee) -> Option<Func>>,
+    /// Kernel rows that work on every machine, in the compiler itself.
+    pub rows: &'static [Kernel],
+}
+
+/// A question to selection: compute this contract for these operands.
+pub struct Query<'a> {
+    /// Which contract.
+    pub contract: &'static Contract,
+    /// The contract's attributes, normalised by the operator (explicit pads, no defaults left).
+    pub attrs: Attrs,
+    /// Types and constant values of the inputs.
+    pub inputs: Vec<Option<(TensorType, Option<Tensor>)>>,
+    /// Types of the outputs.
+    pub outputs: Vec<Option<TensorType>>,
+    /// What the target offers.
+    pub machine: &'a Machine,
+}
+
+/// How a contract is computed: one row.
+pub struct Kernel {
+    /// By grammar: contract, types, how: `conv_f32_im2col_gemm`.
+    pub name: &'static str,
+    /// CPU features without which it can't run.
+    pub needs: &'static [&'static str],
+    /// Whether it can answer the query.
+    pub accepts: fn(&Query) -> bool,
+    /// Estimated cycles; the cheapest row that accepts is taken, the first of equals.
+    pub cost: fn(&Query) -> f64,
+    /// Whether its stores go through [`LowerCx::store`], each element once and finished, so that it takes tails.
+    pub tails: bool,
+    /// Writes the loops.
+    pub emit: fn(&mut LowerCx, &Query) -> Result<()>,
+}
+
+/// Machine code of a tile.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Code {
+    /// The instructions, with their constants behind them; no relocations.
+    pub bytes: Vec<u8>,
+    /// Wanted alignment.
+    pub align: u64,
+    /// Bytes of stack that it uses.
+    pub stack: u32,
+}
+
+/// A generator of machine code behind a tile contract: one row.
+pub struct Tile {
+    /// By grammar: `gemm_tile_f32_6x16_avx2fma`.
+    pub name: &'static str,
+    /// What it computes.
+    pub contract: &'static str,
+    /// CPU features without which it can't run.
+    pub needs: &'static [&'static str],
+    /// Largest rows and columns at once.
+    pub tile: (i64, i64),
+    /// Generates the code for a shape. `landing_pad`: begin with `endbr64` or `bti c`.
+    pub make: fn(&Callee, landing_pad: bool) -> Result<Code>,
+}
+
+/// What the compiler may know of the machine it writes for.
+#[derive(Default)]
+pub struct Machine {
+    /// Declared features, sorted.
+    pub features: Vec<String>,
+    /// Generators of machine code, best first.
+    pub tiles: Vec<&'static Tile>,
+    /// f32 lanes of one vector of compiler-written loops.
+    pub lanes: u32,
+    /// Bytes of the data cache next to the core.
+    pub l1d: u32,
+    /// Bytes of the second cache.
+    pub l2: u32,
+}
+
+impl Machine {
+    /// Whether a feature was declared.
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|f| f == feature)
+    }
+    /// The best tile of a contract.
+    pub fn tile(&self, contract: &str) -> Option<&'static Tile> {
+        self.tiles
+            .iter()
+            .copied()
+            .find(|t| t.contract == contract && t.needs.iter().all(|f| self.has(f)))
+    }
+}

@@ -1,0 +1,57 @@
+//! Floor 5: the operators, one per file (or one family of rows per file), and their roll.
+//!
+//! The roll is the only list: importing, printing names, `docs/support.md`, `--print supported-ops` and the fuzzer's menu
+//! come from it.
+
+use crate::op::{OnnxRow, OpDef};
+
+macro_rules! roll {
+    ($($file:ident),* $(,)?) => {
+        $(pub mod $file;)*
+        /// Every operator, file by file.
+        pub fn all() -> impl Iterator<Item = &'static OpDef> {
+            [$($file::OPS),*].into_iter().flatten().copied()
+        }
+    };
+}
+
+roll! {
+    relu,
+}
+
+/// The operator with our name `name`.
+pub fn find(name: &str) -> Option<&'static OpDef> {
+    all().find(|o| o.name == name)
+}
+
+/// What the roll says of an ONNX operator.
+pub enum Found {
+    /// This operator, read by this row.
+    Row(&'static OpDef, &'static OnnxRow),
+    /// The name is known, but not at this opset.
+    OtherOpset,
+    /// The name is not known.
+    Unknown,
+}
+
+/// The operator for `domain`::`name` in a model that imports `opset` of that domain. `ai.onnx` is the empty domain.
+pub fn find_onnx(domain: &str, name: &str, opset: i64) -> Found {
+    let mut known = false;
+    for op in all() {
+        for row in op
+            .onnx
+            .iter()
+            .filter(|r| r.domain == domain && r.name == name)
+        {
+            if (row.since..=row.until).contains(&opset) {
+                return Found::Row(op, row);
+            }
+            known = true;
+        }
+    }
+    if known {
+        Found::OtherOpset
+    } else {
+        Found::Unknown
+    }
+}
