@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod graph;
 pub mod kernel;
 pub mod loops;
 pub mod op;
 pub mod ops;
+pub mod plan;
 pub mod target;

@@ -1,0 +1,2 @@
+//! Floor 5: the upper IR. See [`ir`] for what it is. It never names an operator.
+pub mod ir;

@@ -1,0 +1,137 @@
+//! The program: what code generation writes out and the program interpreter runs.
+//!
+//! A program is a tree of steps over places in four memories: the caller's inputs and outputs, the weights blob and the
+//! arena. Functions get one pointer per buffer and a pointer to the symbol table, which lies at the start of the arena:
+//! one i64 per symbol, rounded up to [`SYMBOL_ALIGN`] bytes and never empty, so that it is also a readable address for loads whose
+//! guard does not hold.
+
+use crate::base::dim::Symbols;
+use crate::base::id::Arena;
+use crate::base::types::TensorType;
+use crate::ids;
+use crate::loops::ir::Func;
+
+ids! {
+    /// A function body; layers of like shape share one.
+    FuncId "f",
+    /// A layer: one named call of a function body.
+    LayerId "layer",
+}
+
+/// Alignment of the arena, of every buffer in it, and of every constant in the weights.
+pub const ALIGN: u64 = 64;
+/// The symbol table takes a multiple of this many bytes, at least one.
+pub const SYMBOL_ALIGN: u64 = 64;
+
+/// A place in memory: where a buffer begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Byte offset in the caller's input number.
+    Input(u32, u64),
+    /// Byte offset in the caller's output number.
+    Output(u32, u64),
+    /// Byte offset in the weights.
+    Weights(u64),
+    /// Byte offset in the arena.
+    Arena(u64),
+}
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Readable and unique: `003_conv1_relu` (the prefix is added when code is made).
+    pub name: String,
+    /// Its body.
+    pub func: FuncId,
+    /// Where each buffer parameter of the body lies.
+    pub args: Vec<Place>,
+    /// Operators that it computes, in order.
+    pub ops: Vec<&'static str>,
+    /// ONNX nodes that it computes.
+    pub nodes: Vec<String>,
+    /// Name of the kernel row that was selected, empty for plain loops.
+    pub kernel: String,
+    /// Multiply-accumulates, at the bounds of symbolic sizes.
+    pub macs: u64,
+    /// The graph values it makes, for comparing layer by layer: (name, type, place).
+    pub makes: Vec<(String, TensorType, Place)>,
+}
+
+/// What happens, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Runs a layer.
+    Layer(LayerId),
+    /// Reads a bool element and does one of two.
+    If {
+        /// Where the bool lies.
+        cond: Place,
+        /// Where it is true.
+        then: Vec<Step>,
+        /// Where it is false.
+        els: Vec<Step>,
+    },
+    /// Repeats. Before each round `iter` (an i64) is set to the number of the round; it holds the number of finished rounds at the end.
+    Loop {
+        /// Where the i64 trip count lies; `None`: only the condition ends it.
+        trips: Option<Place>,
+        /// Rounds never exceed this; more asked for is a status.
+        max_trips: i64,
+        /// Where the bool lies that must be true for another round; read before each round. `None`: always.
+        cond: Option<Place>,
+        /// Where the number of the round lies.
+        iter: Place,
+        /// What is repeated.
+        body: Vec<Step>,
+    },
+    /// Ends the run with a status.
+    Fail(i32),
+}
+
+/// A port of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Name in the model.
+    pub name: String,
+    /// Type; symbolic sizes are the program's symbols.
+    pub ty: TensorType,
+}
+
+/// A program.
+#[derive(Clone, Default)]
+pub struct Program {
+    /// Bounded sizes; `Origin::Input` ones are stated by the caller, in order.
+    pub symbols: Symbols,
+    /// The caller's inputs.
+    pub inputs: Vec<Port>,
+    /// The caller's outputs.
+    pub outputs: Vec<Port>,
+    /// Function bodies.
+    pub funcs: Arena<FuncId, Func>,
+    /// Layers.
+    pub layers: Arena<LayerId, Layer>,
+    /// What happens.
+    pub steps: Vec<Step>,
+    /// Constants: (byte offset, bytes), ascending, each at a multiple of [`ALIGN`].
+    pub weights: Vec<(u64, bytes::Bytes)>,
+    /// Size of the weights blob.
+    pub weights_bytes: u64,
+    /// Size of the arena, the symbol table included.
+    pub arena_bytes: u64,
+    /// Bytes that lie at the largest moment (lower bound of the arena).
+    pub peak_bytes: u64,
+}
+
+impl Program {
+    /// Bytes of the symbol table at the start of the arena.
+    pub fn symbol_bytes(&self) -> u64 {
+        ((self.symbols.len() as u64 * 8).max(1)).next_multiple_of(SYMBOL_ALIGN)
+    }
+    /// Symbols whose value the caller states, in order.
+    pub fn input_symbols(&self) -> impl Iterator<Item = crate::base::dim::SymId> + '_ {
+        self.symbols
+            .iter()
+            .filter(|(_, s)| matches!(s.origin, crate::base::dim::Origin::Input { .. }))
+            .map(|(i, _)| i)
+    }
+}
