@@ -1,0 +1,3 @@
+//! x86_64: its CPUs and its kernel generators.
+
+pub mod cpus;
