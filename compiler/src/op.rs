@@ -70,7 +70,8 @@ pub enum Control {
     /// Inputs: trip count (or absent), condition (or absent), `states` carried values, captures.
     /// Body inputs: iteration number, condition, carried values, captures; outputs: condition, carried values, scan outputs.
     Loop,
-    /// Attributes as in ONNX (canonical: opset 9 and later). Inputs: carried values, scan inputs, captures.
+    /// Attributes as in ONNX (canonical: opset 9 and later), and `captures`, the number of captured inputs.
+    /// Inputs: carried values, scan inputs, captures.
     /// Body inputs: carried values, slices, captures; outputs: carried values, slices.
     Scan,
 }

@@ -1,2 +1,3 @@
 //! Floor 5: the upper IR. See [`ir`] for what it is. It never names an operator.
+pub mod infer;
 pub mod ir;
