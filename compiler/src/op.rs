@@ -48,6 +48,16 @@ pub const BASE: OpDef = OpDef {
     pure: true,
 };
 
+impl OpDef {
+    /// The contract that the operator lowers to, and the function that gives the contract's attributes.
+    pub fn lower_contract(&self) -> Result<(&'static Contract, fn(&LowerCx) -> Result<Attrs>)> {
+        match &self.lower {
+            Lower::Contract(c, f) => Ok((*c, *f)),
+            _ => Err(Diagnostic::internal("an operator without a contract")),
+        }
+    }
+}
+
 /// How an operator becomes loops.
 pub enum Lower {
     /// Output element = formula of the broadcast input elements. It arrives fused everywhere.

@@ -1,3 +1,4 @@
 //! Floor 2: the lower IR. See [`ir`] for what it is.
 pub mod build;
+pub mod compact;
 pub mod ir;

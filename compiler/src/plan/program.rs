@@ -36,15 +36,15 @@ pub enum Place {
     Arena(u64),
 }
 
-/// One layer.
+/// One layer. While planning, `P` is a place that memory planning has yet to settle.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
+pub struct Layer<P = Place> {
     /// Readable and unique: `003_conv1_relu` (the prefix is added when code is made).
     pub name: String,
     /// Its body.
     pub func: FuncId,
     /// Where each buffer parameter of the body lies.
-    pub args: Vec<Place>,
+    pub args: Vec<P>,
     /// Operators that it computes, in order.
     pub ops: Vec<&'static str>,
     /// ONNX nodes that it computes.
@@ -54,35 +54,35 @@ pub struct Layer {
     /// Multiply-accumulates, at the bounds of symbolic sizes.
     pub macs: u64,
     /// The graph values it makes, for comparing layer by layer: (name, type, place).
-    pub makes: Vec<(String, TensorType, Place)>,
+    pub makes: Vec<(String, TensorType, P)>,
 }
 
 /// What happens, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum Step<P = Place> {
     /// Runs a layer.
     Layer(LayerId),
     /// Reads a bool element and does one of two.
     If {
         /// Where the bool lies.
-        cond: Place,
+        cond: P,
         /// Where it is true.
-        then: Vec<Step>,
+        then: Vec<Step<P>>,
         /// Where it is false.
-        els: Vec<Step>,
+        els: Vec<Step<P>>,
     },
     /// Repeats. Before each round `iter` (an i64) is set to the number of the round; it holds the number of finished rounds at the end.
     Loop {
         /// Where the i64 trip count lies; `None`: only the condition ends it.
-        trips: Option<Place>,
+        trips: Option<P>,
         /// Rounds never exceed this; more asked for is a status.
         max_trips: i64,
         /// Where the bool lies that must be true for another round; read before each round. `None`: always.
-        cond: Option<Place>,
+        cond: Option<P>,
         /// Where the number of the round lies.
-        iter: Place,
+        iter: P,
         /// What is repeated.
-        body: Vec<Step>,
+        body: Vec<Step<P>>,
     },
     /// Ends the run with a status.
     Fail(i32),
