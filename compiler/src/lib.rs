@@ -1,6 +1,7 @@
 //! onnxc: an ahead-of-time compiler for neural networks.
 #![forbid(unsafe_code)]
 
+pub mod artifact;
 pub mod base;
 pub mod graph;
 pub mod kernel;

@@ -450,3 +450,12 @@ pub fn strides(shape: &[Dim]) -> Vec<Dim> {
     }
     out
 }
+
+/// The symbols that the caller of a compiled model states, in the order of `dims` in the context.
+pub fn free_symbols(symbols: &Symbols) -> Vec<SymId> {
+    symbols
+        .iter()
+        .filter(|(_, s)| matches!(s.origin, Origin::Input { .. }))
+        .map(|(id, _)| id)
+        .collect()
+}
