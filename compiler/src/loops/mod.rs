@@ -1,4 +1,7 @@
 //! Floor 2: the lower IR. See [`ir`] for what it is.
 pub mod build;
 pub mod compact;
+pub mod interp;
 pub mod ir;
+pub mod legalize;
+pub mod walk;
