@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod base;
+pub mod contracts;
 pub mod graph;
 pub mod kernel;
 pub mod loops;

@@ -2,6 +2,7 @@
 pub mod build;
 pub mod compact;
 pub mod interp;
+mod ex;
 pub mod ir;
 pub mod legalize;
 pub mod walk;

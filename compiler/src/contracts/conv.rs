@@ -1,0 +1,192 @@
+//! `conv`: convolution over 1 to N spatial axes, channels first.
+//!
+//! Inputs X `[N, C, spatial..]`, W `[M, C/group, kernel..]`, optional B `[M]`, optional Z of the output's shape; output
+//! `activation(conv(X, W) + B + Z)`. Sums run over channels, then the window, row-major.
+//!
+//! Attributes: `strides`, `dilations`, `pads` (explicit), `group`, `activation`, `activation_params`.
+
+use super::finish::Activation;
+use super::window::Window;
+use super::{conv_depthwise, conv_gemm};
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::{Dim, fixed_shape};
+use crate::ex;
+use crate::kernel::{Contract, Kernel, LowerCx, Query};
+use crate::loops::build::Builder;
+use crate::loops::ir::{ExprId, LoopKind, Ty};
+
+/// The contract.
+pub static CONV: Contract = Contract {
+    name: "conv",
+    doc: "Convolution over any number of spatial axes, with bias, residual and activation",
+    reference: None,
+    rows: &[conv_depthwise::ROW, conv_gemm::ROW, LOOPS],
+};
+
+/// Plain loops, for every type, rank and group.
+pub const LOOPS: Kernel = Kernel {
+    name: "conv_loops",
+    needs: &[],
+    accepts: |_| true,
+    cost: |q| macs(q),
+    tails: true,
+    emit: emit_loops,
+};
+
+/// Multiply-accumulates of a query; symbolic sizes count as 64.
+pub fn macs(q: &Query) -> f64 {
+    let size = |s: &[Dim]| -> f64 { s.iter().map(|d| d.fixed().unwrap_or(64) as f64).product() };
+    let out = match q.outputs.first() {
+        Some(Some(t)) => size(&t.shape),
+        _ => 1.0,
+    };
+    match q.inputs.get(1) {
+        Some(Some((w, _))) if !w.shape.is_empty() => out * size(&w.shape[1..]),
+        _ => out,
+    }
+}
+
+/// A convolution's sizes.
+pub struct View {
+    /// Batch.
+    pub n: Dim,
+    /// Input channels of a group.
+    pub cin: i64,
+    /// Output channels of a group.
+    pub cout: i64,
+    /// Groups.
+    pub group: i64,
+    /// Spatial sizes of the input.
+    pub input: Vec<Dim>,
+    /// The window, with the output's sizes.
+    pub window: Window,
+    /// What follows.
+    pub activation: Option<Activation>,
+}
+
+impl View {
+    /// From attributes and shapes.
+    pub fn of(q: &Query) -> Result<View> {
+        let shape = |i: usize| -> Result<&[Dim]> {
+            match q.inputs.get(i) {
+                Some(Some((t, _))) if t.rank() >= 2 => Ok(&t.shape),
+                _ => Err(Diagnostic::internal("a convolution without its inputs")),
+            }
+        };
+        let (x, w) = (shape(0)?, shape(1)?);
+        let w = fixed_shape(w).ok_or_else(|| {
+            Diagnostic::unsupported("ONNX012", "weights of unknown size are not done")
+        })?;
+        let group = q.attrs.int("group", 1).max(1);
+        Ok(View {
+            n: x[0].clone(),
+            cin: w[1],
+            cout: w[0] / group,
+            group,
+            input: x[2..].to_vec(),
+            window: Window::of(&q.attrs, &w[2..], &x[2..])?,
+            activation: Activation::of_attrs(&q.attrs)?,
+        })
+    }
+    /// Window elements per channel.
+    pub fn taps(&self) -> i64 {
+        self.window.kernel.iter().product()
+    }
+    /// Adds bias and Z, activates and stores a sum at the full output index.
+    pub fn store(&self, cx: &mut LowerCx, index: &[ExprId], sum: ExprId) -> Result<()> {
+        let mut v = sum;
+        if cx.opt(2).is_some() {
+            let bias = cx.load(2, &index[1..2])?;
+            v = cx.b.add(v, bias);
+        }
+        if cx.opt(3).is_some() {
+            let z = cx.load(3, index)?;
+            v = cx.b.add(v, z);
+        }
+        if let Some(a) = &self.activation {
+            v = a.apply(&mut cx.b, v);
+        }
+        cx.store(0, index, v);
+        Ok(())
+    }
+}
+
+/// Input position of window element `k` of output position `o` along axis `i`: `o * stride + k * dilation - begin`.
+pub fn tap(b: &mut Builder, w: &Window, i: usize, o: ExprId, k: ExprId) -> ExprId {
+    let (s, d, p) = (b.i(w.stride[i]), b.i(w.dilation[i]), b.i(-w.begin[i]));
+    ex!(b; ((o * s) + (k * d)) + p)
+}
+
+/// Whether window element `k` of some output along axis `i` can lie outside the input.
+pub fn can_leave(w: &Window, i: usize, input: &Dim) -> bool {
+    let reach = (w.out[i].clone() - Dim::Fixed(1)) * Dim::Fixed(w.stride[i])
+        + Dim::Fixed(w.extent(i) - w.begin[i]);
+    w.begin[i] > 0
+        || !(input.clone() - reach)
+            .fixed()
+            .is_some_and(|room| room >= 0)
+}
+
+/// `0 <= at < input` for the axes where a window can leave the input.
+pub fn inside(b: &mut Builder, w: &Window, input: &[Dim], at: &[ExprId]) -> ExprId {
+    let mut all = b.bool(true);
+    for (i, (d, &x)) in input.iter().zip(at).enumerate() {
+        if can_leave(w, i, d) {
+            let (zero, n) = (b.i(0), b.dim(d));
+            let c = b.in_range(x, zero, n);
+            all = b.and(all, c);
+        }
+    }
+    all
+}
+
+/// Nested sequential loops over `sizes`.
+pub fn seq(
+    cx: &mut LowerCx,
+    sizes: &[i64],
+    f: impl FnOnce(&mut LowerCx, &[ExprId]) -> Result<()>,
+) -> Result<()> {
+    let dims: Vec<Dim> = sizes.iter().map(|&k| Dim::Fixed(k)).collect();
+    cx.each(&dims, LoopKind::Seq, f)
+}
+
+fn emit_loops(cx: &mut LowerCx, q: &Query) -> Result<()> {
+    let v = View::of(q)?;
+    let ty = Ty::of(cx.input(0)?.ty.dtype);
+    let shape: Vec<Dim> = [
+        vec![v.n.clone(), Dim::Fixed(v.group), Dim::Fixed(v.cout)],
+        v.window.out.clone(),
+    ]
+    .concat();
+    cx.each(&shape, LoopKind::Lanes, |cx, at| {
+        let (n, g, m, o) = (at[0], at[1], at[2], &at[3..]);
+        let oc = ex!(cx.b; (g * {cx.b.i(v.cout)}) + m);
+        let zero = cx.b.num(ty, 0.0);
+        let sum = cx.b.var(zero);
+        let mut taps = vec![v.cin];
+        taps.extend(&v.window.kernel);
+        seq(cx, &taps, |cx, k| {
+            let mut xi = vec![n, ex!(cx.b; (g * {cx.b.i(v.cin)}) + {k[0]})];
+            for (i, (&o, &k)) in o.iter().zip(&k[1..]).enumerate() {
+                xi.push(tap(&mut cx.b, &v.window, i, o, k));
+            }
+            let ok = inside(&mut cx.b, &v.window, &v.input, &xi[2..]);
+            let x = cx.load_if(0, ok, &xi, zero)?;
+            let mut wi = vec![oc];
+            wi.extend(k);
+            let w = cx.load(1, &wi)?;
+            let old = cx.b.get(sum);
+            let new = if ty.is_float() {
+                cx.b.fma(x, w, old)
+            } else {
+                ex!(cx.b; old + (x * w))
+            };
+            cx.b.set(sum, new);
+            Ok(())
+        })?;
+        let mut index = vec![n, oc];
+        index.extend(o);
+        let s = cx.b.get(sum);
+        v.store(cx, &index, s)
+    })
+}
