@@ -13,7 +13,17 @@ pub fn compact(func: &Func) -> (Func, Vec<BufId>) {
     let mut seen = vec![false; func.exprs.len()];
     mark_block(func, &func.body, &mut used, &mut seen);
     let kept: Vec<BufId> = func.bufs.ids().filter(|b| used[b.index()]).collect();
-    let mut c = Compact { src: func, out: Func { name: func.name.clone(), ..Func::default() }, bufs: HashMap::new(), vars: HashMap::new(), exprs: HashMap::new(), callees: HashMap::new() };
+    let mut c = Compact {
+        src: func,
+        out: Func {
+            name: func.name.clone(),
+            ..Func::default()
+        },
+        bufs: HashMap::new(),
+        vars: HashMap::new(),
+        exprs: HashMap::new(),
+        callees: HashMap::new(),
+    };
     for &b in &kept {
         let n = c.out.bufs.push(func.bufs[b].clone());
         c.bufs.insert(b, n);
@@ -32,7 +42,9 @@ fn mark_block(f: &Func, block: &[Stmt], used: &mut [bool], seen: &mut [bool]) {
     for s in block {
         match s {
             Stmt::For { extent, .. } => e(*extent, used),
-            Stmt::While { cond, .. } | Stmt::If { cond, .. } | Stmt::FailIf { cond, .. } => e(*cond, used),
+            Stmt::While { cond, .. } | Stmt::If { cond, .. } | Stmt::FailIf { cond, .. } => {
+                e(*cond, used)
+            }
             Stmt::Let { value, .. } | Stmt::SetSym { value, .. } => e(*value, used),
             Stmt::Store { buf, index, value } => {
                 used[buf.index()] = true;
@@ -82,7 +94,12 @@ pub fn operands(e: &Expr) -> Vec<ExprId> {
     match e {
         Expr::Const(_) | Expr::Var(_) | Expr::Sym(_) => vec![],
         Expr::Load { index, .. } => vec![*index],
-        Expr::LoadIf { cond, index, default, .. } => vec![*cond, *index, *default],
+        Expr::LoadIf {
+            cond,
+            index,
+            default,
+            ..
+        } => vec![*cond, *index, *default],
         Expr::Un(_, a) | Expr::Cast(_, _, a) => vec![*a],
         Expr::Bin(_, a, b) => vec![*a, *b],
         Expr::Fma(a, b, c) | Expr::Select(a, b, c) => vec![*a, *b, *c],
@@ -101,7 +118,10 @@ struct Compact<'a> {
 impl Compact<'_> {
     fn var(&mut self, v: VarId) -> VarId {
         let (src, out) = (self.src, &mut self.out);
-        *self.vars.entry(v).or_insert_with(|| out.vars.push(src.vars[v]))
+        *self
+            .vars
+            .entry(v)
+            .or_insert_with(|| out.vars.push(src.vars[v]))
     }
     fn buf(&self, b: BufId) -> BufId {
         self.bufs[&b]
@@ -115,7 +135,10 @@ impl Compact<'_> {
                 continue;
             }
             let src = self.src;
-            let missing: Vec<ExprId> = operands(&src.exprs[top]).into_iter().filter(|o| !self.exprs.contains_key(o)).collect();
+            let missing: Vec<ExprId> = operands(&src.exprs[top])
+                .into_iter()
+                .filter(|o| !self.exprs.contains_key(o))
+                .collect();
             if !missing.is_empty() {
                 todo.extend(missing.into_iter().rev());
                 continue;
@@ -129,10 +152,21 @@ impl Compact<'_> {
                     Expr::Var(self.var(v))
                 }
                 Expr::Sym(s) => Expr::Sym(*s),
-                Expr::Load { buf, index } => Expr::Load { buf: self.buf(*buf), index: x(index) },
-                Expr::LoadIf { buf, cond, index, default } => {
-                    Expr::LoadIf { buf: self.buf(*buf), cond: x(cond), index: x(index), default: x(default) }
-                }
+                Expr::Load { buf, index } => Expr::Load {
+                    buf: self.buf(*buf),
+                    index: x(index),
+                },
+                Expr::LoadIf {
+                    buf,
+                    cond,
+                    index,
+                    default,
+                } => Expr::LoadIf {
+                    buf: self.buf(*buf),
+                    cond: x(cond),
+                    index: x(index),
+                    default: x(default),
+                },
                 Expr::Un(op, a) => Expr::Un(*op, x(a)),
                 Expr::Bin(op, a, b) => Expr::Bin(*op, x(a), x(b)),
                 Expr::Fma(a, b, c) => Expr::Fma(x(a), x(b), x(c)),
@@ -149,24 +183,50 @@ impl Compact<'_> {
     }
     fn stmt(&mut self, s: &Stmt) -> Stmt {
         match s {
-            Stmt::For { var, extent, kind, body } => {
+            Stmt::For {
+                var,
+                extent,
+                kind,
+                body,
+            } => {
                 let extent = self.expr(*extent);
                 let var = self.var(*var);
-                Stmt::For { var, extent, kind: *kind, body: self.block(body) }
+                Stmt::For {
+                    var,
+                    extent,
+                    kind: *kind,
+                    body: self.block(body),
+                }
             }
-            Stmt::While { cond, body } => Stmt::While { cond: self.expr(*cond), body: self.block(body) },
-            Stmt::If { cond, then, els } => {
-                Stmt::If { cond: self.expr(*cond), then: self.block(then), els: self.block(els) }
-            }
+            Stmt::While { cond, body } => Stmt::While {
+                cond: self.expr(*cond),
+                body: self.block(body),
+            },
+            Stmt::If { cond, then, els } => Stmt::If {
+                cond: self.expr(*cond),
+                then: self.block(then),
+                els: self.block(els),
+            },
             Stmt::Let { var, value } => {
                 let value = self.expr(*value);
-                Stmt::Let { var: self.var(*var), value }
+                Stmt::Let {
+                    var: self.var(*var),
+                    value,
+                }
             }
-            Stmt::Store { buf, index, value } => {
-                Stmt::Store { buf: self.buf(*buf), index: self.expr(*index), value: self.expr(*value) }
-            }
-            Stmt::SetSym { sym, value } => Stmt::SetSym { sym: *sym, value: self.expr(*value) },
-            Stmt::FailIf { cond, status } => Stmt::FailIf { cond: self.expr(*cond), status: *status },
+            Stmt::Store { buf, index, value } => Stmt::Store {
+                buf: self.buf(*buf),
+                index: self.expr(*index),
+                value: self.expr(*value),
+            },
+            Stmt::SetSym { sym, value } => Stmt::SetSym {
+                sym: *sym,
+                value: self.expr(*value),
+            },
+            Stmt::FailIf { cond, status } => Stmt::FailIf {
+                cond: self.expr(*cond),
+                status: *status,
+            },
             Stmt::Call { callee, args } => {
                 let next = self.out.callees.len();
                 let new = *self.callees.entry(*callee).or_insert(next);
@@ -176,7 +236,10 @@ impl Compact<'_> {
                 let args = args
                     .iter()
                     .map(|a| match a {
-                        Arg::Ptr { buf, offset } => Arg::Ptr { buf: self.buf(*buf), offset: self.expr(*offset) },
+                        Arg::Ptr { buf, offset } => Arg::Ptr {
+                            buf: self.buf(*buf),
+                            offset: self.expr(*offset),
+                        },
                         Arg::Int(e) => Arg::Int(self.expr(*e)),
                     })
                     .collect();

@@ -15,7 +15,18 @@ macro_rules! roll {
     };
 }
 
+pub mod small_float;
+pub mod util;
+
 roll! {
+    activation,
+    arith,
+    bits,
+    cast,
+    compare,
+    identity,
+    math,
+    quantize,
     relu,
 }
 

@@ -24,7 +24,12 @@ pub struct Group {
 
 /// The groups of a graph, in an order in which they can run. `takes_tails` says whether an anchor's lowering does.
 pub fn group(g: &Graph, fuse: bool, takes_tails: &dyn Fn(NodeId) -> bool) -> Vec<Group> {
-    let mut s = Grouping { g, groups: vec![], of: HashMap::new(), pos: HashMap::new() };
+    let mut s = Grouping {
+        g,
+        groups: vec![],
+        of: HashMap::new(),
+        pos: HashMap::new(),
+    };
     for (i, &n) in g.order().iter().enumerate() {
         s.pos.insert(n, i);
         s.place(n, fuse, takes_tails);
@@ -43,8 +48,15 @@ impl Grouping<'_> {
     fn place(&mut self, n: NodeId, fuse: bool, takes_tails: &dyn Fn(NodeId) -> bool) {
         let node = self.g.node(n);
         let pointwise = matches!(node.op.lower, Lower::Pointwise(_)) && node.outs.len() == 1;
-        let space = self.g.ty(node.outs[0]).map(|t| t.shape.clone()).unwrap_or_default();
-        if pointwise && fuse && let Some(at) = self.join(n, &space) {
+        let space = self
+            .g
+            .ty(node.outs[0])
+            .map(|t| t.shape.clone())
+            .unwrap_or_default();
+        if pointwise
+            && fuse
+            && let Some(at) = self.join(n, &space)
+        {
             self.of.insert(n, at);
             if let Some((group, ..)) = &mut self.groups[at] {
                 group.nodes.push(n);
@@ -54,7 +66,14 @@ impl Grouping<'_> {
         let anchored = !matches!(node.op.lower, Lower::Pointwise(_));
         let open = if anchored { takes_tails(n) } else { true };
         self.of.insert(n, self.groups.len());
-        self.groups.push(Some((Group { nodes: vec![n], anchored }, space, open)));
+        self.groups.push(Some((
+            Group {
+                nodes: vec![n],
+                anchored,
+            },
+            space,
+            open,
+        )));
     }
 
     /// The group that `n` joins, other groups merged into it where that is possible.
@@ -68,20 +87,35 @@ impl Grouping<'_> {
             .filter(|&&v| self.g.ty(v).is_some_and(|t| t.shape == space))
             .filter_map(|&v| self.g.maker(v))
             .map(|(m, _)| self.of[&m])
-            .filter(|&at| self.groups[at].as_ref().is_some_and(|(group, s, open)| *open && s == space && group.nodes.len() < MAX_NODES))
+            .filter(|&at| {
+                self.groups[at].as_ref().is_some_and(|(group, s, open)| {
+                    *open && s == space && group.nodes.len() < MAX_NODES
+                })
+            })
             .collect();
         // The group that runs last first: what others need is then there.
-        let mut makers: Vec<usize> = makers.into_iter().collect::<HashSet<_>>().into_iter().collect();
+        let mut makers: Vec<usize> = makers
+            .into_iter()
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .collect();
         makers.sort_by_key(|&at| std::cmp::Reverse(self.last(at)));
-        let home = makers.iter().copied().find(|&at| !self.reaches(at, n, at))?;
+        let home = makers
+            .iter()
+            .copied()
+            .find(|&at| !self.reaches(at, n, at))?;
         for other in makers {
-            let (Some((a, ..)), Some((b, ..))) = (&self.groups[home], &self.groups[other]) else { continue };
+            let (Some((a, ..)), Some((b, ..))) = (&self.groups[home], &self.groups[other]) else {
+                continue;
+            };
             if other == home || b.anchored || a.nodes.len() + b.nodes.len() > MAX_NODES {
                 continue;
             }
             // Merging is safe if neither group needs the other by way of a third.
             let (a, b) = (a.nodes.clone(), b.nodes.clone());
-            if a.iter().any(|&m| self.reaches(other, m, home)) || b.iter().any(|&m| self.reaches(home, m, other)) {
+            if a.iter().any(|&m| self.reaches(other, m, home))
+                || b.iter().any(|&m| self.reaches(home, m, other))
+            {
                 continue;
             }
             let (b, ..) = self.groups[other].take()?;
@@ -99,19 +133,28 @@ impl Grouping<'_> {
     }
 
     fn last(&self, at: usize) -> usize {
-        self.groups[at].as_ref().map_or(0, |(g, ..)| g.nodes.iter().map(|n| self.pos[n]).max().unwrap_or(0))
+        self.groups[at].as_ref().map_or(0, |(g, ..)| {
+            g.nodes.iter().map(|n| self.pos[n]).max().unwrap_or(0)
+        })
     }
 
     /// Whether `n` needs a value of group `target` by way of some group other than `target` and `own`.
     fn reaches(&self, target: usize, n: NodeId, own: usize) -> bool {
-        let first = self.groups[target].as_ref().map_or(0, |(g, ..)| g.nodes.iter().map(|n| self.pos[n]).min().unwrap_or(0));
+        let first = self.groups[target].as_ref().map_or(0, |(g, ..)| {
+            g.nodes.iter().map(|n| self.pos[n]).min().unwrap_or(0)
+        });
         let mut seen = HashSet::new();
-        let mut todo: Vec<usize> = self.needs(n).filter(|&at| at != target && at != own).collect();
+        let mut todo: Vec<usize> = self
+            .needs(n)
+            .filter(|&at| at != target && at != own)
+            .collect();
         while let Some(at) = todo.pop() {
             if !seen.insert(at) || self.last(at) < first {
                 continue;
             }
-            let Some((group, ..)) = &self.groups[at] else { continue };
+            let Some((group, ..)) = &self.groups[at] else {
+                continue;
+            };
             for &m in &group.nodes {
                 for need in self.needs(m) {
                     if need == target {
@@ -125,7 +168,13 @@ impl Grouping<'_> {
     }
 
     fn needs(&self, n: NodeId) -> impl Iterator<Item = usize> + '_ {
-        self.g.node(n).ins.iter().flatten().filter_map(|&v| self.g.maker(v)).map(|(m, _)| self.of[&m])
+        self.g
+            .node(n)
+            .ins
+            .iter()
+            .flatten()
+            .filter_map(|&v| self.g.maker(v))
+            .map(|(m, _)| self.of[&m])
     }
 
     /// Groups in topological order, as close to the graph's order as possible.
@@ -134,7 +183,12 @@ impl Grouping<'_> {
         let mut feeds: HashMap<usize, Vec<usize>> = HashMap::new();
         for (at, slot) in self.groups.iter().enumerate() {
             let Some((group, ..)) = slot else { continue };
-            let mut needs: Vec<usize> = group.nodes.iter().flat_map(|&n| self.needs(n)).filter(|&x| x != at).collect();
+            let mut needs: Vec<usize> = group
+                .nodes
+                .iter()
+                .flat_map(|&n| self.needs(n))
+                .filter(|&x| x != at)
+                .collect();
             needs.sort_unstable();
             needs.dedup();
             for &x in &needs {
@@ -142,8 +196,11 @@ impl Grouping<'_> {
             }
             waits.insert(at, needs.into_iter().collect());
         }
-        let mut ready: std::collections::BTreeSet<(usize, usize)> =
-            waits.iter().filter(|(_, w)| w.is_empty()).map(|(&at, _)| (self.last(at), at)).collect();
+        let mut ready: std::collections::BTreeSet<(usize, usize)> = waits
+            .iter()
+            .filter(|(_, w)| w.is_empty())
+            .map(|(&at, _)| (self.last(at), at))
+            .collect();
         let mut out = vec![];
         while let Some((_, at)) = ready.pop_first() {
             if let Some((group, ..)) = &self.groups[at] {
@@ -158,7 +215,11 @@ impl Grouping<'_> {
                 }
             }
         }
-        debug_assert_eq!(out.len(), self.groups.iter().flatten().count(), "groups form a cycle");
+        debug_assert_eq!(
+            out.len(),
+            self.groups.iter().flatten().count(),
+            "groups form a cycle"
+        );
         out
     }
 }
@@ -170,6 +231,9 @@ pub fn escaping(g: &Graph, group: &Group) -> Vec<ValueId> {
         .nodes
         .iter()
         .flat_map(|&n| g.node(n).outs.iter().copied())
-        .filter(|&v| g.maker(v).is_some() && (g.is_output(v) || g.users(v).iter().any(|u| !inside.contains(u))))
+        .filter(|&v| {
+            g.maker(v).is_some()
+                && (g.is_output(v) || g.users(v).iter().any(|u| !inside.contains(u)))
+        })
         .collect()
 }

@@ -60,14 +60,22 @@ impl<'a> Place<'a> {
     }
 
     fn kernel_of(&self, n: NodeId) -> Result<&'static Kernel> {
-        let group = Group { nodes: vec![n], anchored: true };
+        let group = Group {
+            nodes: vec![n],
+            anchored: true,
+        };
         let mut bufs = HashMap::new();
         let cx = self.context(Builder::new(""), &group, &mut bufs)?;
         select(&query(&cx, self.graph.node(n).op.lower_contract()?)?)
     }
 
     /// A context for the anchor of a group, its operands declared as buffers.
-    fn context(&self, mut b: Builder, group: &Group, bufs: &mut HashMap<ValueId, BufId>) -> Result<LowerCx<'a>> {
+    fn context(
+        &self,
+        mut b: Builder,
+        group: &Group,
+        bufs: &mut HashMap<ValueId, BufId>,
+    ) -> Result<LowerCx<'a>> {
         let g = self.graph;
         let node = g.node(group.nodes[0]);
         let mut inputs = vec![];
@@ -76,7 +84,11 @@ impl<'a> Place<'a> {
                 None => None,
                 Some(v) => {
                     let buf = declare(&mut b, g, *v, Access::Read, bufs)?;
-                    Some(Operand { ty: type_of(g, *v)?, buf, konst: g.konst(*v).cloned() })
+                    Some(Operand {
+                        ty: type_of(g, *v)?,
+                        buf,
+                        konst: g.konst(*v).cloned(),
+                    })
                 }
             });
         }
@@ -87,7 +99,11 @@ impl<'a> Place<'a> {
                 false => None,
                 true => {
                     let buf = declare(&mut b, g, v, Access::Write, bufs)?;
-                    Some(Operand { ty: type_of(g, v)?, buf, konst: None })
+                    Some(Operand {
+                        ty: type_of(g, v)?,
+                        buf,
+                        konst: None,
+                    })
                 }
             });
         }
@@ -107,14 +123,21 @@ impl<'a> Place<'a> {
 
     /// Lowers a group.
     pub fn lower(&self, group: &Group) -> Result<Lowered> {
-        let r = if group.anchored { self.anchored(group) } else { self.pointwise(group) };
+        let r = if group.anchored {
+            self.anchored(group)
+        } else {
+            self.pointwise(group)
+        };
         r.map_err(|d| d.at(self.graph.describe(group.nodes[0])))
     }
 
     /// Lowers one node by itself.
     pub fn lower_node(&self, n: NodeId) -> Result<Lowered> {
         let anchored = !matches!(self.graph.node(n).op.lower, Lower::Pointwise(_));
-        self.lower(&Group { nodes: vec![n], anchored })
+        self.lower(&Group {
+            nodes: vec![n],
+            anchored,
+        })
     }
 
     fn anchored(&self, group: &Group) -> Result<Lowered> {
@@ -129,7 +152,13 @@ impl<'a> Place<'a> {
         let main_out = g.node(anchor).outs[0];
         let stores = escaping(g, group);
         for &n in tail {
-            for v in g.node(n).ins.iter().flatten().filter(|&&v| !made_in(g, v, group)) {
+            for v in g
+                .node(n)
+                .ins
+                .iter()
+                .flatten()
+                .filter(|&&v| !made_in(g, v, group))
+            {
                 declare(&mut cx.b, g, *v, Access::Read, &mut bufs)?;
             }
         }
@@ -138,7 +167,9 @@ impl<'a> Place<'a> {
         }
         let mut hook = |b: &mut Builder, o: usize, index: &[ExprId], value: ExprId| {
             if o != 0 {
-                error = error.take().or_else(|| Some(Diagnostic::internal("a tail behind a second output")));
+                error = error
+                    .take()
+                    .or_else(|| Some(Diagnostic::internal("a tail behind a second output")));
                 return;
             }
             let dtype = g.ty(main_out).map(|t| t.dtype);
@@ -165,7 +196,9 @@ impl<'a> Place<'a> {
                 kernel = row.name;
                 (row.emit)(&mut cx, &q)?;
             }
-            Lower::Pointwise(_) | Lower::Control(_) => return Err(Diagnostic::internal("no anchor")),
+            Lower::Pointwise(_) | Lower::Control(_) => {
+                return Err(Diagnostic::internal("no anchor"));
+            }
         }
         let (b, extras) = (cx.b, cx.extras);
         if let Some(d) = error {
@@ -190,22 +223,28 @@ impl<'a> Place<'a> {
             declare(&mut b, g, v, Access::Write, &mut bufs)?;
         }
         let space = type_of(g, g.node(group.nodes[0]).outs[0])?.shape;
-        let shapes: Vec<Vec<Dim>> = operands.iter().map(|&v| Ok(type_of(g, v)?.shape)).collect::<Result<_>>()?;
+        let shapes: Vec<Vec<Dim>> = operands
+            .iter()
+            .map(|&v| Ok(type_of(g, v)?.shape))
+            .collect::<Result<_>>()?;
         let (space, shapes) = collapse(&space, &shapes);
         let shapes: HashMap<ValueId, Vec<Dim>> = operands.into_iter().zip(shapes).collect();
         let mut error = None;
         b.nest(&space, LoopKind::Lanes, |b, index| {
             let mut known = HashMap::new();
-            let run = run_points(b, g, &group.nodes, &bufs, index, &mut known, Some(&shapes)).and_then(|()| {
-                for v in &stores {
-                    let at = b.offset(&space, index);
-                    let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
-                        return Err(Diagnostic::internal("an escaping value that no node of the group makes"));
-                    };
-                    b.store(buf, at, value);
-                }
-                Ok(())
-            });
+            let run = run_points(b, g, &group.nodes, &bufs, index, &mut known, Some(&shapes))
+                .and_then(|()| {
+                    for v in &stores {
+                        let at = b.offset(&space, index);
+                        let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
+                            return Err(Diagnostic::internal(
+                                "an escaping value that no node of the group makes",
+                            ));
+                        };
+                        b.store(buf, at, value);
+                    }
+                    Ok(())
+                });
             error = run.err();
         });
         match error {
@@ -214,7 +253,13 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn finish(&self, b: Builder, extras: Vec<(BufId, Extra)>, bufs: HashMap<ValueId, BufId>, kernel: &'static str) -> Result<Lowered> {
+    fn finish(
+        &self,
+        b: Builder,
+        extras: Vec<(BufId, Extra)>,
+        bufs: HashMap<ValueId, BufId>,
+        kernel: &'static str,
+    ) -> Result<Lowered> {
         let func = b.finish();
         let mut by_buf: HashMap<BufId, Source> = HashMap::new();
         for (v, buf) in bufs {
@@ -236,25 +281,42 @@ impl<'a> Place<'a> {
         let (func, kept) = compact(&func);
         let args = kept
             .iter()
-            .map(|b| by_buf.get(b).cloned().ok_or_else(|| Diagnostic::internal("a buffer without a source")))
+            .map(|b| {
+                by_buf
+                    .get(b)
+                    .cloned()
+                    .ok_or_else(|| Diagnostic::internal("a buffer without a source"))
+            })
             .collect::<Result<_>>()?;
         Ok(Lowered { func, args, kernel })
     }
 }
 
-fn declare(b: &mut Builder, g: &Graph, v: ValueId, access: Access, bufs: &mut HashMap<ValueId, BufId>) -> Result<BufId> {
+fn declare(
+    b: &mut Builder,
+    g: &Graph,
+    v: ValueId,
+    access: Access,
+    bufs: &mut HashMap<ValueId, BufId>,
+) -> Result<BufId> {
     if let Some(&buf) = bufs.get(&v) {
         return Ok(buf);
     }
     let ty = type_of(g, v)?;
-    let name = if g.value(v).name.is_empty() { format!("{v:?}") } else { g.value(v).name.clone() };
+    let name = if g.value(v).name.is_empty() {
+        format!("{v:?}")
+    } else {
+        g.value(v).name.clone()
+    };
     let buf = b.buffer(&name, ty.dtype, ty.elements(), access);
     bufs.insert(v, buf);
     Ok(buf)
 }
 
 fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
-    g.ty(v).cloned().ok_or_else(|| Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name)))
+    g.ty(v).cloned().ok_or_else(|| {
+        Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name))
+    })
 }
 
 fn made_in(g: &Graph, v: ValueId, group: &Group) -> bool {
@@ -262,12 +324,26 @@ fn made_in(g: &Graph, v: ValueId, group: &Group) -> bool {
 }
 
 /// The question that an anchor with a contract asks.
-fn query<'a>(cx: &LowerCx<'a>, (contract, attrs): (&'static crate::kernel::Contract, fn(&LowerCx) -> Result<Attrs>)) -> Result<Query<'a>> {
+fn query<'a>(
+    cx: &LowerCx<'a>,
+    (contract, attrs): (
+        &'static crate::kernel::Contract,
+        fn(&LowerCx) -> Result<Attrs>,
+    ),
+) -> Result<Query<'a>> {
     Ok(Query {
         contract,
         attrs: attrs(cx)?,
-        inputs: cx.inputs.iter().map(|o| o.as_ref().map(|o| (o.ty.clone(), o.konst.clone()))).collect(),
-        outputs: cx.outputs.iter().map(|o| o.as_ref().map(|o| o.ty.clone())).collect(),
+        inputs: cx
+            .inputs
+            .iter()
+            .map(|o| o.as_ref().map(|o| (o.ty.clone(), o.konst.clone())))
+            .collect(),
+        outputs: cx
+            .outputs
+            .iter()
+            .map(|o| o.as_ref().map(|o| o.ty.clone()))
+            .collect(),
         machine: cx.machine,
     })
 }
@@ -299,7 +375,9 @@ fn run_points(
             args.push(match known.get(v) {
                 Some(&e) => e,
                 None => {
-                    let buf = *bufs.get(v).ok_or_else(|| Diagnostic::internal("an undeclared operand"))?;
+                    let buf = *bufs
+                        .get(v)
+                        .ok_or_else(|| Diagnostic::internal("an undeclared operand"))?;
                     let shape = match shapes.and_then(|s| s.get(v)) {
                         Some(s) => s.clone(),
                         None => type_of(g, *v)?.shape,
@@ -310,17 +388,34 @@ fn run_points(
         }
         let out = node.outs[0];
         let out_type = type_of(g, out)?.dtype;
-        let value = formula(&mut PointCx { b, attrs: &node.attrs, in_types, out_type }, &args)?;
+        let value = formula(
+            &mut PointCx {
+                b,
+                attrs: &node.attrs,
+                in_types,
+                out_type,
+            },
+            &args,
+        )?;
         let value = wrap(b, out_type, value);
         known.insert(out, value);
     }
     Ok(())
 }
 
-fn store_all(b: &mut Builder, g: &Graph, stores: &[ValueId], bufs: &HashMap<ValueId, BufId>, index: &[ExprId], known: &HashMap<ValueId, ExprId>) -> Result<()> {
+fn store_all(
+    b: &mut Builder,
+    g: &Graph,
+    stores: &[ValueId],
+    bufs: &HashMap<ValueId, BufId>,
+    index: &[ExprId],
+    known: &HashMap<ValueId, ExprId>,
+) -> Result<()> {
     for v in stores {
         let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
-            return Err(Diagnostic::internal("an anchor with a tail and a second output"));
+            return Err(Diagnostic::internal(
+                "an anchor with a tail and a second output",
+            ));
         };
         let shape = type_of(g, *v)?.shape;
         let at = b.offset(&shape, index);
@@ -345,7 +440,11 @@ fn collapse(space: &[Dim], shapes: &[Vec<Dim>]) -> (Vec<Dim>, Vec<Vec<Dim>>) {
     let one = Dim::Fixed(1);
     let at = |s: &Vec<Dim>, axis: usize| -> Dim {
         let skip = space.len() - s.len();
-        if axis < skip { one.clone() } else { s[axis - skip].clone() }
+        if axis < skip {
+            one.clone()
+        } else {
+            s[axis - skip].clone()
+        }
     };
     let mut out: Vec<Dim> = vec![];
     let mut outs: Vec<Vec<Dim>> = vec![vec![]; shapes.len()];
@@ -366,7 +465,9 @@ fn collapse(space: &[Dim], shapes: &[Vec<Dim>]) -> (Vec<Dim>, Vec<Vec<Dim>>) {
         if merge && let Some(last) = out.last_mut() {
             *last = last.clone() * d.clone();
             for (s, o) in shapes.iter().zip(&mut outs) {
-                if at(s, axis) != one && let Some(p) = o.last_mut() {
+                if at(s, axis) != one
+                    && let Some(p) = o.last_mut()
+                {
                     *p = last.clone();
                 }
             }

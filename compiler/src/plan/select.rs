@@ -5,9 +5,15 @@ use crate::kernel::{Kernel, Query};
 
 /// The chosen row.
 pub fn select(q: &Query) -> Result<&'static Kernel> {
-    candidates(q).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(k, _)| k).ok_or_else(|| {
-        Diagnostic::unsupported("ONNX008", format!("no `{}` kernel takes these operands", q.contract.name))
-    })
+    candidates(q)
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(k, _)| k)
+        .ok_or_else(|| {
+            Diagnostic::unsupported(
+                "ONNX008",
+                format!("no `{}` kernel takes these operands", q.contract.name),
+            )
+        })
 }
 
 /// Every row that can answer, with its cost in cycles, in the contract's order.

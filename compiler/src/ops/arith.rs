@@ -1,0 +1,401 @@
+//! Arithmetic on numbers: two operands or many, with broadcasting, and the unary kin.
+
+use crate::base::diag::Result;
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::loops::ir::{BinOp, CastKind, Const, ExprId, Ty, UnOp};
+use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, read_none};
+use crate::ops::util::*;
+
+/// Operators of this file.
+pub static OPS: &[&OpDef] = &[
+    &ADD, &SUB, &MUL, &DIV, &MOD, &POW, &NEG, &ABS, &SIGN, &RECIPROCAL, &MIN, &MAX, &SUM, &MEAN,
+];
+
+const MANY: (usize, usize) = (1, usize::MAX);
+
+/// a + b; integers wrap.
+pub static ADD: OpDef = OpDef {
+    name: "Add",
+    onnx: &[since("Add", 7, read_none)],
+    inputs: (2, 2),
+    infer: |cx| {
+        elementwise(cx, number)?;
+        propagate(cx, |d| Some(d[0].clone() + d[1].clone()));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| Ok(cx.b.add(x[0], x[1]))),
+    ..BASE
+};
+
+/// a - b; integers wrap.
+pub static SUB: OpDef = OpDef {
+    name: "Sub",
+    onnx: &[since("Sub", 7, read_none)],
+    inputs: (2, 2),
+    infer: |cx| {
+        elementwise(cx, number)?;
+        propagate(cx, |d| Some(d[0].clone() - d[1].clone()));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| Ok(cx.b.sub(x[0], x[1]))),
+    ..BASE
+};
+
+/// a * b; integers wrap.
+pub static MUL: OpDef = OpDef {
+    name: "Mul",
+    onnx: &[since("Mul", 7, read_none)],
+    inputs: (2, 2),
+    infer: |cx| {
+        elementwise(cx, number)?;
+        propagate(cx, |d| Some(d[0].clone() * d[1].clone()));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| Ok(cx.b.mul(x[0], x[1]))),
+    ..BASE
+};
+
+/// a / b; integers truncate, and x / 0 is 0.
+pub static DIV: OpDef = OpDef {
+    name: "Div",
+    onnx: &[since("Div", 7, read_none)],
+    inputs: (2, 2),
+    infer: infer_div,
+    lower: Lower::Pointwise(|cx, x| {
+        let op = if is_u64(cx) { BinOp::DivU } else { BinOp::Div };
+        Ok(cx.b.bin(op, x[0], x[1]))
+    }),
+    ..BASE
+};
+
+fn infer_div(cx: &mut InferCx) -> Result<()> {
+    elementwise(cx, number)?;
+    let (a, b) = (contents(cx, 0), contents(cx, 1));
+    if let (Some(a), Some(b)) = (a, b) {
+        let n = a.len().max(b.len());
+        // One against one, or one against many: no other form occurs in shape arithmetic.
+        if (a.len() == n || a.len() == 1) && (b.len() == n || b.len() == 1) {
+            let dims = (0..n)
+                .map(|i| dim_div(cx, &a[i % a.len()], &b[i % b.len()]))
+                .collect();
+            cx.set_dims(0, dims);
+        }
+    }
+    Ok(())
+}
+
+/// Remainder: with the sign of the divisor (`fmod` = 0, integers) or of the dividend (`fmod` = 1).
+pub static MOD: OpDef = OpDef {
+    name: "Mod",
+    onnx: &[since("Mod", 10, |cx| cx.keep_int("fmod", 0))],
+    inputs: (2, 2),
+    infer: infer_mod,
+    lower: Lower::Pointwise(modulo),
+    ..BASE
+};
+
+fn infer_mod(cx: &mut InferCx) -> Result<()> {
+    let d = elementwise(cx, number)?;
+    if d.is_float() && !cx.attrs.flag("fmod") {
+        return bad("Mod of floats needs `fmod` = 1");
+    }
+    propagate(cx, |d| match (d[0].fixed(), d[1].fixed()) {
+        (Some(a), Some(b)) if a >= 0 && b > 0 => Some(Dim::Fixed(a % b)),
+        _ => None,
+    });
+    Ok(())
+}
+
+fn modulo(cx: &mut PointCx, x: &[ExprId]) -> Result<ExprId> {
+    if is_u64(cx) {
+        return Ok(cx.b.bin(BinOp::RemU, x[0], x[1]));
+    }
+    if cx.out_type.is_float() {
+        return Ok(fmod(cx, x[0], x[1]));
+    }
+    let r = cx.b.rem(x[0], x[1]);
+    if cx.attrs.flag("fmod") {
+        return Ok(r);
+    }
+    let zero = cx.b.int(cx.b.ty(r), 0);
+    let some = cx.b.ne(r, zero);
+    let (neg_r, neg_d) = (cx.b.lt(r, zero), cx.b.lt(x[1], zero));
+    let differ = cx.b.xor(neg_r, neg_d);
+    let fix = cx.b.and(some, differ);
+    let moved = cx.b.add(r, x[1]);
+    Ok(cx.b.select(fix, moved, r))
+}
+
+/// The exact remainder of floats: subtracts the divisor times falling powers of two. Every step is exact, so the result
+/// is that of C's `fmod` for all magnitudes.
+fn fmod(cx: &mut PointCx, a: ExprId, d: ExprId) -> ExprId {
+    let b = &mut *cx.b;
+    let ty = b.ty(a);
+    let (zero, one, half) = (b.num(ty, 0.0), b.num(ty, 1.0), b.num(ty, 0.5));
+    let (inf, nan) = (b.num(ty, f64::INFINITY), b.num(ty, f64::NAN));
+    let (mag_a, mag_d) = (b.un(UnOp::Abs, a), b.un(UnOp::Abs, d));
+    let finite = b.lt(mag_a, inf);
+    let divides = b.lt(zero, mag_d);
+    let valid = b.and(finite, divides);
+    let valid = b.let_(valid);
+    let start = b.select(valid, mag_a, zero);
+    let r = b.var(start);
+    let y = b.select(valid, mag_d, one);
+    let y = b.let_(y);
+    let t = b.var(y);
+    let (rv, tv) = (b.get(r), b.get(t));
+    let twice = b.add(tv, tv);
+    let grow = b.le(twice, rv);
+    b.while_(grow, |b| b.set(t, twice));
+    let more = b.le(y, tv);
+    b.while_(more, |b| {
+        let fits = b.le(tv, rv);
+        let less = b.sub(rv, tv);
+        let next = b.select(fits, less, rv);
+        b.set(r, next);
+        let shorter = b.mul(tv, half);
+        b.set(t, shorter);
+    });
+    let neg = b.lt(a, zero);
+    let minus = b.un(UnOp::Neg, rv);
+    let signed = b.select(neg, minus, rv);
+    let out = b.select(valid, signed, nan);
+    b.let_(out)
+}
+
+/// x to the power y; the types may differ, the result has the base's.
+pub static POW: OpDef = OpDef {
+    name: "Pow",
+    onnx: &[since("Pow", 7, read_none)],
+    inputs: (2, 2),
+    infer: |cx| {
+        let d = accept(cx, 0, number)?;
+        accept(cx, 1, number)?;
+        let shape = broadcast_inputs(cx)?;
+        cx.out(0, d, shape);
+        Ok(())
+    },
+    lower: Lower::Pointwise(pow),
+    ..BASE
+};
+
+fn pow(cx: &mut PointCx, x: &[ExprId]) -> Result<ExprId> {
+    let exp_type = cx.in_types.get(1).copied().flatten().unwrap_or(cx.out_type);
+    let out = cx.out_type;
+    let ty = Ty::of(out);
+    let b = &mut *cx.b;
+    let kind = |d| {
+        if d == DType::U64 {
+            CastKind::Unsigned
+        } else {
+            CastKind::Signed
+        }
+    };
+    if out.is_float() {
+        let y = b.cast_as(ty, kind(exp_type), x[1]);
+        let known = match b.as_const(y) {
+            Some(Const::F32(v)) => Some(f32::from_bits(v) as f64),
+            Some(Const::F64(v)) => Some(f64::from_bits(v)),
+            _ => b.as_i64(x[1]).map(|v| v as f64),
+        };
+        return Ok(match known {
+            Some(1.0) => x[0],
+            Some(2.0) => b.mul(x[0], x[0]),
+            Some(-1.0) => {
+                let one = b.num(ty, 1.0);
+                b.div(one, x[0])
+            }
+            _ => b.bin(BinOp::Pow, x[0], y),
+        });
+    }
+    if !exp_type.is_float() {
+        let (base, e) = (b.cast(Ty::I64, x[0]), b.cast(Ty::I64, x[1]));
+        let r = int_pow(cx, base, e);
+        return Ok(cx.b.cast(ty, r));
+    }
+    let base = b.cast_as(Ty::F64, kind(out), x[0]);
+    let y = b.cast(Ty::F64, x[1]);
+    let p = b.bin(BinOp::Pow, base, y);
+    // A whole result may come out a few ulp below the whole number, and truncating would lose 1.
+    let r = b.un(UnOp::Round, p);
+    let off = b.sub(p, r);
+    let off = b.un(UnOp::Abs, off);
+    let mag = b.un(UnOp::Abs, p);
+    let eps = b.num(Ty::F64, f64::EPSILON * 16.0);
+    let near = b.mul(mag, eps);
+    let close = b.le(off, near);
+    let p = b.select(close, r, p);
+    Ok(b.cast_as(ty, kind(out), p))
+}
+
+/// Whole powers by squaring, wrapping. A negative exponent gives the truncated reciprocal.
+fn int_pow(cx: &mut PointCx, base: ExprId, e: ExprId) -> ExprId {
+    let b = &mut *cx.b;
+    let (zero, one, minus) = (b.i(0), b.i(1), b.i(-1));
+    let left = b.max(e, zero);
+    let left = b.var(left);
+    let p = b.var(base);
+    let r = b.var(one);
+    let (lv, pv, rv) = (b.get(left), b.get(p), b.get(r));
+    let more = b.lt(zero, lv);
+    b.while_(more, |b| {
+        let low = b.and(lv, one);
+        let odd = b.ne(low, zero);
+        let times = b.mul(rv, pv);
+        let next = b.select(odd, times, rv);
+        b.set(r, next);
+        let square = b.mul(pv, pv);
+        b.set(p, square);
+        let half = b.shr(lv, one);
+        b.set(left, half);
+    });
+    let negative = b.lt(e, zero);
+    let low = b.and(e, one);
+    let odd = b.ne(low, zero);
+    let is_one = b.eq(base, one);
+    let is_minus = b.eq(base, minus);
+    let alternating = b.select(odd, minus, one);
+    let inverse = b.select(is_minus, alternating, zero);
+    let inverse = b.select(is_one, one, inverse);
+    let out = b.select(negative, inverse, rv);
+    b.let_(out)
+}
+
+/// -x.
+pub static NEG: OpDef = OpDef {
+    name: "Neg",
+    onnx: &[since("Neg", 6, read_none)],
+    infer: |cx| {
+        number_unary(cx)?;
+        propagate(cx, |d| Some(Dim::Fixed(0) - d[0].clone()));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| Ok(cx.b.un(UnOp::Neg, x[0]))),
+    ..BASE
+};
+
+/// |x|.
+pub static ABS: OpDef = OpDef {
+    name: "Abs",
+    onnx: &[since("Abs", 6, read_none)],
+    infer: |cx| {
+        number_unary(cx)?;
+        propagate(cx, |d| Some(Dim::Fixed(d[0].fixed()?.checked_abs()?)));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| {
+        Ok(if cx.out_type.is_unsigned() {
+            x[0]
+        } else {
+            cx.b.un(UnOp::Abs, x[0])
+        })
+    }),
+    ..BASE
+};
+
+/// -1, 0 or 1; NaN stays NaN.
+pub static SIGN: OpDef = OpDef {
+    name: "Sign",
+    onnx: &[since("Sign", 9, read_none)],
+    infer: number_unary,
+    lower: Lower::Pointwise(|cx, x| {
+        let ty = cx.b.ty(x[0]);
+        let (zero, one, minus) = (cx.b.int(ty, 0), cx.b.int(ty, 1), cx.b.int(ty, -1));
+        let is_pos = if cx.out_type.is_unsigned() {
+            cx.b.ne(x[0], zero)
+        } else {
+            cx.b.lt(zero, x[0])
+        };
+        let is_neg = if cx.out_type.is_unsigned() {
+            cx.b.bool(false)
+        } else {
+            cx.b.lt(x[0], zero)
+        };
+        let low = cx.b.select(is_neg, minus, x[0]);
+        Ok(cx.b.select(is_pos, one, low))
+    }),
+    ..BASE
+};
+
+/// 1 / x.
+pub static RECIPROCAL: OpDef = OpDef {
+    name: "Reciprocal",
+    onnx: &[since("Reciprocal", 6, read_none)],
+    infer: float_unary,
+    lower: Lower::Pointwise(|cx, x| {
+        let one = cx.b.num(cx.b.ty(x[0]), 1.0);
+        Ok(cx.b.div(one, x[0]))
+    }),
+    ..BASE
+};
+
+/// The smallest of all inputs; NaN where one is NaN.
+pub static MIN: OpDef = OpDef {
+    name: "Min",
+    onnx: &[since("Min", 6, read_none)],
+    inputs: MANY,
+    infer: |cx| {
+        elementwise(cx, number)?;
+        propagate(cx, |d| d.iter().cloned().reduce(|a, b| a.smaller(&b)));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| {
+        let d = cx.out_type;
+        Ok(fold(cx, x, |cx, a, b| smaller(cx.b, d, a, b)))
+    }),
+    ..BASE
+};
+
+/// The largest of all inputs; NaN where one is NaN.
+pub static MAX: OpDef = OpDef {
+    name: "Max",
+    onnx: &[since("Max", 6, read_none)],
+    inputs: MANY,
+    infer: |cx| {
+        elementwise(cx, number)?;
+        propagate(cx, |d| d.iter().cloned().reduce(|a, b| a.larger(&b)));
+        Ok(())
+    },
+    lower: Lower::Pointwise(|cx, x| {
+        let d = cx.out_type;
+        Ok(fold(cx, x, |cx, a, b| larger(cx.b, d, a, b)))
+    }),
+    ..BASE
+};
+
+/// The sum of all inputs.
+pub static SUM: OpDef = OpDef {
+    name: "Sum",
+    onnx: &[since("Sum", 6, read_none)],
+    inputs: MANY,
+    infer: |cx| elementwise(cx, float).map(|_| ()),
+    lower: Lower::Pointwise(|cx, x| Ok(fold(cx, x, |cx, a, b| cx.b.add(a, b)))),
+    ..BASE
+};
+
+/// The mean of all inputs.
+pub static MEAN: OpDef = OpDef {
+    name: "Mean",
+    onnx: &[since("Mean", 6, read_none)],
+    inputs: MANY,
+    infer: |cx| elementwise(cx, float).map(|_| ()),
+    lower: Lower::Pointwise(|cx, x| {
+        let sum = fold(cx, x, |cx, a, b| cx.b.add(a, b));
+        let n = cx.b.num(cx.b.ty(sum), x.len() as f64);
+        Ok(cx.b.div(sum, n))
+    }),
+    ..BASE
+};
+
+fn fold(
+    cx: &mut PointCx,
+    x: &[ExprId],
+    f: impl Fn(&mut PointCx, ExprId, ExprId) -> ExprId,
+) -> ExprId {
+    let mut acc = x[0];
+    for &v in &x[1..] {
+        acc = f(cx, acc, v);
+    }
+    acc
+}

@@ -1,0 +1,317 @@
+//! What operator files share: which element types an operator takes, broadcasting, and the contents of shape-like values.
+//!
+//! Nothing here knows a particular operator.
+
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
+use crate::loops::ir::{BinOp, ExprId, LoopKind};
+use crate::op::{InferCx, OnnxRow, PointCx, ReadCx, broadcast, onnx, same_as_first};
+
+/// Status of a run whose data holds an index outside its tensor.
+pub const DATA_OUT_OF_RANGE: i32 = 6;
+
+/// Largest number of elements whose contents are followed symbolically.
+const MAX_DIMS: i64 = 1024;
+
+// Element types
+
+/// A set of element types.
+pub type Accept = fn(DType) -> bool;
+
+/// f16, bf16, f32, f64.
+pub fn float(d: DType) -> bool {
+    d.is_float()
+}
+/// Whole numbers of 8 bits and more.
+pub fn integer(d: DType) -> bool {
+    d.is_int() && d.packed_bits() >= 8
+}
+/// Floats and whole numbers of 8 bits and more.
+pub fn number(d: DType) -> bool {
+    float(d) || integer(d)
+}
+/// Truth values.
+pub fn boolean(d: DType) -> bool {
+    d == DType::Bool
+}
+/// Numbers and truth values.
+pub fn number_or_bool(d: DType) -> bool {
+    number(d) || boolean(d)
+}
+/// Index types.
+pub fn index(d: DType) -> bool {
+    matches!(d, DType::I32 | DType::I64)
+}
+/// Everything that lies in memory as numbers.
+pub fn any(d: DType) -> bool {
+    !matches!(d, DType::String | DType::Complex64 | DType::Complex128)
+}
+
+/// The element type of input `i`, which must be one of `ok`.
+pub fn accept(cx: &InferCx, i: usize, ok: Accept) -> Result<DType> {
+    let d = cx.dtype(i)?;
+    if !any(d) || !ok(d) {
+        return Err(Diagnostic::unsupported(
+            "ONNX014",
+            format!("element type {d} of input {i} is not supported here"),
+        ));
+    }
+    Ok(d)
+}
+
+/// The common element type of all given inputs from `from` on, which must be one of `ok`.
+pub fn accept_same(cx: &InferCx, from: usize, ok: Accept) -> Result<DType> {
+    let first = accept(cx, from, ok)?;
+    for i in from + 1..cx.inputs.len() {
+        if cx.opt(i).is_some() && cx.dtype(i)? != first {
+            return Err(mismatch(first, cx.dtype(i)?));
+        }
+    }
+    Ok(first)
+}
+
+/// Two inputs that must have one type have two.
+pub fn mismatch(a: DType, b: DType) -> Box<Diagnostic> {
+    Diagnostic::model(
+        "ONNX010",
+        format!("inputs of types {a} and {b} where one type is needed"),
+    )
+}
+
+// Rows
+
+/// A row that keeps one whole-number attribute is frequent enough: reads `axis`, default 0.
+pub fn read_axis0(cx: &mut ReadCx) -> Result<()> {
+    cx.keep_int("axis", 0)
+}
+/// Reads `axis`, default -1.
+pub fn read_axis_last(cx: &mut ReadCx) -> Result<()> {
+    cx.keep_int("axis", -1)
+}
+/// A row for all opsets from `since` on.
+pub const fn since(name: &'static str, since: i64, read: fn(&mut ReadCx) -> Result<()>) -> OnnxRow {
+    onnx(name, since, crate::op::LATEST, read)
+}
+
+// Inference
+
+/// Output 0 is like input 0, whose elements are floats.
+pub fn float_unary(cx: &mut InferCx) -> Result<()> {
+    accept(cx, 0, float)?;
+    same_as_first(cx)
+}
+/// Output 0 is like input 0, whose elements are numbers.
+pub fn number_unary(cx: &mut InferCx) -> Result<()> {
+    accept(cx, 0, number)?;
+    same_as_first(cx)
+}
+/// Output 0 is like input 0, of any type.
+pub fn any_unary(cx: &mut InferCx) -> Result<()> {
+    accept(cx, 0, any)?;
+    same_as_first(cx)
+}
+/// The shape to which all given inputs broadcast.
+pub fn broadcast_inputs(cx: &InferCx) -> Result<Vec<Dim>> {
+    let shapes: Vec<&[Dim]> = cx
+        .inputs
+        .iter()
+        .flatten()
+        .map(|v| v.ty.shape.as_slice())
+        .collect();
+    broadcast(&shapes)
+}
+/// All inputs have one type of `ok` and broadcast; output 0 has that type.
+pub fn elementwise(cx: &mut InferCx, ok: Accept) -> Result<DType> {
+    let d = accept_same(cx, 0, ok)?;
+    let shape = broadcast_inputs(cx)?;
+    cx.out(0, d, shape);
+    Ok(d)
+}
+/// The same, and the output holds truth values.
+pub fn predicate(cx: &mut InferCx, ok: Accept) -> Result<()> {
+    accept_same(cx, 0, ok)?;
+    let shape = broadcast_inputs(cx)?;
+    cx.out(0, DType::Bool, shape);
+    Ok(())
+}
+/// Contents of a small integer input, element by element, if known.
+pub fn contents(cx: &InferCx, i: usize) -> Option<Vec<Dim>> {
+    let v = cx.opt(i)?;
+    if !(v.ty.dtype.is_int() || v.ty.dtype == DType::Bool) {
+        return None;
+    }
+    let n = v.ty.elements().fixed()?;
+    let dims = if n <= MAX_DIMS { cx.dims(i) } else { None }?;
+    (dims.len() as i64 == n).then_some(dims)
+}
+/// Contents of output 0 from the contents of the inputs, element by element with broadcasting. The output's type is set.
+pub fn propagate(cx: &mut InferCx, f: impl Fn(&[Dim]) -> Option<Dim>) {
+    let r = propagated(cx, f);
+    cx.set_dims(0, r);
+}
+fn propagated(cx: &InferCx, f: impl Fn(&[Dim]) -> Option<Dim>) -> Option<Vec<Dim>> {
+    let out = cx.outputs.first()?.as_ref()?.fixed_shape()?;
+    let n: i64 = out.iter().try_fold(1i64, |a, &d| a.checked_mul(d))?;
+    if n > MAX_DIMS {
+        return None;
+    }
+    let mut ins = vec![];
+    for (i, v) in cx.inputs.iter().enumerate() {
+        if let Some(v) = v {
+            ins.push((contents(cx, i)?, v.ty.fixed_shape()?));
+        }
+    }
+    let mut result = Vec::with_capacity(n as usize);
+    for at in 0..n {
+        let index = unravel(&out, at);
+        let mut row = Vec::with_capacity(ins.len());
+        for (dims, shape) in &ins {
+            let skip = index.len().checked_sub(shape.len())?;
+            let own = shape
+                .iter()
+                .zip(&index[skip..])
+                .fold(0, |a, (&d, &i)| a * d + if d == 1 { 0 } else { i });
+            row.push(dims.get(own as usize)?.clone());
+        }
+        result.push(f(&row)?);
+    }
+    Some(result)
+}
+/// The index of every axis of element number `at`.
+pub fn unravel(shape: &[i64], mut at: i64) -> Vec<i64> {
+    let mut index = vec![0; shape.len()];
+    for (i, &d) in shape.iter().enumerate().rev() {
+        let d = d.max(1);
+        index[i] = at % d;
+        at /= d;
+    }
+    index
+}
+/// The quotient of two sizes as integer division (towards 0) gives it, if that can be said.
+pub fn dim_div(cx: &InferCx, a: &Dim, b: &Dim) -> Option<Dim> {
+    match (a, b) {
+        (_, Dim::Fixed(0)) => None,
+        (Dim::Fixed(a), Dim::Fixed(b)) => Some(Dim::Fixed(a.checked_div(*b)?)),
+        _ if a.bounds(cx.symbols).0 >= 0 && b.bounds(cx.symbols).0 > 0 => a.floor_div(b),
+        _ => None,
+    }
+}
+/// Whether two sizes are equal, if that can be said.
+pub fn dim_eq(cx: &InferCx, a: &Dim, b: &Dim) -> Option<bool> {
+    if a == b {
+        return Some(true);
+    }
+    dim_lt(cx, a, b)?
+        .then_some(false)
+        .or_else(|| dim_lt(cx, b, a)?.then_some(false))
+}
+/// Whether one size is smaller than another, if that can be said.
+pub fn dim_lt(cx: &InferCx, a: &Dim, b: &Dim) -> Option<bool> {
+    let (lo, hi) = (a.clone() - b.clone()).bounds(cx.symbols);
+    if hi < 0 {
+        Some(true)
+    } else if lo >= 0 {
+        Some(false)
+    } else {
+        None
+    }
+}
+/// The constant element of a one-element input.
+pub fn const_scalar(t: Option<&Tensor>) -> Option<f64> {
+    t.filter(|t| t.len() == 1)?.get_f64(0)
+}
+/// Resolves a list of axes; an axis named twice is an error.
+pub fn resolve_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>> {
+    let mut out = Vec::with_capacity(axes.len());
+    for &a in axes {
+        let a = crate::op::resolve_axis(a, rank)?;
+        if out.contains(&a) {
+            return Err(Diagnostic::model(
+                "ONNX009",
+                format!("axis {a} is named twice"),
+            ));
+        }
+        out.push(a);
+    }
+    Ok(out)
+}
+/// An operator has an input too many or a wrong rank, or some other contradiction.
+pub fn bad<T>(message: impl Into<String>) -> Result<T> {
+    Err(Diagnostic::model("ONNX009", message))
+}
+/// A scalar or one-element constant input that must be known.
+pub fn const_int(cx: &InferCx, i: usize, what: &str) -> Result<i64> {
+    match cx.const_ints(i, what)?.as_slice() {
+        [v] => Ok(*v),
+        v => bad(format!("`{what}` must be one number, not {}", v.len())),
+    }
+}
+
+// Lowering
+
+/// Whether the operands are unsigned 64-bit numbers, which need the unsigned operations.
+pub fn is_u64(cx: &PointCx) -> bool {
+    cx.in_types.iter().flatten().next() == Some(&DType::U64)
+}
+/// `a < b` for elements of type `d`.
+pub fn less(b: &mut Builder, d: DType, x: ExprId, y: ExprId) -> ExprId {
+    let op = if d == DType::U64 {
+        BinOp::LtU
+    } else {
+        BinOp::Lt
+    };
+    b.bin(op, x, y)
+}
+/// The larger for elements of type `d`; NaN where one is NaN.
+pub fn larger(b: &mut Builder, d: DType, x: ExprId, y: ExprId) -> ExprId {
+    extreme(b, d, BinOp::Max, BinOp::MaxU, x, y)
+}
+/// The smaller for elements of type `d`; NaN where one is NaN.
+pub fn smaller(b: &mut Builder, d: DType, x: ExprId, y: ExprId) -> ExprId {
+    extreme(b, d, BinOp::Min, BinOp::MinU, x, y)
+}
+fn extreme(b: &mut Builder, d: DType, op: BinOp, op_u: BinOp, x: ExprId, y: ExprId) -> ExprId {
+    if d == DType::U64 {
+        return b.bin(op_u, x, y);
+    }
+    let m = b.bin(op, x, y);
+    if !b.ty(x).is_float() {
+        return m;
+    }
+    // The operation gives y where either is NaN, which is wrong only where x is.
+    let nan = b.ne(x, x);
+    b.select(nan, x, m)
+}
+/// Brings an index from data into `0..size` (negative ones count from the end). Returns the index and whether it was
+/// outside; the index is then 0.
+pub fn wrap_index(b: &mut Builder, i: ExprId, size: ExprId) -> (ExprId, ExprId) {
+    let zero = b.i(0);
+    let neg = b.lt(i, zero);
+    let end = b.add(i, size);
+    let i = b.select(neg, end, i);
+    let inside = b.in_range(i, zero, size);
+    let outside = b.un(crate::loops::ir::UnOp::Not, inside);
+    let i = b.select(inside, i, zero);
+    (i, outside)
+}
+/// Reads an index input as I64 element `at`.
+pub fn load_index(cx: &mut LowerCx, i: usize, at: &[ExprId]) -> Result<ExprId> {
+    let v = cx.load(i, at)?;
+    Ok(cx.b.cast(crate::loops::ir::Ty::I64, v))
+}
+/// Copies: output 0 at every index is what `f` gives. Takes tails.
+pub fn map_output(
+    cx: &mut LowerCx,
+    f: impl FnOnce(&mut LowerCx, &[ExprId]) -> Result<ExprId>,
+) -> Result<()> {
+    let shape = cx.out_shape()?;
+    cx.each(&shape, LoopKind::Lanes, |cx, at| {
+        let v = f(cx, at)?;
+        cx.store(0, at, v);
+        Ok(())
+    })
+}
