@@ -1,8 +1,8 @@
 //! Floor 2: the lower IR. See [`ir`] for what it is.
 pub mod build;
 pub mod compact;
-pub mod interp;
 mod ex;
+pub mod interp;
 pub mod ir;
 pub mod legalize;
 pub mod walk;

@@ -26,7 +26,13 @@ pub struct Placement {
 
 /// Places intervals at multiples of `align`.
 pub fn place(intervals: &[Interval], align: u64) -> Placement {
-    let sized: Vec<Interval> = intervals.iter().map(|i| Interval { bytes: i.bytes.next_multiple_of(align), ..*i }).collect();
+    let sized: Vec<Interval> = intervals
+        .iter()
+        .map(|i| Interval {
+            bytes: i.bytes.next_multiple_of(align),
+            ..*i
+        })
+        .collect();
     let peak = peak(&sized);
     let mut best: Option<(u64, Vec<u64>)> = None;
     type Key = fn(&Interval) -> (u64, u64);
@@ -34,7 +40,12 @@ pub fn place(intervals: &[Interval], align: u64) -> Placement {
         |i| (u64::MAX - i.bytes, i.first as u64),
         |i| (i.first as u64, u64::MAX - i.bytes),
         |i| (u64::MAX - i.last as u64, u64::MAX - i.bytes),
-        |i| (u64::MAX - i.bytes.saturating_mul((i.last - i.first + 1) as u64), i.first as u64),
+        |i| {
+            (
+                u64::MAX - i.bytes.saturating_mul((i.last - i.first + 1) as u64),
+                i.first as u64,
+            )
+        },
         |i| (u64::MAX - (i.last - i.first) as u64, u64::MAX - i.bytes),
     ];
     for key in orders {
@@ -49,7 +60,11 @@ pub fn place(intervals: &[Interval], align: u64) -> Placement {
         }
     }
     let (total, offsets) = best.unwrap_or_default();
-    Placement { offsets, total, peak }
+    Placement {
+        offsets,
+        total,
+        peak,
+    }
 }
 
 /// Puts each interval, in the given order, at the lowest offset that is free during its life.
@@ -118,7 +133,9 @@ mod tests {
         // A seeded mixture; every pair that lives together must be apart.
         let mut seed = 7u64;
         let mut next = |n: u64| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (seed >> 33) % n
         };
         for _ in 0..200 {
@@ -133,7 +150,8 @@ mod tests {
             for a in 0..list.len() {
                 for b in 0..a {
                     let together = list[a].first <= list[b].last && list[b].first <= list[a].last;
-                    let apart = p.offsets[a] + list[a].bytes <= p.offsets[b] || p.offsets[b] + list[b].bytes <= p.offsets[a];
+                    let apart = p.offsets[a] + list[a].bytes <= p.offsets[b]
+                        || p.offsets[b] + list[b].bytes <= p.offsets[a];
                     assert!(!together || apart || list[a].bytes == 0 || list[b].bytes == 0);
                 }
             }

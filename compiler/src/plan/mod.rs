@@ -1,5 +1,13 @@
 //! From graph to program: group, lower, select, place in memory, check.
+pub mod build;
+pub mod check;
+mod control;
 pub mod group;
+mod helpers;
 pub mod lower;
+mod macs;
+pub mod memory;
 pub mod program;
 pub mod select;
+mod storage;
+pub mod views;

@@ -63,10 +63,23 @@ impl Views {
 
     fn slice(&mut self, g: &Graph, n: NodeId) {
         let node = g.node(n);
-        let (Some(Some(x)), &[out]) = (node.ins.first(), node.outs.as_slice()) else { return };
-        let (Some(from), Some(to)) = (fixed(g, *x), fixed(g, out)) else { return };
-        let list = |i: usize| node.ins.get(i).copied().flatten().and_then(|v| g.konst(v)).and_then(|t| t.to_i64s());
-        let (Some(starts), Some(_)) = (list(1), list(2)) else { return };
+        let (Some(Some(x)), &[out]) = (node.ins.first(), node.outs.as_slice()) else {
+            return;
+        };
+        let (Some(from), Some(to)) = (fixed(g, *x), fixed(g, out)) else {
+            return;
+        };
+        let list = |i: usize| {
+            node.ins
+                .get(i)
+                .copied()
+                .flatten()
+                .and_then(|v| g.konst(v))
+                .and_then(|t| t.to_i64s())
+        };
+        let (Some(starts), Some(_)) = (list(1), list(2)) else {
+            return;
+        };
         let axes = match node.ins.get(3).copied().flatten() {
             Some(_) => match list(3) {
                 Some(a) => a,
@@ -92,9 +105,18 @@ impl Views {
                 return;
             }
             let rank = from.len() as i64;
-            let Some(k) = axes.iter().position(|&a| (if a < 0 { a + rank } else { a }) == axis as i64) else { return };
+            let Some(k) = axes
+                .iter()
+                .position(|&a| (if a < 0 { a + rank } else { a }) == axis as i64)
+            else {
+                return;
+            };
             let Some(&start) = starts.get(k) else { return };
-            let start = if start < 0 { (start + from[axis]).max(0) } else { start.min(from[axis]) };
+            let start = if start < 0 {
+                (start + from[axis]).max(0)
+            } else {
+                start.min(from[axis])
+            };
             offset = start * from[axis + 1..].iter().product::<i64>();
         }
         self.part(g, *x, out, offset);
@@ -108,10 +130,21 @@ impl Views {
 
     fn split(&mut self, g: &Graph, n: NodeId) {
         let node = g.node(n);
-        let Some(Some(x)) = node.ins.first() else { return };
+        let Some(Some(x)) = node.ins.first() else {
+            return;
+        };
         let Some(from) = fixed(g, *x) else { return };
-        let Some(parts) = node.outs.iter().map(|&o| fixed(g, o)).collect::<Option<Vec<_>>>() else { return };
-        let Ok(axis) = crate::op::resolve_axis(node.attrs.int("axis", 0), from.len()) else { return };
+        let Some(parts) = node
+            .outs
+            .iter()
+            .map(|&o| fixed(g, o))
+            .collect::<Option<Vec<_>>>()
+        else {
+            return;
+        };
+        let Ok(axis) = crate::op::resolve_axis(node.attrs.int("axis", 0), from.len()) else {
+            return;
+        };
         if from[..axis].iter().any(|&d| d != 1) || from.contains(&0) {
             return;
         }
@@ -127,7 +160,9 @@ impl Views {
         let node = g.node(n);
         let &[out] = node.outs.as_slice() else { return };
         let Some(shape) = fixed(g, out) else { return };
-        let Ok(axis) = crate::op::resolve_axis(node.attrs.int("axis", 0), shape.len()) else { return };
+        let Ok(axis) = crate::op::resolve_axis(node.attrs.int("axis", 0), shape.len()) else {
+            return;
+        };
         if shape[..axis].iter().any(|&d| d != 1) {
             return;
         }
@@ -137,7 +172,10 @@ impl Views {
             let Some(s) = fixed(g, *v) else { return };
             let bytes = s.iter().product::<i64>() as u64 * size;
             let made_here = matches!(g.value(*v).def, Def::Node(m, _) if !matches!(g.node(m).op.lower, Lower::Control(_) | Lower::View));
-            let taken = self.is_view(*v) || g.is_output(*v) || !made_here || self.concats.values().flatten().any(|(c, _)| c == v);
+            let taken = self.is_view(*v)
+                || g.is_output(*v)
+                || !made_here
+                || self.concats.values().flatten().any(|(c, _)| c == v);
             if taken {
                 copies.push((*v, offset));
             } else {

@@ -1,0 +1,514 @@
+//! Graph to program: walks the groups in order, lowers each to a layer, and settles where every value lies.
+
+use super::group::{Group, escaping, group};
+use super::lower::{Lowered, Place as LowerPlace, Source};
+use super::program::*;
+use super::storage::{Home, Spot, Storages};
+use super::views::Views;
+use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::dim::Symbols;
+use crate::base::id::Arena;
+use crate::base::types::TensorType;
+use crate::graph::ir::{Def, Graph, Model, NodeId, ValueId};
+use crate::kernel::Machine;
+use crate::loops::ir::Func;
+use crate::op::Lower;
+use std::collections::HashMap;
+
+/// Choices of planning.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Fold pointwise work into the layer before it.
+    pub group: bool,
+    /// Let an output take over the memory of an operand that dies with it.
+    pub in_place: bool,
+    /// Replay the finished plan with the independent checker.
+    pub check: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            group: true,
+            in_place: true,
+            check: true,
+        }
+    }
+}
+
+/// Plans a model whose types are inferred.
+pub fn build(
+    model: &Model,
+    machine: &Machine,
+    options: &Options,
+) -> std::result::Result<Program, Diagnostics> {
+    let mut p = Planner {
+        symbols: &model.symbols,
+        machine,
+        options,
+        storages: Storages::default(),
+        funcs: Arena::default(),
+        same: HashMap::new(),
+        layers: Arena::default(),
+        now: 1,
+        scopes: 0,
+        diags: Diagnostics::default(),
+    };
+    let steps = p.main(&model.graph);
+    let mut diags = std::mem::take(&mut p.diags);
+    if diags.has_errors() {
+        return Err(diags);
+    }
+    match steps.and_then(|steps| p.finish(&model.graph, steps)) {
+        Ok(program) => Ok(program),
+        Err(d) => {
+            diags.push(d);
+            Err(diags)
+        }
+    }
+}
+
+pub(super) struct Planner<'a> {
+    pub symbols: &'a Symbols,
+    machine: &'a Machine,
+    options: &'a Options,
+    pub storages: Storages,
+    funcs: Arena<FuncId, Func>,
+    same: HashMap<String, FuncId>,
+    layers: Arena<LayerId, Layer<Spot>>,
+    pub now: u32,
+    scopes: usize,
+    diags: Diagnostics,
+}
+
+/// One graph under way: the main graph or a body.
+pub(super) struct Scope<'g> {
+    pub g: &'g Graph,
+    pub id: usize,
+    pub views: Views,
+}
+
+impl Planner<'_> {
+    pub fn open<'g>(&mut self, g: &'g Graph) -> Scope<'g> {
+        self.scopes += 1;
+        Scope {
+            g,
+            id: self.scopes,
+            views: Views::of(g),
+        }
+    }
+
+    fn main(&mut self, g: &Graph) -> Result<Vec<Step<Spot>>> {
+        let s = self.open(g);
+        for (k, &v) in g.inputs.iter().enumerate() {
+            let bytes = self.bytes(g, v)?;
+            let spot = self.storages.add(bytes, Home::Input(k as u32));
+            self.storages.assign((s.id, v), spot);
+        }
+        // An output that a layer makes is made in the caller's memory.
+        let mut late = vec![];
+        for (k, &v) in g.outputs().iter().enumerate() {
+            let home = Home::Output(k as u32);
+            if self.claim(&s, v, home)?.is_none() {
+                late.push((k, v));
+            }
+        }
+        let mut steps = self.graph(&s)?;
+        for (k, v) in late {
+            let bytes = self.bytes(g, v)?;
+            let to = self.storages.add(bytes, Home::Output(k as u32));
+            let from = self.spot(&s, v)?;
+            steps.extend(self.copy(type_of(g, v)?, from, to)?);
+        }
+        Ok(steps)
+    }
+
+    /// Gives the memory `home` to the value, if it is made by a node of this scope and lies in memory of its own.
+    fn claim(&mut self, s: &Scope, v: ValueId, home: Home) -> Result<Option<Spot>> {
+        let bytes = self.bytes(s.g, v)?;
+        if !self.claimable(s, v, bytes)? {
+            return Ok(None);
+        }
+        let spot = self.storages.add(bytes, home);
+        let (root, _) = s.views.root(v);
+        self.storages.assign((s.id, root), spot);
+        Ok(Some(spot))
+    }
+
+    /// Gives existing memory to the value on the same terms.
+    pub fn claim_spot(&mut self, s: &Scope, v: ValueId, spot: Spot) -> Result<bool> {
+        let bytes = self.bytes(s.g, v)?;
+        let ok = self.claimable(s, v, bytes)?;
+        if ok {
+            let (root, _) = s.views.root(v);
+            self.storages.assign((s.id, root), spot);
+        }
+        Ok(ok)
+    }
+
+    fn claimable(&self, s: &Scope, v: ValueId, bytes: i64) -> Result<bool> {
+        let (root, offset) = s.views.root(v);
+        Ok(matches!(s.g.value(root).def, Def::Node(..))
+            && offset == 0
+            && self.bytes(s.g, root)? == bytes
+            && self.storages.get((s.id, root)).is_none())
+    }
+
+    pub fn bytes(&self, g: &Graph, v: ValueId) -> Result<i64> {
+        Ok(type_of(g, v)?.max_bytes(self.symbols))
+    }
+
+    /// Where a value lies; makes room for it where it is new.
+    pub fn spot(&mut self, s: &Scope, v: ValueId) -> Result<Spot> {
+        let (root, offset) = s.views.root(v);
+        let base = match s.g.konst(root) {
+            Some(t) => self.storages.weights(t.data.clone()),
+            None => match self.storages.get((s.id, root)) {
+                Some(spot) => spot,
+                None => {
+                    let bytes = self.bytes(s.g, root)?;
+                    let spot = self.storages.add(bytes, Home::Arena);
+                    self.storages.assign((s.id, root), spot);
+                    spot
+                }
+            },
+        };
+        let spot = Spot {
+            offset: base.offset + offset,
+            ..base
+        };
+        self.storages.touch(spot, self.now);
+        Ok(spot)
+    }
+
+    pub fn graph(&mut self, s: &Scope) -> Result<Vec<Step<Spot>>> {
+        let place = LowerPlace {
+            graph: s.g,
+            symbols: self.symbols,
+            machine: self.machine,
+        };
+        let groups = group(s.g, self.options.group, &|n| place.takes_tails(n));
+        let last_use = last_uses(s, &groups);
+        let mut steps = vec![];
+        for (at, group) in groups.iter().enumerate() {
+            let n = group.nodes[0];
+            if s.views.free.contains(&n) {
+                continue;
+            }
+            let r = if let Some(copies) = s.views.concats.get(&n) {
+                self.concat(s, n, copies)
+            } else if let Lower::Control(kind) = s.g.node(n).op.lower {
+                self.control(s, n, kind)
+            } else {
+                place.lower(group).and_then(|l| {
+                    self.take_over(s, group, at, &last_use)?;
+                    self.layer(s, group, l)
+                })
+            };
+            match r {
+                Ok(more) => steps.extend(more),
+                // All that can't be lowered is listed in one go.
+                Err(d) => self.diags.push(d.at(s.g.describe(n))),
+            }
+        }
+        Ok(steps)
+    }
+
+    fn concat(
+        &mut self,
+        s: &Scope,
+        n: NodeId,
+        copies: &[(ValueId, u64)],
+    ) -> Result<Vec<Step<Spot>>> {
+        let mut steps = vec![];
+        let out = s.g.node(n).outs[0];
+        for &(v, offset) in copies {
+            let to = self.spot(s, out)?;
+            let from = self.spot(s, v)?;
+            steps.extend(self.copy(
+                type_of(s.g, v)?,
+                from,
+                Spot {
+                    offset: to.offset + offset,
+                    ..to
+                },
+            )?);
+        }
+        Ok(steps)
+    }
+
+    /// Lets the group's output take over the memory of an operand of the same size that is not needed afterwards. Safe
+    /// because the operand's element is read before the output's is stored, and at no other time.
+    fn take_over(
+        &mut self,
+        s: &Scope,
+        group: &Group,
+        at: usize,
+        last_use: &HashMap<ValueId, usize>,
+    ) -> Result<()> {
+        if !self.options.in_place {
+            return Ok(());
+        }
+        let Some(&out) = escaping(s.g, group).first() else {
+            return Ok(());
+        };
+        let out_bytes = self.bytes(s.g, out)?;
+        let taken = s.views.is_view(out)
+            || s.views.is_shared(out)
+            || self.storages.get((s.id, out)).is_some();
+        if taken {
+            return Ok(());
+        }
+        let (anchor, tail) = if group.anchored {
+            group.nodes.split_at(1)
+        } else {
+            group.nodes.split_at(0)
+        };
+        let anchor_roots: Vec<ValueId> = anchor
+            .iter()
+            .flat_map(|&n| s.g.node(n).ins.iter().flatten())
+            .map(|&v| s.views.root(v).0)
+            .collect();
+        for v in tail.iter().flat_map(|&n| &s.g.node(n).ins).flatten() {
+            let (root, offset) = s.views.root(*v);
+            let same =
+                s.g.ty(*v)
+                    .zip(s.g.ty(out))
+                    .is_some_and(|(a, b)| a.shape == b.shape && a.dtype.size() == b.dtype.size());
+            let others = tail
+                .iter()
+                .flat_map(|&n| &s.g.node(n).ins)
+                .flatten()
+                .any(|w| w != v && s.views.root(*w).0 == root);
+            if !same
+                || others
+                || offset != 0
+                || !matches!(s.g.value(root).def, Def::Node(m, _) if !group.nodes.contains(&m))
+                || anchor_roots.contains(&root)
+                || last_use.get(&root) != Some(&at)
+                || self.bytes(s.g, root)? != out_bytes
+            {
+                continue;
+            }
+            if let Some(spot) = self.storages.get((s.id, root))
+                && self.storages.is_arena(spot)
+            {
+                self.storages.assign((s.id, out), spot);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn layer(&mut self, s: &Scope, group: &Group, l: Lowered) -> Result<Vec<Step<Spot>>> {
+        let mut args = vec![];
+        for a in &l.args {
+            args.push(match a {
+                Source::Value(v) => self.spot(s, *v)?,
+                Source::Const(t) => self.storages.weights(t.data.clone()),
+                Source::Scratch(bytes) => {
+                    let spot = self.storages.add(*bytes, Home::Arena);
+                    self.storages.touch(spot, self.now);
+                    spot
+                }
+            });
+        }
+        let ops: Vec<&'static str> = group.nodes.iter().map(|&n| s.g.node(n).op.name).collect();
+        let loc = crate::graph::ir::Loc::join(group.nodes.iter().map(|&n| &s.g.node(n).loc));
+        let mut makes = vec![];
+        for v in escaping(s.g, group) {
+            let spot = self.spot(s, v)?;
+            makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
+        }
+        let macs = super::macs::count(&l.func, self.symbols);
+        let kernel = l.kernel.to_string();
+        Ok(vec![self.push(
+            l.func,
+            args,
+            ops,
+            loc.0.iter().map(|s| s.to_string()).collect(),
+            kernel,
+            macs,
+            makes,
+        )])
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn push(
+        &mut self,
+        func: Func,
+        args: Vec<Spot>,
+        ops: Vec<&'static str>,
+        nodes: Vec<String>,
+        kernel: String,
+        macs: u64,
+        makes: Vec<(String, TensorType, Spot)>,
+    ) -> Step<Spot> {
+        let func = self.body(func);
+        let name = layer_name(self.layers.len(), &ops, &nodes);
+        let id = self.layers.push(Layer {
+            name,
+            func,
+            args,
+            ops,
+            nodes,
+            kernel,
+            macs,
+            makes,
+        });
+        self.now += 1;
+        Step::Layer(id)
+    }
+
+    /// The shared body that does the same, names apart.
+    fn body(&mut self, func: Func) -> FuncId {
+        let mut key = func.clone();
+        key.name.clear();
+        for b in key.bufs.ids() {
+            key.bufs[b].name.clear();
+        }
+        let key = format!("{key:?}");
+        let funcs = &mut self.funcs;
+        *self.same.entry(key).or_insert_with(|| funcs.push(func))
+    }
+
+    /// A layer that the plan itself needs: copies, sizes, counters.
+    pub fn helper(&mut self, what: &'static str, func: Func, args: Vec<Spot>) -> Step<Spot> {
+        for &a in &args {
+            self.storages.touch(a, self.now);
+        }
+        self.push(func, args, vec![what], vec![], String::new(), 0, vec![])
+    }
+
+    pub fn copy(&mut self, ty: TensorType, from: Spot, to: Spot) -> Result<Option<Step<Spot>>> {
+        if from == to || ty.elements().is(0) {
+            return Ok(None);
+        }
+        let func = super::helpers::copy(ty.dtype, ty.elements());
+        Ok(Some(self.helper("Copy", func, vec![from, to])))
+    }
+
+    fn finish(self, g: &Graph, steps: Vec<Step<Spot>>) -> Result<Program> {
+        let mut program = Program {
+            symbols: self.symbols.clone(),
+            funcs: self.funcs,
+            ..Program::default()
+        };
+        for (list, ports) in [
+            (&g.inputs[..], &mut program.inputs),
+            (g.outputs(), &mut program.outputs),
+        ] {
+            for &v in list {
+                ports.push(Port {
+                    name: g.value(v).name.clone(),
+                    ty: type_of(g, v)?,
+                });
+            }
+        }
+        let sizes = self.storages.sizes();
+        let settled = self.storages.settle(program.symbol_bytes());
+        program.arena_bytes = settled.arena_bytes;
+        program.peak_bytes = settled.peak_bytes;
+        program.weights_bytes = settled.weights_bytes;
+        let mut labels = vec![];
+        for (_, l) in self.layers.iter() {
+            labels.push(l.args.iter().map(|s| s.storage).collect::<Vec<_>>());
+            let makes = l
+                .makes
+                .iter()
+                .map(|(n, t, s)| (n.clone(), t.clone(), settled.place(*s)))
+                .collect();
+            program.layers.push(Layer {
+                name: l.name.clone(),
+                func: l.func,
+                args: l.args.iter().map(|&s| settled.place(s)).collect(),
+                ops: l.ops.clone(),
+                nodes: l.nodes.clone(),
+                kernel: l.kernel.clone(),
+                macs: l.macs,
+                makes,
+            });
+        }
+        let options = self.options;
+        program.steps = steps
+            .into_iter()
+            .map(|s| settle_step(s, &|s| settled.place(s)))
+            .collect();
+        program.weights = settled.weights;
+        if options.check {
+            super::check::check(&program, &labels, &sizes)?;
+        }
+        Ok(program)
+    }
+}
+
+fn settle_step(s: Step<Spot>, f: &dyn Fn(Spot) -> Place) -> Step {
+    let all = |l: Vec<Step<Spot>>| l.into_iter().map(|s| settle_step(s, f)).collect();
+    match s {
+        Step::Layer(l) => Step::Layer(l),
+        Step::If { cond, then, els } => Step::If {
+            cond: f(cond),
+            then: all(then),
+            els: all(els),
+        },
+        Step::Loop {
+            trips,
+            max_trips,
+            cond,
+            iter,
+            body,
+        } => Step::Loop {
+            trips: trips.map(f),
+            max_trips,
+            cond: cond.map(f),
+            iter: f(iter),
+            body: all(body),
+        },
+        Step::Fail(code) => Step::Fail(code),
+    }
+}
+
+/// For each root value the group that uses it last; graph outputs are used after all groups.
+fn last_uses(s: &Scope, groups: &[Group]) -> HashMap<ValueId, usize> {
+    let mut last = HashMap::new();
+    for (at, group) in groups.iter().enumerate() {
+        for v in group.nodes.iter().flat_map(|&n| &s.g.node(n).ins).flatten() {
+            last.insert(s.views.root(*v).0, at);
+        }
+    }
+    // A view or a part is used whenever its root is: roots stand for all.
+    for &v in s.g.outputs() {
+        last.insert(s.views.root(v).0, usize::MAX);
+    }
+    last
+}
+
+pub(super) fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
+    g.ty(v).cloned().ok_or_else(|| {
+        Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name))
+    })
+}
+
+/// `003_conv1_relu`: number, last part of the first ONNX node's name, operators; letters, digits and `_` only.
+fn layer_name(number: usize, ops: &[&str], nodes: &[String]) -> String {
+    let clean = |s: &str| -> String {
+        s.chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect()
+    };
+    let node = nodes
+        .first()
+        .map(|n| n.rsplit(['/', ':']).next().unwrap_or(n))
+        .unwrap_or("");
+    let mut name = format!("{number:03}");
+    for part in std::iter::once(node).chain(ops.iter().copied().take(6)) {
+        let part = clean(part).to_lowercase();
+        let part = part.trim_matches('_');
+        // A node named after its operator needs no second mention.
+        if !part.is_empty() && !name.split('_').any(|p| p == part) && name.len() + part.len() < 56 {
+            name.push('_');
+            name.push_str(part);
+        }
+    }
+    name
+}

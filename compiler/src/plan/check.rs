@@ -1,0 +1,225 @@
+//! The judge of memory plans: replays a program step by step on a map of which bytes hold whose data.
+//!
+//! It knows nothing of how places were found. Every read must find, in each of its bytes, what was last written for the
+//! same storage; nothing may be written outside a memory or into inputs and weights.
+
+use super::program::{Place, Program, Step};
+use crate::base::diag::{Diagnostic, Result};
+use crate::loops::ir::Access;
+use std::collections::BTreeMap;
+
+/// Checks a program; `labels` names, for each layer and argument, the storage that is meant, `sizes` its bytes.
+pub fn check(p: &Program, labels: &[Vec<u32>], sizes: &[u64]) -> Result<()> {
+    let mut held = Held::default();
+    Check { p, labels, sizes }.steps(&p.steps, &mut held)
+}
+
+struct Check<'a> {
+    p: &'a Program,
+    labels: &'a [Vec<u32>],
+    sizes: &'a [u64],
+}
+
+/// Ranges of the arena and who wrote them: start -> (end, label). Ranges do not overlap.
+#[derive(Clone, Default, PartialEq)]
+struct Held(BTreeMap<u64, (u64, u32)>);
+
+impl Held {
+    fn write(&mut self, from: u64, to: u64, label: u32) {
+        if from >= to {
+            return;
+        }
+        let hit: Vec<(u64, (u64, u32))> = self
+            .0
+            .range(..to)
+            .rev()
+            .take_while(|(_, (end, _))| *end > from)
+            .map(|(s, e)| (*s, *e))
+            .collect();
+        // Ranges are disjoint and sorted, so those that end after `from` and begin before `to` are the last ones.
+        for (start, (end, who)) in hit {
+            self.0.remove(&start);
+            if start < from {
+                self.0.insert(start, (from, who));
+            }
+            if end > to {
+                self.0.insert(to, (end, who));
+            }
+        }
+        self.0.insert(from, (to, label));
+    }
+    fn holds(&self, from: u64, to: u64, label: u32) -> bool {
+        let mut at = from;
+        while at < to {
+            match self.0.range(..=at).next_back() {
+                Some((_, (end, who))) if *end > at && *who == label => at = *end,
+                _ => return false,
+            }
+        }
+        true
+    }
+    /// What holds in both.
+    fn meet(&self, other: &Held) -> Held {
+        let mut out = Held::default();
+        for (&s, &(e, who)) in &self.0 {
+            for (&s2, &(e2, who2)) in other.0.range(..e) {
+                if who2 == who && e2 > s {
+                    out.0.insert(s.max(s2), (e.min(e2), who));
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Check<'_> {
+    fn steps(&self, steps: &[Step], held: &mut Held) -> Result<()> {
+        for s in steps {
+            match s {
+                Step::Layer(l) => self.layer(*l, held)?,
+                Step::If { then, els, .. } => {
+                    let (mut a, mut b) = (held.clone(), held.clone());
+                    self.steps(then, &mut a)?;
+                    self.steps(els, &mut b)?;
+                    // A branch that ends the run constrains nothing.
+                    *held = match (then.as_slice(), els.as_slice()) {
+                        ([Step::Fail(_)], _) => b,
+                        (_, [Step::Fail(_)]) => a,
+                        _ => a.meet(&b),
+                    };
+                }
+                Step::Loop { iter, body, .. } => {
+                    if let Place::Arena(at) = iter
+                        && *at < self.p.symbol_bytes()
+                    {
+                        return Err(Diagnostic::internal(
+                            "a loop counter lies in the symbol table",
+                        ));
+                    }
+                    // Twice: the second round reads what the first one left.
+                    for _ in 0..2 {
+                        let label = self.counter_label(*iter, body);
+                        if let (Place::Arena(at), Some(label)) = (iter, label) {
+                            held.write(*at, at + 8, label);
+                        }
+                        self.steps(body, held)?;
+                    }
+                }
+                Step::Fail(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The storage under which layers of the body know the counter.
+    fn counter_label(&self, iter: Place, body: &[Step]) -> Option<u32> {
+        body.iter().find_map(|s| match s {
+            Step::Layer(l) => {
+                let at = self.p.layers[*l].args.iter().position(|a| *a == iter)?;
+                Some(self.labels[l.0 as usize][at])
+            }
+            Step::If { then, els, .. } => self
+                .counter_label(iter, then)
+                .or_else(|| self.counter_label(iter, els)),
+            Step::Loop { body, .. } => self.counter_label(iter, body),
+            Step::Fail(_) => None,
+        })
+    }
+
+    fn layer(&self, id: super::program::LayerId, held: &mut Held) -> Result<()> {
+        let layer = &self.p.layers[id];
+        let func = &self.p.funcs[layer.func];
+        let wrong = |what: &str, buf: &str| {
+            Err(Diagnostic::internal(format!(
+                "memory plan: layer {} {what} (buffer {buf})",
+                layer.name
+            )))
+        };
+        let range = |place: Place, bytes: u64| match place {
+            Place::Arena(at) => Some((at, at + bytes)),
+            _ => None,
+        };
+        let args: Vec<_> = func
+            .bufs
+            .iter()
+            .zip(&layer.args)
+            .zip(&self.labels[id.0 as usize])
+            .map(|(((_, b), &place), &label)| {
+                let n = b.len.bounds(&self.p.symbols).1.max(0) as u64;
+                let bytes = n.saturating_mul(b.dtype.size() as u64);
+                // The bound of a symbolic length may be wider than the product of the bounds that memory is planned for.
+                let bytes = if b.len.fixed().is_some() {
+                    bytes
+                } else {
+                    bytes.min(self.sizes[label as usize])
+                };
+                (b, place, bytes, label)
+            })
+            .collect();
+        for (b, place, bytes, label) in &args {
+            if b.access != Access::Write && matches!(place, Place::Output(..)) {
+                // Outputs are read back only by what wrote them; the caller's memory is not shared.
+                continue;
+            }
+            if let Some((from, to)) = range(*place, *bytes) {
+                if to > self.p.arena_bytes || from < self.p.symbol_bytes() {
+                    return wrong("reaches outside the arena", &b.name);
+                }
+                // Symbolic sizes: only as much as the last writer of a smaller bound wrote can be asked for.
+                if b.access == Access::Read
+                    && b.len.fixed().is_some()
+                    && !held.holds(from, to, *label)
+                {
+                    return wrong("reads what nobody wrote or somebody overwrote", &b.name);
+                }
+            }
+            if let Place::Weights(at) = place
+                && (b.access != Access::Read || at + bytes > self.p.weights_bytes)
+            {
+                return wrong("misuses the weights", &b.name);
+            }
+            if matches!(place, Place::Input(..)) && b.access != Access::Read {
+                return wrong("writes into an input", &b.name);
+            }
+        }
+        for (i, (b, place, bytes, label)) in args.iter().enumerate() {
+            if b.access == Access::Read {
+                continue;
+            }
+            let Some((from, to)) = range(*place, *bytes) else {
+                continue;
+            };
+            // What is written must not lie over another argument, unless that is the same storage taken over.
+            for (j, (other, p2, bytes2, label2)) in args.iter().enumerate() {
+                if let Some((f2, t2)) = range(*p2, *bytes2)
+                    && i != j
+                    && label2 != label
+                    && from < t2
+                    && f2 < to
+                {
+                    return wrong("writes over another of its buffers", &other.name);
+                }
+            }
+            held.write(from, to, *label);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_ranges() {
+        let mut h = Held::default();
+        h.write(0, 100, 1);
+        h.write(40, 60, 2);
+        assert!(h.holds(0, 40, 1) && h.holds(40, 60, 2) && h.holds(60, 100, 1));
+        assert!(!h.holds(0, 100, 1) && !h.holds(100, 101, 1));
+        let mut g = Held::default();
+        g.write(30, 70, 1);
+        let m = h.meet(&g);
+        assert!(m.holds(30, 40, 1) && m.holds(60, 70, 1) && !m.holds(40, 60, 1));
+    }
+}
