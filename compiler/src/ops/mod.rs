@@ -15,7 +15,9 @@ macro_rules! roll {
     };
 }
 
+pub mod axes;
 pub mod small_float;
+pub mod spatial;
 pub mod util;
 
 roll! {
@@ -24,10 +26,17 @@ roll! {
     bits,
     cast,
     compare,
+    conv,
+    conv_transpose,
+    global_pool,
     identity,
     math,
+    matmul,
+    max_pool,
+    pool,
     quantize,
     relu,
+    softmax,
 }
 
 /// The operator with our name `name`.

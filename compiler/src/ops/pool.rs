@@ -1,0 +1,191 @@
+//! AveragePool, LpPool: a window slides, a mean or a norm leaves.
+
+use super::spatial::{pool_window, read_window};
+use super::util::{accept, float, since};
+use crate::base::diag::Result;
+use crate::base::dim::Dim;
+use crate::contracts::conv::{can_leave, inside, seq, tap};
+use crate::contracts::window::Window;
+use crate::kernel::LowerCx;
+use crate::loops::ir::{ExprId, LoopKind, UnOp};
+use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx};
+
+/// Operators of this file.
+pub static OPS: &[&OpDef] = &[&AVERAGE_POOL, &LP_POOL];
+
+/// The mean of a window.
+pub static AVERAGE_POOL: OpDef = OpDef {
+    name: "AveragePool",
+    onnx: &[since("AveragePool", 7, read_average)],
+    infer,
+    lower: Lower::Loops(average),
+    tails: true,
+    ..BASE
+};
+
+/// The p-norm of a window.
+pub static LP_POOL: OpDef = OpDef {
+    name: "LpPool",
+    onnx: &[since("LpPool", 2, read_lp)],
+    infer,
+    lower: Lower::Loops(lp),
+    tails: true,
+    ..BASE
+};
+
+fn read_average(cx: &mut ReadCx) -> Result<()> {
+    read_window(cx)?;
+    cx.keep_int("ceil_mode", 0)?;
+    cx.keep_int("count_include_pad", 0)
+}
+
+fn read_lp(cx: &mut ReadCx) -> Result<()> {
+    read_window(cx)?;
+    cx.keep_int("ceil_mode", 0)?;
+    cx.keep_int("p", 2)?;
+    if cx.out.int("p", 2) < 1 {
+        return super::util::bad("`p` must be positive");
+    }
+    Ok(())
+}
+
+fn infer(cx: &mut InferCx) -> Result<()> {
+    let d = accept(cx, 0, float)?;
+    let x = cx.shape(0)?;
+    let w = pool_window(cx.attrs, &x)?;
+    let mut shape = x[..2].to_vec();
+    shape.extend(w.out);
+    cx.out(0, d, shape);
+    Ok(())
+}
+
+/// Loops over the outputs (lanes innermost), then over the window; `f` gets the input index and whether it is inside.
+/// `begin` gives what lives in the loop over outputs, `finish` its result.
+pub fn windows<T: Copy>(
+    cx: &mut LowerCx,
+    w: &Window,
+    begin: impl FnOnce(&mut LowerCx) -> T,
+    f: impl FnOnce(&mut LowerCx, T, &[ExprId], ExprId, &[ExprId]) -> Result<()>,
+    finish: impl FnOnce(&mut LowerCx, T, &[ExprId]) -> Result<()>,
+) -> Result<()> {
+    let x = cx.in_shape(0)?;
+    let shape: Vec<Dim> = [x[..2].to_vec(), w.out.clone()].concat();
+    cx.each(&shape, LoopKind::Lanes, |cx, o| {
+        let state = begin(cx);
+        seq(cx, &w.kernel, |cx, k| {
+            let mut at = o[..2].to_vec();
+            for (i, (&o, &k)) in o[2..].iter().zip(k).enumerate() {
+                at.push(tap(&mut cx.b, w, i, o, k));
+            }
+            let ok = inside(&mut cx.b, w, &x[2..], &at[2..]);
+            f(cx, state, &at, ok, k)
+        })?;
+        finish(cx, state, o)
+    })
+}
+
+fn average(cx: &mut LowerCx) -> Result<()> {
+    let x = cx.in_shape(0)?;
+    let w = pool_window(cx.attrs, &x)?;
+    let ty = cx.in_ty(0)?;
+    let taps: i64 = w.kernel.iter().product();
+    let with_pad = cx.attrs.flag("count_include_pad");
+    let leaves = (0..w.rank()).any(|i| can_leave(&w, i, &x[2 + i]));
+    // With padding counted, only a size rounded up lets a window pass the end of the padding.
+    let counted = leaves && (!with_pad || cx.attrs.flag("ceil_mode"));
+    let zero = cx.b.num(ty, 0.0);
+    let (wr, xr) = (&w, &x);
+    windows(
+        cx,
+        wr,
+        |cx| {
+            let sum = cx.b.var(zero);
+            let n = counted.then(|| cx.b.var(zero));
+            (sum, n)
+        },
+        |cx, (sum, n), at, ok, _| {
+            let v = cx.load_if(0, ok, at, zero)?;
+            let old = cx.b.get(sum);
+            let new = cx.b.add(old, v);
+            cx.b.set(sum, new);
+            if let Some(n) = n {
+                let mut ok = ok;
+                if with_pad {
+                    ok = cx.b.bool(true);
+                    for i in 0..wr.rank() {
+                        let end = cx.b.dim(&(xr[2 + i].clone() + Dim::Fixed(wr.end[i])));
+                        let c = cx.b.lt(at[2 + i], end);
+                        ok = cx.b.and(ok, c);
+                    }
+                }
+                let one = cx.b.num(ty, 1.0);
+                let step = cx.b.select(ok, one, zero);
+                let old = cx.b.get(n);
+                let new = cx.b.add(old, step);
+                cx.b.set(n, new);
+            }
+            Ok(())
+        },
+        |cx, (sum, n), o| {
+            let sum = cx.b.get(sum);
+            let n = match n {
+                Some(n) => cx.b.get(n),
+                None => cx.b.num(ty, taps as f64),
+            };
+            let v = cx.b.div(sum, n);
+            cx.store(0, o, v);
+            Ok(())
+        },
+    )
+}
+
+/// `|x|` to the power `p`, added to `sum`.
+pub fn add_power(cx: &mut LowerCx, p: i64, x: ExprId, sum: ExprId) -> ExprId {
+    let a = cx.b.un(UnOp::Abs, x);
+    match p {
+        1 => cx.b.add(sum, a),
+        2 => cx.b.fma(a, a, sum),
+        _ => {
+            let p = cx.b.num(cx.b.ty(x), p as f64);
+            let y = cx.b.bin(crate::loops::ir::BinOp::Pow, a, p);
+            cx.b.add(sum, y)
+        }
+    }
+}
+
+/// The p-th root.
+pub fn root(cx: &mut LowerCx, p: i64, x: ExprId) -> ExprId {
+    match p {
+        1 => x,
+        2 => cx.b.un(UnOp::Sqrt, x),
+        _ => {
+            let p = cx.b.num(cx.b.ty(x), 1.0 / p as f64);
+            cx.b.bin(crate::loops::ir::BinOp::Pow, x, p)
+        }
+    }
+}
+
+fn lp(cx: &mut LowerCx) -> Result<()> {
+    let w = pool_window(cx.attrs, &cx.in_shape(0)?)?;
+    let ty = cx.in_ty(0)?;
+    let p = cx.attrs.int("p", 2);
+    let zero = cx.b.num(ty, 0.0);
+    windows(
+        cx,
+        &w,
+        |cx| cx.b.var(zero),
+        |cx, sum, at, ok, _| {
+            let v = cx.load_if(0, ok, at, zero)?;
+            let old = cx.b.get(sum);
+            let new = add_power(cx, p, v, old);
+            cx.b.set(sum, new);
+            Ok(())
+        },
+        |cx, sum, o| {
+            let sum = cx.b.get(sum);
+            let v = root(cx, p, sum);
+            cx.store(0, o, v);
+            Ok(())
+        },
+    )
+}
