@@ -9,5 +9,8 @@ pub mod kernel;
 pub mod loops;
 pub mod op;
 pub mod ops;
+pub mod pass;
+pub mod passes;
+pub mod pipeline;
 pub mod plan;
 pub mod target;

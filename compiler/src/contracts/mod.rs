@@ -7,3 +7,33 @@ pub mod gemm;
 pub mod gemm_blocked;
 pub mod pack;
 pub mod window;
+
+use crate::kernel::Contract;
+use crate::loops::interp::CalleeResolver;
+use crate::loops::ir::{Callee, Func};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Every contract: `docs/support.md` and the interpreter go by it.
+pub static ALL: &[&Contract] = &[&conv::CONV, &gemm::GEMM];
+
+/// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.
+#[derive(Default)]
+pub struct References {
+    made: RefCell<HashMap<Callee, Option<Arc<Func>>>>,
+}
+
+impl CalleeResolver for References {
+    fn reference(&self, callee: &Callee) -> Option<Arc<Func>> {
+        let make = || {
+            let contract = ALL.iter().find(|c| c.name == callee.contract)?;
+            (contract.reference?)(callee).map(Arc::new)
+        };
+        self.made
+            .borrow_mut()
+            .entry(callee.clone())
+            .or_insert_with(make)
+            .clone()
+    }
+}

@@ -104,6 +104,8 @@ pub struct Graph {
     /// Inputs in order; each is a value defined as `Def::Input`.
     pub inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
+    /// Names of the outputs: they stay when another value takes the place of one.
+    pub output_names: Vec<String>,
 }
 
 /// A whole model.
@@ -224,6 +226,7 @@ impl Graph {
     /// Adds an output.
     pub fn add_output(&mut self, v: ValueId) {
         self.outputs.push(v);
+        self.output_names.push(self.values[v].name.clone());
     }
     /// Replaces output number `k`.
     pub fn set_output(&mut self, k: usize, v: ValueId) {
@@ -232,6 +235,7 @@ impl Graph {
     /// Drops output number `k`.
     pub fn remove_output(&mut self, k: usize) {
         self.outputs.remove(k);
+        self.output_names.remove(k);
     }
     /// Appends a node with `outs` new output values.
     pub fn add_node(

@@ -2,12 +2,14 @@
 pub mod build;
 pub mod check;
 mod control;
+pub mod eval;
 pub mod group;
 mod helpers;
 pub mod lower;
 mod macs;
 pub mod memory;
 pub mod program;
+pub mod run;
 pub mod select;
 mod storage;
 pub mod views;

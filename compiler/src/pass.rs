@@ -1,0 +1,52 @@
+//! Floor 6: what a pass is, and what it is given.
+
+use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::dim::Symbols;
+use crate::graph::ir::Graph;
+use std::collections::BTreeSet;
+
+/// A rewrite of a graph. It is run on the main graph and on every body.
+pub struct Pass {
+    /// Name: of the file, the switch and the test.
+    pub name: &'static str,
+    /// What it does, in a sentence for `--print pipeline`.
+    pub doc: &'static str,
+    /// Does it, counting each edit by [`PassCx::edit`].
+    pub run: fn(&mut Graph, &mut PassCx) -> Result<()>,
+}
+
+/// What passes share during one compilation.
+pub struct PassCx<'a> {
+    /// Bounded sizes.
+    pub symbols: &'a mut Symbols,
+    /// Remarks, warnings and errors.
+    pub diags: &'a mut Diagnostics,
+    /// Passes and fusions that are switched off.
+    pub off: &'a BTreeSet<String>,
+    /// The pass that runs.
+    pub name: &'static str,
+    /// Edits so far, over all passes.
+    pub edits: usize,
+    /// Edits after which nothing more is changed, for finding the edit that breaks a model by bisection.
+    pub max_edits: usize,
+}
+
+impl PassCx<'_> {
+    /// Counts an edit; `false` where no more are allowed.
+    pub fn edit(&mut self) -> bool {
+        if self.edits >= self.max_edits {
+            return false;
+        }
+        self.edits += 1;
+        true
+    }
+    /// Whether a pass or fusion is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        !self.off.contains(name)
+    }
+    /// Leaves a remark of the running pass about a place.
+    pub fn remark(&mut self, loc: impl std::fmt::Display, text: impl std::fmt::Display) {
+        let d = Diagnostic::remark("PASS001", format!("{}: {text}", self.name));
+        self.diags.push(d.at(loc));
+    }
+}

@@ -1,0 +1,7 @@
+//! Passes, one per file. `pipeline` says in which order they run, and why.
+pub mod dead;
+pub mod fold;
+pub mod inline_if;
+pub mod merge;
+pub mod no_op;
+pub mod resolve;

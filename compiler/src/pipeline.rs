@@ -1,0 +1,124 @@
+//! Every pass in order, each line with its reason. `onnxc --print pipeline` shows this list.
+
+use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::graph::ir::{Graph, Model, NodeId};
+use crate::pass::{Pass, PassCx};
+use crate::passes::*;
+use std::collections::BTreeSet;
+
+/// A step of the pipeline.
+pub enum Step {
+    /// Runs once.
+    Once(&'static Pass, &'static str),
+    /// Runs the passes in turn until none changes anything; more rounds than that are an error.
+    Until(&'static [&'static Pass], usize, &'static str),
+}
+
+use Step::{Once, Until};
+
+const CLEAN: &[&Pass] = &[&fold::PASS, &no_op::PASS, &merge::PASS, &dead::PASS];
+
+/// The pipeline.
+pub const PIPELINE: &[Step] = &[
+    Once(
+        &resolve::PASS,
+        "sizes must be known before anything else can be decided",
+    ),
+    Once(
+        &inline_if::PASS,
+        "branches that can't be taken hide what surrounds them",
+    ),
+    Until(CLEAN, 8, "folding, merging and removing feed each other"),
+];
+
+/// What the caller may choose.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Passes and fusions by name that must not run.
+    pub off: BTreeSet<String>,
+    /// Edits after which nothing is changed any more.
+    pub max_edits: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            off: BTreeSet::new(),
+            max_edits: usize::MAX,
+        }
+    }
+}
+
+/// Runs the pipeline over a model.
+pub fn run(model: &mut Model, options: &Options, diags: &mut Diagnostics) -> Result<()> {
+    let mut symbols = std::mem::take(&mut model.symbols);
+    let mut cx = PassCx {
+        symbols: &mut symbols,
+        diags,
+        off: &options.off,
+        name: "",
+        edits: 0,
+        max_edits: options.max_edits,
+    };
+    let mut result = Ok(());
+    for step in PIPELINE {
+        result = match step {
+            Once(pass, _) => one(&mut model.graph, pass, &mut cx),
+            Until(passes, bound, _) => until(&mut model.graph, passes, *bound, &mut cx),
+        };
+        if result.is_err() || cx.diags.has_errors() {
+            break;
+        }
+    }
+    model.symbols = symbols;
+    result
+}
+
+fn until(g: &mut Graph, passes: &[&'static Pass], bound: usize, cx: &mut PassCx) -> Result<()> {
+    for _ in 0..bound {
+        let before = cx.edits;
+        for pass in passes {
+            one(g, pass, cx)?;
+        }
+        if cx.edits == before {
+            return Ok(());
+        }
+    }
+    let names: Vec<&str> = passes.iter().map(|p| p.name).collect();
+    Err(Diagnostic::internal(format!(
+        "the passes {names:?} still change the graph after {bound} rounds"
+    )))
+}
+
+/// Runs a pass on a graph and, but for the first inference, on its bodies.
+fn one(g: &mut Graph, pass: &'static Pass, cx: &mut PassCx) -> Result<()> {
+    if !cx.wants(pass.name) {
+        return Ok(());
+    }
+    cx.name = pass.name;
+    (pass.run)(g, cx)?;
+    // Inference walks into bodies by itself, with what it knows of their inputs.
+    if pass.name == resolve::PASS.name {
+        return Ok(());
+    }
+    for n in g.order().to_vec() {
+        bodies(g, n, pass, cx)?;
+    }
+    Ok(())
+}
+
+fn bodies(g: &mut Graph, n: NodeId, pass: &'static Pass, cx: &mut PassCx) -> Result<()> {
+    if g.node(n).bodies.is_empty() {
+        return Ok(());
+    }
+    let mut list = std::mem::take(&mut g.node_mut(n).bodies);
+    let mut result = Ok(());
+    for body in &mut list {
+        // A branch that inference gave up is never planned.
+        if body.outputs().iter().all(|&v| body.ty(v).is_some()) {
+            result = result.and_then(|()| one(body, pass, cx));
+        }
+    }
+    g.node_mut(n).bodies = list;
+    result
+}
