@@ -11,6 +11,8 @@ pub struct Builder {
     func: Func,
     open: Vec<Vec<Stmt>>,
     shared: HashMap<Expr, ExprId>,
+    /// The type of every expression: [`Func::ty`] walks down each time.
+    types: Vec<Ty>,
 }
 
 impl Builder {
@@ -23,16 +25,19 @@ impl Builder {
             },
             open: vec![vec![]],
             shared: HashMap::new(),
+            types: vec![],
         }
     }
     /// Continues an existing function at the end of its body.
     pub fn resume(mut func: Func) -> Builder {
         let body = std::mem::take(&mut func.body);
         let shared = func.exprs.iter().map(|(i, e)| (e.clone(), i)).collect();
+        let types = func.types();
         Builder {
             func,
             open: vec![body],
             shared,
+            types,
         }
     }
     /// The finished function.
@@ -74,7 +79,7 @@ impl Builder {
             return value;
         }
         let var = self.func.vars.push(Var {
-            ty: self.func.ty(value),
+            ty: self.ty(value),
             mutable: false,
         });
         self.stmt(Stmt::Let { var, value });
@@ -86,7 +91,7 @@ impl Builder {
     /// Declares a variable that [`Builder::set`] may change.
     pub fn var(&mut self, init: ExprId) -> VarId {
         let var = self.func.vars.push(Var {
-            ty: self.func.ty(init),
+            ty: self.ty(init),
             mutable: true,
         });
         self.stmt(Stmt::Let { var, value: init });
@@ -229,13 +234,15 @@ impl Builder {
         if let Some(&id) = self.shared.get(&e) {
             return id;
         }
+        let ty = self.func.expr_ty(&e, &self.types);
+        self.types.push(ty);
         let id = self.func.exprs.push(e.clone());
         self.shared.insert(e, id);
         id
     }
     /// Its type.
     pub fn ty(&self, e: ExprId) -> Ty {
-        self.func.ty(e)
+        self.types[e.0 as usize]
     }
     /// A constant.
     pub fn konst(&mut self, c: Const) -> ExprId {

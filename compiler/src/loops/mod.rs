@@ -5,4 +5,5 @@ mod ex;
 pub mod interp;
 pub mod ir;
 pub mod legalize;
+pub mod math;
 pub mod walk;

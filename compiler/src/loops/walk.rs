@@ -158,33 +158,36 @@ impl Func {
     pub fn types(&self) -> Vec<Ty> {
         let mut out: Vec<Ty> = Vec::with_capacity(self.exprs.len());
         for (_, e) in self.exprs.iter() {
-            // An operand that does not stand before its user is the verifier's to report.
-            let at = |e: ExprId| out.get(e.0 as usize).copied().unwrap_or(Ty::I64);
-            out.push(match e {
-                Expr::Const(c) => c.ty(),
-                Expr::Var(v) => self.vars.get(*v).map_or(Ty::I64, |v| v.ty),
-                Expr::Sym(_) => Ty::I64,
-                Expr::Load { buf, .. } | Expr::LoadIf { buf, .. } => {
-                    self.bufs.get(*buf).map_or(Ty::I64, |b| Ty::of(b.dtype))
-                }
-                Expr::Un(UnOp::ToBits, a) => match at(*a) {
-                    Ty::F32 => Ty::I32,
-                    _ => Ty::I64,
-                },
-                Expr::Un(UnOp::FromBits, a) => match at(*a) {
-                    Ty::I32 => Ty::F32,
-                    _ => Ty::F64,
-                },
-                Expr::Bin(
-                    BinOp::Eq | BinOp::Ne | BinOp::Lt | BinOp::Le | BinOp::LtU | BinOp::LeU,
-                    ..,
-                ) => Ty::Bool,
-                Expr::Un(_, a) | Expr::Bin(_, a, _) | Expr::Fma(a, ..) | Expr::Select(_, a, _) => {
-                    at(*a)
-                }
-                Expr::Cast(ty, ..) => *ty,
-            });
+            out.push(self.expr_ty(e, &out));
         }
         out
+    }
+    /// The type of a node whose operands have the types `known`. Wrong ids, which the verifier reports, count as I64.
+    pub fn expr_ty(&self, e: &Expr, known: &[Ty]) -> Ty {
+        let at = |e: ExprId| known.get(e.0 as usize).copied().unwrap_or(Ty::I64);
+        match e {
+            Expr::Const(c) => c.ty(),
+            Expr::Var(v) => self.vars.get(*v).map_or(Ty::I64, |v| v.ty),
+            Expr::Sym(_) => Ty::I64,
+            Expr::Load { buf, .. } | Expr::LoadIf { buf, .. } => {
+                self.bufs.get(*buf).map_or(Ty::I64, |b| Ty::of(b.dtype))
+            }
+            Expr::Un(UnOp::ToBits, a) => match at(*a) {
+                Ty::F32 => Ty::I32,
+                _ => Ty::I64,
+            },
+            Expr::Un(UnOp::FromBits, a) => match at(*a) {
+                Ty::I32 => Ty::F32,
+                _ => Ty::F64,
+            },
+            Expr::Bin(
+                BinOp::Eq | BinOp::Ne | BinOp::Lt | BinOp::Le | BinOp::LtU | BinOp::LeU,
+                ..,
+            ) => Ty::Bool,
+            Expr::Un(_, a) | Expr::Bin(_, a, _) | Expr::Fma(a, ..) | Expr::Select(_, a, _) => {
+                at(*a)
+            }
+            Expr::Cast(ty, ..) => *ty,
+        }
     }
 }

@@ -1,0 +1,128 @@
+//! The exponential and what is made of it in a few operations: exp, expm1, sigmoid, and f32 tanh.
+//!
+//! `x = n ln 2 + r` with n the nearest whole number, found by adding 1.5 * 2^p so that it stands in the low bits of the
+//! sum (no conversion, no branch); `exp(r) = 1 + r + r^2 q(r)` with q from `derive.py`; 2^n is made of bits, in two
+//! factors where the result may leave the range of normal numbers. The product n ln 2 is taken in two parts, the first
+//! of so few bits that it is exact without FMA as well.
+//!
+//! In f32 the constants 1 and 2^n are added last, so that what is rounded twice is small: within 2 ulp with FMA or without.
+
+use super::value::V;
+use crate::loops::ir::{BinOp, Ty};
+
+const Q32: [f64; 5] = [
+    0.49999994,
+    0.16666521,
+    0.04166839,
+    0.008368745,
+    0.0013814539,
+];
+const Q64: [f64; 11] = [
+    0.5,
+    0.1666666666666667,
+    0.04166666666666667,
+    0.008333333333326112,
+    0.001388888888888373,
+    0.0001984126987490126,
+    2.4801587325605324e-05,
+    2.7557255297969643e-06,
+    2.755727357010214e-07,
+    2.5105259538448494e-08,
+    2.0914717341716378e-09,
+];
+const LOG2_E: f64 = std::f64::consts::LOG2_E;
+/// ln 2 in two parts, the first of 15 bits.
+const LN2_32: (f64, f64) = (45426.0 / 65536.0, 1.4286068203094172e-06);
+/// ln 2 in two parts, the first of 32 bits.
+pub(super) const LN2_64: (f64, f64) = (0.6931471803691238, 1.9082149292705877e-10);
+/// Small numbers added to these are rounded to whole ones, which stand in the low bits.
+const ROUND_32: f64 = 12582912.0;
+const ROUND_64: f64 = 6755399441055744.0;
+
+/// `(n, exp(r) - 1)` with `x = n ln 2 + r`; n whole, of x's width.
+fn reduce(x: V) -> (V, V) {
+    if x.ty() == Ty::F32 {
+        let t = x.fma(x.num(LOG2_E), x.num(ROUND_32));
+        let n = t - ROUND_32;
+        let r = n.fma(x.num(-LN2_32.0), x);
+        let r = n.fma(x.num(-LN2_32.1), r);
+        let n = t.bits() - x.num(ROUND_32).bits();
+        (n, (r * r).fma(r.poly(&Q32), r))
+    } else {
+        let t = x * LOG2_E + ROUND_64;
+        let n = t - ROUND_64;
+        let r = (x - n * LN2_64.0) - n * LN2_64.1;
+        let n = t.bits() - x.num(ROUND_64).bits();
+        (n, r + r * r * r.poly(&Q64))
+    }
+}
+
+/// e^x, gradual underflow and infinities included.
+pub(super) fn exp(x: V) -> V {
+    let x = match x.ty() {
+        Ty::F32 => x.clamp(-104.0, 89.0),
+        _ => x.clamp(-746.0, 710.0),
+    };
+    let (n, t) = reduce(x);
+    let half = n.shr(1);
+    (t + 1.0) * half.exp2() * (n - half).exp2()
+}
+
+/// e^x - 1 (F64).
+pub(super) fn expm1(x: V) -> V {
+    let (n, t) = reduce(x.clamp(-40.0, 710.0));
+    // 2^n (1 + t) - 1, all of it divided by 2^b while it might overflow.
+    let a = n.int(1000).bin(BinOp::Min, n);
+    let b = n - a;
+    let s = a.exp2();
+    let y = (s * t + (s - (b.int(0) - b).exp2())) * b.exp2();
+    // Where x itself is the result; keeps -0.
+    x.abs().below(1e-17).select(x, y)
+}
+
+/// 1 / (1 + e^-x).
+pub(super) fn sigmoid(x: V) -> V {
+    if x.ty() == Ty::F32 {
+        let (d, scale) = one_plus_exp(-x);
+        return 1.0 / d * scale;
+    }
+    let z = exp(-x.abs());
+    let one = x.num(1.0);
+    x.below(0.0).select(z, one) / (z + 1.0)
+}
+
+/// `(d, s)` in f32 such that 1 + e^x = d / s; s is a power of two, and 1 unless d would overflow.
+fn one_plus_exp(x: V) -> (V, V) {
+    let (n, t) = reduce(x.clamp(-32.0, 105.0));
+    let a = n.int(64).bin(BinOp::Min, n);
+    let p = a.exp2();
+    // 1 + 2^n first while that is exact (then d is rounded once), 2^n last where it is much larger than 1.
+    let near = n.lt(n.int(12));
+    let one = x.num(1.0);
+    let d = t.fma(p, near.select(p + one, one)) + near.select(x.num(0.0), p);
+    (d, (a - n).exp2())
+}
+
+/// tanh in f32: an odd polynomial near 0, 1 - 2 / (1 + e^2x) elsewhere.
+pub(super) fn tanh32(x: V) -> V {
+    const P: [f64; 5] = [
+        -0.33333284,
+        0.13331491,
+        -0.053743497,
+        0.020650586,
+        -0.0057170447,
+    ];
+    let a = x.abs();
+    let z = x * x;
+    let small = (z * z.poly(&P)).fma(a, a);
+    let (d, _) = one_plus_exp((a + a).clamp(0.0, 20.0));
+    let large = 1.0 - 2.0 / d;
+    a.below(0.625).select(small, large).sign_of(x)
+}
+
+/// `1 - e^x` in f32 for x from about -18 to 0, rounded once.
+pub(super) fn one_minus_exp(x: V) -> V {
+    let (n, t) = reduce(x);
+    let s = n.exp2();
+    (-s).fma(t, 1.0 - s)
+}

@@ -1,0 +1,81 @@
+//! Logarithms (F64): log, log1p, log2.
+//!
+//! `x = 2^k m` with m from sqrt(1/2) to sqrt(2), `f = m - 1`, `s = f / (2 + f)`:
+//! `log m = 2 atanh s = f - s (f - R)`, `R = 2 s^2 / 3 + 2 s^4 / 5 + ...` from `derive.py`. Written as
+//! `f - (f^2/2 - s (f^2/2 + R))`, where f is exact and the rest small against it.
+
+use super::exp::LN2_64;
+use super::value::V;
+use crate::loops::ir::{BinOp, Ty};
+
+const R: [f64; 7] = [
+    0.666666666666667,
+    0.3999999999989924,
+    0.2857142862609589,
+    0.2222221111514416,
+    0.18182890556695602,
+    0.1533167403016786,
+    0.1461703754879165,
+];
+/// Smallest normal number.
+const NORMAL: f64 = f64::MIN_POSITIVE;
+
+/// `(k, f)` with `x = 2^k (1 + f)`, k as F64, for positive finite x.
+pub(super) fn split<'b>(x: V<'b>) -> (V<'b>, V<'b>) {
+    let tiny = x.below(NORMAL);
+    let big = tiny.select(x * 18014398509481984.0, x);
+    let bits = big.bits();
+    let sqrt_half = bits.int(std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64);
+    let k = (bits - sqrt_half).shr(52);
+    let m = (bits - k.shl(52)).float();
+    let k = k.cast(Ty::F64) - tiny.select(x.num(54.0), x.num(0.0));
+    (k, m - 1.0)
+}
+
+/// `log(1 + f) - f`, plus `c`, for f as [`split`] gives it; c is small and added before rounding.
+fn rest<'b>(f: V<'b>, c: V<'b>) -> V<'b> {
+    let s = f / (f + 2.0);
+    let z = s * s;
+    let h = f * f * 0.5;
+    s * (h + z * z.poly(&R)) + c - h
+}
+
+/// Results at 0, infinity, NaN and below 0; y elsewhere.
+fn ends<'b>(x: V<'b>, y: V<'b>) -> V<'b> {
+    let y = x.is(f64::INFINITY).select(x, y);
+    let y = x.is(0.0).select(x.num(f64::NEG_INFINITY), y);
+    x.below(0.0).or(x.is_nan()).select(x.num(f64::NAN), y)
+}
+
+/// Natural logarithm.
+pub(super) fn log(x: V) -> V {
+    let (k, f) = split(x);
+    let y = k * LN2_64.0 + (f + rest(f, k * LN2_64.1));
+    ends(x, y)
+}
+
+/// Logarithm to base 2; exact for powers of two.
+pub(super) fn log2(x: V) -> V {
+    let (k, f) = split(x);
+    // 1 / ln 2 in two parts, the first of few bits: f times it is nearly exact.
+    let head = (f.bits().and(f.bits().int(-1 << 32))).float();
+    let tail = (f - head) + rest(f, f.num(0.0));
+    let y = k + (head * INV_LN2.0 + (tail * INV_LN2.0 + (head + tail) * INV_LN2.1));
+    ends(x, y)
+}
+/// 1 / ln 2 in two parts, the first of 21 bits.
+const INV_LN2: (f64, f64) = (1.4426946640014648, 3.768874985636099e-07);
+
+/// log(1 + x) without loss near 0: `u = 1 + x` loses c, and `log(u + c) = log u + c / u`.
+pub(super) fn log1p(x: V) -> V {
+    let u = x + 1.0;
+    let v = u - 1.0;
+    let c = (1.0 - (u - v)) + (x - v);
+    let fine = u.above(0.0).and(u.bin(BinOp::Lt, u.num(f64::INFINITY)));
+    let c = fine.select(c / u, x.num(0.0));
+    let (k, f) = split(u);
+    let y = k * LN2_64.0 + (f + rest(f, k * LN2_64.1 + c));
+    let y = ends(u, y);
+    // Where x itself is the result; keeps -0.
+    x.abs().below(1e-17).select(x, y)
+}

@@ -1,0 +1,99 @@
+//! Formulas of the mathematical functions, in primitive operations alone: no loads, no branches, no library.
+//!
+//! Every function takes any argument and follows C99 at its special values. The hot ones (exp, tanh, sigmoid, erf) have
+//! formulas of their own in F32, made for four lanes at once; the others compute in F64 and round once. Accuracy, and for
+//! F32 the reason of each choice, is said in each file; the tests hold 2 ulp in F32 and 4 in F64.
+//!
+//! All polynomials were derived for this compiler by `derive.py` in this folder (needs Python, mpmath, numpy; nothing of
+//! it runs when the compiler is built).
+
+mod arc;
+mod dd;
+mod erf;
+mod exp;
+mod hyperbolic;
+mod log;
+mod pow;
+#[cfg(test)]
+mod tests;
+mod trig;
+mod value;
+
+use super::build::Builder;
+use super::ir::{BinOp, ExprId, Ty, UnOp};
+use std::cell::RefCell;
+use value::V;
+
+/// Whether an operation on one operand is written out by a formula here.
+pub fn is_written_out(op: UnOp) -> bool {
+    use UnOp::*;
+    matches!(
+        op,
+        Exp | Expm1
+            | Log
+            | Log1p
+            | Log2
+            | Sin
+            | Cos
+            | Tan
+            | Asin
+            | Acos
+            | Atan
+            | Sinh
+            | Cosh
+            | Tanh
+            | Asinh
+            | Acosh
+            | Atanh
+            | Erf
+            | Sigmoid
+    )
+}
+
+/// Writes `op(x)` in primitive operations; `None` where it is one itself, or x is no float.
+pub(super) fn un(b: &RefCell<Builder>, op: UnOp, x: ExprId) -> Option<ExprId> {
+    let x = V { b, id: x };
+    if !is_written_out(op) || !x.ty().is_float() {
+        return None;
+    }
+    let narrow = x.ty() == Ty::F32;
+    let own: Option<fn(V) -> V> = match op {
+        UnOp::Exp => Some(exp::exp),
+        UnOp::Sigmoid => Some(exp::sigmoid),
+        UnOp::Erf => Some(erf::erf),
+        UnOp::Tanh if narrow => Some(exp::tanh32),
+        UnOp::Sin => Some(trig::sin),
+        UnOp::Cos => Some(trig::cos),
+        UnOp::Tan => Some(trig::tan),
+        _ => None,
+    };
+    let y = match own {
+        Some(f) => f(x),
+        None => {
+            let x = x.cast(Ty::F64);
+            match op {
+                UnOp::Expm1 => exp::expm1(x),
+                UnOp::Log => log::log(x),
+                UnOp::Log1p => log::log1p(x),
+                UnOp::Log2 => log::log2(x),
+                UnOp::Asin => arc::asin(x),
+                UnOp::Acos => arc::acos(x),
+                UnOp::Atan => arc::atan(x),
+                UnOp::Sinh => hyperbolic::sinh(x),
+                UnOp::Cosh => hyperbolic::cosh(x),
+                UnOp::Tanh => hyperbolic::tanh(x),
+                UnOp::Asinh => hyperbolic::asinh(x),
+                UnOp::Acosh => hyperbolic::acosh(x),
+                UnOp::Atanh => hyperbolic::atanh(x),
+                _ => return None,
+            }
+        }
+    };
+    Some(if narrow { y.cast(Ty::F32).id } else { y.id })
+}
+
+/// Writes `op(x, y)` in primitive operations; `None` where it is one itself.
+pub(super) fn bin(b: &RefCell<Builder>, op: BinOp, x: ExprId, y: ExprId) -> Option<ExprId> {
+    let (x, y) = (V { b, id: x }, V { b, id: y });
+    (op == BinOp::Pow && x.ty().is_float()).then(|| pow::pow(x, y).id)
+}
