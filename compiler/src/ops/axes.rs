@@ -3,7 +3,7 @@
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{ExprId, LoopKind, Stmt};
+use crate::loops::ir::{ExprId, LoopKind, Stmt, Ty};
 
 /// An index whose every axis is 0.
 pub fn origin(cx: &mut LowerCx, rank: usize) -> Vec<ExprId> {
@@ -93,4 +93,24 @@ pub fn others(rank: usize, axes: &[usize]) -> Vec<usize> {
 /// The number of elements along `axes`.
 pub fn count(shape: &[Dim], axes: &[usize]) -> Dim {
     axes.iter().map(|&a| shape[a].clone()).product()
+}
+
+/// Stores element `index` of output `o`, past any tail, converted to its type: for outputs beside the first.
+pub fn store_plain(cx: &mut LowerCx, o: usize, index: &[ExprId], value: ExprId) {
+    if let Some((shape, ty)) = cx
+        .output(o)
+        .map(|t| (t.ty.shape.clone(), Ty::of(t.ty.dtype)))
+    {
+        let at = cx.b.offset(&shape, index);
+        let value = cx.b.cast(ty, value);
+        cx.store_flat(o, at, value);
+    }
+}
+
+/// Stores element `index` of output `o`, converted to its type.
+pub fn store_as(cx: &mut LowerCx, o: usize, index: &[ExprId], value: ExprId) {
+    if let Some(ty) = cx.output(o).map(|t| Ty::of(t.ty.dtype)) {
+        let value = cx.b.cast(ty, value);
+        cx.store(o, index, value);
+    }
 }

@@ -123,7 +123,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         |cx, (best, place), o| {
             let (v, p) = (cx.b.get(best), cx.b.get(place));
             cx.store(0, o, v);
-            cx.store(1, o, p);
+            super::axes::store_plain(cx, 1, o, p);
             Ok(())
         },
     )
