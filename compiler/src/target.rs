@@ -20,6 +20,12 @@ impl Arch {
     }
 }
 
+impl std::fmt::Display for Arch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A machine to compile for.
 pub struct Target {
     /// Architecture.
