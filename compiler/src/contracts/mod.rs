@@ -5,6 +5,7 @@ pub mod conv_gemm;
 pub mod finish;
 pub mod gemm;
 pub mod gemm_blocked;
+pub mod gemm_tile;
 pub mod pack;
 pub mod window;
 
