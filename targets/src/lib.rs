@@ -5,30 +5,15 @@
 #![forbid(unsafe_code)]
 
 pub mod aarch64;
+pub mod audit;
 pub mod cpu;
 pub mod features;
 pub mod flags;
+pub mod machine;
 pub mod native;
+pub mod shape;
 pub mod suggest;
 pub mod triple;
 pub mod x86_64;
 
-use std::fmt;
-
-/// An architecture that code can be made for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum Arch {
-    /// 64-bit x86, System V calling convention.
-    X86_64,
-    /// 64-bit Arm, little-endian, AAPCS64.
-    Aarch64,
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Arch::X86_64 => "x86_64",
-            Arch::Aarch64 => "aarch64",
-        })
-    }
-}
+pub use onnxc_compiler::target::Arch;

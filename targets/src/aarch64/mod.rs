@@ -1,4 +1,8 @@
 //! aarch64: its CPUs, its architecture versions, its instruction encoder and its kernel generators.
 
 pub mod arch;
+pub mod asm;
+pub mod classes;
 pub mod cpus;
+pub mod inst;
+pub mod kernels;

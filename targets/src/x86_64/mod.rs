@@ -1,3 +1,4 @@
 //! x86_64: its CPUs and its kernel generators.
 
 pub mod cpus;
+pub mod kernels;

@@ -1,0 +1,150 @@
+//! Every A64 instruction that the encoder makes, read back by decoders that are not ours, and compared as text.
+
+use std::process::Command;
+
+use onnxc_targets::aarch64::inst::{Cond, Inst, SP, V, Width, X};
+use onnxc_targets::audit::a64_text;
+
+/// All forms over registers and numbers that touch each field's ends.
+fn samples() -> Vec<Inst> {
+    let xs = [X(0), X(1), X(7), X(15), X(17), X(30)];
+    let vs = [V(0), V(5), V(15), V(16), V(31)];
+    let mut all = vec![Inst::BtiC, Inst::Ret];
+    for (i, &d) in xs.iter().enumerate() {
+        let (n, m) = (xs[(i + 1) % xs.len()], xs[(i + 3) % xs.len()]);
+        all.extend([0, 1, 2, 63].map(|lsl| Inst::Add { d, n, m, lsl }));
+        all.extend([1, 255, 4095].map(|imm| Inst::AddImm { d, n, imm }));
+        all.extend([1, 64, 4095].map(|imm| Inst::SubImm { d, n, imm }));
+        all.extend([0, 4, 4095].map(|imm| Inst::CmpImm { n: d, imm }));
+        all.extend([1, 2, 32, 63].map(|by| Inst::LslImm { d, n, by }));
+        all.extend([0, 1, 65535].map(|imm| Inst::MovImm { d, imm }));
+        for &t in &vs {
+            all.push(Inst::LdrIndexS { t, n, m });
+            for (w, size) in [(Width::S, 4), (Width::D, 8), (Width::Q, 16)] {
+                for offset in [0, size, 16 * size, 4095 * size] {
+                    all.extend([
+                        Inst::Ldr { w, t, n, offset },
+                        Inst::Str { w, t, n: d, offset },
+                    ]);
+                }
+            }
+            for lane in 0..4 {
+                all.extend([
+                    Inst::Ld1LaneS { t, lane, n, m },
+                    Inst::St1LaneS {
+                        t,
+                        lane,
+                        n: m,
+                        m: d,
+                    },
+                ]);
+            }
+        }
+    }
+    all.extend([16, 64].map(|imm| Inst::SubImm { d: SP, n: SP, imm }));
+    all.extend([16, 64].map(|imm| Inst::AddImm { d: SP, n: SP, imm }));
+    for (i, &d) in vs.iter().enumerate() {
+        let (n, m) = (vs[(i + 1) % vs.len()], vs[(i + 3) % vs.len()]);
+        all.push(Inst::Zero { d });
+        all.extend((0..4).map(|lane| Inst::FmlaLane { d, n, m, lane }));
+        for offset in [-512, -8, 0, 16, 504] {
+            all.extend([
+                Inst::StpD {
+                    t: d,
+                    u: n,
+                    n: SP,
+                    offset,
+                },
+                Inst::LdpD {
+                    t: d,
+                    u: m,
+                    n: SP,
+                    offset,
+                },
+            ]);
+        }
+    }
+    for by in [-4, 8, 1 << 19] {
+        all.push(Inst::B { by });
+        all.extend(
+            [Cond::Eq, Cond::Ne, Cond::Ge, Cond::Lt, Cond::Gt, Cond::Le]
+                .map(|cond| Inst::BCond { cond, by }),
+        );
+    }
+    all
+}
+
+/// One spelling for what decoders write differently: numbers in decimal, aliases undone, no zero offsets.
+fn plain(text: &str) -> String {
+    let text = text
+        .split("//")
+        .next()
+        .unwrap_or(text)
+        .replace(['\t', ','], " ")
+        .replace("$+", ".+")
+        .replace("$-", ".-");
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let (open, rest) = word.find("0x").map_or((word, ""), |at| word.split_at(at));
+        let digits = rest.trim_start_matches("0x");
+        let end = digits
+            .find(|c: char| !c.is_ascii_hexdigit())
+            .unwrap_or(digits.len());
+        words.push(match i64::from_str_radix(&digits[..end], 16) {
+            Ok(n) if !rest.is_empty() => format!("{open}{n}{}", &digits[end..]),
+            _ => word.to_string(),
+        });
+    }
+    let text = words.join(" ");
+    let text = text
+        .replace(" #0]", "]")
+        .replace("movz ", "mov ")
+        .replace("hint #34", "bti c");
+    text.to_ascii_lowercase()
+}
+
+#[test]
+fn yaxpeax_reads_the_same() {
+    for inst in samples() {
+        let word = inst.encode().unwrap_or_else(|e| panic!("{e}"));
+        let text =
+            a64_text(word).unwrap_or_else(|| panic!("{inst} = {word:08x} is no instruction"));
+        assert_eq!(plain(&text), plain(&inst.to_string()), "{word:08x}");
+    }
+}
+
+#[test]
+fn gnu_reads_the_same() {
+    let objdump = "aarch64-linux-gnu-objdump";
+    if Command::new(objdump).arg("--version").output().is_err() {
+        eprintln!("skipped: {objdump} is not installed");
+        return;
+    }
+    // Distances become addresses there; the first decoder has read them.
+    let list: Vec<Inst> = samples()
+        .into_iter()
+        .filter(|i| !matches!(i, Inst::B { .. } | Inst::BCond { .. }))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("code.bin");
+    let bytes: Vec<u8> = list
+        .iter()
+        .flat_map(|i| i.encode().unwrap().to_le_bytes())
+        .collect();
+    std::fs::write(&file, bytes).unwrap();
+    let out = Command::new(objdump)
+        .args(["-D", "-b", "binary", "-m", "aarch64"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|l| l.split_once(":\t").map(|(_, rest)| rest))
+        .collect();
+    assert_eq!(lines.len(), list.len());
+    for (line, inst) in lines.iter().zip(&list) {
+        let (_, text) = line.split_once('\t').unwrap();
+        assert_eq!(plain(text), plain(&inst.to_string()), "{line}");
+    }
+}
