@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use onnxc_compiler::contracts::gemm_tile::callee;
+use onnxc_compiler::contracts::gemm_blocked::callee;
 use onnxc_compiler::kernel::Tile;
 use onnxc_targets::Arch;
 use onnxc_targets::aarch64::kernels::gemm::GEMM_TILE_F32_8X12_NEON;
@@ -29,8 +29,8 @@ fn only_declared_instructions() {
         ),
     ] {
         for (m, n, acc) in shapes(tile) {
-            let plain = (tile.make)(&callee(tile.name, m, n, acc), false).unwrap();
-            let padded = (tile.make)(&callee(tile.name, m, n, acc), true).unwrap();
+            let plain = (tile.make)(&callee(tile, m, n, acc), false).unwrap();
+            let padded = (tile.make)(&callee(tile, m, n, acc), true).unwrap();
             for code in [&plain, &padded] {
                 let found = audit(&code.bytes, arch, features);
                 assert!(found.is_empty(), "{} {m}x{n}: {found:?}", tile.name);
@@ -44,20 +44,19 @@ fn only_declared_instructions() {
             };
             assert_eq!(padded.bytes[..4], pad);
             // The same bytes each time.
-            assert_eq!(
-                plain,
-                (tile.make)(&callee(tile.name, m, n, acc), false).unwrap()
-            );
+            assert_eq!(plain, (tile.make)(&callee(tile, m, n, acc), false).unwrap());
         }
-        assert!((tile.make)(&callee(tile.name, tile.tile.0 + 1, 1, false), false).is_err());
-        assert!((tile.make)(&callee(tile.name, 1, 0, false), false).is_err());
-        assert!((tile.make)(&callee(tile.name, 1, tile.tile.1 + 1, false), false).is_err());
+        assert!((tile.make)(&callee(tile, tile.tile.0 + 1, 1, false), false).is_err());
+        assert!((tile.make)(&callee(tile, 1, 0, false), false).is_err());
+        assert!((tile.make)(&callee(tile, 1, tile.tile.1 + 1, false), false).is_err());
     }
 }
 
 #[test]
 fn the_audit_sees_what_is_not_declared() {
-    let code = (GEMM_TILE_F32_6X16_AVX2FMA.make)(&callee("x", 6, 16, true), false).unwrap();
+    let code =
+        (GEMM_TILE_F32_6X16_AVX2FMA.make)(&callee(&GEMM_TILE_F32_6X16_AVX2FMA, 6, 16, true), false)
+            .unwrap();
     let found = audit(
         &code.bytes,
         Arch::X86_64,
@@ -195,7 +194,7 @@ fn harness(tile: &Tile, before: &str, call: &str) -> String {
     let mut text = before.to_string();
     let mut table = String::from("static const row rows[] = {\n");
     for (m, n, acc) in shapes(tile) {
-        let code = (tile.make)(&callee(tile.name, m, n, acc), true).unwrap();
+        let code = (tile.make)(&callee(tile, m, n, acc), true).unwrap();
         let name = format!("t{m}_{n}_{}", i32::from(acc));
         writeln!(text, "extern tile {name};").unwrap();
         let bytes: Vec<String> = code.bytes.iter().map(|b| b.to_string()).collect();
