@@ -21,6 +21,15 @@ pub mod spatial;
 pub mod util;
 
 roll! {
+    concat,
+    gather,
+    generate,
+    pad,
+    reshape,
+    scatter,
+    slice,
+    tile,
+    transpose,
     activation,
     arith,
     batch_norm,

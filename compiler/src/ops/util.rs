@@ -3,7 +3,7 @@
 //! Nothing here knows a particular operator.
 
 use crate::base::diag::{Diagnostic, Result};
-use crate::base::dim::Dim;
+use crate::base::dim::{Dim, Symbols};
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
@@ -12,7 +12,7 @@ use crate::loops::ir::{BinOp, ExprId, LoopKind};
 use crate::op::{InferCx, OnnxRow, PointCx, ReadCx, broadcast, onnx, same_as_first};
 
 /// Status of a run whose data holds an index outside its tensor.
-pub const DATA_OUT_OF_RANGE: i32 = 6;
+pub const DATA_OUT_OF_RANGE: i32 = onnxc_abi::status::DATA_OUT_OF_RANGE;
 
 /// Largest number of elements whose contents are followed symbolically.
 const MAX_DIMS: i64 = 1024;
@@ -219,6 +219,64 @@ pub fn dim_lt(cx: &InferCx, a: &Dim, b: &Dim) -> Option<bool> {
     } else {
         None
     }
+}
+/// The smaller of two sizes; simplified where their bounds decide.
+pub fn dim_min(symbols: &Symbols, a: &Dim, b: &Dim) -> Dim {
+    let (lo, hi) = (a.clone() - b.clone()).bounds(symbols);
+    if hi <= 0 {
+        a.clone()
+    } else if lo >= 0 {
+        b.clone()
+    } else {
+        a.smaller(b)
+    }
+}
+/// The larger of two sizes; simplified where their bounds decide.
+pub fn dim_max(symbols: &Symbols, a: &Dim, b: &Dim) -> Dim {
+    let (lo, hi) = (a.clone() - b.clone()).bounds(symbols);
+    if lo >= 0 {
+        a.clone()
+    } else if hi <= 0 {
+        b.clone()
+    } else {
+        a.larger(b)
+    }
+}
+/// Of two sizes that must be equal, the one that says more; an error where they can't be.
+pub fn unify(cx: &InferCx, a: &Dim, b: &Dim) -> Result<Dim> {
+    match dim_eq(cx, a, b) {
+        Some(false) => Err(Diagnostic::model(
+            "ONNX010",
+            format!(
+                "sizes {} and {} where one size is needed",
+                a.text(cx.symbols),
+                b.text(cx.symbols)
+            ),
+        )),
+        _ if a.fixed().is_some() => Ok(a.clone()),
+        _ => Ok(b.clone()),
+    }
+}
+/// The contents of input `i`, a list of sizes; an error that says what to do where they are not known.
+pub fn known_dims(cx: &InferCx, i: usize, what: &str) -> Result<Vec<Dim>> {
+    if cx.input(i)?.ty.rank() > 1 {
+        return bad(format!("`{what}` (input {i}) must be a list"));
+    }
+    match contents(cx, i) {
+        Some(d) => Ok(d),
+        None => Ok(cx
+            .const_ints(i, what)?
+            .into_iter()
+            .map(Dim::Fixed)
+            .collect()),
+    }
+}
+/// A size that must not be negative.
+pub fn check_size(cx: &InferCx, d: &Dim, what: &str) -> Result<()> {
+    if d.bounds(cx.symbols).1 < 0 {
+        return bad(format!("{what} is negative: {}", d.text(cx.symbols)));
+    }
+    Ok(())
 }
 /// The constant element of a one-element input.
 pub fn const_scalar(t: Option<&Tensor>) -> Option<f64> {
