@@ -16,6 +16,7 @@ macro_rules! roll {
 }
 
 pub mod axes;
+pub mod recurrent;
 pub mod small_float;
 pub mod spatial;
 pub mod util;
@@ -48,6 +49,7 @@ roll! {
     pool,
     quantize,
     relu,
+    rnn,
     softmax,
 }
 

@@ -1,0 +1,226 @@
+//! RNN, GRU, LSTM.
+
+use super::recurrent::{Step, Walk, Weights, activations, infer, read, scratch};
+use super::util::since;
+use crate::base::diag::Result;
+use crate::ex;
+use crate::kernel::LowerCx;
+use crate::loops::ir::{BufId, ExprId, LoopKind};
+use crate::op::{BASE, Lower, OpDef};
+
+/// Operators of this file.
+pub static OPS: &[&OpDef] = &[&RNN, &GRU, &LSTM];
+
+/// H' = f(W x + R h + b).
+pub static RNN: OpDef = OpDef {
+    name: "RNN",
+    onnx: &[since("RNN", 7, |cx| read(cx, &["Tanh"]))],
+    inputs: (3, 6),
+    outputs: (0, 2),
+    infer: |cx| infer(cx, 1, 2, 0),
+    lower: Lower::Loops(rnn),
+    ..BASE
+};
+
+/// Gated recurrent unit; gates z, r, h.
+pub static GRU: OpDef = OpDef {
+    name: "GRU",
+    onnx: &[since("GRU", 7, |cx| {
+        read(cx, &["Sigmoid", "Tanh"])?;
+        cx.keep_int("linear_before_reset", 0)
+    })],
+    inputs: (3, 6),
+    outputs: (0, 2),
+    infer: |cx| infer(cx, 3, 6, 0),
+    lower: Lower::Loops(gru),
+    ..BASE
+};
+
+/// Long short-term memory; gates i, o, f, c; peepholes i, o, f.
+pub static LSTM: OpDef = OpDef {
+    name: "LSTM",
+    onnx: &[since("LSTM", 7, |cx| {
+        read(cx, &["Sigmoid", "Tanh", "Tanh"])?;
+        cx.keep_int("input_forget", 0)
+    })],
+    inputs: (3, 8),
+    outputs: (0, 3),
+    infer: |cx| infer(cx, 4, 8, 1),
+    lower: Lower::Loops(lstm),
+    ..BASE
+};
+
+/// Element `row * hidden + j` of a vector of gates.
+fn gate(cx: &mut LowerCx, buf: BufId, row: i64, hidden: i64, j: ExprId) -> ExprId {
+    let at = ex!(cx.b; j + {cx.b.i(row * hidden)});
+    cx.b.load(buf, at)
+}
+
+/// For every j of `from..to`: stores W x + its bias, and, where asked, R h + its bias, into `into`.
+#[allow(clippy::too_many_arguments)]
+fn products(
+    cx: &mut LowerCx,
+    walk: &Walk,
+    w: &Weights,
+    r: Option<&Weights>,
+    st: Step,
+    (from, to): (i64, i64),
+    rows: i64,
+    into: BufId,
+) -> Result<()> {
+    let count = cx.b.i(to - from);
+    cx.for_(count, LoopKind::Lanes, |cx, j| {
+        let j = ex!(cx.b; j + {cx.b.i(from)});
+        let mut sum = walk.bias(cx, st.dir, j, 0, rows)?;
+        if r.is_some() {
+            let more = walk.bias(cx, st.dir, j, 1, rows)?;
+            sum = cx.b.add(sum, more);
+        }
+        sum = w.dot(cx, st.dir, j, sum, &|cx, k| walk.x(cx, st, k))?;
+        if let Some(r) = r {
+            sum = r.dot(cx, st.dir, j, sum, &|cx, k| Ok(cx.b.load(walk.h, k)))?;
+        }
+        cx.b.store(into, j, sum);
+        Ok(())
+    })
+}
+
+fn rnn(cx: &mut LowerCx) -> Result<()> {
+    let walk = Walk::new(cx, 1)?;
+    let h = walk.s.hidden;
+    let gates = scratch(cx, "gates", h)?;
+    let w = Weights::of(cx, 1, h, walk.s.input)?;
+    let r = Weights::of(cx, 2, h, h)?;
+    walk.run(
+        cx,
+        &mut |_, _, _| Ok(()),
+        &mut |cx, d, st| {
+            let f = activations(cx.attrs, d, 1)?;
+            products(cx, &walk, &w, Some(&r), st, (0, h), h, gates)?;
+            let n = cx.b.i(h);
+            cx.for_(n, LoopKind::Lanes, |cx, j| {
+                let v = cx.b.load(gates, j);
+                let v = walk.clip(cx, v);
+                let v = f[0].apply(&mut cx.b, v);
+                cx.b.store(walk.h, j, v);
+                Ok(())
+            })
+        },
+        &mut |_, _, _| Ok(()),
+    )
+}
+
+fn gru(cx: &mut LowerCx) -> Result<()> {
+    let walk = Walk::new(cx, 3)?;
+    let h = walk.s.hidden;
+    let linear = cx.attrs.flag("linear_before_reset");
+    let gates = scratch(cx, "gates", 3 * h)?;
+    // r * h, or R h + b of the last gate.
+    let other = scratch(cx, "reset", h)?;
+    let w = Weights::of(cx, 1, 3 * h, walk.s.input)?;
+    let r = Weights::of(cx, 2, 3 * h, h)?;
+    walk.run(
+        cx,
+        &mut |_, _, _| Ok(()),
+        &mut |cx, d, st| {
+            let act = activations(cx.attrs, d, 2)?;
+            products(cx, &walk, &w, Some(&r), st, (0, 2 * h), 3 * h, gates)?;
+            products(cx, &walk, &w, None, st, (2 * h, 3 * h), 3 * h, gates)?;
+            let two = cx.b.i(2 * h);
+            cx.for_(two, LoopKind::Lanes, |cx, j| {
+                let v = cx.b.load(gates, j);
+                let v = walk.clip(cx, v);
+                let v = act[0].apply(&mut cx.b, v);
+                cx.b.store(gates, j, v);
+                Ok(())
+            })?;
+            let n = cx.b.i(h);
+            cx.for_(n, LoopKind::Lanes, |cx, j| {
+                let v = if linear {
+                    let row = ex!(cx.b; j + {cx.b.i(2 * h)});
+                    let bias = walk.bias(cx, st.dir, row, 1, 3 * h)?;
+                    r.dot(cx, st.dir, row, bias, &|cx, k| Ok(cx.b.load(walk.h, k)))?
+                } else {
+                    let reset = gate(cx, gates, 1, h, j);
+                    let state = cx.b.load(walk.h, j);
+                    cx.b.mul(reset, state)
+                };
+                cx.b.store(other, j, v);
+                Ok(())
+            })?;
+            cx.for_(n, LoopKind::Lanes, |cx, j| {
+                let own = gate(cx, gates, 2, h, j);
+                let v = if linear {
+                    let (reset, past) = (gate(cx, gates, 1, h, j), cx.b.load(other, j));
+                    ex!(cx.b; own + (reset * past))
+                } else {
+                    let row = ex!(cx.b; j + {cx.b.i(2 * h)});
+                    let bias = walk.bias(cx, st.dir, row, 1, 3 * h)?;
+                    let init = cx.b.add(own, bias);
+                    r.dot(cx, st.dir, row, init, &|cx, k| Ok(cx.b.load(other, k)))?
+                };
+                let v = walk.clip(cx, v);
+                let v = act[1].apply(&mut cx.b, v);
+                let (z, state) = (gate(cx, gates, 0, h, j), cx.b.load(walk.h, j));
+                let v = ex!(cx.b; ((1.0 - z) * v) + (z * state));
+                cx.b.store(walk.h, j, v);
+                Ok(())
+            })
+        },
+        &mut |_, _, _| Ok(()),
+    )
+}
+
+fn lstm(cx: &mut LowerCx) -> Result<()> {
+    let walk = Walk::new(cx, 4)?;
+    let h = walk.s.hidden;
+    let forget = cx.attrs.flag("input_forget");
+    let gates = scratch(cx, "gates", 4 * h)?;
+    let cell = scratch(cx, "cell", h)?;
+    let w = Weights::of(cx, 1, 4 * h, walk.s.input)?;
+    let r = Weights::of(cx, 2, 4 * h, h)?;
+    walk.run(
+        cx,
+        &mut |cx, dir, b| walk.begin(cx, 6, cell, dir, b),
+        &mut |cx, d, st| {
+            let act = activations(cx.attrs, d, 3)?;
+            products(cx, &walk, &w, Some(&r), st, (0, 4 * h), 4 * h, gates)?;
+            let n = cx.b.i(h);
+            cx.for_(n, LoopKind::Lanes, |cx, j| {
+                let old = cx.b.load(cell, j);
+                let old = cx.b.let_(old);
+                // Gate `row` with its peephole over a cell state, activated.
+                let gate_of =
+                    |cx: &mut LowerCx, row: i64, peep: i64, c: ExprId| -> Result<ExprId> {
+                        let mut v = gate(cx, gates, row, h, j);
+                        if cx.opt(7).is_some() {
+                            let at = ex!(cx.b; j + {cx.b.i(peep * h)});
+                            let p = cx.load(7, &[st.dir, at])?;
+                            v = ex!(cx.b; v + (p * c));
+                        }
+                        let v = walk.clip(cx, v);
+                        let v = act[0].apply(&mut cx.b, v);
+                        Ok(cx.b.let_(v))
+                    };
+                let i = gate_of(cx, 0, 0, old)?;
+                let f = if forget {
+                    ex!(cx.b; 1.0 - i)
+                } else {
+                    gate_of(cx, 2, 2, old)?
+                };
+                let c = gate(cx, gates, 3, h, j);
+                let c = walk.clip(cx, c);
+                let c = act[1].apply(&mut cx.b, c);
+                let new = ex!(cx.b; (f * old) + (i * c));
+                let new = cx.b.let_(new);
+                let o = gate_of(cx, 1, 1, new)?;
+                let a = act[2].apply(&mut cx.b, new);
+                let v = cx.b.mul(o, a);
+                cx.b.store(walk.h, j, v);
+                cx.b.store(cell, j, new);
+                Ok(())
+            })
+        },
+        &mut |cx, dir, b| walk.end(cx, 2, cell, dir, b),
+    )
+}
