@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod base;
+pub mod codegen;
 pub mod contracts;
 pub mod graph;
 pub mod kernel;

@@ -1,0 +1,311 @@
+//! Statements: control flow, variables, stores, calls.
+
+use super::expr::Form;
+use super::func::{Cx, VarSlot};
+use super::lanes::{self, Class, Classes};
+use super::ty::{self, LANES};
+use crate::base::diag::{Diagnostic, Result};
+use crate::loops::ir::{Arg, BufId, Const, Expr, ExprId, LoopKind, Stmt, VarId};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_frontend::Variable;
+
+// An `Unroll` loop is written out up to so many statements.
+const UNROLLED: i64 = 64;
+
+impl Cx<'_, '_> {
+    /// Writes statements.
+    pub fn block(&mut self, body: &[Stmt]) -> Result<()> {
+        body.iter().try_for_each(|s| self.stmt(s))
+    }
+    fn stmt(&mut self, s: &Stmt) -> Result<()> {
+        self.next_statement();
+        match s {
+            Stmt::For {
+                var,
+                extent,
+                kind,
+                body,
+            } => self.loop_(*var, *extent, *kind, body),
+            Stmt::While { cond, body } => {
+                let (head, inside, after) = (self.new_block(), self.new_block(), self.new_block());
+                self.jump(head);
+                self.o.b.switch_to_block(head);
+                let c = self.scalar(*cond)?;
+                self.o.b.ins().brif(c, inside, &[], after, &[]);
+                self.o.b.seal_block(inside);
+                self.o.b.seal_block(after);
+                self.o.b.switch_to_block(inside);
+                self.block(body)?;
+                self.jump(head);
+                self.o.b.seal_block(head);
+                self.o.b.switch_to_block(after);
+                Ok(())
+            }
+            Stmt::If { cond, then, els } => {
+                let c = self.scalar(*cond)?;
+                let (yes, no, after) = (self.new_block(), self.new_block(), self.new_block());
+                self.o.b.ins().brif(c, yes, &[], no, &[]);
+                self.o.b.seal_block(yes);
+                self.o.b.seal_block(no);
+                for (at, body) in [(yes, then), (no, els)] {
+                    self.o.b.switch_to_block(at);
+                    self.block(body)?;
+                    self.jump(after);
+                }
+                self.o.b.seal_block(after);
+                self.o.b.switch_to_block(after);
+                Ok(())
+            }
+            Stmt::Let { var, value } => self.assign(*var, *value),
+            Stmt::Store { buf, index, value } => self.store_stmt(*buf, *index, *value),
+            Stmt::SetSym { sym, value } => {
+                let v = self.scalar(*value)?;
+                let s = self.symbols.get(*sym).ok_or_else(|| {
+                    Diagnostic::internal(format!("{}: {sym:?} is unknown", self.f.name))
+                })?;
+                // v outside lo..=hi, as one unsigned comparison.
+                let (lo, hi) = (s.lo, s.hi.max(s.lo));
+                let above = self.o.b.ins().iadd_imm_s(v, lo.wrapping_neg());
+                let width = self.o.b.ins().iconst(types::I64, hi.wrapping_sub(lo));
+                let bad = self
+                    .o
+                    .b
+                    .ins()
+                    .icmp(IntCC::UnsignedGreaterThan, above, width);
+                self.fail_if(bad, onnxc_abi::status::LIMIT);
+                self.store_symbol(sym.0 as usize, v);
+                Ok(())
+            }
+            Stmt::FailIf { cond, status } => {
+                let c = self.scalar(*cond)?;
+                self.fail_if(c, *status);
+                Ok(())
+            }
+            Stmt::Call { callee, args } => {
+                let mut values = Vec::with_capacity(args.len());
+                for a in args {
+                    values.push(match a {
+                        Arg::Int(e) => self.scalar(*e)?,
+                        Arg::Ptr { buf, offset } => {
+                            let (rest, constant) = self.split_index(*offset);
+                            let index = rest.map(|i| self.scalar(i)).transpose()?;
+                            let p = self.place(*buf, index, constant);
+                            self.address(p)
+                        }
+                    });
+                }
+                let f = self.callee(*callee, args.len())?;
+                self.o.b.ins().call(f, &values);
+                Ok(())
+            }
+        }
+    }
+    fn new_block(&mut self) -> cranelift_codegen::ir::Block {
+        self.o.b.create_block()
+    }
+    fn jump(&mut self, to: cranelift_codegen::ir::Block) {
+        self.o.b.ins().jump(to, &[]);
+    }
+    // Ends the function with a status where the condition holds.
+    fn fail_if(&mut self, cond: Value, status: i32) {
+        let (bad, good) = (self.new_block(), self.new_block());
+        self.o.b.set_cold_block(bad);
+        self.o.b.ins().brif(cond, bad, &[], good, &[]);
+        self.o.b.seal_block(bad);
+        self.o.b.seal_block(good);
+        self.o.b.switch_to_block(bad);
+        let s = self.o.b.ins().iconst(types::I32, i64::from(status as u32));
+        self.o.b.ins().return_(&[s]);
+        self.o.b.switch_to_block(good);
+    }
+    fn assign(&mut self, var: VarId, value: ExprId) -> Result<()> {
+        let class = match self.classes.of_var(var) {
+            Class::Linear(_) => Class::Uniform,
+            c => c,
+        };
+        let t = self.f.vars[var].ty;
+        match class {
+            Class::Wide => {
+                let v = self.eval(value, Form::Wide)?;
+                let t = ty::wide(t).ok_or_else(|| Diagnostic::internal("lanes of 64 bits"))?;
+                let slot = self.slot(var, t);
+                self.o.b.def_var(slot, v);
+            }
+            Class::Apart => {
+                let mut slots = match self.vars[var.0 as usize] {
+                    VarSlot::Lanes(s) => Some(s),
+                    _ => None,
+                };
+                for k in 0..LANES {
+                    let v = self.eval(value, Form::Lane(k as u8))?;
+                    let all = *slots.get_or_insert_with(|| {
+                        [(); LANES].map(|()| self.o.b.declare_var(ty::scalar(t)))
+                    });
+                    self.o.b.def_var(all[k], v);
+                }
+                if let Some(s) = slots {
+                    self.vars[var.0 as usize] = VarSlot::Lanes(s);
+                }
+            }
+            _ => {
+                let v = self.scalar(value)?;
+                let slot = self.slot(var, ty::scalar(t));
+                self.o.b.def_var(slot, v);
+            }
+        }
+        Ok(())
+    }
+    // The Cranelift variable, made where it is first set.
+    fn slot(&mut self, var: VarId, t: cranelift_codegen::ir::Type) -> Variable {
+        match self.vars[var.0 as usize] {
+            VarSlot::One(v) => v,
+            _ => {
+                let v = self.o.b.declare_var(t);
+                self.vars[var.0 as usize] = VarSlot::One(v);
+                v
+            }
+        }
+    }
+    fn store_stmt(&mut self, buf: BufId, index: ExprId, value: ExprId) -> Result<()> {
+        let d = self.f.bufs[buf].dtype;
+        let (rest, constant) = self.split_index(index);
+        let forms: &[Form] = match self.class(index) {
+            Class::Uniform => &[Form::Scalar],
+            Class::Linear(1) if super::mem::has_lanes(d) => &[Form::Wide],
+            _ => &[Form::Lane(0), Form::Lane(1), Form::Lane(2), Form::Lane(3)],
+        };
+        // All is read before anything is written.
+        let mut writes = Vec::with_capacity(forms.len());
+        for &form in forms {
+            let at = if form == Form::Wide {
+                Form::Scalar
+            } else {
+                form
+            };
+            let v = self.eval(value, form)?;
+            let i = rest.map(|r| self.eval(r, at)).transpose()?;
+            writes.push((form, i, v));
+        }
+        for (form, i, v) in writes {
+            let p = self.place(buf, i, constant);
+            if form == Form::Wide {
+                self.store_wide(d, p, v);
+            } else {
+                self.store(d, p, v);
+            }
+        }
+        Ok(())
+    }
+
+    fn loop_(&mut self, var: VarId, extent: ExprId, kind: LoopKind, body: &[Stmt]) -> Result<()> {
+        let known = match self.f.exprs[extent] {
+            Expr::Const(Const::I64(n)) => Some(n),
+            _ => None,
+        };
+        if known.is_some_and(|n| n <= 0) {
+            return Ok(());
+        }
+        if kind == LoopKind::Unroll
+            && let Some(n) = known
+            && n.saturating_mul(statements(body)) <= UNROLLED
+        {
+            let slot = self.slot(var, types::I64);
+            for i in 0..n {
+                let v = self.o.b.ins().iconst(types::I64, i);
+                self.o.b.def_var(slot, v);
+                self.block(body)?;
+            }
+            return Ok(());
+        }
+        let n = self.scalar(extent)?;
+        let vector = kind == LoopKind::Lanes
+            && self.loop_lanes.is_none()
+            && known.is_none_or(|n| n >= LANES as i64);
+        if vector && let Some(classes) = lanes::classify(self, var, body) {
+            return self.vector_loop(var, n, known, classes, body);
+        }
+        let zero = self.o.b.ins().iconst(types::I64, 0);
+        self.counted(var, zero, n, 1, known.is_some(), body)
+    }
+    // Whole groups of iterations as lanes, the rest one by one.
+    fn vector_loop(
+        &mut self,
+        var: VarId,
+        n: Value,
+        known: Option<i64>,
+        classes: Classes,
+        body: &[Stmt],
+    ) -> Result<()> {
+        let zero = self.o.b.ins().iconst(types::I64, 0);
+        let (n, whole) = match known {
+            Some(k) => {
+                let whole = k & -(LANES as i64);
+                (n, self.o.b.ins().iconst(types::I64, whole))
+            }
+            None => {
+                let positive = self.o.b.ins().icmp(IntCC::SignedGreaterThan, n, zero);
+                let n = self.o.b.ins().select(positive, n, zero);
+                (n, self.o.b.ins().band_imm_s(n, -(LANES as i64)))
+            }
+        };
+        let scalars = self.vars.clone();
+        // Variables that hold lanes inside are others than those of the scalar rest.
+        for v in classes.not_shared() {
+            self.vars[v.0 as usize] = VarSlot::Unset;
+        }
+        self.classes = classes;
+        self.loop_lanes = Some(var);
+        let r = self.counted(var, zero, whole, LANES as i64, known.is_some(), body);
+        self.loop_lanes = None;
+        self.classes = Classes::default();
+        self.vars = scalars;
+        r?;
+        if known.is_some_and(|k| k % LANES as i64 == 0) {
+            return Ok(());
+        }
+        self.counted(var, whole, n, 1, known.is_some(), body)
+    }
+    // for var in (from..to).step_by(step); `runs`: at least once. Tested at the end, as that is one jump less a round.
+    fn counted(
+        &mut self,
+        var: VarId,
+        from: Value,
+        to: Value,
+        step: i64,
+        runs: bool,
+        body: &[Stmt],
+    ) -> Result<()> {
+        let slot = self.slot(var, types::I64);
+        self.o.b.def_var(slot, from);
+        let (inside, after) = (self.new_block(), self.new_block());
+        if runs {
+            self.jump(inside);
+        } else {
+            let some = self.o.b.ins().icmp(IntCC::SignedLessThan, from, to);
+            self.o.b.ins().brif(some, inside, &[], after, &[]);
+        }
+        self.o.b.switch_to_block(inside);
+        self.block(body)?;
+        let i = self.o.b.use_var(slot);
+        let next = self.o.b.ins().iadd_imm_s(i, step);
+        self.o.b.def_var(slot, next);
+        let again = self.o.b.ins().icmp(IntCC::SignedLessThan, next, to);
+        self.o.b.ins().brif(again, inside, &[], after, &[]);
+        self.o.b.seal_block(inside);
+        self.o.b.seal_block(after);
+        self.o.b.switch_to_block(after);
+        Ok(())
+    }
+}
+
+// Statements of a body, nested ones included.
+fn statements(body: &[Stmt]) -> i64 {
+    body.iter()
+        .map(|s| match s {
+            Stmt::For { body, .. } | Stmt::While { body, .. } => 1 + statements(body),
+            Stmt::If { then, els, .. } => 1 + statements(then) + statements(els),
+            _ => 1,
+        })
+        .sum()
+}
