@@ -1,1 +1,4 @@
 //! Shared helpers of the tests.
+pub mod generate;
+pub mod models;
+pub mod tools;

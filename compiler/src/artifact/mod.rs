@@ -3,6 +3,9 @@
 //! All of them are texts or bytes made from one [`info::ModelInfo`], and nothing else: same information, same bytes.
 pub mod depfile;
 pub mod descriptor;
+pub mod header;
 pub mod info;
+pub mod report;
+pub mod rust_module;
 
 pub use info::{LayerInfo, ModelInfo, Placement, Port, PortQuant};

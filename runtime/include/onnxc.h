@@ -1,0 +1,357 @@
+/* onnxc: the contract between compiled models and those who call them.
+   Generated from the crate onnxc-abi; do not edit. C99 and C++; every machine with 64-bit pointers. */
+#if defined(ONNXC_H) && ONNXC_H != 1
+#error "two versions of the onnxc ABI in one translation unit"
+#endif
+#ifndef ONNXC_H
+#define ONNXC_H 1
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Version of this contract. */
+#define ONNXC_ABI_VERSION 1
+/* Alignment that every arena must have. */
+#define ONNXC_ARENA_ALIGN 64
+
+/* Status codes: what PREFIX_run answers. */
+#define ONNXC_OK 0 /* success */
+#define ONNXC_NULL_POINTER 1 /* the context, the arena, an input or an output is null, or the weights are null and not in the object */
+#define ONNXC_BAD_VERSION 2 /* abi_version or struct_size of the context is not one this model was compiled for */
+#define ONNXC_ARENA_TOO_SMALL 3 /* arena_size is smaller than the model needs */
+#define ONNXC_MISALIGNED 4 /* the arena, the weights, an input or an output is not aligned as the descriptor says */
+#define ONNXC_WEIGHTS_MISMATCH 5 /* the weights given are not of the size or layout of this model */
+#define ONNXC_BAD_COUNT 6 /* num_inputs, num_outputs, num_dims or num_out_dims is not the model's */
+#define ONNXC_BAD_DIM 7 /* a value in dims is outside the bounds the model was compiled for */
+#define ONNXC_DATA_OUT_OF_RANGE 8 /* an index or a size that was computed from the input data is out of range */
+#define ONNXC_LIMIT 9 /* a loop or a data-dependent size passed its limit */
+#define ONNXC_UNSUPPORTED 10 /* the run reached a part of the model that could not be compiled */
+#define ONNXC_OFFLOAD_ABSENT 32 /* a region that must run on an accelerator found none */
+#define ONNXC_OFFLOAD_REFUSED 33 /* the accelerator refused the compiled region */
+#define ONNXC_OFFLOAD_TIMEOUT 34 /* the accelerator did not answer in time */
+#define ONNXC_OFFLOAD_DEVICE 35 /* the accelerator reported an error */
+
+/* Where a model's weights are. */
+#define ONNXC_WEIGHTS_EMBEDDED 0
+#define ONNXC_WEIGHTS_SECTION 1
+#define ONNXC_WEIGHTS_FILE 2
+
+/* A weights file: first bytes, and where the weights begin. */
+#define ONNXC_WEIGHTS_MAGIC "ONNXCWTS"
+#define ONNXC_WEIGHTS_DATA_OFFSET 65536
+
+/* First word of a descriptor. */
+#define ONNXC_DESCRIPTOR_MAGIC 0x44584e4fu
+
+/* A part of a parallel loop: computes the iterations begin..end and answers a status. */
+typedef int32_t (*onnxc_parallel_body)(void *arg, int64_t begin, int64_t end);
+
+/* Calls body so that disjoint ranges cover 0..count exactly once, on any threads and in any order, and returns when all
+   have ended. Answers 0, or the status of the lowest range that failed. */
+typedef int32_t (*onnxc_parallel_for)(void *user, onnxc_parallel_body body, void *arg, int64_t count);
+
+/* Told of the begin (1) and the end (0) of each layer, on the thread that called PREFIX_run. */
+typedef void (*onnxc_trace)(void *user, uint32_t layer, uint32_t begin);
+
+/* Distance in bytes from this very field to what it refers to; 0 = nothing. Descriptors hold no pointers, so they need
+   no relocation and live in read-only memory. Never copy a struct that has such a field: use it where it lies. */
+typedef int32_t onnxc_rel;
+
+/* How every table of accelerator functions begins. Tables grow at the end only; struct_size says how far one goes.
+   Version 1 defines no functions yet: models without offloaded regions ignore the tables. */
+typedef struct onnxc_offload_table {
+  /* Bytes of the table. */
+  uint32_t struct_size;
+  /* ONNXC_ABI_VERSION it was built for. */
+  uint32_t abi_version;
+} onnxc_offload_table;
+
+/* What a run needs. Zero it, set abi_version and struct_size, then what the model needs; zero is right for the rest. */
+typedef struct onnxc_context {
+  /* ONNXC_ABI_VERSION. */
+  uint32_t abi_version;
+  /* sizeof(onnxc_context). A model accepts a larger one: fields are only appended. */
+  uint32_t struct_size;
+  /* Memory for everything in between, aligned to 64 bytes; its contents need no preparation and mean nothing after a run. */
+  void *arena;
+  /* Bytes of the arena. */
+  uint64_t arena_size;
+  /* The weights; null = those in the object. */
+  const void *weights;
+  /* Bytes of the weights; 0 if null. */
+  uint64_t weights_size;
+  /* One pointer for each input, aligned to its element. */
+  const void *const *inputs;
+  /* One pointer for each output, aligned to its element; must not overlap an input, the arena or each other. */
+  void *const *outputs;
+  /* Length of inputs. */
+  uint32_t num_inputs;
+  /* Length of outputs. */
+  uint32_t num_outputs;
+  /* Values of the free input symbols in the order of the descriptor; null if there are none. */
+  const int64_t *dims;
+  /* Receives the sizes of all outputs, one output after the other; may be null. */
+  int64_t *out_dims;
+  /* Length of dims. */
+  uint32_t num_dims;
+  /* Length of out_dims: the sum of the outputs' ranks, or 0 if it is null. */
+  uint32_t num_out_dims;
+  /* Spreads loops over threads; null = one thread. */
+  onnxc_parallel_for parallel_for;
+  /* First argument of parallel_for. */
+  void *parallel_user;
+  /* Told of the begin and end of each layer; may be null. */
+  onnxc_trace trace;
+  /* First argument of trace. */
+  void *trace_user;
+  /* Tables of accelerator functions; may be null. */
+  const onnxc_offload_table *const *offload;
+  /* Length of offload. */
+  uint32_t num_offload;
+  /* What the CPU can do, as the runtime detected it; 0 = the level the object was compiled for. */
+  uint32_t cpu_level;
+  /* Zero. */
+  uint64_t reserved[3];
+} onnxc_context;
+
+/* A dimension. */
+typedef struct onnxc_dim {
+  /* The size, or the largest possible one where it is not fixed. */
+  int64_t size;
+  /* The symbol whose value it is, or -1. */
+  int32_t symbol;
+  /* Text of the expression; absent where the size is fixed. */
+  onnxc_rel expr;
+} onnxc_dim;
+
+/* How integers of an input or output stand for real numbers: real = scale * (integer - zero point). */
+typedef struct onnxc_quant {
+  /* The axis along which scales differ; -1 if there is one scale. */
+  int32_t axis;
+  /* Number of scales and zero points. */
+  uint32_t count;
+  /* float[count]. */
+  onnxc_rel scales;
+  /* int32_t[count]. */
+  onnxc_rel zero_points;
+} onnxc_quant;
+
+/* An input or output. */
+typedef struct onnxc_port {
+  /* Its name in the model. */
+  onnxc_rel name;
+  /* Its name in generated sources. */
+  onnxc_rel c_name;
+  /* Element type: the number in ONNX's TensorProto.DataType. */
+  uint32_t dtype;
+  /* Bytes of an element; types below a byte take one byte each. */
+  uint32_t elem_size;
+  /* Number of dimensions. */
+  uint32_t rank;
+  /* onnxc_dim[rank]. */
+  onnxc_rel dims;
+  /* Bytes at the largest size. */
+  uint64_t max_bytes;
+  /* onnxc_quant, if known. */
+  onnxc_rel quant;
+  /* Zero. */
+  uint32_t reserved;
+} onnxc_port;
+
+/* A size that is known when the model runs. */
+typedef struct onnxc_symbol {
+  /* Its name. */
+  onnxc_rel name;
+  /* 0: the caller states it in dims; 1: the model computes it. */
+  uint32_t origin;
+  /* Smallest value. */
+  int64_t lo;
+  /* Largest value: memory is planned for it. */
+  int64_t hi;
+  /* Origin 0: the input whose size it is. */
+  uint32_t input;
+  /* Origin 0: the axis of that input. */
+  uint32_t axis;
+} onnxc_symbol;
+
+/* A layer: what one function of the object computes. */
+typedef struct onnxc_layer {
+  /* Symbol of its function. */
+  onnxc_rel symbol;
+  /* Operators in it, joined by +. */
+  onnxc_rel op;
+  /* onnxc_rel[num_nodes], each the name of an ONNX node. */
+  onnxc_rel nodes;
+  /* Number of ONNX nodes. */
+  uint32_t num_nodes;
+  /* Multiply-accumulate operations, at the largest size. */
+  uint64_t macs;
+  /* Bytes of its weights. */
+  uint64_t param_bytes;
+} onnxc_layer;
+
+/* A model. */
+typedef struct onnxc_descriptor {
+  /* ONNXC_DESCRIPTOR_MAGIC. */
+  uint32_t magic;
+  /* ONNXC_ABI_VERSION. */
+  uint32_t abi_version;
+  /* sizeof(onnxc_descriptor). */
+  uint32_t struct_size;
+  /* Bytes of the whole blob. */
+  uint32_t total_size;
+  /* Name of the model. */
+  onnxc_rel name;
+  /* What all its symbols begin with. */
+  onnxc_rel prefix;
+  /* Target triple. */
+  onnxc_rel target;
+  /* CPU and features it was compiled for. */
+  onnxc_rel cpu;
+  /* onnxc_port[num_inputs]. */
+  onnxc_rel inputs;
+  /* Number of inputs. */
+  uint32_t num_inputs;
+  /* onnxc_port[num_outputs]. */
+  onnxc_rel outputs;
+  /* Number of outputs. */
+  uint32_t num_outputs;
+  /* onnxc_symbol[num_symbols]; those of origin 0 stand first. */
+  onnxc_rel symbols;
+  /* Number of symbols. */
+  uint32_t num_symbols;
+  /* Number of symbols of origin 0: the length of dims in the context. */
+  uint32_t num_free_symbols;
+  /* Sum of the ranks of all outputs: the length of out_dims in the context. */
+  uint32_t num_out_dims;
+  /* onnxc_layer[num_layers]. */
+  onnxc_rel layers;
+  /* Number of layers. */
+  uint32_t num_layers;
+  /* Offload slots; absent in version 1. */
+  onnxc_rel offloads;
+  /* Number of offload slots: 0 in version 1. */
+  uint32_t num_offloads;
+  /* Bytes of arena a run needs. */
+  uint64_t arena_size;
+  /* Bytes of weights. */
+  uint64_t weights_size;
+  /* Alignment of the arena. */
+  uint32_t arena_align;
+  /* Alignment of the weights. */
+  uint32_t weights_align;
+  /* Bytes of stack a run needs at most, PREFIX_run included. */
+  uint64_t stack_bytes;
+  /* ONNXC_WEIGHTS_EMBEDDED, _SECTION or _FILE. */
+  uint32_t weights_placement;
+  /* Zero. */
+  uint32_t reserved;
+  /* SHA-256 of how the weights are laid out: weights files with the same one fit. */
+  uint8_t layout_digest[32];
+  /* SHA-256 of the weights the model was compiled with. */
+  uint8_t content_digest[32];
+} onnxc_descriptor;
+
+/* How a weights file begins; the rest of its first 65536 bytes is zero. */
+typedef struct onnxc_weights_header {
+  /* "ONNXCWTS". */
+  uint8_t magic[8];
+  /* ONNXC_ABI_VERSION. */
+  uint32_t abi_version;
+  /* Where the weights begin: 65536. */
+  uint32_t data_offset;
+  /* Bytes of the weights. */
+  uint64_t data_size;
+  /* Alignment the weights need in memory. */
+  uint32_t data_align;
+  /* Zero. */
+  uint32_t reserved[3];
+  /* SHA-256 of how the weights are laid out: the one in the model's descriptor. */
+  uint8_t layout_digest[32];
+  /* SHA-256 of the weights. */
+  uint8_t content_digest[32];
+} onnxc_weights_header;
+
+/* Sizes are part of the contract. */
+typedef char onnxc_offload_table_size_is_8[sizeof(onnxc_offload_table) == 8 ? 1 : -1];
+typedef char onnxc_context_size_is_160[sizeof(onnxc_context) == 160 ? 1 : -1];
+typedef char onnxc_dim_size_is_16[sizeof(onnxc_dim) == 16 ? 1 : -1];
+typedef char onnxc_quant_size_is_16[sizeof(onnxc_quant) == 16 ? 1 : -1];
+typedef char onnxc_port_size_is_40[sizeof(onnxc_port) == 40 ? 1 : -1];
+typedef char onnxc_symbol_size_is_32[sizeof(onnxc_symbol) == 32 ? 1 : -1];
+typedef char onnxc_layer_size_is_32[sizeof(onnxc_layer) == 32 ? 1 : -1];
+typedef char onnxc_descriptor_size_is_184[sizeof(onnxc_descriptor) == 184 ? 1 : -1];
+typedef char onnxc_weights_header_size_is_104[sizeof(onnxc_weights_header) == 104 ? 1 : -1];
+
+/* What a self-relative field refers to, or NULL. */
+static inline const void *onnxc_at(const onnxc_rel *field) {
+  return *field == 0 ? (const void *)0 : (const void *)((const char *)field + *field);
+}
+/* The same for text; "" for nothing. */
+static inline const char *onnxc_text(const onnxc_rel *field) {
+  return *field == 0 ? "" : (const char *)onnxc_at(field);
+}
+/* Inputs and outputs; the index must be below num_inputs or num_outputs. */
+static inline const onnxc_port *onnxc_input(const onnxc_descriptor *d, uint32_t i) {
+  return (const onnxc_port *)onnxc_at(&d->inputs) + i;
+}
+static inline const onnxc_port *onnxc_output(const onnxc_descriptor *d, uint32_t i) {
+  return (const onnxc_port *)onnxc_at(&d->outputs) + i;
+}
+/* Symbols: the first num_free_symbols are what dims holds, in this order. */
+static inline const onnxc_symbol *onnxc_symbol_at(const onnxc_descriptor *d, uint32_t i) {
+  return (const onnxc_symbol *)onnxc_at(&d->symbols) + i;
+}
+/* Layers, in the order in which they run. */
+static inline const onnxc_layer *onnxc_layer_at(const onnxc_descriptor *d, uint32_t i) {
+  return (const onnxc_layer *)onnxc_at(&d->layers) + i;
+}
+/* ONNX node i of a layer. */
+static inline const char *onnxc_layer_node(const onnxc_layer *l, uint32_t i) {
+  return onnxc_text((const onnxc_rel *)onnxc_at(&l->nodes) + i);
+}
+/* Dimension i of an input or output. */
+static inline const onnxc_dim *onnxc_port_dim(const onnxc_port *p, uint32_t i) {
+  return (const onnxc_dim *)onnxc_at(&p->dims) + i;
+}
+/* Quantization of an input or output, or NULL. */
+static inline const onnxc_quant *onnxc_port_quant(const onnxc_port *p) {
+  return (const onnxc_quant *)onnxc_at(&p->quant);
+}
+static inline float onnxc_quant_scale(const onnxc_quant *q, uint32_t i) {
+  return ((const float *)onnxc_at(&q->scales))[i];
+}
+static inline int32_t onnxc_quant_zero_point(const onnxc_quant *q, uint32_t i) {
+  return ((const int32_t *)onnxc_at(&q->zero_points))[i];
+}
+
+/* One line for a person. */
+static inline const char *onnxc_status_text(int32_t status) {
+  switch (status) {
+  case 0: return "success";
+  case 1: return "the context, the arena, an input or an output is null, or the weights are null and not in the object";
+  case 2: return "abi_version or struct_size of the context is not one this model was compiled for";
+  case 3: return "arena_size is smaller than the model needs";
+  case 4: return "the arena, the weights, an input or an output is not aligned as the descriptor says";
+  case 5: return "the weights given are not of the size or layout of this model";
+  case 6: return "num_inputs, num_outputs, num_dims or num_out_dims is not the model's";
+  case 7: return "a value in dims is outside the bounds the model was compiled for";
+  case 8: return "an index or a size that was computed from the input data is out of range";
+  case 9: return "a loop or a data-dependent size passed its limit";
+  case 10: return "the run reached a part of the model that could not be compiled";
+  case 32: return "a region that must run on an accelerator found none";
+  case 33: return "the accelerator refused the compiled region";
+  case 34: return "the accelerator did not answer in time";
+  case 35: return "the accelerator reported an error";
+  default: return "unknown status";
+  }
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* ONNXC_H */
