@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod base;
 pub mod codegen;
 pub mod contracts;
+pub mod fusions;
 pub mod graph;
 pub mod kernel;
 pub mod loops;

@@ -46,7 +46,10 @@ impl PassCx<'_> {
     }
     /// Leaves a remark of the running pass about a place.
     pub fn remark(&mut self, loc: impl std::fmt::Display, text: impl std::fmt::Display) {
-        let d = Diagnostic::remark("PASS001", format!("{}: {text}", self.name));
-        self.diags.push(d.at(loc));
+        let d = Diagnostic::remark("PASS001", format!("{}: {text}", self.name)).at(loc);
+        // Passes that run in rounds come to the same place again.
+        if !self.diags.list.contains(&d) {
+            self.diags.push(d);
+        }
     }
 }

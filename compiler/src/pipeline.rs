@@ -29,6 +29,12 @@ pub const PIPELINE: &[Step] = &[
         "branches that can't be taken hide what surrounds them",
     ),
     Until(CLEAN, 8, "folding, merging and removing feed each other"),
+    Until(
+        crate::fusions::ALL,
+        16,
+        "one fusion uncovers the next: a scale behind a Conv, a transpose behind a scale",
+    ),
+    Until(CLEAN, 8, "fusions leave dead nodes and constants behind"),
 ];
 
 /// What the caller may choose.

@@ -394,16 +394,17 @@ impl Planner<'_> {
             funcs: self.funcs,
             ..Program::default()
         };
-        for (list, ports) in [
-            (&g.inputs[..], &mut program.inputs),
-            (g.outputs(), &mut program.outputs),
-        ] {
-            for &v in list {
-                ports.push(Port {
-                    name: g.value(v).name.clone(),
-                    ty: type_of(g, v)?,
-                });
-            }
+        for &v in &g.inputs {
+            program.inputs.push(Port {
+                name: g.value(v).name.clone(),
+                ty: type_of(g, v)?,
+            });
+        }
+        for (&v, name) in g.outputs().iter().zip(&g.output_names) {
+            program.outputs.push(Port {
+                name: name.clone(),
+                ty: type_of(g, v)?,
+            });
         }
         let sizes = self.storages.sizes();
         let settled = self.storages.settle(program.symbol_bytes());

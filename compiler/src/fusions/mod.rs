@@ -1,0 +1,22 @@
+//! Fusions: small rewrites, one per file, that raise what exporters took apart or fold one node into another.
+pub mod conv_affine;
+pub mod engine;
+pub mod gelu;
+pub mod hard_swish;
+pub mod layer_norm;
+pub mod pad_conv;
+pub mod swish;
+pub mod transpose;
+
+use crate::pass::Pass;
+
+/// Every fusion, in the order in which they are tried.
+pub const ALL: &[&Pass] = &[
+    &transpose::PASS,
+    &pad_conv::PASS,
+    &conv_affine::PASS,
+    &gelu::PASS,
+    &layer_norm::PASS,
+    &hard_swish::PASS,
+    &swish::PASS,
+];
