@@ -72,12 +72,26 @@ pub fn run(model: &mut Model, options: &Options, diags: &mut Diagnostics) -> Res
             Once(pass, _) => one(&mut model.graph, pass, &mut cx),
             Until(passes, bound, _) => until(&mut model.graph, passes, *bound, &mut cx),
         };
+        if result.is_ok() && !cx.diags.has_errors() {
+            result = sound(&model.graph, cx.name);
+        }
         if result.is_err() || cx.diags.has_errors() {
             break;
         }
     }
     model.symbols = symbols;
     result
+}
+
+/// An error that names the pass after which the graph is broken.
+fn sound(g: &Graph, pass: &str) -> Result<()> {
+    match crate::graph::verify::verify(g, true).first() {
+        None => Ok(()),
+        Some((n, what)) => {
+            let at = n.map(|n| g.describe(n)).unwrap_or_default();
+            Err(Diagnostic::internal(format!("after pass {pass}: {what}")).at(at))
+        }
+    }
 }
 
 fn until(g: &mut Graph, passes: &[&'static Pass], bound: usize, cx: &mut PassCx) -> Result<()> {

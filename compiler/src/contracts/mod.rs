@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Every contract: `docs/support.md` and the interpreter go by it.
-pub static ALL: &[&Contract] = &[&conv::CONV, &gemm::GEMM];
+pub static ALL: &[&Contract] = &[&conv::CONV, &gemm::GEMM, &gemm_tile::GEMM_TILE];
 
 /// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.
 #[derive(Default)]
