@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
+use onnxc_compiler::contracts::References;
 use onnxc_compiler::contracts::gemm_blocked::callee;
 use onnxc_compiler::kernel::Tile;
+use onnxc_compiler::loops::interp::{CalleeResolver as _, run_simple};
 use onnxc_targets::Arch;
 use onnxc_targets::aarch64::kernels::gemm::GEMM_TILE_F32_8X12_NEON;
 use onnxc_targets::audit::audit;
@@ -49,6 +51,94 @@ fn only_declared_instructions() {
         assert!((tile.make)(&callee(tile, tile.tile.0 + 1, 1, false), false).is_err());
         assert!((tile.make)(&callee(tile, 1, 0, false), false).is_err());
         assert!((tile.make)(&callee(tile, 1, tile.tile.1 + 1, false), false).is_err());
+    }
+}
+
+/// The contract's reference, interpreted, against chains of fused multiply-adds written out here.
+#[test]
+fn the_reference_is_a_chain_of_fmas() {
+    let mut seed = 1u32;
+    let mut next = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    let bytes = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    for (m, n, acc, k) in [
+        (1, 1, false, 0),
+        (1, 1, true, 0),
+        (3, 5, true, 7),
+        (6, 16, false, 9),
+        (2, 3, true, 1),
+    ] {
+        let shape = callee(&GEMM_TILE_F32_6X16_AVX2FMA, m, n, acc);
+        let reference = References::default()
+            .reference(&shape)
+            .expect("the contract is on the roll");
+        let (m, n, k) = (m as usize, n as usize, k as usize);
+        let (a_row, a_k, b_k, c_row) = (2usize, 2 * m, n + 1, n + 3);
+        let a: Vec<f32> = (0..2 * m * (k + 1)).map(|_| next()).collect();
+        let b: Vec<f32> = (0..b_k * (k + 1)).map(|_| next()).collect();
+        let c: Vec<f32> = (0..c_row * m).map(|_| next()).collect();
+        let mut want = c.clone();
+        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+            let start = if acc { c[i * c_row + j] } else { 0.0 };
+            want[i * c_row + j] = (0..k).fold(start, |s, p| {
+                a[i * a_row + p * a_k].mul_add(b[p * b_k + j], s)
+            });
+        }
+        let (mut a, mut b, mut c) = (bytes(&a), bytes(&b), bytes(&c));
+        let ints = [a_row, a_k, b_k, c_row, k].map(|v| v as i64);
+        run_simple(&reference, vec![&mut a, &mut b, &mut c], &ints).unwrap();
+        assert_eq!(c, bytes(&want), "{m}x{n} k {k}");
+    }
+}
+
+/// What a callee must keep is never written: rbx, rbp, r12-r15; and the stack is only read, above its pointer.
+#[test]
+fn the_avx2_tile_keeps_the_callers_registers() {
+    use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+    let kept = [
+        Register::RBX,
+        Register::RBP,
+        Register::RSP,
+        Register::R12,
+        Register::R13,
+        Register::R14,
+        Register::R15,
+    ];
+    for (m, n, acc) in shapes(&GEMM_TILE_F32_6X16_AVX2FMA) {
+        let code = (GEMM_TILE_F32_6X16_AVX2FMA.make)(
+            &callee(&GEMM_TILE_F32_6X16_AVX2FMA, m, n, acc),
+            false,
+        )
+        .unwrap();
+        let mut info = InstructionInfoFactory::new();
+        let mut list = Vec::new();
+        for i in &mut Decoder::new(64, &code.bytes, DecoderOptions::NONE) {
+            list.push(i.mnemonic());
+            if i.mnemonic() == Mnemonic::Ret {
+                break;
+            }
+            for used in info.info(&i).used_registers() {
+                assert!(
+                    !kept.contains(&used.register().full_register())
+                        || used.access() == OpAccess::Read,
+                    "{i}"
+                );
+            }
+            for used in info
+                .info(&i)
+                .used_memory()
+                .iter()
+                .filter(|u| u.base() == Register::RSP)
+            {
+                assert!(
+                    used.access() == OpAccess::Read && [8, 16].contains(&used.displacement()),
+                    "{i}"
+                );
+            }
+        }
+        assert!(list.ends_with(&[Mnemonic::Vzeroupper, Mnemonic::Ret]));
     }
 }
 
