@@ -7,6 +7,7 @@
 pub mod aarch64;
 pub mod audit;
 pub mod cpu;
+mod feature_names;
 pub mod features;
 pub mod flags;
 pub mod machine;
