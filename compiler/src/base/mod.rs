@@ -5,4 +5,5 @@ pub mod dim;
 pub mod dtype;
 pub mod id;
 pub mod tensor;
+pub mod text;
 pub mod types;
