@@ -17,40 +17,43 @@ macro_rules! roll {
 
 pub mod axes;
 pub mod recurrent;
+pub mod resize_table;
 pub mod small_float;
 pub mod spatial;
 pub mod util;
 
 roll! {
-    concat,
-    gather,
-    generate,
-    pad,
-    reshape,
-    scatter,
-    slice,
-    tile,
-    transpose,
     activation,
     arith,
     batch_norm,
     bits,
     cast,
     compare,
+    concat,
     conv,
     conv_transpose,
+    gather,
+    generate,
     global_pool,
+    grid,
     identity,
     layer_norm,
     math,
     matmul,
     max_pool,
     norm,
+    pad,
     pool,
     quantize,
     relu,
+    reshape,
+    resize,
     rnn,
+    scatter,
+    slice,
     softmax,
+    tile,
+    transpose,
 }
 
 /// The operator with our name `name`.

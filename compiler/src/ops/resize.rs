@@ -1,0 +1,434 @@
+//! Resize and Upsample: every output element is a weighted sum of few input elements, axis by axis.
+
+use super::resize_table::{How, Taps, taps};
+use super::util::{accept, any, bad};
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::ex;
+use crate::kernel::LowerCx;
+use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
+use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx};
+
+/// Operators of this file.
+pub static OPS: &[&OpDef] = &[&RESIZE];
+
+/// Inputs: X, region of interest, scales, sizes; before opset 11: X, scales.
+pub static RESIZE: OpDef = OpDef {
+    name: "Resize",
+    onnx: &[
+        onnx("Resize", 10, 10, read_10),
+        onnx("Resize", 11, LATEST, read),
+        onnx("Upsample", 7, 8, read_upsample_7),
+        onnx("Upsample", 9, LATEST, read_10),
+    ],
+    inputs: (1, 4),
+    infer,
+    lower: Lower::Loops(lower),
+    tails: true,
+    ..BASE
+};
+
+fn read_10(cx: &mut ReadCx) -> Result<()> {
+    let mode = cx.str("mode", "nearest")?;
+    let mode = if mode == "bilinear" {
+        "linear".to_string()
+    } else {
+        mode
+    };
+    cx.set("mode", Attr::Str(mode));
+    for name in ["coordinate_transformation_mode", "nearest_mode"] {
+        cx.set(name, Attr::Str("simple".into()));
+    }
+    cx.set("scales_at", Attr::Int(1));
+    Ok(())
+}
+
+fn read_upsample_7(cx: &mut ReadCx) -> Result<()> {
+    read_10(cx)?;
+    let scales = cx.floats("scales")?.unwrap_or_default();
+    cx.input(1, Tensor::f32(&[scales.len() as i64], &scales));
+    Ok(())
+}
+
+fn read(cx: &mut ReadCx) -> Result<()> {
+    cx.keep_str("mode", "nearest")?;
+    cx.keep_str("coordinate_transformation_mode", "half_pixel")?;
+    cx.keep_str("nearest_mode", "round_prefer_floor")?;
+    cx.keep_str("keep_aspect_ratio_policy", "stretch")?;
+    cx.keep_float("cubic_coeff_a", -0.75)?;
+    cx.keep_float("extrapolation_value", 0.0)?;
+    cx.keep_int("exclude_outside", 0)?;
+    cx.keep_int("antialias", 0)?;
+    cx.keep_ints("axes")?;
+    cx.set("scales_at", Attr::Int(2));
+    Ok(())
+}
+
+fn axes(attrs: &Attrs, rank: usize) -> Result<Vec<usize>> {
+    match attrs.ints("axes") {
+        Some(a) if !a.is_empty() => super::util::resolve_axes(a, rank),
+        _ => Ok((0..rank).collect()),
+    }
+}
+
+/// A list over `axes` spread over all axes.
+fn spread<T: Clone>(v: &[T], axes: &[usize], rank: usize, default: T) -> Result<Vec<T>> {
+    if v.len() != axes.len() {
+        return bad(format!(
+            "{} numbers for {} resized axes",
+            v.len(),
+            axes.len()
+        ));
+    }
+    let mut out = vec![default; rank];
+    for (&a, x) in axes.iter().zip(v) {
+        out[a] = x.clone();
+    }
+    Ok(out)
+}
+
+/// The constant scales, one per axis, if there are any.
+fn scales(attrs: &Attrs, t: Option<&Tensor>, rank: usize) -> Result<Option<Vec<f64>>> {
+    let Some(v) = t.filter(|t| !t.is_empty()).and_then(Tensor::to_f64s) else {
+        return Ok(None);
+    };
+    if v.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+        return bad("`scales` must be positive");
+    }
+    spread(&v, &axes(attrs, rank)?, rank, 1.0).map(Some)
+}
+
+/// Sizes by a policy that keeps the aspect ratio: one scale, and every size rounded from it.
+fn kept(policy: &str, x: &[i64], sizes: &[i64], axes: &[usize]) -> Option<(f64, Vec<i64>)> {
+    let ratios = axes.iter().map(|&a| sizes[a] as f64 / x[a] as f64);
+    let scale = match policy {
+        "not_larger" => ratios.fold(f64::INFINITY, f64::min),
+        "not_smaller" => ratios.fold(0.0, f64::max),
+        _ => return None,
+    };
+    let out = (0..x.len())
+        .map(|i| {
+            if axes.contains(&i) {
+                libm::floor(scale * x[i] as f64 + 0.5) as i64
+            } else {
+                x[i]
+            }
+        })
+        .collect();
+    Some((scale, out))
+}
+
+fn infer(cx: &mut InferCx) -> Result<()> {
+    let mode = cx.attrs.str("mode", "nearest").to_string();
+    let ok = if mode == "nearest" {
+        any
+    } else {
+        super::util::number
+    };
+    let d = accept(cx, 0, ok)?;
+    let x = cx.shape(0)?;
+    let rank = x.len();
+    let at = cx.attrs.int("scales_at", 2) as usize;
+    let policy = cx
+        .attrs
+        .str("keep_aspect_ratio_policy", "stretch")
+        .to_string();
+    if let Some(s) = scales(cx.attrs, cx.opt(at).and_then(|v| v.konst.as_ref()), rank)? {
+        let mut out = vec![];
+        for (d, s) in x.iter().zip(s) {
+            out.push(match d {
+                _ if s == 1.0 => d.clone(),
+                Dim::Fixed(n) => Dim::Fixed(libm::floorf(*n as f32 * s as f32) as i64),
+                d if s == libm::floor(s) => d.clone() * Dim::Fixed(s as i64),
+                _ => return Err(free()),
+            });
+        }
+        cx.out(0, d, out);
+        return Ok(());
+    }
+    if at == 1 || cx.opt(3).is_none() {
+        return Err(Diagnostic::unsupported(
+            "ONNX012",
+            "`scales` is not a constant, so the output's shape is not known at compile time",
+        ));
+    }
+    let axes = axes(cx.attrs, rank)?;
+    let sizes = match cx.dims(3) {
+        Some(v) => v,
+        None => cx
+            .const_ints(3, "sizes")?
+            .into_iter()
+            .map(Dim::Fixed)
+            .collect(),
+    };
+    let mut out = x.clone();
+    for (&a, s) in axes.iter().zip(&sizes) {
+        out[a] = s.clone();
+    }
+    if sizes.len() != axes.len() || out.iter().any(|d| d.fixed().is_some_and(|d| d < 0)) {
+        return bad(format!("`sizes` does not fit {} axes", axes.len()));
+    }
+    if policy != "stretch" {
+        let fixed = (
+            crate::base::dim::fixed_shape(&x),
+            crate::base::dim::fixed_shape(&out),
+        );
+        let (Some(xs), Some(sizes)) = fixed else {
+            return Err(free());
+        };
+        let Some((_, sizes)) = kept(&policy, &xs, &sizes, &axes) else {
+            return bad(format!(
+                "`keep_aspect_ratio_policy` = {policy} is not known"
+            ));
+        };
+        out = sizes.into_iter().map(Dim::Fixed).collect();
+    }
+    cx.out(0, d, out);
+    Ok(())
+}
+
+fn free() -> Box<Diagnostic> {
+    Diagnostic::unsupported(
+        "ONNX012",
+        "an axis of unknown size is resized by other than a whole number",
+    )
+    .help("fix the dimension with --dim or --input")
+}
+
+/// What is done along one axis.
+enum Axis {
+    /// Nothing.
+    Same,
+    /// Every element this many times.
+    Repeat(i64),
+    /// A table.
+    Table {
+        n: i64,
+        index: BufId,
+        weight: Option<BufId>,
+        outside: Option<BufId>,
+    },
+}
+
+fn lower(cx: &mut LowerCx) -> Result<()> {
+    let (x, out) = (cx.in_shape(0)?, cx.out_shape()?);
+    let rank = x.len();
+    let at = cx.attrs.int("scales_at", 2) as usize;
+    let konst = |i: usize| cx.opt(i).and_then(|o| o.konst.clone());
+    let given = scales(cx.attrs, konst(at).as_ref(), rank)?;
+    let resized = axes(cx.attrs, rank)?;
+    let policy = cx
+        .attrs
+        .str("keep_aspect_ratio_policy", "stretch")
+        .to_string();
+    let one = match (&given, policy.as_str(), konst(3).and_then(|t| t.to_i64s())) {
+        (None, "not_larger" | "not_smaller", Some(s)) => {
+            let xs = crate::base::dim::fixed_shape(&x).ok_or_else(free)?;
+            let sizes = spread(&s, &resized, rank, 0)?;
+            kept(&policy, &xs, &sizes, &resized).map(|k| k.0)
+        }
+        (None, "not_larger" | "not_smaller", None) => {
+            return Err(Diagnostic::unsupported(
+                "ONNX012",
+                "`sizes` is not a constant",
+            ));
+        }
+        _ => None,
+    };
+    let a = cx.attrs;
+    let how = How {
+        mode: a.str("mode", "nearest").to_string(),
+        coordinates: a
+            .str("coordinate_transformation_mode", "half_pixel")
+            .to_string(),
+        nearest: a.str("nearest_mode", "round_prefer_floor").to_string(),
+        cubic_a: f64::from(a.float("cubic_coeff_a", -0.75)),
+        exclude_outside: a.flag("exclude_outside"),
+        antialias: a.flag("antialias"),
+    };
+    let crop = how.coordinates == "tf_crop_and_resize";
+    let roi = match konst(1)
+        .filter(|t| at == 2 && crop && !t.is_empty())
+        .and_then(|t| t.to_f64s())
+    {
+        Some(r) if r.len() == 2 * resized.len() => {
+            let (lo, hi) = r.split_at(resized.len());
+            let (lo, hi) = (
+                spread(lo, &resized, rank, 0.0)?,
+                spread(hi, &resized, rank, 1.0)?,
+            );
+            lo.into_iter().zip(hi).collect()
+        }
+        Some(_) => return bad("`roi` does not fit the resized axes"),
+        None if crop => {
+            return Err(Diagnostic::unsupported(
+                "ONNX012",
+                "`roi` is not a constant",
+            ));
+        }
+        None => vec![(0.0, 1.0); rank],
+    };
+    let dtype = cx.input(0)?.ty.dtype;
+    let ty = match dtype {
+        d if d.is_float() => Ty::of(d),
+        DType::I32 | DType::I64 | DType::U32 | DType::U64 => Ty::F64,
+        _ => Ty::F32,
+    };
+    let mut plan = vec![];
+    for i in 0..rank {
+        let (Some(size), Some(to)) = (x[i].fixed(), out[i].fixed()) else {
+            plan.push(symbolic(&how, &x[i], &out[i])?);
+            continue;
+        };
+        let scale = match (&given, one) {
+            (Some(s), _) => s[i],
+            (None, Some(s)) if resized.contains(&i) => s,
+            _ => to as f64 / size.max(1) as f64,
+        };
+        if size == to && (scale - 1.0).abs() < 1e-9 && roi[i] == (0.0, 1.0) {
+            plan.push(Axis::Same);
+            continue;
+        }
+        if size == 0 && to > 0 {
+            return bad("an empty axis can't be resized");
+        }
+        let t = taps(&how, size, to, scale, roi[i])?;
+        plan.push(table(cx, &t, to, ty, how.mode == "nearest"));
+    }
+    emit(cx, &out, &plan, &how, dtype, ty)
+}
+
+fn symbolic(how: &How, x: &Dim, out: &Dim) -> Result<Axis> {
+    if x == out {
+        return Ok(Axis::Same);
+    }
+    let whole = match out.exact_div(x).and_then(|k| k.fixed()) {
+        Some(k) if k >= 1 => k,
+        _ => return Err(free()),
+    };
+    let coordinates = how.coordinates.as_str();
+    let repeats = how.mode == "nearest"
+        && match how.nearest.as_str() {
+            "floor" | "simple" => matches!(coordinates, "asymmetric" | "simple"),
+            "round_prefer_floor" | "round_prefer_ceil" => {
+                matches!(
+                    coordinates,
+                    "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric"
+                )
+            }
+            _ => false,
+        };
+    if repeats {
+        Ok(Axis::Repeat(whole))
+    } else {
+        Err(free())
+    }
+}
+
+fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {
+    let n = t.n as i64;
+    let floats = if ty == Ty::F64 {
+        DType::F64
+    } else {
+        DType::F32
+    };
+    let index = cx.constant("positions", Tensor::i64(&[out * n], &t.index));
+    let weight = (!nearest)
+        .then(|| cx.constant("weights", Tensor::from_f64s(floats, &[out * n], &t.weight)));
+    let outside = t.outside.contains(&true).then(|| {
+        let v: Vec<f64> = t.outside.iter().map(|&o| f64::from(u8::from(o))).collect();
+        cx.constant("outside", Tensor::from_f64s(DType::Bool, &[out], &v))
+    });
+    Axis::Table {
+        n,
+        index,
+        weight,
+        outside,
+    }
+}
+
+fn emit(
+    cx: &mut LowerCx,
+    out: &[Dim],
+    plan: &[Axis],
+    how: &How,
+    dtype: DType,
+    ty: Ty,
+) -> Result<()> {
+    let own = Ty::of(dtype);
+    cx.each(out, LoopKind::Lanes, |cx, o| {
+        let mut beyond = cx.b.bool(false);
+        for (a, &o) in plan.iter().zip(o) {
+            if let Axis::Table {
+                outside: Some(buf), ..
+            } = a
+            {
+                let c = cx.b.load(*buf, o);
+                beyond = cx.b.or(beyond, c);
+            }
+        }
+        let extra = f64::from(cx.attrs.float("extrapolation_value", 0.0));
+        if how.mode == "nearest" {
+            let index: Vec<ExprId> = plan
+                .iter()
+                .zip(o)
+                .map(|(a, &o)| match a {
+                    Axis::Same => o,
+                    Axis::Repeat(k) => ex!(cx.b; o / {cx.b.i(*k)}),
+                    Axis::Table { index, .. } => cx.b.load(*index, o),
+                })
+                .collect();
+            let v = cx.load(0, &index)?;
+            let e = cx.b.num(own, extra);
+            let v = cx.b.select(beyond, e, v);
+            cx.store(0, o, v);
+            return Ok(());
+        }
+        let sizes: Vec<i64> = plan
+            .iter()
+            .map(|a| if let Axis::Table { n, .. } = a { *n } else { 1 })
+            .collect();
+        let zero = cx.b.num(ty, 0.0);
+        let sum = cx.b.var(zero);
+        crate::contracts::conv::seq(cx, &sizes, |cx, k| {
+            let mut at = vec![];
+            let mut w = cx.b.num(ty, 1.0);
+            for ((a, &o), &k) in plan.iter().zip(o).zip(k) {
+                if let Axis::Table {
+                    n,
+                    index,
+                    weight: Some(weight),
+                    ..
+                } = a
+                {
+                    let row = ex!(cx.b; (o * {cx.b.i(*n)}) + k);
+                    let f = cx.b.load(*weight, row);
+                    w = cx.b.mul(w, f);
+                    at.push(cx.b.load(*index, row));
+                } else {
+                    at.push(o);
+                }
+            }
+            let v = cx.load(0, &at)?;
+            let v = cx.b.cast(ty, v);
+            let old = cx.b.get(sum);
+            let new = cx.b.fma(w, v, old);
+            cx.b.set(sum, new);
+            Ok(())
+        })?;
+        let mut v = cx.b.get(sum);
+        let e = cx.b.num(ty, extra);
+        v = cx.b.select(beyond, e, v);
+        if let Some((lo, hi)) = dtype.int_range() {
+            v = cx.b.un(UnOp::Round, v);
+            let (lo, hi) = (cx.b.num(ty, lo as f64), cx.b.num(ty, hi as f64));
+            v = cx.b.clamp(v, lo, hi);
+            v = cx.b.cast(own, v);
+        }
+        cx.store(0, o, v);
+        Ok(())
+    })
+}
