@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Every test, on a machine that may be new: installs what the tests need (Debian packages, Python packages in a virtual
+# environment of their own), then runs them. Needs Rust (cargo) and, for installing packages, root or sudo.
+#
+#   bash tests/all.sh            all tests
+#   ONNXC_SHARED=DIR             where the real models and data are; default: ../shared, left out if absent
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+say() { printf '\n== %s\n' "$*"; }
+
+say "tools"
+need=()
+command -v qemu-aarch64-static >/dev/null || need+=(qemu-user-static)
+command -v aarch64-linux-gnu-gcc >/dev/null || need+=(gcc-aarch64-linux-gnu)
+command -v aarch64-linux-gnu-objdump >/dev/null || need+=(binutils-aarch64-linux-gnu)
+command -v g++ >/dev/null || need+=(g++)
+command -v gcc >/dev/null || need+=(gcc)
+if [ ${#need[@]} -gt 0 ]; then
+  if command -v apt-get >/dev/null; then
+    sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${need[@]}" >/dev/null
+  else
+    echo "these are missing, and the tests that need them will say so: ${need[*]}"
+  fi
+fi
+venv=$root/target/venv
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy' 2>/dev/null; then
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy
+fi
+# The official operator tests lie inside the onnx package.
+ONNXC_ONNX_TESTS=$("$venv/bin/python" -c 'import os, onnx.backend.test as t; print(os.path.join(os.path.dirname(t.__file__), "data"))')
+export ONNXC_ONNX_TESTS
+export ONNXC_SHARED=${ONNXC_SHARED:-$root/../shared}
+
+say "format and lints"
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+say "tests"
+cargo build --workspace --locked --bins
+cargo test --workspace --locked
