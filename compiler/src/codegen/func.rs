@@ -11,6 +11,8 @@ use super::ops::{Dividers, Ops};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Symbols;
 use crate::loops::ir::{BinOp, Expr, ExprId, Func, Stmt, Ty, UnOp, VarId};
+use crate::loops::legalize::legalize;
+use crate::target::Arch;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
@@ -165,6 +167,7 @@ pub(super) fn signature(params: &[Type], returns: &[Type]) -> Signature {
 
 /// Compiles a function. `text`: keep Cranelift's IR and a listing.
 pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Machine> {
+    let f = &legalize(f);
     let mut params = vec![types::I64; 1 + f.bufs.len()];
     params.extend(f.ints.iter().map(|_| types::I64));
     build(isa, &signature(&params, &[types::I32]), text, |b| {
@@ -252,11 +255,16 @@ pub(super) fn build(
         .buffer
         .frame_layout()
         .map_or(0, |l| l.frame_to_fp_offset);
+    // Return address and caller's frame pointer lie above, where they are saved.
+    let saved = if saves_frame(isa.arch, code.code_buffer()) {
+        16
+    } else {
+        0
+    };
     let mut machine = Machine {
         bytes: code.code_buffer().to_vec(),
         calls: vec![],
-        // Return address and caller's frame pointer lie above the frame pointer.
-        frame: frame.saturating_add(16),
+        frame: frame.saturating_add(saved),
         clif,
         listing: code.vcode.clone().unwrap_or_default(),
     };
@@ -285,6 +293,13 @@ pub(super) fn build(
         });
     }
     Ok(machine)
+}
+
+// x86 functions always do; A64 functions that call nothing and need no stack may not.
+fn saves_frame(arch: Arch, code: &[u8]) -> bool {
+    const PUSH_FP_LR: u32 = 0xa9bf_7bfd;
+    let mut words = code.chunks_exact(4).take(2);
+    arch == Arch::X86_64 || words.any(|w| w == PUSH_FP_LR.to_le_bytes())
 }
 
 fn declare_dividers(b: &mut FunctionBuilder) -> Dividers {

@@ -1,0 +1,353 @@
+//! All functions of a program: bodies, tiles, stubs, steps and entry, with their stack and sizes.
+//!
+//! Bodies are compiled by several threads; the result does not depend on how many.
+
+use super::func::{self, Called, DIVIDERS, Machine, PARTS, TILES};
+use super::isa::Isa;
+use super::own::{self, DataReloc};
+use super::steps::{self, Item};
+use super::{Options, Weights, entry};
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::loops::build::Builder;
+use crate::loops::ir::{Access, Callee, Func};
+use crate::plan::program::{Program, Step};
+use crate::target::{Arch, Target};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+// Steps in one function.
+const CHUNK: usize = 64;
+
+/// A function of the object.
+pub struct Part {
+    /// Its symbol.
+    pub name: String,
+    /// Whether others may call it.
+    pub global: bool,
+    /// Wanted alignment.
+    pub align: u64,
+    /// Its code.
+    pub machine: Machine,
+    /// The part that each of `machine.calls` goes to; always an earlier one.
+    pub targets: Vec<u32>,
+    /// References to the weights.
+    pub weights: Vec<DataReloc>,
+    /// Bytes of stack with all that it calls.
+    pub stack: u64,
+}
+
+/// The functions of a program.
+pub struct Code {
+    /// In the order in which they lie in the object; the entry is the last.
+    pub parts: Vec<Part>,
+    /// Bytes of stack that a run needs at most.
+    pub stack_bytes: u64,
+    /// Bytes of machine code.
+    pub code_bytes: u64,
+    /// Symbol of each layer's function.
+    pub layer_symbols: Vec<String>,
+    /// Bytes of each layer's code: stub, and body with the first layer that uses it.
+    pub layer_bytes: Vec<u64>,
+    /// What is needed to write the object.
+    pub(super) arch: Arch,
+    pub(super) landing_pads: bool,
+}
+
+/// Compiles a program.
+pub fn generate(program: &Program, target: &Target, options: &Options) -> Result<Code> {
+    options.check()?;
+    let isa = Isa::new(target, options.optimise)?;
+    let mut g = Generator {
+        program,
+        target,
+        options,
+        isa: &isa,
+        parts: vec![],
+        bodies: vec![],
+        stubs: vec![],
+    };
+    g.bodies()?;
+    g.stubs()?;
+    g.entry()?;
+    let mut layer_bytes: Vec<u64> = vec![];
+    let mut counted = vec![false; g.bodies.len()];
+    for (id, layer) in program.layers.iter() {
+        let size = |p: u32| g.parts[p as usize].machine.bytes.len() as u64;
+        let mut bytes = size(g.stubs[id.0 as usize]);
+        let body = layer.func.0 as usize;
+        if !std::mem::replace(&mut counted[body], true) {
+            bytes += size(g.bodies[body]);
+        }
+        layer_bytes.push(bytes);
+    }
+    let layer_symbols = g.stubs.iter().map(|s| g.parts[*s as usize].name.clone());
+    Ok(Code {
+        stack_bytes: g.parts.last().map_or(0, |p| p.stack),
+        code_bytes: g.parts.iter().map(|p| p.machine.bytes.len() as u64).sum(),
+        layer_symbols: layer_symbols.collect(),
+        layer_bytes,
+        parts: g.parts,
+        arch: target.arch,
+        landing_pads: target.landing_pads,
+    })
+}
+
+struct Generator<'a> {
+    program: &'a Program,
+    target: &'a Target,
+    options: &'a Options,
+    isa: &'a Isa,
+    parts: Vec<Part>,
+    bodies: Vec<u32>,
+    stubs: Vec<u32>,
+}
+
+impl Generator<'_> {
+    // Adds a function; `find` knows the parts behind the numbers that are not parts already.
+    fn add(
+        &mut self,
+        name: &str,
+        align: u64,
+        machine: Machine,
+        find: impl Fn(Called) -> Option<u32>,
+    ) -> Result<u32> {
+        let mut targets = Vec::with_capacity(machine.calls.len());
+        let mut below = 0;
+        for c in &machine.calls {
+            let to = match c.to.space {
+                PARTS => Some(c.to.index),
+                _ => find(c.to),
+            };
+            let part = to.and_then(|t| Some((t, self.parts.get(t as usize)?)));
+            let Some((to, part)) = part else {
+                return Err(Diagnostic::internal(format!(
+                    "{name} calls an unknown function"
+                )));
+            };
+            below = part.stack.max(below);
+            targets.push(to);
+        }
+        self.parts.push(Part {
+            name: format!("{}_{name}", self.options.prefix),
+            global: false,
+            align,
+            stack: u64::from(machine.frame) + below,
+            machine,
+            targets,
+            weights: vec![],
+        });
+        Ok(self.parts.len() as u32 - 1)
+    }
+    fn plain(&mut self, name: &str, machine: Machine) -> Result<u32> {
+        self.add(name, 32, machine, |_| None)
+    }
+
+    fn bodies(&mut self) -> Result<()> {
+        let funcs: Vec<&Func> = self.program.funcs.iter().map(|(_, f)| f).collect();
+        let machines = compile_all(&funcs, self.program, self.isa, self.options.jobs)?;
+        let divides = |m: &Machine| m.calls.iter().any(|c| c.to.space == DIVIDERS);
+        let mut dividers = vec![];
+        if machines.iter().any(divides) {
+            for i in 0..4 {
+                let m = own::divider(i, self.target.landing_pads);
+                dividers.push(self.plain(["sdiv32", "sdiv64", "udiv32", "udiv64"][i as usize], m)?);
+            }
+        }
+        let mut tiles: BTreeMap<(String, Vec<(String, i64)>), u32> = BTreeMap::new();
+        for (i, (f, machine)) in funcs.iter().zip(machines).enumerate() {
+            let mut own = vec![];
+            for callee in &f.callees {
+                let key = (callee.kernel.clone(), callee.shape.clone());
+                let part = match tiles.get(&key) {
+                    Some(p) => *p,
+                    None => {
+                        let name = format!("tile_{:03}_{}", tiles.len(), callee.kernel);
+                        let part = self.tile(&name, callee)?;
+                        tiles.insert(key, part);
+                        part
+                    }
+                };
+                own.push(part);
+            }
+            let part = self.add(&format!("body_{i:03}"), 32, machine, |c| match c.space {
+                TILES => own.get(c.index as usize).copied(),
+                _ => dividers.get(c.index as usize).copied(),
+            })?;
+            self.bodies.push(part);
+        }
+        Ok(())
+    }
+    fn tile(&mut self, name: &str, callee: &Callee) -> Result<u32> {
+        let tiles = &self.target.machine.tiles;
+        let tile = tiles
+            .iter()
+            .find(|t| t.name == callee.kernel)
+            .ok_or_else(|| Diagnostic::internal(format!("no tile is called {}", callee.kernel)))?;
+        let code = (tile.make)(callee, self.target.landing_pads)?;
+        // The return address is the caller's to count on x86 only.
+        let call = if self.target.arch == Arch::X86_64 {
+            8
+        } else {
+            0
+        };
+        let machine = Machine {
+            bytes: code.bytes,
+            frame: code.stack.saturating_add(call),
+            ..Machine::default()
+        };
+        self.add(name, code.align.clamp(32, 4096), machine, |_| None)
+    }
+    fn stubs(&mut self) -> Result<()> {
+        for (id, layer) in self.program.layers.iter() {
+            let body = *self
+                .bodies
+                .get(layer.func.0 as usize)
+                .ok_or_else(|| Diagnostic::internal(format!("{} has no body", layer.name)))?;
+            let machine = steps::stub(self.isa, id.0, layer, body)?;
+            let part = self.plain(&layer.name, machine)?;
+            self.stubs.push(part);
+        }
+        Ok(())
+    }
+    // The function of a list of steps, after those of the lists inside.
+    fn steps(&mut self, list: &[Step], name: &str) -> Result<u32> {
+        let mut items = Vec::with_capacity(list.len());
+        for (i, step) in list.iter().enumerate() {
+            items.push(match step {
+                Step::Layer(l) => Item::Call(
+                    *self
+                        .stubs
+                        .get(l.0 as usize)
+                        .ok_or_else(|| Diagnostic::internal(format!("{l:?} is no layer")))?,
+                ),
+                Step::If { cond, then, els } => Item::If {
+                    cond: *cond,
+                    then: self.steps(then, &format!("{name}_{i}_then"))?,
+                    els: match els.is_empty() {
+                        true => None,
+                        false => Some(self.steps(els, &format!("{name}_{i}_else"))?),
+                    },
+                },
+                Step::Loop {
+                    trips,
+                    max_trips,
+                    cond,
+                    iter,
+                    body,
+                } => Item::Loop {
+                    trips: *trips,
+                    max_trips: *max_trips,
+                    cond: *cond,
+                    iter: *iter,
+                    body: self.steps(body, &format!("{name}_{i}_loop"))?,
+                },
+                Step::Fail(s) => Item::Fail(*s),
+            });
+        }
+        // Lists of lists, until one function can hold it.
+        let mut level = 0;
+        while items.len() > CHUNK {
+            level += 1;
+            let mut outer = vec![];
+            for (i, chunk) in items.chunks(CHUNK).enumerate() {
+                let m = steps::list(self.isa, chunk)?;
+                outer.push(Item::Call(
+                    self.plain(&format!("{name}_part{level}_{i:03}"), m)?,
+                ));
+            }
+            items = outer;
+        }
+        let m = steps::list(self.isa, &items)?;
+        self.plain(name, m)
+    }
+    fn entry(&mut self) -> Result<()> {
+        let (arch, pads) = (self.target.arch, self.target.landing_pads);
+        let steps = self.steps(&self.program.steps, "steps")?;
+        let mode = self.plain("float_mode", own::float_mode(arch, pads))?;
+        let embedded = self.options.weights != Weights::File && self.program.weights_bytes > 0;
+        let weights = if embedded {
+            let (m, relocs) = own::weights_address(arch, pads);
+            let part = self.plain("weights_address", m)?;
+            self.parts[part as usize].weights = relocs;
+            Some(part)
+        } else {
+            None
+        };
+        let sizes = func::compile(
+            &out_dims(self.program),
+            &self.program.symbols,
+            self.isa,
+            false,
+        )?;
+        let mut dividers = BTreeMap::new();
+        for c in sizes.calls.iter().filter(|c| c.to.space == DIVIDERS) {
+            if !dividers.contains_key(&c.to.index) {
+                let m = own::divider(c.to.index, pads);
+                let part = self.plain(&format!("dims_div{}", c.to.index), m)?;
+                dividers.insert(c.to.index, part);
+            }
+        }
+        let out_dims = self.add("out_dims", 32, sizes, |c| dividers.get(&c.index).copied())?;
+        let parts = entry::Parts {
+            steps,
+            mode,
+            weights,
+            out_dims,
+        };
+        let mut m = entry::run(self.isa, self.program, &parts, self.options.flush_denormals)?;
+        if pads && arch == Arch::X86_64 {
+            own::with_endbr(&mut m);
+        }
+        let run = self.plain("run", m)?;
+        self.parts[run as usize].global = true;
+        Ok(())
+    }
+}
+
+// Writes the size of every axis of every output, in order.
+fn out_dims(program: &Program) -> Func {
+    let mut b = Builder::new("out_dims");
+    let dims: Vec<Dim> = program
+        .outputs
+        .iter()
+        .flat_map(|p| p.ty.shape.iter().cloned())
+        .collect();
+    let len = Dim::Fixed(dims.len() as i64);
+    let out = b.buffer("out", DType::I64, len, Access::Write);
+    for (i, d) in dims.iter().enumerate() {
+        let (at, v) = (b.i(i as i64), b.dim(d));
+        b.store(out, at, v);
+    }
+    b.finish()
+}
+
+// Compiles functions on up to `jobs` threads.
+fn compile_all(funcs: &[&Func], program: &Program, isa: &Isa, jobs: usize) -> Result<Vec<Machine>> {
+    let results: Vec<OnceLock<Result<Machine>>> = funcs.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(f), Some(slot)) = (funcs.get(i), results.get(i)) else {
+                break;
+            };
+            let _ = slot.set(func::compile(f, &program.symbols, isa, false));
+        }
+    };
+    std::thread::scope(|s| {
+        for _ in 1..jobs.min(funcs.len()) {
+            s.spawn(work);
+        }
+        work();
+    });
+    results
+        .into_iter()
+        .map(|r| {
+            let missing = || Err(Diagnostic::internal("a function was not compiled"));
+            r.into_inner().unwrap_or_else(missing)
+        })
+        .collect()
+}
