@@ -8,6 +8,7 @@
 use super::finish::Activation;
 use super::window::Window;
 use super::{conv_depthwise, conv_gemm};
+use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::ex;
@@ -73,19 +74,22 @@ impl View {
                 _ => Err(Diagnostic::internal("a convolution without its inputs")),
             }
         };
-        let (x, w) = (shape(0)?, shape(1)?);
+        View::of_shapes(&q.attrs, shape(0)?, shape(1)?)
+    }
+    /// From attributes and shapes of two axes and more.
+    pub fn of_shapes(attrs: &Attrs, x: &[Dim], w: &[Dim]) -> Result<View> {
         let w = fixed_shape(w).ok_or_else(|| {
             Diagnostic::unsupported("ONNX012", "weights of unknown size are not done")
         })?;
-        let group = q.attrs.int("group", 1).max(1);
+        let group = attrs.int("group", 1).max(1);
         Ok(View {
             n: x[0].clone(),
             cin: w[1],
             cout: w[0] / group,
             group,
             input: x[2..].to_vec(),
-            window: Window::of(&q.attrs, &w[2..], &x[2..])?,
-            activation: Activation::of_attrs(&q.attrs)?,
+            window: Window::of(attrs, &w[2..], &x[2..])?,
+            activation: Activation::of_attrs(attrs)?,
         })
     }
     /// Window elements per channel.
@@ -153,6 +157,26 @@ pub fn seq(
 fn emit_loops(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let v = View::of(q)?;
     let ty = Ty::of(cx.input(0)?.ty.dtype);
+    let zero = cx.b.num(ty, 0.0);
+    sums(
+        cx,
+        &v,
+        ty,
+        &|cx, at, ok| cx.load_if(0, ok, at, zero),
+        &|cx, at| cx.load(1, at),
+        &|cx, at, sum| v.store(cx, at, sum),
+    )
+}
+
+/// Reads an element of X at an index, where a condition holds.
+pub type LoadX<'f> = &'f dyn Fn(&mut LowerCx, &[ExprId], ExprId) -> Result<ExprId>;
+/// Reads an element of W.
+pub type LoadW<'f> = &'f dyn Fn(&mut LowerCx, &[ExprId]) -> Result<ExprId>;
+/// Takes a finished sum at an index of the output.
+pub type Done<'f> = &'f dyn Fn(&mut LowerCx, &[ExprId], ExprId) -> Result<()>;
+
+/// The plain nest: every output's sum of products, lanes along the innermost axis.
+pub fn sums(cx: &mut LowerCx, v: &View, ty: Ty, x: LoadX, w: LoadW, done: Done) -> Result<()> {
     let shape: Vec<Dim> = [
         vec![v.n.clone(), Dim::Fixed(v.group), Dim::Fixed(v.cout)],
         v.window.out.clone(),
@@ -171,10 +195,10 @@ fn emit_loops(cx: &mut LowerCx, q: &Query) -> Result<()> {
                 xi.push(tap(&mut cx.b, &v.window, i, o, k));
             }
             let ok = inside(&mut cx.b, &v.window, &v.input, &xi[2..]);
-            let x = cx.load_if(0, ok, &xi, zero)?;
+            let x = x(cx, &xi, ok)?;
             let mut wi = vec![oc];
             wi.extend(k);
-            let w = cx.load(1, &wi)?;
+            let w = w(cx, &wi)?;
             let old = cx.b.get(sum);
             let new = if ty.is_float() {
                 cx.b.fma(x, w, old)
@@ -187,6 +211,6 @@ fn emit_loops(cx: &mut LowerCx, q: &Query) -> Result<()> {
         let mut index = vec![n, oc];
         index.extend(o);
         let s = cx.b.get(sum);
-        v.store(cx, &index, s)
+        done(cx, &index, s)
     })
 }

@@ -16,6 +16,7 @@ macro_rules! roll {
 }
 
 pub mod axes;
+pub mod quantized;
 pub mod recurrent;
 pub mod resize_table;
 pub mod small_float;
@@ -44,6 +45,8 @@ roll! {
     norm,
     pad,
     pool,
+    qlinear,
+    qlinear_pointwise,
     quantize,
     relu,
     reshape,
