@@ -9,6 +9,7 @@ pub mod fusions;
 pub mod graph;
 pub mod kernel;
 pub mod loops;
+pub mod onnx;
 pub mod op;
 pub mod ops;
 pub mod pass;

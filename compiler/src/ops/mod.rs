@@ -31,6 +31,7 @@ roll! {
     cast,
     compare,
     concat,
+    control,
     conv,
     conv_transpose,
     gather,

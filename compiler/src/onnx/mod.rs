@@ -1,0 +1,29 @@
+//! Floor 6: the front door. ONNX files come in here and leave as a graph; nothing behind this folder reads protobuf.
+//!
+//! The whole file is read before anything is refused: every problem is in the diagnostics of one run, with the node,
+//! its operator, its opset and what to do. No file may make this code panic, run long, or allocate more than the
+//! limits allow.
+
+mod attrs;
+mod control;
+pub mod expand;
+pub mod external;
+mod function;
+mod import;
+mod inputs;
+mod node;
+pub mod options;
+mod order;
+pub mod proto;
+mod scope;
+mod sequence;
+mod tensor;
+mod types;
+mod wire;
+
+pub use external::{Files, NoFiles};
+pub use import::import;
+pub use options::{DimSpec, ImportOptions, Limits};
+
+#[cfg(test)]
+mod tests;
