@@ -162,6 +162,20 @@ fn write_port(
 fn write_functions(out: &mut String, info: &ModelInfo) -> fmt::Result {
     let (p, up) = (&info.prefix, info.upper_prefix());
     let symbolic = !info.free_symbols().is_empty();
+    // Field by field: compilers make a call of memset out of a loop or an initialiser, and programs may have none.
+    let mut zeros = String::new();
+    for f in onnxc_abi::Context::C.fields {
+        match f
+            .decl
+            .split_once('[')
+            .and_then(|(_, n)| n.strip_suffix(']')?.parse().ok())
+        {
+            None => writeln!(zeros, "  ctx->{} = 0;", f.name)?,
+            Some(n) => {
+                (0..n).try_for_each(|i: usize| writeln!(zeros, "  ctx->{}[{i}] = 0;", f.name))?
+            }
+        }
+    }
     let (file, moving) = (
         info.placement == super::Placement::File,
         has_moving_outputs(info),
@@ -180,10 +194,7 @@ static inline const onnxc_descriptor *{p}_describe(void) {{
 
 /* Prepares a context. Threads, tracing, weights and dims are set afterwards where they are needed. */
 static inline void {p}_init_context(onnxc_context *ctx, void *arena, const void *const *inputs, void *const *outputs) {{
-  unsigned char *bytes = (unsigned char *)ctx;
-  size_t i;
-  for (i = 0; i < sizeof *ctx; i++) bytes[i] = 0;
-  ctx->abi_version = ONNXC_ABI_VERSION;
+{zeros}  ctx->abi_version = ONNXC_ABI_VERSION;
   ctx->struct_size = (uint32_t)sizeof *ctx;
   ctx->arena = arena;
   ctx->arena_size = {up}_ARENA_SIZE;
