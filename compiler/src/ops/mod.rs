@@ -16,6 +16,8 @@ macro_rules! roll {
 }
 
 pub mod axes;
+pub mod ml_post;
+pub mod ml_tree;
 pub mod quantized;
 pub mod recurrent;
 pub mod resize_table;
@@ -43,6 +45,9 @@ roll! {
     math,
     matmul,
     max_pool,
+    ml_ensemble,
+    ml_linear,
+    ml_simple,
     norm,
     pad,
     pool,
