@@ -23,10 +23,13 @@ pub mod recurrent;
 pub mod resize_table;
 pub mod small_float;
 pub mod spatial;
+#[cfg(test)]
+pub mod testing;
 pub mod util;
 
 roll! {
     activation,
+    arg,
     arith,
     batch_norm,
     bits,
@@ -36,6 +39,7 @@ roll! {
     control,
     conv,
     conv_transpose,
+    cumulative,
     gather,
     generate,
     global_pool,
@@ -48,12 +52,14 @@ roll! {
     ml_ensemble,
     ml_linear,
     ml_simple,
+    nonzero,
     norm,
     pad,
     pool,
     qlinear,
     qlinear_pointwise,
     quantize,
+    reduce,
     relu,
     reshape,
     resize,
@@ -61,6 +67,7 @@ roll! {
     scatter,
     slice,
     softmax,
+    sort,
     tile,
     transpose,
 }

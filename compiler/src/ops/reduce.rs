@@ -1,0 +1,390 @@
+//! Reductions over axes: ReduceSum and its kin.
+//!
+//! Floats accumulate in their computing type, integers wrap. An empty set of elements gives the operation's identity.
+
+use crate::base::attr::Attrs;
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::kernel::{LowerCx, wrap};
+use crate::loops::ir::{BinOp, CastKind, Const, ExprId, LoopKind, Ty, UnOp, VarId};
+use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
+use crate::ops::cast::to_ty;
+use crate::ops::util::*;
+
+/// What is done with the elements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    L1,
+    L2,
+    LogSum,
+    LogSumExp,
+    SumSquare,
+}
+
+macro_rules! rows {
+    ($($id:ident $name:literal $kind:ident $input_from:literal $ok:expr;)*) => {
+        /// Operators of this file.
+        pub static OPS: &[&OpDef] = &[$(&$id),*];
+        $(
+            #[doc = concat!($name, " over the axes in the second input, or all of them.")]
+            pub static $id: OpDef = OpDef {
+                name: $name,
+                onnx: &[
+                    onnx($name, 1, $input_from - 1, read_attribute),
+                    since($name, $input_from, read_input),
+                ],
+                inputs: (1, 2),
+                infer: |cx| infer(cx, Kind::$kind, $ok),
+                lower: Lower::Loops(|cx| lower(cx, Kind::$kind)),
+                tails: true,
+                ..BASE
+            };
+        )*
+    };
+}
+
+rows! {
+    REDUCE_SUM "ReduceSum" Sum 13 number;
+    REDUCE_MEAN "ReduceMean" Mean 18 number;
+    REDUCE_MAX "ReduceMax" Max 18 number_or_bool;
+    REDUCE_MIN "ReduceMin" Min 18 number_or_bool;
+    REDUCE_PROD "ReduceProd" Prod 18 number;
+    REDUCE_L1 "ReduceL1" L1 18 number;
+    REDUCE_L2 "ReduceL2" L2 18 number;
+    REDUCE_LOG_SUM "ReduceLogSum" LogSum 18 number;
+    REDUCE_LOG_SUM_EXP "ReduceLogSumExp" LogSumExp 18 number;
+    REDUCE_SUM_SQUARE "ReduceSumSquare" SumSquare 18 number;
+}
+
+fn read_attribute(cx: &mut ReadCx) -> Result<()> {
+    cx.keep_int("keepdims", 1)?;
+    if let Some(axes) = cx.ints("axes")?
+        && !axes.is_empty()
+    {
+        cx.input(1, Tensor::i64(&[axes.len() as i64], &axes));
+    }
+    Ok(())
+}
+
+fn read_input(cx: &mut ReadCx) -> Result<()> {
+    cx.keep_int("keepdims", 1)?;
+    cx.keep_int("noop_with_empty_axes", 0)
+}
+
+/// Which axes are reduced. `given`: the contents of the axes input.
+fn reduced(attrs: &Attrs, given: Option<&[i64]>, rank: usize) -> Result<Vec<bool>> {
+    let mut out = vec![false; rank];
+    match given {
+        Some(axes) if !axes.is_empty() => {
+            for a in resolve_axes(axes, rank)? {
+                out[a] = true;
+            }
+        }
+        _ if attrs.flag("noop_with_empty_axes") => {}
+        _ => out.fill(true),
+    }
+    Ok(out)
+}
+
+/// The output's shape.
+fn shape_without(shape: &[Dim], gone: &[bool], keep: bool) -> Vec<Dim> {
+    shape
+        .iter()
+        .zip(gone)
+        .filter(|&(_, &g)| keep || !g)
+        .map(|(d, &g)| if g { Dim::Fixed(1) } else { d.clone() })
+        .collect()
+}
+
+fn infer(cx: &mut InferCx, kind: Kind, ok: Accept) -> Result<()> {
+    let d = accept(cx, 0, ok)?;
+    let shape = cx.shape(0)?;
+    let axes = cx.opt(1).map(|_| cx.const_ints(1, "axes")).transpose()?;
+    let gone = reduced(cx.attrs, axes.as_deref(), shape.len())?;
+    let out = shape_without(&shape, &gone, cx.attrs.int("keepdims", 1) != 0);
+    cx.out(0, d, out);
+    if shape.len() == 1
+        && gone == [true]
+        && let Some(v) = contents(cx, 0)
+    {
+        let v = v.into_iter();
+        let r = match kind {
+            Kind::Sum => Some(v.sum()),
+            Kind::Prod => Some(v.product()),
+            Kind::Max => v.reduce(|a, b| dim_max(cx.symbols, &a, &b)),
+            Kind::Min => v.reduce(|a, b| dim_min(cx.symbols, &a, &b)),
+            _ => None,
+        };
+        cx.set_dims(0, r.map(|d| vec![d]));
+    }
+    Ok(())
+}
+
+/// One reduction: element type, computing type, and how an element enters.
+#[derive(Clone, Copy)]
+struct How {
+    kind: Kind,
+    d: DType,
+    ty: Ty,
+}
+
+impl How {
+    fn of(kind: Kind, d: DType) -> How {
+        let own = Ty::of(d);
+        let ty = match kind {
+            _ if own.is_float() || own == Ty::Bool => own,
+            Kind::L2 | Kind::LogSum | Kind::LogSumExp => Ty::F64,
+            Kind::Mean => Ty::I64,
+            _ => own,
+        };
+        How { kind, d, ty }
+    }
+    /// What nothing reduces to.
+    fn identity(self, cx: &mut LowerCx) -> ExprId {
+        let b = &mut cx.b;
+        let (lo, hi) = self.d.int_range().unwrap_or((0, 0));
+        match self.kind {
+            Kind::Prod => b.int(self.ty, 1),
+            Kind::Max if self.ty.is_float() => b.num(self.ty, f64::NEG_INFINITY),
+            Kind::Min if self.ty.is_float() => b.num(self.ty, f64::INFINITY),
+            Kind::Max => b.int(self.ty, lo as i64),
+            Kind::Min if self.d == DType::U64 => b.konst(Const::I64(-1)),
+            Kind::Min => b.int(self.ty, hi as i64),
+            _ => b.int(self.ty, 0),
+        }
+    }
+    /// An element as it enters. `max`: the largest element of the set, for LogSumExp.
+    fn enter(self, cx: &mut LowerCx, x: ExprId, max: Option<ExprId>) -> ExprId {
+        let x = to_ty(&mut cx.b, self.d, self.ty, x);
+        let b = &mut cx.b;
+        match self.kind {
+            Kind::L1 if self.d.is_unsigned() => x,
+            Kind::L1 => b.un(UnOp::Abs, x),
+            Kind::L2 | Kind::SumSquare => b.mul(x, x),
+            Kind::LogSumExp => {
+                let x = match max {
+                    Some(m) => b.sub(x, m),
+                    None => x,
+                };
+                b.un(UnOp::Exp, x)
+            }
+            _ => x,
+        }
+    }
+    /// Two partial results together.
+    fn join(self, cx: &mut LowerCx, a: ExprId, x: ExprId) -> ExprId {
+        let b = &mut cx.b;
+        match self.kind {
+            Kind::Max if self.ty == Ty::Bool => b.or(a, x),
+            Kind::Min if self.ty == Ty::Bool => b.and(a, x),
+            Kind::Max => larger(b, self.d, a, x),
+            Kind::Min => smaller(b, self.d, a, x),
+            Kind::Prod => b.mul(a, x),
+            _ => b.add(a, x),
+        }
+    }
+    /// The result, in the computing type of the output.
+    fn leave(self, cx: &mut LowerCx, acc: ExprId, count: ExprId, max: Option<ExprId>) -> ExprId {
+        let b = &mut cx.b;
+        let v = match self.kind {
+            Kind::Mean if self.ty.is_float() => {
+                let n = b.cast(self.ty, count);
+                b.div(acc, n)
+            }
+            Kind::Mean if self.d == DType::U64 => b.bin(BinOp::DivU, acc, count),
+            Kind::Mean => b.div(acc, count),
+            Kind::L2 => b.un(UnOp::Sqrt, acc),
+            Kind::LogSum => b.un(UnOp::Log, acc),
+            Kind::LogSumExp => {
+                let l = b.un(UnOp::Log, acc);
+                match max {
+                    Some(m) => b.add(l, m),
+                    None => l,
+                }
+            }
+            _ => acc,
+        };
+        let kind = if self.d == DType::U64 {
+            CastKind::Unsigned
+        } else {
+            CastKind::Signed
+        };
+        let v = b.cast_as(Ty::of(self.d), kind, v);
+        wrap(b, self.d, v)
+    }
+    /// Whether the order of summing is free, so that several partial sums may be kept.
+    fn sums_floats(self) -> bool {
+        self.ty.is_float()
+            && matches!(
+                self.kind,
+                Kind::Sum | Kind::Mean | Kind::L1 | Kind::L2 | Kind::LogSum | Kind::SumSquare
+            )
+    }
+}
+
+/// Partial sums kept side by side: less rounding, and work for a machine that does several additions at once.
+const PARTS: i64 = 8;
+
+fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
+    let shape = cx.in_shape(0)?;
+    let axes = match cx.opt(1) {
+        None => None,
+        Some(o) => match o.konst.as_ref().and_then(Tensor::to_i64s) {
+            Some(v) => Some(v),
+            None => {
+                return Err(Diagnostic::unsupported(
+                    "ONNX012",
+                    "the axes of a reduction must be constants",
+                ));
+            }
+        },
+    };
+    let gone = reduced(cx.attrs, axes.as_deref(), shape.len())?;
+    let how = How::of(kind, cx.input(0)?.ty.dtype);
+    let keep = cx.attrs.int("keepdims", 1) != 0;
+    let kept: Vec<Dim> = pick(&shape, &gone, false);
+    let inner: Vec<Dim> = pick(&shape, &gone, true);
+    let count: Dim = inner.iter().cloned().product();
+    // Where neighbours in memory are kept apart, several results grow side by side.
+    let outer_kind = match gone.last() {
+        Some(false) => LoopKind::Lanes,
+        _ => LoopKind::Seq,
+    };
+    let last_reduced = gone.last() == Some(&true);
+    cx.each(&kept, outer_kind, |cx, at| {
+        let place = |r: &[ExprId]| -> Vec<ExprId> {
+            let (mut k, mut r) = (at.iter(), r.iter());
+            gone.iter()
+                .filter_map(|&g| if g { r.next() } else { k.next() })
+                .copied()
+                .collect()
+        };
+        let max = if kind == Kind::LogSumExp {
+            Some(finite_max(cx, how, &inner, &place)?)
+        } else {
+            None
+        };
+        let start = how.identity(cx);
+        let acc = cx.b.var(start);
+        let long = match inner.last() {
+            Some(Dim::Fixed(n)) => *n >= 4 * PARTS,
+            _ => false,
+        };
+        if how.sums_floats() && last_reduced && long {
+            sum_in_parts(cx, how, &inner, &place, acc)?;
+        } else {
+            cx.each(&inner, LoopKind::Seq, |cx, r| {
+                let x = cx.load(0, &place(r))?;
+                let x = how.enter(cx, x, max);
+                let a = cx.b.get(acc);
+                let next = how.join(cx, a, x);
+                cx.b.set(acc, next);
+                Ok(())
+            })?;
+        }
+        let (a, n) = (cx.b.get(acc), cx.b.dim(&count));
+        let v = how.leave(cx, a, n, max);
+        let mut k = at.iter();
+        let zero = cx.b.i(0);
+        let to: Vec<ExprId> = gone
+            .iter()
+            .filter_map(|&g| match g {
+                true => keep.then_some(zero),
+                false => k.next().copied(),
+            })
+            .collect();
+        cx.store(0, &to, v);
+        Ok(())
+    })
+}
+
+fn pick(shape: &[Dim], gone: &[bool], which: bool) -> Vec<Dim> {
+    shape
+        .iter()
+        .zip(gone)
+        .filter(|&(_, &g)| g == which)
+        .map(|(d, _)| d.clone())
+        .collect()
+}
+
+/// The largest element of the set, or 0 where that is not finite.
+fn finite_max(
+    cx: &mut LowerCx,
+    how: How,
+    inner: &[Dim],
+    place: &dyn Fn(&[ExprId]) -> Vec<ExprId>,
+) -> Result<ExprId> {
+    let low = cx.b.num(how.ty, f64::NEG_INFINITY);
+    let max = cx.b.var(low);
+    cx.each(inner, LoopKind::Seq, |cx, r| {
+        let x = cx.load(0, &place(r))?;
+        let x = to_ty(&mut cx.b, how.d, how.ty, x);
+        let m = cx.b.get(max);
+        let m = cx.b.max(x, m);
+        cx.b.set(max, m);
+        Ok(())
+    })?;
+    let b = &mut cx.b;
+    let m = b.get(max);
+    let mag = b.un(UnOp::Abs, m);
+    let (inf, zero) = (b.num(how.ty, f64::INFINITY), b.num(how.ty, 0.0));
+    let finite = b.lt(mag, inf);
+    let m = b.select(finite, m, zero);
+    Ok(b.let_(m))
+}
+
+/// Sums rows of the innermost axis in `PARTS` partial sums.
+fn sum_in_parts(
+    cx: &mut LowerCx,
+    how: How,
+    inner: &[Dim],
+    place: &dyn Fn(&[ExprId]) -> Vec<ExprId>,
+    acc: VarId,
+) -> Result<()> {
+    let Some((last, outer)) = inner.split_last() else {
+        return Ok(());
+    };
+    let n = last.fixed().unwrap_or(0);
+    cx.each(outer, LoopKind::Seq, |cx, r| {
+        let zero = cx.b.num(how.ty, 0.0);
+        let parts: Vec<VarId> = (0..PARTS).map(|_| cx.b.var(zero)).collect();
+        let rounds = cx.b.i(n / PARTS);
+        let add = |cx: &mut LowerCx, part: VarId, i: ExprId| -> Result<()> {
+            let x = cx.load(0, &place(&[r, &[i]].concat()))?;
+            let x = how.enter(cx, x, None);
+            let a = cx.b.get(part);
+            let next = cx.b.add(a, x);
+            cx.b.set(part, next);
+            Ok(())
+        };
+        cx.for_(rounds, LoopKind::Seq, |cx, q| {
+            let step = cx.b.i(PARTS);
+            let base = cx.b.mul(q, step);
+            for (k, &part) in parts.iter().enumerate() {
+                let k = cx.b.i(k as i64);
+                let i = cx.b.add(base, k);
+                add(cx, part, i)?;
+            }
+            Ok(())
+        })?;
+        for (k, i) in (n / PARTS * PARTS..n).enumerate() {
+            let i = cx.b.i(i);
+            add(cx, parts[k], i)?;
+        }
+        let mut sums: Vec<ExprId> = parts.iter().map(|&p| cx.b.get(p)).collect();
+        while sums.len() > 1 {
+            sums = sums.chunks(2).map(|p| cx.b.add(p[0], p[1])).collect();
+        }
+        let a = cx.b.get(acc);
+        let next = cx.b.add(a, sums[0]);
+        cx.b.set(acc, next);
+        Ok(())
+    })
+}

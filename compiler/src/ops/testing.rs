@@ -1,0 +1,215 @@
+//! Runs one operator in a test: reads attributes as an importer does, infers, lowers, and interprets the loops.
+
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::Diagnostic;
+use crate::base::dim::{Dim, Symbols};
+use crate::base::tensor::Tensor;
+use crate::base::types::TensorType;
+use crate::kernel::{Extra, LowerCx, Machine, Operand, broadcast_load, wrap};
+use crate::loops::build::Builder;
+use crate::loops::interp::{Env, Memory, NoCallees, Stop, run};
+use crate::loops::ir::{Access, LoopKind};
+use crate::op::{InValue, InferCx, Lower, PointCx, ReadCx};
+use crate::ops::{Found, find_onnx};
+
+/// An input: its value, and whether the operator may know it while compiling.
+#[derive(Clone)]
+pub struct In {
+    /// The value.
+    pub value: Tensor,
+    /// Whether it is a constant.
+    pub konst: bool,
+}
+
+/// Known only when the model runs.
+pub fn data(value: Tensor) -> Option<In> {
+    Some(In {
+        value,
+        konst: false,
+    })
+}
+/// Known while compiling.
+pub fn konst(value: Tensor) -> Option<In> {
+    Some(In { value, konst: true })
+}
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum Failure {
+    /// A diagnostic.
+    Refused(Box<Diagnostic>),
+    /// The run ended early.
+    Stopped(Stop),
+}
+impl From<Box<Diagnostic>> for Failure {
+    fn from(d: Box<Diagnostic>) -> Self {
+        Failure::Refused(d)
+    }
+}
+
+/// Attributes.
+pub fn attrs<const N: usize>(list: [(&str, Attr); N]) -> Attrs {
+    let mut a = Attrs::default();
+    for (k, v) in list {
+        a.set(k, v);
+    }
+    a
+}
+
+/// Runs `name` of the default domain at `opset`.
+pub fn run_op(
+    name: &str,
+    opset: i64,
+    raw: &Attrs,
+    mut inputs: Vec<Option<In>>,
+    num_outputs: usize,
+) -> Result<Vec<Tensor>, Failure> {
+    let Found::Row(op, row) = find_onnx("", name, opset) else {
+        return Err(
+            Diagnostic::unsupported("ONNX007", format!("no {name} at opset {opset}")).into(),
+        );
+    };
+    let given = inputs.iter().map(Option::is_some).collect();
+    let mut read = ReadCx::new(name, opset, raw, given, num_outputs);
+    (row.read)(&mut read)?;
+    let (attrs, more) = read.finish()?;
+    for (at, t) in more {
+        while inputs.len() <= at {
+            inputs.push(None);
+        }
+        inputs[at] = konst(t);
+    }
+    let mut symbols = Symbols::default();
+    let mut syms = vec![];
+    let values = inputs
+        .iter()
+        .map(|i| {
+            i.as_ref().map(|i| InValue {
+                ty: TensorType::of(&i.value),
+                konst: i.konst.then(|| i.value.clone()),
+                dims: None,
+            })
+        })
+        .collect();
+    let mut infer = InferCx::new(&attrs, values, num_outputs, &mut symbols, &mut syms);
+    (op.infer)(&mut infer)?;
+    let types = infer.outputs;
+    let machine = Machine::default();
+    let mut b = Builder::new(name);
+    let mut bytes: Vec<Vec<u8>> = vec![];
+    let ins: Vec<Option<Operand>> = inputs
+        .iter()
+        .map(|i| {
+            let i = i.as_ref()?;
+            let ty = TensorType::of(&i.value);
+            bytes.push(i.value.data.to_vec());
+            Some(Operand {
+                buf: b.buffer("in", ty.dtype, ty.elements(), Access::Read),
+                ty,
+                konst: i.konst.then(|| i.value.clone()),
+            })
+        })
+        .collect();
+    let first_out = bytes.len();
+    let mut outs = vec![];
+    for t in &types {
+        let ty = t
+            .clone()
+            .ok_or_else(|| Diagnostic::internal("an output without a type"))?;
+        bytes.push(vec![0xa5; ty.max_bytes(&symbols) as usize]);
+        outs.push(Some(Operand {
+            buf: b.buffer("out", ty.dtype, ty.elements(), Access::Write),
+            ty,
+            konst: None,
+        }));
+    }
+    let out_types: Vec<TensorType> = outs.iter().flatten().map(|o| o.ty.clone()).collect();
+    let mut cx = LowerCx {
+        b,
+        attrs: &attrs,
+        inputs: ins,
+        outputs: outs,
+        symbols: &symbols,
+        syms: &syms,
+        machine: &machine,
+        extras: vec![],
+        store_hook: None,
+    };
+    match &op.lower {
+        Lower::Loops(f) => f(&mut cx)?,
+        Lower::View => {
+            let n = cx.input(0)?.ty.elements();
+            let n = cx.b.dim(&n);
+            cx.for_(n, LoopKind::Seq, |cx, i| {
+                let v = cx.load_flat(0, i)?;
+                cx.store_flat(0, i, v);
+                Ok(())
+            })?;
+        }
+        Lower::Pointwise(f) => pointwise(&mut cx, *f)?,
+        _ => return Err(Diagnostic::internal("not for this harness").into()),
+    }
+    for (buf, e) in &cx.extras {
+        let d = cx.b.func().bufs[*buf].clone();
+        bytes.push(match e {
+            Extra::Scratch => {
+                vec![0x5a; d.len.bounds(&symbols).1.max(0) as usize * d.dtype.size()]
+            }
+            Extra::Const(t) => t.data.to_vec(),
+        });
+    }
+    let func = cx.b.finish();
+    let mut values = vec![0i64; symbols.len()];
+    let env = Env {
+        symbols: &symbols,
+        callees: &NoCallees,
+        budget: Some(100_000_000),
+    };
+    let mut memory = Memory::of(bytes.iter_mut().map(Vec::as_mut_slice).collect());
+    run(&func, &mut memory, &[], &mut values, &env).map_err(Failure::Stopped)?;
+    Ok(out_types
+        .iter()
+        .enumerate()
+        .map(|(o, ty)| {
+            let shape: Vec<i64> = ty.shape.iter().map(|d| d.eval(&values)).collect();
+            let n = shape.iter().product::<i64>() as usize * ty.dtype.size();
+            Tensor::new(ty.dtype, shape, bytes[first_out + o][..n].to_vec().into())
+                .expect("the size was computed from the shape")
+        })
+        .collect())
+}
+
+fn pointwise(
+    cx: &mut LowerCx,
+    f: fn(
+        &mut PointCx,
+        &[crate::loops::ir::ExprId],
+    ) -> crate::base::diag::Result<crate::loops::ir::ExprId>,
+) -> crate::base::diag::Result<()> {
+    let shape: Vec<Dim> = cx.out_shape()?;
+    cx.each(&shape, LoopKind::Lanes, |cx, at| {
+        let given: Vec<Operand> = cx.inputs.iter().flatten().cloned().collect();
+        let args: Vec<_> = given
+            .iter()
+            .map(|o| broadcast_load(&mut cx.b, o.buf, &o.ty.shape, at))
+            .collect();
+        let in_types = cx
+            .inputs
+            .iter()
+            .map(|o| o.as_ref().map(|o| o.ty.dtype))
+            .collect();
+        let out_type = cx
+            .output(0)
+            .map_or(crate::base::dtype::DType::F32, |o| o.ty.dtype);
+        let mut point = PointCx {
+            b: &mut cx.b,
+            attrs: cx.attrs,
+            in_types,
+            out_type,
+        };
+        let v = f(&mut point, &args)?;
+        let v = wrap(&mut cx.b, out_type, v);
+        cx.store(0, at, v);
+        Ok(())
+    })
+}
