@@ -6,4 +6,12 @@ pub mod interp;
 pub mod ir;
 pub mod legalize;
 pub mod math;
+mod names;
+pub mod parse;
+pub mod print;
+pub mod random;
+pub mod verify;
 pub mod walk;
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 use super::diag::Diagnostic;
 use crate::base::id::Id;
 use std::fmt;
+use std::sync::Arc;
 
 mod size;
 
@@ -73,10 +74,10 @@ const SINGLES: &[&str] = &[
     "!", "?", ".", "@", "$", "#", "~",
 ];
 
-/// A position in a text.
+/// A position in a text; cheap to clone, to come back to or to report an error at.
 #[derive(Clone)]
 pub struct Cursor {
-    tokens: Vec<(Token, usize, usize)>,
+    tokens: Arc<Vec<(Token, usize, usize)>>,
     at: usize,
 }
 
@@ -114,7 +115,10 @@ impl Cursor {
         }
         let end = text.lines().count().max(1);
         tokens.push((Token::End, end, 1));
-        Ok(Cursor { tokens, at: 0 })
+        Ok(Cursor {
+            tokens: Arc::new(tokens),
+            at: 0,
+        })
     }
     fn here(&self) -> &(Token, usize, usize) {
         // The end token stays the last.
