@@ -1,6 +1,7 @@
 //! Floor 8: what leaves the compiler beside code: the descriptor, C header, Rust module, dependency file and report.
 //!
 //! All of them are texts or bytes made from one [`info::ModelInfo`], and nothing else: same information, same bytes.
+pub mod archive;
 pub mod depfile;
 pub mod descriptor;
 pub mod header;

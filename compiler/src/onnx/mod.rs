@@ -17,6 +17,7 @@ mod order;
 pub mod proto;
 mod scope;
 mod sequence;
+pub mod signature;
 mod tensor;
 mod types;
 mod wire;
@@ -24,6 +25,7 @@ mod wire;
 pub use external::{Files, NoFiles};
 pub use import::import;
 pub use options::{DimSpec, ImportOptions, Limits};
+pub use signature::{Signature, read_tensor, signature};
 
 #[cfg(test)]
 mod tests;

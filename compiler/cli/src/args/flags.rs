@@ -1,0 +1,557 @@
+//! The flags, as clap declares them. Groups that several verbs share are structs of their own.
+//!
+//! Values are read into types here where that needs nothing but the text; what needs the model or the machine is
+//! decided by the verb.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use onnxc_compiler::onnx::DimSpec;
+
+/// Compiles ONNX models to native object files.
+#[derive(Parser, Debug)]
+#[command(
+    name = "onnxc",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = false,
+    after_help = "`onnxc model.onnx` is `onnxc compile model.onnx`. `@file` reads further words from a file.\n\
+                  Exit codes: 0 done; 1 the model, a file or a check failed; 2 usage; 3 a bug of onnxc."
+)]
+pub struct Cli {
+    /// Flags of all verbs.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// How messages are given.
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// How messages are printed: for people, or one JSON object a line
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "human",
+        value_name = "FORMAT"
+    )]
+    pub message_format: MessageFormat,
+    /// Whether messages have colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub color: Color,
+    /// Print what each pass did
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// Form of messages.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to colour.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Compile a model to an object file and a C header (the default)
+    Compile(Compile),
+    /// Compile, run once, and print or store the outputs
+    Run(Run),
+    /// Compile, run, and compare with reference outputs
+    Verify(Verify),
+    /// Compile and measure the time of a run
+    Bench(Bench),
+    /// Show layers, shapes, work, parameters and memory
+    Inspect(Inspect),
+    /// Run tests in the layout of ONNX's own
+    TestOnnx(TestOnnx),
+}
+
+/// Which model, and what is free in it.
+#[derive(Args, Debug, Clone)]
+pub struct ModelFlags {
+    /// Fix a free dimension, or bound it: NAME=8, NAME=1..512; NAME may be INPUT:AXIS
+    #[arg(long, value_name = "NAME=N|LO..HI", value_parser = parse_dim)]
+    pub dim: Vec<(String, DimSpec)>,
+    /// Fix the shape of an input
+    #[arg(long = "input", value_name = "NAME:1,3,224,224", value_parser = parse_shape)]
+    pub shapes: Vec<(String, Vec<i64>)>,
+    /// Most memory that constants and buffers of the compiler may take
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_memory: Option<u64>,
+    /// Largest model file
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_model_size: Option<u64>,
+    /// Most nodes, functions inlined
+    #[arg(long, value_name = "N")]
+    pub max_nodes: Option<usize>,
+    /// Deepest nesting of bodies and functions
+    #[arg(long, value_name = "N")]
+    pub max_depth: Option<usize>,
+}
+
+/// Which machine.
+#[derive(Args, Debug, Clone, Default)]
+pub struct TargetFlags {
+    /// Target triple; the host's if absent
+    #[arg(long, value_name = "TRIPLE")]
+    pub target: Option<String>,
+    /// CPU to make code for: a name of `--print target-cpus`, or `native`. gcc's -mcpu= and -march= work too
+    #[arg(long, value_name = "CPU")]
+    pub target_cpu: Option<String>,
+    /// Features to switch on or off: +avx2,-fma
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub target_feature: Vec<String>,
+    /// gcc's -m words, put here by the first pass over argv.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub machine_flag: Vec<String>,
+}
+
+/// How to make code.
+#[derive(Args, Debug, Clone)]
+pub struct CodeFlags {
+    /// Optimization: 0, 1, 2, 3 or s
+    #[arg(
+        short = 'O',
+        long = "opt-level",
+        value_enum,
+        default_value = "2",
+        value_name = "LEVEL"
+    )]
+    pub opt_level: OptLevel,
+    /// What all global symbols begin with; the file's stem if absent
+    #[arg(long, value_name = "NAME")]
+    pub prefix: Option<String>,
+    /// Threads of the compiler
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
+    /// What a run does with denormal numbers
+    #[arg(long, value_enum, default_value = "flush", value_name = "MODE")]
+    pub denormals: Denormals,
+    /// Where weights go: embed, section=NAME, or file[=PATH]
+    #[arg(long, default_value = "embed", value_name = "WHERE", value_parser = parse_weights)]
+    pub weights: Weights,
+    /// Leave out a pass or fusion of `--print pipeline`
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub disable_pass: Vec<String>,
+    /// Stop optimizing after this many edits, to find a faulty one by halving
+    #[arg(long, value_name = "N")]
+    pub max_edits: Option<u64>,
+}
+
+/// Optimization level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum OptLevel {
+    O0,
+    O1,
+    O2,
+    O3,
+    Size,
+}
+
+impl ValueEnum for OptLevel {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::O0, Self::O1, Self::O2, Self::O3, Self::Size]
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::O0 => "0",
+            Self::O1 => "1",
+            Self::O2 => "2",
+            Self::O3 => "3",
+            Self::Size => "s",
+        }))
+    }
+}
+
+/// What a run does with denormal numbers.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denormals {
+    /// Takes them as zero: recurrent models stay fast.
+    Flush,
+    /// Computes with them.
+    Keep,
+}
+
+/// Where weights go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Weights {
+    /// Into the object's read-only data.
+    Embed,
+    /// Into a section of the object.
+    Section(String),
+    /// Into a file beside the object.
+    File(Option<PathBuf>),
+}
+
+/// Flags of `compile`.
+#[derive(Args, Debug)]
+pub struct Compile {
+    /// The model, or `-` for standard input
+    #[arg(required_unless_present = "print")]
+    pub model: Option<PathBuf>,
+    /// Where the object goes; other outputs lie beside it
+    #[arg(short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What to write: obj, staticlib, header, rust, dep-info, report, graph, loops, clif, asm, dot; each may be KIND=PATH
+    #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
+    pub emit: Vec<crate::emit::Emit>,
+    /// Print a list and end
+    #[arg(long, value_enum, value_name = "LIST")]
+    pub print: Option<Print>,
+    /// Write the dependencies in make's form (as -MD does); the path is set by -MF, targets by -MT, phony targets by -MP
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    pub make_depfile: bool,
+    /// The path given by -MF.
+    #[arg(long, hide = true)]
+    pub make_depfile_path: Option<PathBuf>,
+    /// The targets given by -MT.
+    #[arg(long, hide = true)]
+    pub make_target: Vec<String>,
+    /// Whether -MP was given.
+    #[arg(long, hide = true)]
+    pub make_phony: bool,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Machine.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Code.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// What `--print` prints.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Print {
+    /// Well-known target triples.
+    TargetList,
+    /// CPUs of the target.
+    TargetCpus,
+    /// Features of the target.
+    TargetFeatures,
+    /// Operators.
+    SupportedOps,
+    /// Passes and stages in order.
+    Pipeline,
+}
+
+/// Where data for inputs comes from.
+#[derive(Args, Debug, Clone)]
+pub struct DataFlags {
+    /// How pictures and sound become tensors: a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub preprocess: Option<PathBuf>,
+}
+
+/// How the code runs that was made.
+#[derive(Args, Debug, Clone)]
+pub struct ExecFlags {
+    /// Run through this command, for other architectures: 'qemu-aarch64-static'
+    #[arg(long, value_name = "CMD")]
+    pub exec: Option<String>,
+}
+
+/// Flags of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The model
+    pub model: PathBuf,
+    /// FILE, NAME=FILE (.npy .npz .png .jpg .wav .pb), or random:SEED for all inputs
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// Store the outputs here
+    #[arg(short, value_name = "out.npz")]
+    pub output: Option<PathBuf>,
+    /// Names of classes, one a line; the best ones are printed
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// How many of the best classes are printed
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    pub top: usize,
+    /// Print the outputs as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Data.
+    #[command(flatten)]
+    pub data: DataFlags,
+    /// Execution.
+    #[command(flatten)]
+    pub exec: ExecFlags,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Machine.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Code.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// Flags of `verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The model
+    pub model: PathBuf,
+    /// Cases: arrays c0_in0, c0_in1, .. c0_out0, .. c1_in0, ..
+    #[arg(long, value_name = "io.npz")]
+    pub reference: PathBuf,
+    /// Relative tolerance of floats: |a - b| <= atol + rtol * |b|, instead of the default rule
+    #[arg(long, value_parser = parse_tolerance)]
+    pub rtol: Option<f64>,
+    /// Absolute tolerance of floats
+    #[arg(long, value_parser = parse_tolerance)]
+    pub atol: Option<f64>,
+    /// Quantization steps by which outputs that leave a QuantizeLinear may differ
+    #[arg(long, default_value_t = 1)]
+    pub steps: u32,
+    /// Only these cases
+    #[arg(long, value_name = "K", value_delimiter = ',')]
+    pub case: Vec<usize>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Execution.
+    #[command(flatten)]
+    pub exec: ExecFlags,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Machine.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Code.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// Flags of `bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// The model
+    pub model: PathBuf,
+    /// FILE, NAME=FILE, or random:SEED (the default is random:0)
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// Take the inputs of case 0 from here, and check the outputs before measuring
+    #[arg(long, value_name = "io.npz")]
+    pub reference: Option<PathBuf>,
+    /// Seconds to measure
+    #[arg(long, default_value_t = 1.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Data.
+    #[command(flatten)]
+    pub data: DataFlags,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Machine.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Code.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// Flags of `inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// The model
+    pub model: PathBuf,
+    /// Show the nodes of the file, not the layers that they become
+    #[arg(long)]
+    pub nodes: bool,
+    /// Write the graph for Graphviz
+    #[arg(long, value_name = "FILE")]
+    pub dot: Option<PathBuf>,
+    /// Draw the graph
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Machine.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Code.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// Flags of `test-onnx`.
+#[derive(Args, Debug)]
+pub struct TestOnnx {
+    /// Folders of tests, or of folders of tests: model.onnx and test_data_set_*/input_*.pb, output_*.pb
+    #[arg(value_name = "DIR", required_unless_present = "worker")]
+    pub dirs: Vec<PathBuf>,
+    /// Only tests whose name holds one of these
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    pub filter: Vec<String>,
+    /// Print each test that failed, and why
+    #[arg(long)]
+    pub list: bool,
+    /// Print the result of each test as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Seconds that a test may take
+    #[arg(long, default_value_t = 60.0, value_parser = parse_seconds)]
+    pub timeout: f64,
+    /// Reads the names of tests from standard input, as the tool asks of its own children.
+    #[arg(long, hide = true)]
+    pub worker: bool,
+    /// Execution.
+    #[command(flatten)]
+    pub exec: ExecFlags,
+    /// Machine.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Code.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+fn parse_dim(text: &str) -> Result<(String, DimSpec), String> {
+    let form = "expected NAME=N or NAME=LO..HI";
+    let (name, value) = text.rsplit_once('=').ok_or(form)?;
+    if name.is_empty() {
+        return Err(form.into());
+    }
+    let number = |t: &str| {
+        t.trim()
+            .parse::<i64>()
+            .ok()
+            .filter(|n| *n >= 0)
+            .ok_or_else(|| format!("`{t}` is no size"))
+    };
+    let spec = match value.split_once("..") {
+        None => DimSpec::Fixed(number(value)?),
+        Some((lo, hi)) => {
+            let (lo, hi) = (number(lo)?, number(hi.trim_start_matches('='))?);
+            if lo > hi {
+                return Err(format!("{lo} is larger than {hi}"));
+            }
+            DimSpec::Range(lo, hi)
+        }
+    };
+    Ok((name.to_string(), spec))
+}
+
+fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
+    let (name, sizes) = text
+        .rsplit_once(':')
+        .filter(|(n, _)| !n.is_empty())
+        .ok_or("expected NAME:1,3,224,224")?;
+    if sizes.trim().is_empty() {
+        return Ok((name.to_string(), vec![]));
+    }
+    let shape = sizes.split([',', 'x']).map(|s| {
+        s.trim()
+            .parse::<i64>()
+            .ok()
+            .filter(|n| *n >= -1)
+            .ok_or_else(|| format!("`{s}` is no size"))
+    });
+    Ok((name.to_string(), shape.collect::<Result<_, _>>()?))
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1u64 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        u => return Err(format!("`{u}` is no unit; K, M, G and T are")),
+    };
+    let n: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is no size, like 512M"))?;
+    n.checked_mul(unit).ok_or("too large".to_string())
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite() && *v >= 0.0)
+        .ok_or_else(|| "expected a number of at least 0".to_string())
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|v| *v > 0.0 && *v <= 1e6)
+        .ok_or_else(|| "expected a number of seconds above 0".to_string())
+}
+
+fn parse_weights(text: &str) -> Result<Weights, String> {
+    match text.split_once('=') {
+        None if text == "embed" => Ok(Weights::Embed),
+        None if text == "file" => Ok(Weights::File(None)),
+        Some(("section", name)) if !name.is_empty() => Ok(Weights::Section(name.to_string())),
+        Some(("file", path)) if !path.is_empty() => Ok(Weights::File(Some(path.into()))),
+        _ => Err("expected embed, section=NAME, file or file=PATH".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        assert_eq!(parse_dim("N=4").unwrap(), ("N".into(), DimSpec::Fixed(4)));
+        assert_eq!(
+            parse_dim("a=b=1..8").unwrap(),
+            ("a=b".into(), DimSpec::Range(1, 8))
+        );
+        assert!(parse_dim("N=8..1").is_err());
+        assert_eq!(
+            parse_shape("in:0:1,-1,224").unwrap(),
+            ("in:0".into(), vec![1, -1, 224])
+        );
+        assert_eq!(parse_shape("sr:").unwrap(), ("sr".into(), vec![]));
+        assert_eq!(parse_size("512M").unwrap(), 512 << 20);
+        assert!(parse_size("99999999999T").is_err());
+        assert_eq!(
+            parse_weights("section=.flash").unwrap(),
+            Weights::Section(".flash".into())
+        );
+        assert!(parse_weights("nowhere").is_err());
+    }
+}

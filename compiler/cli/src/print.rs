@@ -1,0 +1,106 @@
+//! `--print`: lists of targets, CPUs, features, operators, and the pipeline. Standard output, one item a line.
+
+use onnxc_compiler::ops;
+use onnxc_compiler::pipeline::{PIPELINE, Step};
+use onnxc_targets::features::FEATURES;
+use onnxc_targets::triple::{Target, WELL_KNOWN};
+use onnxc_targets::{cpu, native};
+
+use crate::args::flags::{Compile, Print};
+use crate::failure::{Outcome, Status};
+use crate::table::{Align, Table};
+
+/// Prints a list.
+pub fn run(list: Print, flags: &Compile) -> Outcome {
+    let text = match list {
+        Print::TargetList => WELL_KNOWN.join("\n") + "\n",
+        Print::TargetCpus => cpus(flags)?,
+        Print::TargetFeatures => features(flags)?,
+        Print::SupportedOps => operators(),
+        Print::Pipeline => pipeline(),
+    };
+    crate::outputs::print(&text)?;
+    Ok(Status::Done)
+}
+
+fn target(flags: &Compile) -> Outcome<Target> {
+    Ok(match &flags.target.target {
+        Some(text) => Target::parse(text)?,
+        None => Target::host()?,
+    })
+}
+
+fn cpus(flags: &Compile) -> Outcome<String> {
+    let arch = target(flags)?.arch;
+    let mut table = Table::new(&[("CPU", Align::Left), ("features", Align::Left)]);
+    if native::arch() == Some(arch)
+        && let Ok(host) = native::host(arch)
+    {
+        let names = host.features.names().join(" ");
+        table.row(vec!["native".into(), format!("(this machine) {names}")]);
+    }
+    for c in cpu::all(arch) {
+        table.row(vec![c.name.into(), c.features.names().join(" ")]);
+    }
+    Ok(table.text(usize::MAX))
+}
+
+fn features(flags: &Compile) -> Outcome<String> {
+    let arch = target(flags)?.arch;
+    let mut table = Table::new(&[("feature", Align::Left), ("what it is", Align::Left)]);
+    for f in FEATURES.iter().filter(|f| f.arch == arch) {
+        table.row(vec![f.name.into(), f.about.into()]);
+    }
+    Ok(table.text(usize::MAX))
+}
+
+/// Every ONNX operator that a row of the roll reads, by domain and name, with its opsets.
+pub fn operators() -> String {
+    let mut rows: Vec<(String, i64, i64)> = ops::all()
+        .flat_map(|op| op.onnx)
+        .map(|r| {
+            let name = match r.domain {
+                "" => r.name.to_string(),
+                d => format!("{d}:{}", r.name),
+            };
+            (name, r.since, r.until)
+        })
+        .collect();
+    rows.sort();
+    // Rows of one operator that follow each other read as one range.
+    let mut merged: Vec<(String, i64, i64)> = Vec::new();
+    for (name, since, until) in rows {
+        match merged.last_mut() {
+            Some(last) if last.0 == name && since <= last.2.saturating_add(1) => {
+                last.2 = last.2.max(until);
+            }
+            _ => merged.push((name, since, until)),
+        }
+    }
+    let mut table = Table::new(&[("operator", Align::Left), ("opsets", Align::Left)]);
+    for (name, since, until) in merged {
+        table.row(vec![name, format!("{since}..{until}")]);
+    }
+    table.text(usize::MAX)
+}
+
+fn pipeline() -> String {
+    let mut table = Table::new(&[
+        ("pass", Align::Left),
+        ("what it does, or why it stands here", Align::Left),
+    ]);
+    for step in PIPELINE {
+        match step {
+            Step::Once(pass, why) => {
+                table.row(vec![pass.name.into(), format!("{}; {why}", pass.doc)])
+            }
+            Step::Until(passes, _, why) => {
+                table.row(vec!["until stable:".into(), (*why).into()]);
+                for pass in *passes {
+                    table.row(vec![format!("  {}", pass.name), pass.doc.into()]);
+                }
+            }
+        }
+    }
+    table.text(usize::MAX)
+}
