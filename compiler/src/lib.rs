@@ -1,4 +1,10 @@
 //! onnxc: an ahead-of-time compiler for neural networks.
+//!
+//! ```text
+//! bytes -> onnx::import -> graph -> pipeline -> graph -> plan -> program -> codegen -> object
+//! ```
+//! [`compile`] is the whole way; [`load`] and [`plan`] are its first parts, for those who only want to look or to
+//! interpret. Nothing here touches a file, the network, or any state of the host.
 #![forbid(unsafe_code)]
 
 pub mod artifact;
@@ -17,3 +23,182 @@ pub mod passes;
 pub mod pipeline;
 pub mod plan;
 pub mod target;
+
+use artifact::{ModelInfo, Placement};
+use base::diag::{Diagnostic, Diagnostics, Result};
+use bytes::Bytes;
+use graph::ir::Model;
+use onnx::Files;
+use onnx::ImportOptions;
+use plan::program::Program;
+use target::Target;
+
+/// What a caller may choose.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Free dimensions and limits of the file.
+    pub import: ImportOptions,
+    /// Passes and fusions.
+    pub passes: pipeline::Options,
+    /// Grouping, memory, checks.
+    pub plan: plan::build::Options,
+    /// What all global symbols begin with; a C identifier.
+    pub prefix: String,
+    /// Where the weights go.
+    pub placement: Placement,
+    /// Whether Cranelift optimises (off at `-O0`).
+    pub optimise: bool,
+    /// Whether a run flushes denormal numbers to zero.
+    pub flush_denormals: bool,
+    /// Threads that code generation may use; the result does not depend on it.
+    pub jobs: usize,
+    /// Most bytes of arena, inputs and outputs that a model may need.
+    pub max_memory: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            import: ImportOptions::default(),
+            passes: pipeline::Options::default(),
+            plan: plan::build::Options::default(),
+            prefix: "model".to_string(),
+            placement: Placement::Embed,
+            optimise: true,
+            flush_denormals: false,
+            jobs: 1,
+            max_memory: 4 << 30,
+        }
+    }
+}
+
+/// Told how far a compilation is.
+pub trait Progress {
+    /// A stage begins.
+    fn stage(&mut self, name: &'static str);
+}
+
+/// For callers who don't want to know.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn stage(&mut self, _: &'static str) {}
+}
+
+/// What a compilation gives.
+pub struct Artifact {
+    /// The relocatable ELF object.
+    pub object: Vec<u8>,
+    /// All that the header, module, report and descriptor say.
+    pub info: ModelInfo,
+    /// The optimised graph.
+    pub model: Model,
+    /// The program that the object is made of.
+    pub program: Program,
+    /// The code, function by function.
+    pub code: codegen::Code,
+}
+
+impl Artifact {
+    /// The contents of the side file for weights: one page of header, then the weights as the program lays them out.
+    pub fn weights_file(&self) -> Vec<u8> {
+        artifact::weights::file(&self.info, &self.program)
+    }
+}
+
+/// Reads a model and runs the pipeline over it. `None` if `diags` holds an error.
+pub fn load(
+    bytes: Bytes,
+    files: &dyn Files,
+    options: &Options,
+    diags: &mut Diagnostics,
+) -> Option<Model> {
+    let mut model = onnx::import(bytes, files, &options.import, diags)?;
+    let r = pipeline::run(&mut model, &options.passes, diags);
+    if let Err(d) = r {
+        diags.push(d);
+    }
+    (!diags.has_errors()).then_some(model)
+}
+
+/// Plans a loaded model for a target. `None` if `diags` holds an error.
+pub fn plan(
+    model: &Model,
+    target: &Target,
+    options: &Options,
+    diags: &mut Diagnostics,
+) -> Option<Program> {
+    let program = match plan::build::build(model, &target.machine, &options.plan) {
+        Ok(p) => p,
+        Err(more) => {
+            diags.list.extend(more.list);
+            return None;
+        }
+    };
+    diags.take(within(&program, options.max_memory))?;
+    Some(program)
+}
+
+fn within(p: &Program, max: u64) -> Result<()> {
+    let io: u64 = p
+        .inputs
+        .iter()
+        .chain(&p.outputs)
+        .map(|port| port.ty.max_bytes(&p.symbols).max(0) as u64)
+        .fold(0, u64::saturating_add);
+    let need = p.arena_bytes.saturating_add(io);
+    if need > max {
+        return Err(Diagnostic::limit(
+            "ONNX006",
+            format!("the model needs {need} bytes of memory for one run, the limit is {max}"),
+        )
+        .help("raise it with --max-memory, or make the bound of a free dimension smaller"));
+    }
+    Ok(())
+}
+
+/// The whole way from a model's bytes to an object. `None` if `diags` holds an error; remarks and warnings may come with a
+/// result.
+pub fn compile(
+    bytes: Bytes,
+    files: &dyn Files,
+    target: &Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+    diags: &mut Diagnostics,
+) -> Option<Artifact> {
+    progress.stage("reading");
+    let model = load(bytes, files, options, diags)?;
+    progress.stage("planning");
+    let program = plan(&model, target, options, diags)?;
+    emit(model, program, target, options, progress, diags)
+}
+
+/// Makes the object of a planned model.
+pub fn emit(
+    model: Model,
+    program: Program,
+    target: &Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+    diags: &mut Diagnostics,
+) -> Option<Artifact> {
+    progress.stage("generating code");
+    let settings = codegen::Options {
+        prefix: options.prefix.clone(),
+        weights: match &options.placement {
+            Placement::Embed => codegen::Weights::Embed,
+            Placement::Section(name) => codegen::Weights::Section(name.clone()),
+            Placement::File => codegen::Weights::File,
+        },
+        flush_denormals: options.flush_denormals,
+        optimise: options.optimise,
+        jobs: options.jobs,
+    };
+    let code = diags.take(codegen::generate(&program, target, &settings))?;
+    let info = artifact::fill::info(&model, &program, &code, target, options);
+    let descriptor = diags.take(artifact::descriptor::descriptor(&info))?;
+    progress.stage("writing");
+    let object = diags.take(codegen::object::write(&code, &program, &settings, &descriptor))?;
+    Some(Artifact { object, info, model, program, code })
+}

@@ -4,9 +4,11 @@
 pub mod archive;
 pub mod depfile;
 pub mod descriptor;
+pub mod fill;
 pub mod header;
 pub mod info;
 pub mod report;
 pub mod rust_module;
+pub mod weights;
 
 pub use info::{LayerInfo, ModelInfo, Placement, Port, PortQuant};

@@ -1,0 +1,96 @@
+//! What is known of a model once its code is made: fills a [`ModelInfo`].
+
+use super::info::{LayerInfo, ModelInfo, Port, c_names};
+use crate::Options;
+use crate::codegen::Code;
+use crate::graph::ir::Model;
+use crate::plan::program::{ALIGN, Place, Port as ProgramPort, Program};
+use crate::target::Target;
+use sha2::{Digest, Sha256};
+
+/// Collects the facts.
+pub fn info(model: &Model, p: &Program, code: &Code, target: &Target, options: &Options) -> ModelInfo {
+    ModelInfo {
+        prefix: options.prefix.clone(),
+        model: model.graph.name.clone(),
+        inputs: ports(p, &p.inputs, "input"),
+        outputs: ports(p, &p.outputs, "output"),
+        symbols: p.symbols.clone(),
+        arena_bytes: p.arena_bytes,
+        arena_align: ALIGN as u32,
+        weights_bytes: p.weights_bytes,
+        weights_align: ALIGN as u32,
+        placement: options.placement.clone(),
+        layout_digest: layout(p, code),
+        content_digest: contents(p),
+        stack_bytes: code.stack_bytes,
+        code_bytes: code.code_bytes,
+        layers: layers(p, code),
+        triple: target.triple.clone(),
+        cpu: target.cpu.clone(),
+        features: target.machine.features.clone(),
+    }
+}
+
+fn ports(p: &Program, list: &[ProgramPort], fallback: &str) -> Vec<Port> {
+    let names = c_names(list.iter().map(|p| p.name.as_str()), fallback);
+    list.iter()
+        .zip(names)
+        .map(|(port, c_name)| Port {
+            name: port.name.clone(),
+            c_name,
+            dtype: port.ty.dtype,
+            shape: port.ty.shape.clone(),
+            max_bytes: port.ty.max_bytes(&p.symbols).max(0) as u64,
+            quant: None,
+        })
+        .collect()
+}
+
+/// Layers in the order in which they stand in the program; those in branches and loops once.
+fn layers(p: &Program, code: &Code) -> Vec<LayerInfo> {
+    let mut out = vec![];
+    let mut counted = vec![false; p.funcs.len()];
+    for (id, l) in p.layers.iter() {
+        let at = id.0 as usize;
+        let first = !std::mem::replace(&mut counted[l.func.0 as usize], true);
+        let func = &p.funcs[l.func];
+        let param_bytes = func
+            .bufs
+            .iter()
+            .zip(&l.args)
+            .filter(|(_, a)| matches!(a, Place::Weights(_)))
+            .map(|((_, b), _)| b.len.eval(&[]).max(0) as u64 * b.dtype.size() as u64)
+            .sum();
+        out.push(LayerInfo {
+            symbol: code.layer_symbols.get(at).cloned().unwrap_or_default(),
+            ops: l.ops.iter().map(|s| s.to_string()).collect(),
+            nodes: l.nodes.clone(),
+            kernels: if l.kernel.is_empty() { vec![] } else { vec![l.kernel.clone()] },
+            macs: l.macs,
+            param_bytes,
+            code_bytes: if first { code.layer_bytes.get(at).copied().unwrap_or(0) } else { 0 },
+        });
+    }
+    out
+}
+
+/// Code and layout together: weights of another training fit exactly if everything but their values is the same.
+fn layout(p: &Program, code: &Code) -> [u8; 32] {
+    let mut h = Sha256::new();
+    for part in &code.parts {
+        h.update(part.name.as_bytes());
+        h.update(&part.machine.bytes);
+    }
+    for (at, bytes) in &p.weights {
+        h.update(at.to_le_bytes());
+        h.update((bytes.len() as u64).to_le_bytes());
+    }
+    h.finalize().into()
+}
+
+fn contents(p: &Program) -> [u8; 32] {
+    let mut h = Sha256::new();
+    super::weights::each(p, |bytes| h.update(bytes));
+    h.finalize().into()
+}
