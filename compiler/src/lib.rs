@@ -199,6 +199,17 @@ pub fn emit(
     let info = artifact::fill::info(&model, &program, &code, target, options);
     let descriptor = diags.take(artifact::descriptor::descriptor(&info))?;
     progress.stage("writing");
-    let object = diags.take(codegen::object::write(&code, &program, &settings, &descriptor))?;
-    Some(Artifact { object, info, model, program, code })
+    let object = diags.take(codegen::object::write(
+        &code,
+        &program,
+        &settings,
+        &descriptor,
+    ))?;
+    Some(Artifact {
+        object,
+        info,
+        model,
+        program,
+        code,
+    })
 }

@@ -9,7 +9,13 @@ use crate::target::Target;
 use sha2::{Digest, Sha256};
 
 /// Collects the facts.
-pub fn info(model: &Model, p: &Program, code: &Code, target: &Target, options: &Options) -> ModelInfo {
+pub fn info(
+    model: &Model,
+    p: &Program,
+    code: &Code,
+    target: &Target,
+    options: &Options,
+) -> ModelInfo {
     ModelInfo {
         prefix: options.prefix.clone(),
         model: model.graph.name.clone(),
@@ -66,10 +72,18 @@ fn layers(p: &Program, code: &Code) -> Vec<LayerInfo> {
             symbol: code.layer_symbols.get(at).cloned().unwrap_or_default(),
             ops: l.ops.iter().map(|s| s.to_string()).collect(),
             nodes: l.nodes.clone(),
-            kernels: if l.kernel.is_empty() { vec![] } else { vec![l.kernel.clone()] },
+            kernels: if l.kernel.is_empty() {
+                vec![]
+            } else {
+                vec![l.kernel.clone()]
+            },
             macs: l.macs,
             param_bytes,
-            code_bytes: if first { code.layer_bytes.get(at).copied().unwrap_or(0) } else { 0 },
+            code_bytes: if first {
+                code.layer_bytes.get(at).copied().unwrap_or(0)
+            } else {
+                0
+            },
         });
     }
     out

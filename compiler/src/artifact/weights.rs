@@ -17,7 +17,12 @@ pub fn each(p: &Program, mut f: impl FnMut(&[u8])) {
 
 /// The whole file.
 pub fn file(info: &ModelInfo, p: &Program) -> Vec<u8> {
-    let header = WeightsHeader::new(info.weights_bytes, info.weights_align, info.layout_digest, info.content_digest);
+    let header = WeightsHeader::new(
+        info.weights_bytes,
+        info.weights_align,
+        info.layout_digest,
+        info.content_digest,
+    );
     let mut out = Vec::with_capacity(DATA_OFFSET + info.weights_bytes as usize);
     out.extend(header.to_bytes());
     out.resize(DATA_OFFSET, 0);

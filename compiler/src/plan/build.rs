@@ -187,7 +187,10 @@ impl Planner<'_> {
             symbols: self.symbols,
             machine: self.machine,
         };
-        let groups = group(s.g, self.options.group, &|n| place.takes_tails(n));
+        // What needs no layer can't take a tail along.
+        let groups = group(s.g, self.options.group, &|n| {
+            !s.views.free.contains(&n) && !s.views.concats.contains_key(&n) && place.takes_tails(n)
+        });
         let last_use = last_uses(s, &groups);
         let mut steps = vec![];
         for (at, group) in groups.iter().enumerate() {

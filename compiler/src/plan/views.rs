@@ -6,7 +6,7 @@
 use crate::base::dim::Dim;
 use crate::graph::ir::{Def, Graph, NodeId, ValueId};
 use crate::op::Lower;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Where a value lies: which value's memory, at which byte.
 pub type Alias = (ValueId, u64);
@@ -18,7 +18,7 @@ pub struct Views {
     /// Concat nodes that the plan does by placement: what remains is to copy these inputs to these bytes of the output.
     pub concats: HashMap<NodeId, Vec<(ValueId, u64)>>,
     /// Nodes that need no layer.
-    pub free: Vec<NodeId>,
+    pub free: HashSet<NodeId>,
 }
 
 impl Views {
@@ -49,7 +49,7 @@ impl Views {
                 (Lower::View, _) => {
                     if let (Some(Some(from)), &[out]) = (node.ins.first(), node.outs.as_slice()) {
                         views.alias.insert(out, (*from, 0));
-                        views.free.push(n);
+                        views.free.insert(n);
                     }
                 }
                 (_, "Slice") => views.slice(g, n),
@@ -120,7 +120,7 @@ impl Views {
             offset = start * from[axis + 1..].iter().product::<i64>();
         }
         self.part(g, *x, out, offset);
-        self.free.push(n);
+        self.free.insert(n);
     }
 
     fn part(&mut self, g: &Graph, x: ValueId, out: ValueId, offset: i64) {
@@ -153,7 +153,7 @@ impl Views {
             self.part(g, *x, out, offset);
             offset += shape.iter().product::<i64>();
         }
-        self.free.push(n);
+        self.free.insert(n);
     }
 
     fn concat(&mut self, g: &Graph, n: NodeId) {
