@@ -399,3 +399,62 @@ fn fold(
     }
     acc
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::{Attr, Attrs};
+    use crate::base::dtype::DType::*;
+    use crate::ops::testing::*;
+
+    fn two(name: &str, d: crate::base::dtype::DType, a: &[f64], b: &[f64]) -> Vec<f64> {
+        numbers(name, 13, &Attrs::default(), vec![data(list(d, a)), data(list(d, b))])
+    }
+
+    #[test]
+    fn integers_wrap_and_truncate() {
+        assert_eq!(two("Add", U8, &[250.0, 1.0], &[10.0, 2.0]), [4.0, 3.0]);
+        assert_eq!(two("Sub", U32, &[1.0], &[2.0]), [4294967295.0]);
+        assert_eq!(two("Div", I32, &[-7.0, 7.0, 5.0], &[2.0, -2.0, 0.0]), [-3.0, -3.0, 0.0]);
+        assert_eq!(two("Div", U64, &[18446744073709549568.0], &[2.0]), [9223372036854774784.0]);
+    }
+
+    #[test]
+    fn remainders_take_the_right_sign() {
+        let (a, b) = ([-4.0, 7.0, 5.0, 4.0, -7.0, 8.0], [2.0, -3.0, 8.0, -2.0, 3.0, 5.0]);
+        assert_eq!(two("Mod", I64, &a, &b), [0.0, -2.0, 5.0, 0.0, 2.0, 3.0]);
+        let fmod = attrs([("fmod", Attr::Int(1))]);
+        let run = |d, a: &[f64], b: &[f64]| {
+            numbers("Mod", 13, &fmod, vec![data(list(d, a)), data(list(d, b))])
+        };
+        assert_eq!(run(I32, &a, &b), [0.0, 1.0, 5.0, 0.0, -1.0, 3.0]);
+        // C's fmod of numbers that are far apart: 1e30f mod 7f = 6, 1e300 mod 3.7.
+        assert_eq!(run(F32, &[1e30, -5.5], &[7.0, 2.0]), [(1e30f32 as f64) % 7.0, -1.5]);
+        assert_eq!(run(F64, &[1e300], &[3.7]), [1e300f64 % 3.7]);
+        assert!(run(F32, &[1.0, f64::INFINITY], &[0.0, 2.0]).iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn powers_of_mixed_types() {
+        let run = |a, b| numbers("Pow", 15, &Attrs::default(), vec![data(a), data(b)]);
+        assert_eq!(run(list(I32, &[2.0, -3.0, 5.0]), list(I64, &[10.0, 3.0, -1.0])), [1024.0, -27.0, 0.0]);
+        assert_eq!(run(list(I64, &[4.0, 10.0]), list(F32, &[0.5, 3.0])), [2.0, 1000.0]);
+        assert_eq!(run(list(F32, &[1.5, -2.0]), list(I32, &[2.0, 3.0])), [2.25, -8.0]);
+    }
+
+    #[test]
+    fn extremes_pass_nan_on() {
+        let nan = f64::NAN;
+        for name in ["Min", "Max"] {
+            let r = two(name, F32, &[nan, 1.0, 1.0], &[1.0, nan, 1.0]);
+            assert!(r[0].is_nan() && r[1].is_nan() && r[2] == 1.0, "{name}");
+        }
+        assert_eq!(two("Max", U64, &[18446744073709549568.0], &[1.0]), [18446744073709549568.0]);
+    }
+
+    #[test]
+    fn strings_are_refused() {
+        let s = crate::base::tensor::Tensor::strings(vec![1], vec!["a".into()]);
+        let r = refused("Add", 13, &Attrs::default(), vec![data(s.clone()), data(s)]);
+        assert_eq!(r, Some("ONNX014"));
+    }
+}

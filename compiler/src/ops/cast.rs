@@ -164,3 +164,33 @@ pub fn convert(b: &mut Builder, from: DType, to: DType, v: ExprId, how: How) -> 
         _ => to_ty(b, from, Ty::of(to), v),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::Attr;
+    use crate::base::dtype::DType::{self, *};
+    use crate::ops::testing::*;
+
+    fn cast(from: DType, to: DType, v: &[f64]) -> Vec<f64> {
+        let a = attrs([("to", Attr::Int(to.onnx() as i64))]);
+        numbers("Cast", 21, &a, vec![data(list(from, v))])
+    }
+
+    #[test]
+    fn numbers_truncate_and_wrap() {
+        assert_eq!(cast(F32, I32, &[1.9, -1.9, 0.4]), [1.0, -1.0, 0.0]);
+        assert_eq!(cast(I32, U8, &[300.0, -1.0]), [44.0, 255.0]);
+        assert_eq!(cast(F32, I4, &[-20.0, 9.0, 7.5]), [-4.0, -7.0, 7.0]);
+        assert_eq!(cast(I64, U2, &[5.0]), [1.0]);
+        assert_eq!(cast(U64, F64, &[18446744073709549568.0]), [18446744073709549568.0]);
+        assert_eq!(cast(F32, Bool, &[0.0, -0.0, 0.4, f64::NAN]), [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(cast(Bool, F16, &[1.0, 0.0]), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn doubles_are_rounded_once() {
+        // 1 + 2^-11 + 2^-40 lies above the middle of two halves, but f32 would bring it onto the middle.
+        let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(cast(F64, F16, &[x, -x]), [1.0 + 2f64.powi(-10), -1.0 - 2f64.powi(-10)]);
+    }
+}

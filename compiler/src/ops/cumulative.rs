@@ -137,3 +137,30 @@ fn run(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::Attr;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn all_forms_with_known_and_unknown_axis() {
+        for known in [true, false] {
+            let axis = || {
+                if known {
+                    konst(i64s(&[], &[-1]))
+                } else {
+                    data(i64s(&[], &[-1]))
+                }
+            };
+            let run = |exclusive, reverse| {
+                let a = attrs([("exclusive", Attr::Int(exclusive)), ("reverse", Attr::Int(reverse))]);
+                numbers("CumSum", 14, &a, vec![data(f32s(&[1, 3], &[1.0, 2.0, 3.0])), axis()])
+            };
+            assert_eq!(run(0, 0), [1.0, 3.0, 6.0]);
+            assert_eq!(run(1, 0), [0.0, 1.0, 3.0]);
+            assert_eq!(run(0, 1), [6.0, 5.0, 3.0]);
+            assert_eq!(run(1, 1), [5.0, 3.0, 0.0]);
+        }
+    }
+}

@@ -204,3 +204,28 @@ fn lower_gather_nd(cx: &mut LowerCx) -> Result<()> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::attr::Attrs;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn indices_from_data_are_checked() {
+        let x = || data(f32s(&[3], &[1.0, 2.0, 3.0]));
+        let none = Attrs::default();
+        for name in ["Gather", "GatherElements"] {
+            let at = |v: &[i64]| data(i64s(&[v.len() as i64], v));
+            assert_eq!(numbers(name, 13, &none, vec![x(), at(&[-1, 0])]), [3.0, 1.0]);
+            for wrong in [3, -4, i64::MIN, i64::MAX] {
+                let s = status(name, 13, &none, vec![x(), at(&[wrong])]);
+                assert_eq!(s, Some(DATA_OUT_OF_RANGE));
+            }
+        }
+        let s = status("GatherND", 13, &none, vec![x(), data(i64s(&[1, 1], &[3]))]);
+        assert_eq!(s, Some(DATA_OUT_OF_RANGE));
+        let r = refused("Gather", 13, &none, vec![x(), konst(i64s(&[1], &[5]))]);
+        assert_eq!(r, Some("ONNX009"));
+    }
+}

@@ -421,3 +421,27 @@ fn lower_one_hot(cx: &mut LowerCx) -> Result<()> {
         Ok(cx.b.select(hit, on, off))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::attr::Attrs;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn ranges_of_sizes() {
+        let none = Attrs::default();
+        let one = |v| konst(Tensor::i64(&[], &[v]));
+        assert_eq!(numbers("Range", 11, &none, vec![one(10), one(4), one(-2)]), [10.0, 8.0, 6.0]);
+        assert!(numbers("Range", 11, &none, vec![one(1), one(0), one(1)]).is_empty());
+        let r = symbolic_shape("Range", 11, &none, |n, _| {
+            let s = |d: Dim| crate::op::InValue {
+                ty: TensorType::new(DType::I64, vec![]),
+                konst: None,
+                dims: Some(vec![d]),
+            };
+            vec![s(Dim::Fixed(0)), s(n), s(Dim::Fixed(1))]
+        });
+        assert_eq!(r.expect("a shape"), "i64[N]");
+    }
+}

@@ -169,3 +169,17 @@ fn lower_compress(cx: &mut LowerCx) -> Result<()> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::Attrs;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn places_of_what_is_not_zero() {
+        let x = data(f32s(&[2, 2], &[1.0, 0.0, 1.0, 1.0]));
+        let r = run_op("NonZero", 13, &Attrs::default(), vec![x], 1).expect("it runs");
+        assert_eq!(r[0].shape, [2, 3]);
+        assert_eq!(r[0].to_i64s().expect("indices"), [0, 1, 1, 0, 0, 1]);
+    }
+}

@@ -241,3 +241,24 @@ pub fn scalar(b: &mut crate::loops::build::Builder, t: &Tensor) -> Option<ExprId
         _ => b.int(ty, t.get_i64(0)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn modes_continue_the_axis() {
+        let pad = |mode: &str, pads: [i64; 2]| {
+            let a = attrs([("mode", Attr::Str(mode.into()))]);
+            let x = data(f32s(&[3], &[1.0, 2.0, 3.0]));
+            numbers("Pad", 19, &a, vec![x, konst(i64s(&[2], &pads))])
+        };
+        assert_eq!(pad("constant", [1, 2]), [0.0, 1.0, 2.0, 3.0, 0.0, 0.0]);
+        assert_eq!(pad("constant", [-1, 1]), [2.0, 3.0, 0.0]);
+        assert_eq!(pad("edge", [2, 1]), [1.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
+        // numpy.pad([1, 2, 3], (5, 3), "reflect") and "wrap".
+        assert_eq!(pad("reflect", [5, 3]), [2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0]);
+        assert_eq!(pad("wrap", [2, 4]), [2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0]);
+    }
+}

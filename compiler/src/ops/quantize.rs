@@ -332,3 +332,58 @@ fn lower_dynamic(cx: &mut LowerCx) -> Result<()> {
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::attr::Attrs;
+    use crate::base::tensor::Tensor;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn ties_go_to_even_and_ends_saturate() {
+        let x = f32s(&[6], &[0.0, 2.0, 3.0, 1000.0, -254.0, -1000.0]);
+        let q = |z: Tensor| {
+            numbers(
+                "QuantizeLinear",
+                13,
+                &Attrs::default(),
+                vec![data(x.clone()), data(f32s(&[], &[2.0])), data(z)],
+            )
+        };
+        let u8s = Tensor::from_f64s(DType::U8, &[], &[128.0]);
+        assert_eq!(q(u8s), [128.0, 129.0, 130.0, 255.0, 1.0, 0.0]);
+        let i8s = Tensor::from_f64s(DType::I8, &[], &[1.0]);
+        assert_eq!(q(i8s), [1.0, 2.0, 3.0, 127.0, -126.0, -128.0]);
+    }
+
+    #[test]
+    fn axes_and_blocks_have_their_own_scales() {
+        let x = Tensor::from_f64s(DType::U8, &[2, 4], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        let a = attrs([("axis", Attr::Int(0))]);
+        let y = numbers(
+            "DequantizeLinear",
+            13,
+            &a,
+            vec![data(x.clone()), data(f32s(&[2], &[1.0, 10.0]))],
+        );
+        assert_eq!(y, [1.0, 2.0, 3.0, 4.0, 50.0, 60.0, 70.0, 80.0]);
+        let a = attrs([("axis", Attr::Int(1)), ("block_size", Attr::Int(2))]);
+        let s = f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let z = Tensor::from_f64s(DType::U8, &[2, 2], &[0.0, 1.0, 2.0, 3.0]);
+        let y = numbers("DequantizeLinear", 21, &a, vec![data(x), data(s), data(z)]);
+        assert_eq!(y, [1.0, 2.0, 4.0, 6.0, 9.0, 12.0, 16.0, 20.0]);
+    }
+
+    #[test]
+    fn one_scale_before_opset_13() {
+        let x = f32s(&[1, 2], &[1.0, 2.0]);
+        let r = refused(
+            "QuantizeLinear",
+            10,
+            &Attrs::default(),
+            vec![data(x), data(f32s(&[2], &[1.0, 1.0]))],
+        );
+        assert_eq!(r, Some("ONNX009"));
+    }
+}

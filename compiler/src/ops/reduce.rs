@@ -388,3 +388,46 @@ fn sum_in_parts(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::{Attr, Attrs};
+    use crate::base::dtype::DType;
+    use crate::base::tensor::Tensor;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn axes_as_attribute_and_input() {
+        let x = || data(f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]));
+        let old = attrs([("axes", Attr::Ints(vec![-1])), ("keepdims", Attr::Int(0))]);
+        assert_eq!(numbers("ReduceSum", 11, &old, vec![x()]), [3.0, 7.0]);
+        let axes = konst(i64s(&[1], &[0]));
+        let none = Attrs::default();
+        assert_eq!(numbers("ReduceMean", 18, &none, vec![x(), axes]), [2.0, 3.0]);
+        let noop = attrs([("noop_with_empty_axes", Attr::Int(1))]);
+        assert_eq!(numbers("ReduceSumSquare", 18, &noop, vec![x()]), [1.0, 4.0, 9.0, 16.0]);
+    }
+
+    #[test]
+    fn nothing_gives_the_identity() {
+        let empty = |d| data(Tensor::from_f64s(d, &[0], &[]));
+        let run = |name: &str, d| numbers(name, 20, &Attrs::default(), vec![empty(d)]);
+        assert_eq!(run("ReduceSum", DType::F32), [0.0]);
+        assert_eq!(run("ReduceProd", DType::F32), [1.0]);
+        assert_eq!(run("ReduceMax", DType::F32), [f64::NEG_INFINITY]);
+        assert_eq!(run("ReduceMin", DType::I8), [127.0]);
+        assert_eq!(run("ReduceMax", DType::Bool), [0.0]);
+        assert_eq!(run("ReduceLogSumExp", DType::F64), [f64::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn large_numbers_do_not_overflow() {
+        let x = data(f32s(&[2], &[1000.0, 1000.0]));
+        let r = numbers("ReduceLogSumExp", 18, &Attrs::default(), vec![x]);
+        assert!((r[0] - 1000.693_147).abs() < 1e-3);
+        // 1..=100: long enough for several partial sums and a rest.
+        let v: Vec<f32> = (1..=100).map(|v| v as f32).collect();
+        let x = data(f32s(&[100], &v));
+        assert_eq!(numbers("ReduceSum", 13, &Attrs::default(), vec![x]), [5050.0]);
+    }
+}

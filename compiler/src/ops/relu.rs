@@ -223,3 +223,26 @@ fn read_shrink(cx: &mut ReadCx) -> Result<()> {
     cx.keep_float("lambd", 0.5)?;
     cx.keep_float("bias", 0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::{Attr, Attrs};
+    use crate::ops::testing::*;
+
+    #[test]
+    fn bounds_of_clip_in_all_forms() {
+        let x = || data(f32s(&[3], &[-2.0, 0.5, f32::NAN]));
+        let one = |v: f32| data(f32s(&[], &[v]));
+        let check = |v: Vec<f64>, want: [f64; 2]| {
+            assert_eq!(v[..2], want);
+            assert!(v[2].is_nan());
+        };
+        let old = attrs([("min", Attr::Float(0.0))]);
+        check(numbers("Clip", 6, &old, vec![x()]), [0.0, 0.5]);
+        let none = Attrs::default();
+        check(numbers("Clip", 13, &none, vec![x(), one(-1.0)]), [-1.0, 0.5]);
+        check(numbers("Clip", 13, &none, vec![x(), None, one(0.0)]), [-2.0, 0.0]);
+        check(numbers("Clip", 13, &none, vec![x(), one(1.0), one(0.0)]), [0.0, 0.0]);
+        assert_eq!(numbers("Clip", 13, &none, vec![one(4.0)]), [4.0]);
+    }
+}

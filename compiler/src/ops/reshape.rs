@@ -185,3 +185,45 @@ pub static UNSQUEEZE: OpDef = OpDef {
     lower: Lower::View,
     ..BASE
 };
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::{Attr, Attrs};
+    use crate::base::dim::Dim;
+    use crate::base::dtype::DType::F32;
+    use crate::ops::testing::*;
+
+    fn shape_of(opset: i64, a: &Attrs, old: &[i64], to: &[i64]) -> Option<Vec<i64>> {
+        let n = old.iter().product::<i64>() as usize;
+        let x = data(f32s(old, &vec![0.0; n]));
+        let to = konst(i64s(&[to.len() as i64], to));
+        run_op("Reshape", opset, a, vec![x, to], 1).ok().map(|v| v[0].shape.clone())
+    }
+
+    #[test]
+    fn zeros_and_rests() {
+        let none = Attrs::default();
+        assert_eq!(shape_of(13, &none, &[2, 3, 4], &[0, -1]), Some(vec![2, 12]));
+        assert_eq!(shape_of(13, &none, &[0, 3], &[0, -1]), Some(vec![0, 3]));
+        assert_eq!(shape_of(13, &none, &[2, 3], &[4, -1]), None);
+        assert_eq!(shape_of(13, &none, &[2, 3], &[-1, -1]), None);
+        let zero = attrs([("allowzero", Attr::Int(1))]);
+        assert_eq!(shape_of(14, &zero, &[0, 3], &[3, 0]), Some(vec![3, 0]));
+    }
+
+    #[test]
+    fn symbols_pass_through() {
+        let none = Attrs::default();
+        let r = symbolic_shape("Reshape", 13, &none, |n, _| {
+            vec![
+                typed(F32, vec![n.clone(), Dim::Fixed(6)]),
+                sizes(vec![n, Dim::Fixed(2), Dim::Fixed(-1)]),
+            ]
+        });
+        assert_eq!(r.expect("a shape"), "f32[N,2,3]");
+        let r = symbolic_shape("Reshape", 13, &none, |n, _| {
+            vec![typed(F32, vec![n]), sizes(vec![Dim::Fixed(64)])]
+        });
+        assert!(r.is_err());
+    }
+}

@@ -257,3 +257,35 @@ fn lower_tensor_scatter(cx: &mut LowerCx) -> Result<()> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn updates_combine_in_order() {
+        let run = |how: &str| {
+            let a = attrs([("reduction", Attr::Str(how.into()))]);
+            let x = data(f32s(&[3], &[1.0, 2.0, 3.0]));
+            let (i, u) = (data(i64s(&[3], &[1, -2, 0])), data(f32s(&[3], &[5.0, 4.0, 0.0])));
+            numbers("ScatterElements", 18, &a, vec![x, i, u])
+        };
+        assert_eq!(run("none"), [0.0, 4.0, 3.0]);
+        assert_eq!(run("add"), [1.0, 11.0, 3.0]);
+        assert_eq!(run("mul"), [0.0, 40.0, 3.0]);
+        assert_eq!(run("max"), [1.0, 5.0, 3.0]);
+        assert_eq!(run("min"), [0.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn places_outside_end_the_run() {
+        let a = attrs([]);
+        let x = || data(f32s(&[3], &[1.0, 2.0, 3.0]));
+        let u = || data(f32s(&[1], &[5.0]));
+        let s = status("ScatterElements", 18, &a, vec![x(), data(i64s(&[1], &[3])), u()]);
+        assert_eq!(s, Some(DATA_OUT_OF_RANGE));
+        let s = status("ScatterND", 18, &a, vec![x(), data(i64s(&[1, 1], &[-4])), u()]);
+        assert_eq!(s, Some(DATA_OUT_OF_RANGE));
+    }
+}

@@ -239,3 +239,51 @@ fn lower_slice(cx: &mut LowerCx) -> Result<()> {
         cx.load(0, &from)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::attr::Attrs;
+    use crate::base::dtype::DType::F32;
+    use crate::ops::testing::*;
+
+    fn slice(n: i64, s: i64, e: i64, step: i64, known: bool) -> Vec<f64> {
+        let x: Vec<f32> = (0..n).map(|v| v as f32).collect();
+        let one = |v| if known { konst(i64s(&[1], &[v])) } else { data(i64s(&[1], &[v])) };
+        let (axes, step) = (konst(i64s(&[1], &[-1])), konst(i64s(&[1], &[step])));
+        numbers(
+            "Slice",
+            13,
+            &Attrs::default(),
+            vec![data(f32s(&[n], &x)), one(s), one(e), axes, step],
+        )
+    }
+
+    #[test]
+    fn the_rules_are_numpys() {
+        for known in [true, false] {
+            assert_eq!(slice(5, 1, 4, 2, known), [1.0, 3.0]);
+            assert_eq!(slice(5, -3, i64::MAX, 1, known), [2.0, 3.0, 4.0]);
+            assert_eq!(slice(5, 4, i64::MIN, -2, known), [4.0, 2.0, 0.0]);
+            assert_eq!(slice(5, 20, 0, -4, known), [4.0]);
+            assert!(slice(5, 3, 1, 1, known).is_empty());
+            assert!(slice(0, 0, 3, 1, known).is_empty());
+        }
+    }
+
+    #[test]
+    fn symbolic_sizes() {
+        let cut = |s: i64, e: i64, step: i64| {
+            symbolic_shape("Slice", 13, &Attrs::default(), |_, m| {
+                let c = |v: i64| sizes(vec![Dim::Fixed(v)]);
+                vec![typed(F32, vec![m]), c(s), c(e), c(0), c(step)]
+            })
+            .expect("a shape")
+        };
+        assert_eq!(cut(1, i64::MAX, 1), "f32[-1+M]");
+        assert_eq!(cut(0, -1, 1), "f32[-1+M]");
+        assert_eq!(cut(0, 2, 1), "f32[2]");
+        assert_eq!(cut(-1, i64::MAX, 1), "f32[1]");
+        assert_eq!(cut(-1, i64::MIN, -1), "f32[M]");
+    }
+}

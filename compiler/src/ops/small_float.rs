@@ -295,3 +295,84 @@ pub fn round_to(b: &mut Builder, d: DType, x: ExprId) -> ExprId {
     let n = b.un(UnOp::Round, n);
     b.mul(n, down)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::attr::Attr;
+    use crate::base::dtype::DType::{self, *};
+    use crate::base::tensor::Tensor;
+    use crate::ops::testing::*;
+
+    fn cast(from: DType, to: DType, saturate: i64, t: Vec<u8>) -> Tensor {
+        let n = (t.len() / from.size()) as i64;
+        let t = Tensor::new(from, vec![n], t.into()).expect("fits");
+        let a = attrs([
+            ("to", Attr::Int(to.onnx() as i64)),
+            ("saturate", Attr::Int(saturate)),
+            // 2^-127 lies below the normal f32 numbers, where the reference rounds up all that is not 0.
+            ("round_mode", Attr::Str("down".into())),
+        ]);
+        run_op("Cast", 25, &a, vec![data(t)], 1)
+            .expect("it runs")
+            .remove(0)
+    }
+
+    #[test]
+    fn every_code_survives_a_round_trip() {
+        for d in [F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1] {
+            let codes: Vec<u8> = (0..1u32 << d.packed_bits()).map(|c| c as u8).collect();
+            let wide = cast(d, F32, 1, codes.clone());
+            let values = wide.to_f32s().expect("floats");
+            let back = cast(F32, d, 0, wide.data.to_vec());
+            for (c, v) in codes.iter().zip(&values) {
+                let got = back.data[*c as usize];
+                assert!(got == *c || v.is_nan(), "{d} {c:#x} -> {v} -> {got:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_the_standard() {
+        let at = |d: DType, c: u8| cast(d, F32, 1, vec![c]).to_f32s().expect("floats")[0];
+        assert_eq!(
+            (at(F8E4M3FN, 0x7e), at(F8E4M3FN, 0x01)),
+            (448.0, 0.001953125)
+        );
+        assert_eq!(
+            (at(F8E5M2, 0x7b), at(F8E5M2, 0x7c)),
+            (57344.0, f32::INFINITY)
+        );
+        assert_eq!(
+            (at(F8E4M3FNUZ, 0x7f), at(F8E5M2FNUZ, 0x7f)),
+            (240.0, 57344.0)
+        );
+        assert!(at(F8E4M3FNUZ, 0x80).is_nan() && at(F8E4M3FN, 0xff).is_nan());
+        assert_eq!(
+            (at(F4E2M1, 7), at(F4E2M1, 1), at(F8E8M0, 127)),
+            (6.0, 0.5, 1.0)
+        );
+    }
+
+    #[test]
+    fn rounding_and_saturation_are_the_references() {
+        // Made with ml_dtypes 0.5 from these values.
+        let v: Vec<u8> = [f32::NAN, f32::INFINITY, 0.25, 2.5, 5.1, 100.0, -500.0, 1e6]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let bits = |d, sat| cast(F32, d, sat, v.clone()).data.to_vec();
+        assert_eq!(
+            bits(F8E4M3FN, 0),
+            [0x7f, 0x7f, 0x28, 0x42, 0x4a, 0x6c, 0xff, 0x7f]
+        );
+        assert_eq!(
+            bits(F8E4M3FN, 1),
+            [0x7f, 0x7e, 0x28, 0x42, 0x4a, 0x6c, 0xfe, 0x7e]
+        );
+        assert_eq!(
+            bits(F8E5M2, 0),
+            [0x7e, 0x7c, 0x34, 0x41, 0x45, 0x56, 0xe0, 0x7c]
+        );
+        assert_eq!(bits(F4E2M1, 1), [0x8, 0x7, 0x0, 0x4, 0x7, 0x7, 0xf, 0x7]);
+    }
+}

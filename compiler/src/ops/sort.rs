@@ -437,3 +437,37 @@ fn lower_unique(cx: &mut LowerCx) -> Result<()> {
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::attr::Attrs;
+    use crate::ops::testing::*;
+
+    #[test]
+    fn ties_by_lowest_index_and_nan_as_largest() {
+        let x = || data(f32s(&[5], &[2.0, 7.0, 2.0, f32::NAN, 7.0]));
+        let k = |known| if known { konst(i64s(&[1], &[3])) } else { data(i64s(&[1], &[3])) };
+        for known in [true, false] {
+            let r = run_op("TopK", 11, &Attrs::default(), vec![x(), k(known)], 2).expect("it runs");
+            assert_eq!(r[1].to_i64s().expect("indices"), [3, 1, 4]);
+            let low = attrs([("largest", Attr::Int(0))]);
+            let r = run_op("TopK", 11, &low, vec![x(), k(known)], 2).expect("it runs");
+            assert_eq!(r[1].to_i64s().expect("indices"), [0, 2, 1]);
+        }
+    }
+
+    #[test]
+    fn unique_elements_in_both_orders() {
+        let x = || data(f32s(&[6], &[2.0, 1.0, 1.0, 3.0, 4.0, 3.0]));
+        let ints = |t: &Tensor| t.to_f64s().expect("numbers");
+        let r = run_op("Unique", 11, &attrs([("sorted", Attr::Int(0))]), vec![x()], 4).expect("it runs");
+        assert_eq!(ints(&r[0]), [2.0, 1.0, 3.0, 4.0]);
+        assert_eq!(ints(&r[1]), [0.0, 1.0, 3.0, 4.0]);
+        assert_eq!(ints(&r[2]), [0.0, 1.0, 1.0, 2.0, 3.0, 2.0]);
+        assert_eq!(ints(&r[3]), [1.0, 2.0, 2.0, 1.0]);
+        let r = run_op("Unique", 11, &Attrs::default(), vec![x()], 4).expect("it runs");
+        assert_eq!(ints(&r[0]), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(ints(&r[1]), [1.0, 0.0, 3.0, 4.0]);
+    }
+}

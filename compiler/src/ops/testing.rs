@@ -213,3 +213,96 @@ fn pointwise(
         Ok(())
     })
 }
+
+/// An f32 tensor.
+pub fn f32s(shape: &[i64], v: &[f32]) -> Tensor {
+    Tensor::f32(shape, v)
+}
+/// An i64 tensor.
+pub fn i64s(shape: &[i64], v: &[i64]) -> Tensor {
+    Tensor::i64(shape, v)
+}
+/// A list of numbers of any type.
+pub fn list(d: crate::base::dtype::DType, v: &[f64]) -> Tensor {
+    Tensor::from_f64s(d, &[v.len() as i64], v)
+}
+/// The elements of output 0 as numbers.
+pub fn numbers(name: &str, opset: i64, raw: &Attrs, inputs: Vec<Option<In>>) -> Vec<f64> {
+    let out = run_op(name, opset, raw, inputs, 1).expect("it runs");
+    out[0].to_f64s().expect("numbers")
+}
+/// The status with which a run ends.
+pub fn status(name: &str, opset: i64, raw: &Attrs, inputs: Vec<Option<In>>) -> Option<i32> {
+    match run_op(name, opset, raw, inputs, 1) {
+        Err(Failure::Stopped(Stop::Status(s))) => Some(s),
+        _ => None,
+    }
+}
+/// The code of the diagnostic with which an operator is refused.
+pub fn refused(
+    name: &str,
+    opset: i64,
+    raw: &Attrs,
+    inputs: Vec<Option<In>>,
+) -> Option<&'static str> {
+    match run_op(name, opset, raw, inputs, 1) {
+        Err(Failure::Refused(d)) => Some(d.code),
+        _ => None,
+    }
+}
+/// The shape of output 0, with symbols `N` (1..=10) and `M` (2..=8) as first and second.
+pub fn symbolic_shape(
+    name: &str,
+    opset: i64,
+    raw: &Attrs,
+    f: impl FnOnce(Dim, Dim) -> Vec<InValue>,
+) -> Result<String, Failure> {
+    use crate::base::dim::{Origin, Symbol};
+    let mut symbols = Symbols::default();
+    let mut sym = |name: &str, lo, hi| {
+        Dim::sym(symbols.push(Symbol {
+            name: name.into(),
+            lo,
+            hi,
+            origin: Origin::Data,
+        }))
+    };
+    let (n, m) = (sym("N", 1, 10), sym("M", 2, 8));
+    let Found::Row(op, row) = find_onnx("", name, opset) else {
+        return Err(Diagnostic::unsupported("ONNX007", name).into());
+    };
+    let values = f(n, m);
+    let mut read = ReadCx::new(name, opset, raw, vec![true; values.len()], 1);
+    (row.read)(&mut read)?;
+    let (attrs, _) = read.finish()?;
+    let mut syms = vec![];
+    let mut cx = InferCx::new(
+        &attrs,
+        values.into_iter().map(Some).collect(),
+        1,
+        &mut symbols,
+        &mut syms,
+    );
+    (op.infer)(&mut cx)?;
+    let ty = cx.outputs[0].clone().expect("a type");
+    Ok(ty.text(&symbols))
+}
+/// A value of which only the type is known.
+pub fn typed(d: crate::base::dtype::DType, shape: Vec<Dim>) -> InValue {
+    InValue {
+        ty: TensorType::new(d, shape),
+        konst: None,
+        dims: None,
+    }
+}
+/// A list of sizes.
+pub fn sizes(dims: Vec<Dim>) -> InValue {
+    InValue {
+        ty: TensorType::new(
+            crate::base::dtype::DType::I64,
+            vec![Dim::Fixed(dims.len() as i64)],
+        ),
+        konst: None,
+        dims: Some(dims),
+    }
+}
