@@ -241,7 +241,6 @@ fn rust_modules_compile_and_run() {
         let name = &info.inputs[0].name;
         let main = format!(
             "#![deny(warnings)]
-#[allow(dead_code)]
 mod m {{ include!(\"{p}.rs\"); }}
 fn main() {{
     let mut arena = Box::new(m::Arena::NEW);

@@ -5,7 +5,6 @@
 #![no_std]
 #![no_main]
 
-#[allow(dead_code, reason = "a program need not use all that is known of its model")]
 mod digits;
 
 use core::arch::{asm, global_asm};

@@ -15,7 +15,20 @@ pub fn rust_module(info: &ModelInfo) -> Result<String> {
     let mut out = String::new();
     // Writing to a String can't fail.
     let _ = write_module(&mut out, info, descriptor_bytes);
-    Ok(out)
+    Ok(quiet(&out))
+}
+
+// A program need not use all that is known of its model, and an included file can't allow that for itself as a whole.
+fn quiet(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        if line.starts_with("pub ") || line.starts_with("impl ") {
+            out.push_str("#[allow(dead_code)]\n");
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
 }
 
 fn write_module(out: &mut String, info: &ModelInfo, descriptor_bytes: usize) -> fmt::Result {
