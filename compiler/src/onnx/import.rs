@@ -26,7 +26,7 @@ pub const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 
 /// Operator sets that are understood: domain, oldest, newest.
 pub const OPSETS: &[(&str, i64, i64)] = &[
-    ("", 7, LATEST),
+    ("", super::legacy::OLD, LATEST),
     ("ai.onnx.ml", 1, 5),
     ("com.microsoft", 1, 1),
 ];
@@ -259,7 +259,10 @@ impl<'m> Importer<'m> {
 
     /// Imports a list of nodes in an order that can be evaluated.
     pub fn nodes(&mut self, nodes: &'m [NodeProto]) {
-        let (order, cycle) = order::sort(nodes);
+        let (order, cycle) = {
+            let names = &self.scopes.top().names;
+            order::sort(nodes, |n| names.contains_key(n))
+        };
         if !cycle.is_empty() {
             let names: Vec<String> = cycle
                 .iter()

@@ -11,6 +11,7 @@ pub mod external;
 mod function;
 mod import;
 mod inputs;
+mod legacy;
 mod node;
 pub mod options;
 mod order;

@@ -178,6 +178,9 @@ impl<'m> Importer<'m> {
 
     /// Imports an operator that is no function of the model.
     pub fn call(&mut self, call: Call<'_, 'm>) -> Result<Option<Vec<Binding>>> {
+        if call.domain.is_empty() && call.opset == super::legacy::OLD {
+            return self.modernized(call);
+        }
         if call.domain.is_empty() {
             if call.op == "Constant" {
                 return constant(&call).map(|t| {

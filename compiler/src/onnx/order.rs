@@ -35,11 +35,11 @@ fn free_names<'g>(g: &'g GraphProto, out: &mut BTreeSet<&'g str>) {
 }
 
 /// Indices of nodes in an order that can be evaluated, as close to the file's as possible; and the nodes of one cycle,
-/// if there is any (the nodes behind it are left out of the order then).
-pub fn sort(nodes: &[NodeProto]) -> (Vec<usize>, Vec<usize>) {
+/// if there is any (the nodes behind it are left out of the order then). `known` are names that need no maker here.
+pub fn sort(nodes: &[NodeProto], known: impl Fn(&str) -> bool) -> (Vec<usize>, Vec<usize>) {
     let mut maker: BTreeMap<&str, usize> = BTreeMap::new();
     for (i, n) in nodes.iter().enumerate() {
-        for o in n.output.iter().filter(|o| !o.is_empty()) {
+        for o in n.output.iter().filter(|o| !o.is_empty() && !known(o)) {
             // A second maker is reported when its output gets its name.
             maker.entry(o).or_insert(i);
         }
@@ -101,5 +101,7 @@ fn find_cycle(waits: &[usize], users: &[Vec<usize>]) -> Vec<usize> {
     let start = path.iter().position(|&p| p == at).unwrap_or(0);
     let mut cycle = path[start..].to_vec();
     cycle.reverse();
+    let first = (0..cycle.len()).min_by_key(|&i| cycle[i]).unwrap_or(0);
+    cycle.rotate_left(first);
     cycle
 }
