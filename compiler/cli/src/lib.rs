@@ -9,6 +9,7 @@ pub mod compare;
 pub mod data;
 pub mod emit;
 pub mod failure;
+pub mod loader;
 pub mod outputs;
 pub mod print;
 pub mod table;

@@ -13,6 +13,7 @@ pub mod func;
 mod half;
 pub mod isa;
 mod lanes;
+pub mod link;
 mod mem;
 pub mod object;
 mod ops;
