@@ -17,6 +17,8 @@ pub struct Parsed {
     pub func: Func,
     /// One line per statement, from 1.
     pub lines: Vec<usize>,
+    /// The line where the function begins.
+    pub line: usize,
 }
 
 /// Reads `sym` lines and then functions, up to the end of the text.
@@ -42,6 +44,7 @@ pub fn parse(text: &str, symbols: &Symbols) -> Result<Func> {
 
 /// Reads a function.
 pub fn func(c: &mut Cursor, symbols: &Symbols) -> Result<Parsed> {
+    let line = c.line();
     let mut p = Parser {
         c,
         symbols,
@@ -58,6 +61,7 @@ pub fn func(c: &mut Cursor, symbols: &Symbols) -> Result<Parsed> {
     Ok(Parsed {
         func: p.func,
         lines: p.lines,
+        line,
     })
 }
 

@@ -81,15 +81,15 @@ impl Verifier<'_> {
         });
     }
     fn head(&mut self) {
-        for (id, b) in self.func.bufs.iter() {
+        for (_, b) in self.func.bufs.iter() {
             if b.dtype.size() == 0 || matches!(b.dtype.name(), "complex64" | "complex128") {
-                self.problem(format!("buffer {id:?} has elements of type {}", b.dtype));
+                self.problem(format!("buffer {} has elements of type {}", b.name, b.dtype));
             }
             let mut syms = vec![];
             b.len.symbols(&mut syms);
             for s in syms {
                 if self.symbols.get(s).is_none() {
-                    self.problem(format!("buffer {id:?} has an unknown size {s:?}"));
+                    self.problem(format!("buffer {} has an unknown size {s:?}", b.name));
                 }
             }
         }

@@ -1,0 +1,9 @@
+//! Tests as text: one file in `tests/loops`, `tests/graph`, ... is one test, its first line names the command.
+//! How files look is said in `filetests_engine/mod.rs`. `BLESS=1` rewrites expected text.
+
+mod filetests_engine;
+
+#[test]
+fn loops() {
+    filetests_engine::folder("loops");
+}
