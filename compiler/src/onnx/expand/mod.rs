@@ -39,7 +39,14 @@ macro_rules! roll {
     };
 }
 
-roll! {}
+roll! {
+    attention,
+    causal_conv,
+    linear_attention,
+    loss,
+    rotary,
+    window,
+}
 
 /// An expansion of ai.onnx for all opsets from `since` on.
 pub const fn onnx(
