@@ -17,7 +17,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     for n in g.order().to_vec() {
         if let Some(&Some(x)) = g.node(n).ins.first() {
             // A view of a view looks at the first one's input.
-            if matches!(g.node(n).op.lower, Lower::View)
+            if own_shape(g, n)
                 && let Some((m, 0)) = g.maker(x)
                 && matches!(g.node(m).op.lower, Lower::View)
                 && let Some(&Some(first)) = g.node(m).ins.first()
@@ -39,6 +39,18 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a view's shape is all its own: a Reshape that keeps no axis of its input. Other views (Unsqueeze, Flatten) would
+/// mean something else over another input.
+fn own_shape(g: &Graph, n: NodeId) -> bool {
+    let node = g.node(n);
+    let zeros_count = node.attrs.flag("allowzero");
+    let target = node.ins.get(1).copied().flatten().and_then(|v| g.konst(v));
+    node.op.name == "Reshape"
+        && target
+            .and_then(|t| t.to_i64s())
+            .is_some_and(|t| zeros_count || !t.contains(&0))
 }
 
 /// The input that a node gives back as its only used output.

@@ -252,7 +252,8 @@ impl Planner<'_> {
         if !self.options.in_place {
             return Ok(());
         }
-        let Some(&out) = escaping(s.g, group).first() else {
+        // Only the last store: an operand may still be needed for those that come after an earlier one.
+        let Some(&out) = escaping(s.g, group).last() else {
             return Ok(());
         };
         let out_bytes = self.bytes(s.g, out)?;

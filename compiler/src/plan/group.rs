@@ -111,6 +111,10 @@ impl Grouping<'_> {
             if other == home || b.anchored || a.nodes.len() + b.nodes.len() > MAX_NODES {
                 continue;
             }
+            // An anchor reads its operands whole, from memory: what makes one can't run beside it.
+            if a.anchored && self.needs(a.nodes[0]).any(|x| x == other) {
+                continue;
+            }
             // Merging is safe if neither group needs the other by way of a third.
             let (a, b) = (a.nodes.clone(), b.nodes.clone());
             if a.iter().any(|&m| self.reaches(other, m, home))
