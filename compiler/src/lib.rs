@@ -52,6 +52,8 @@ pub struct Options {
     pub flush_denormals: bool,
     /// Threads that code generation may use; the result does not depend on it.
     pub jobs: usize,
+    /// Keep Cranelift's IR of the layers' bodies as text, for `--emit clif`.
+    pub keep_clif: bool,
     /// Most bytes of arena, inputs and outputs that a model may need.
     pub max_memory: u64,
 }
@@ -67,6 +69,7 @@ impl Default for Options {
             optimise: true,
             flush_denormals: false,
             jobs: 1,
+            keep_clif: false,
             max_memory: 4 << 30,
         }
     }
@@ -194,6 +197,7 @@ pub fn emit(
         flush_denormals: options.flush_denormals,
         optimise: options.optimise,
         jobs: options.jobs,
+        text: options.keep_clif,
     };
     let code = diags.take(codegen::generate(&program, target, &settings))?;
     let info = artifact::fill::info(&model, &program, &code, target, options);

@@ -5,15 +5,30 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod bench;
+pub mod blame;
+pub mod cases;
 pub mod compare;
+pub mod compile;
 pub mod data;
+pub mod disasm;
 pub mod emit;
+pub mod engine;
 pub mod failure;
+pub mod files;
+pub mod inspect;
+pub mod job;
 pub mod loader;
+pub mod machine;
 pub mod outputs;
+pub mod picture;
 pub mod print;
+pub mod progress;
+pub mod run;
 pub mod table;
+pub mod test_onnx;
 pub mod ui;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
@@ -35,7 +50,7 @@ pub fn main() -> ExitCode {
     let work = std::thread::Builder::new()
         .name("onnxc".into())
         .stack_size(STACK);
-    let code = match work.spawn(move || run(argv)) {
+    let code = match work.spawn(move || run_words(argv)) {
         Ok(thread) => thread.join().unwrap_or(3),
         Err(e) => {
             eprintln!("internal error[INT001]: can't start a thread: {e}");
@@ -46,7 +61,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the tool; the answer is the exit code.
-pub fn run(argv: Vec<OsString>) -> u8 {
+pub fn run_words(argv: Vec<OsString>) -> u8 {
     // What is needed for messages about the command line itself is looked up before it is read.
     let says = |words: &[&str]| {
         argv.windows(2)
@@ -86,7 +101,7 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 fn guarded(cli: &Cli) -> u8 {
     let ui = Ui::new(&cli.global);
     keep_panics();
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| verb(cli)));
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| verb(cli, &ui)));
     match outcome {
         Ok(Ok(Status::Done)) => 0,
         Ok(Ok(Status::Failed)) => 1,
@@ -139,12 +154,16 @@ pub fn panic_diagnostic() -> Box<Diagnostic> {
         .help("this is a bug of onnxc; please report it with the model and the command line")
 }
 
-fn verb(cli: &Cli) -> Outcome {
+fn verb(cli: &Cli, ui: &Ui) -> Outcome {
     match &cli.verb {
         Verb::Compile(flags) => match flags.print {
             Some(list) => print::run(list, flags),
-            None => Err(Diagnostic::usage("USE001", "only --print is here so far").into()),
+            None => compile::run(flags, ui),
         },
-        _ => Err(Diagnostic::usage("USE001", "only --print is here so far").into()),
+        Verb::Run(flags) => run::run(flags, ui),
+        Verb::Verify(flags) => verify::run(flags, ui),
+        Verb::Bench(flags) => bench::run(flags, ui),
+        Verb::Inspect(flags) => inspect::run(flags, ui),
+        Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
     }
 }

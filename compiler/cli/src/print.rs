@@ -104,3 +104,15 @@ fn pipeline() -> String {
     }
     table.text(usize::MAX)
 }
+
+/// Names of all passes and fusions.
+pub fn passes() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for step in PIPELINE {
+        match step {
+            Step::Once(pass, _) => names.push(pass.name),
+            Step::Until(passes, ..) => names.extend(passes.iter().map(|p| p.name)),
+        }
+    }
+    names
+}

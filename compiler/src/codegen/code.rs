@@ -147,7 +147,7 @@ impl Generator<'_> {
 
     fn bodies(&mut self) -> Result<()> {
         let funcs: Vec<&Func> = self.program.funcs.iter().map(|(_, f)| f).collect();
-        let machines = compile_all(&funcs, self.program, self.isa, self.options.jobs)?;
+        let machines = compile_all(&funcs, self.program, self.isa, self.options)?;
         let divides = |m: &Machine| m.calls.iter().any(|c| c.to.space == DIVIDERS);
         let mut dividers = vec![];
         if machines.iter().any(divides) {
@@ -324,8 +324,13 @@ fn out_dims(program: &Program) -> Func {
     b.finish()
 }
 
-// Compiles functions on up to `jobs` threads.
-fn compile_all(funcs: &[&Func], program: &Program, isa: &Isa, jobs: usize) -> Result<Vec<Machine>> {
+// Compiles functions on several threads.
+fn compile_all(
+    funcs: &[&Func],
+    program: &Program,
+    isa: &Isa,
+    options: &Options,
+) -> Result<Vec<Machine>> {
     let results: Vec<OnceLock<Result<Machine>>> = funcs.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -334,11 +339,11 @@ fn compile_all(funcs: &[&Func], program: &Program, isa: &Isa, jobs: usize) -> Re
             let (Some(f), Some(slot)) = (funcs.get(i), results.get(i)) else {
                 break;
             };
-            let _ = slot.set(func::compile(f, &program.symbols, isa, false));
+            let _ = slot.set(func::compile(f, &program.symbols, isa, options.text));
         }
     };
     std::thread::scope(|s| {
-        for _ in 1..jobs.min(funcs.len()) {
+        for _ in 1..options.jobs.min(funcs.len()) {
             s.spawn(work);
         }
         work();

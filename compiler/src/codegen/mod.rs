@@ -51,6 +51,8 @@ pub struct Options {
     pub optimise: bool,
     /// Threads that compile.
     pub jobs: usize,
+    /// Keep Cranelift's IR of the layers' bodies as text.
+    pub text: bool,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             flush_denormals: false,
             optimise: true,
             jobs: 1,
+            text: false,
         }
     }
 }

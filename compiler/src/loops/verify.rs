@@ -83,7 +83,10 @@ impl Verifier<'_> {
     fn head(&mut self) {
         for (_, b) in self.func.bufs.iter() {
             if b.dtype.size() == 0 || matches!(b.dtype.name(), "complex64" | "complex128") {
-                self.problem(format!("buffer {} has elements of type {}", b.name, b.dtype));
+                self.problem(format!(
+                    "buffer {} has elements of type {}",
+                    b.name, b.dtype
+                ));
             }
             let mut syms = vec![];
             b.len.symbols(&mut syms);

@@ -94,7 +94,7 @@ pub enum Verb {
 }
 
 /// Which model, and what is free in it.
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 pub struct ModelFlags {
     /// Fix a free dimension, or bound it: NAME=8, NAME=1..512; NAME may be INPUT:AXIS
     #[arg(long, value_name = "NAME=N|LO..HI", value_parser = parse_dim)]
@@ -152,7 +152,7 @@ pub struct CodeFlags {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub jobs: Option<u32>,
     /// What a run does with denormal numbers
-    #[arg(long, value_enum, default_value = "flush", value_name = "MODE")]
+    #[arg(long, value_enum, default_value = "keep", value_name = "MODE")]
     pub denormals: Denormals,
     /// Where weights go: embed, section=NAME, or file[=PATH]
     #[arg(long, default_value = "embed", value_name = "WHERE", value_parser = parse_weights)]

@@ -1,0 +1,171 @@
+//! `compile`: a model to an object, and whatever else `--emit` asks for.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use onnxc_compiler::Artifact;
+use onnxc_compiler::artifact::{archive, depfile, header, report, rust_module};
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::plan::program::{Program, Step};
+
+use crate::args::flags::{Compile, Weights};
+use crate::emit::{EmitKind, Plan};
+use crate::failure::{Outcome, Status};
+use crate::files::Source;
+use crate::job::Job;
+use crate::machine::{self, Purpose};
+use crate::outputs::Outputs;
+use crate::ui::Ui;
+use crate::{disasm, picture};
+
+/// Compiles a model.
+pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
+    let Some(path) = &flags.model else {
+        return Err(Diagnostic::usage("USE001", "no model is given").into());
+    };
+    let source = Source::open(path, &flags.model_flags)?;
+    let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
+    let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
+    let mut job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    job.options.keep_clif = plan.path(EmitKind::Clif).is_some();
+    let artifact = job.compile(job.options.import.inputs.clone())?;
+
+    let mut outputs = Outputs::default();
+    for (kind, path) in &plan.files {
+        let contents = contents(*kind, &artifact, &plan, &source, flags)?;
+        outputs.add(path, &contents)?;
+    }
+    if let Weights::File(path) = &flags.code.weights {
+        let beside = with_ending(&plan.stem, "weights");
+        outputs.add(path.as_ref().unwrap_or(&beside), &artifact.weights_file())?;
+    }
+    if flags.make_depfile || flags.make_depfile_path.is_some() {
+        let beside = with_ending(&plan.stem, "d");
+        let path = flags.make_depfile_path.as_ref().unwrap_or(&beside);
+        outputs.add(path, dependencies(&plan, &source, flags).as_bytes())?;
+    }
+    outputs.commit()?;
+    Ok(Status::Done)
+}
+
+/// `a.b` and `weights` give `a.b.weights`.
+fn with_ending(stem: &Path, ending: &str) -> PathBuf {
+    let name = stem.file_name().unwrap_or_default().to_string_lossy();
+    stem.with_file_name(format!("{name}.{ending}"))
+}
+
+fn contents(
+    kind: EmitKind,
+    artifact: &Artifact,
+    plan: &Plan,
+    source: &Source,
+    flags: &Compile,
+) -> Result<Vec<u8>> {
+    let info = &artifact.info;
+    Ok(match kind {
+        EmitKind::Obj => artifact.object.clone(),
+        EmitKind::Staticlib => {
+            archive::archive(&[(&format!("{}.o", info.prefix), &artifact.object)])?
+        }
+        EmitKind::Header => header::header(info).into_bytes(),
+        EmitKind::Rust => rust_module::rust_module(info)?.into_bytes(),
+        EmitKind::DepInfo => dependencies(plan, source, flags).into_bytes(),
+        EmitKind::Report => report::json(info).into_bytes(),
+        EmitKind::Graph => onnxc_compiler::graph::print::print(&artifact.model).into_bytes(),
+        EmitKind::Loops => loops(&artifact.program).into_bytes(),
+        EmitKind::Clif => clif(artifact).into_bytes(),
+        EmitKind::Asm => disasm::listing(&artifact.object)?.into_bytes(),
+        EmitKind::Dot => picture::dot(&artifact.model).into_bytes(),
+    })
+}
+
+fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
+    // The rule is for what is built, not for the rule's own file.
+    let made: Vec<String> = if flags.make_target.is_empty() {
+        plan.files
+            .iter()
+            .filter(|f| f.0 != EmitKind::DepInfo && f.1 != Path::new("-"))
+            .map(|f| f.1.display().to_string())
+            .collect()
+    } else {
+        flags.make_target.clone()
+    };
+    let made: Vec<&str> = made.iter().map(String::as_str).collect();
+    let from = source.dependencies();
+    let from: Vec<&str> = from.iter().map(String::as_str).collect();
+    depfile::depfile(&made, &from, flags.make_phony)
+}
+
+/// The program as text: layers and steps, then the functions.
+pub fn loops(p: &Program) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let _ = writeln!(
+        out,
+        "; {} layers, {} functions, arena {} bytes, weights {} bytes",
+        p.layers.len(),
+        p.funcs.len(),
+        p.arena_bytes,
+        p.weights_bytes
+    );
+    for (_, l) in p.layers.iter() {
+        let args: Vec<String> = l.args.iter().map(|a| format!("{a:?}")).collect();
+        let _ = writeln!(
+            out,
+            "; layer {} = {}({})",
+            l.name,
+            p.funcs[l.func].name,
+            args.join(", ")
+        );
+    }
+    steps(p, &p.steps, 0, &mut out);
+    for (_, f) in p.funcs.iter() {
+        out.push('\n');
+        out += &onnxc_compiler::loops::print::print(f, &p.symbols);
+    }
+    out
+}
+
+fn steps(p: &Program, list: &[Step], depth: usize, out: &mut String) {
+    let pad = "  ".repeat(depth);
+    for s in list {
+        let _ = match s {
+            Step::Layer(l) => writeln!(out, "; {pad}run {}", p.layers[*l].name),
+            Step::If { cond, then, els } => {
+                let _ = writeln!(out, "; {pad}if {cond:?}");
+                steps(p, then, depth + 1, out);
+                let _ = writeln!(out, "; {pad}else");
+                steps(p, els, depth + 1, out);
+                Ok(())
+            }
+            Step::Loop {
+                trips,
+                max_trips,
+                cond,
+                body,
+                ..
+            } => {
+                let _ = writeln!(
+                    out,
+                    "; {pad}loop at most {max_trips}, trips {trips:?}, condition {cond:?}"
+                );
+                steps(p, body, depth + 1, out);
+                Ok(())
+            }
+            Step::Fail(code) => writeln!(out, "; {pad}fail {code}"),
+        };
+    }
+}
+
+fn clif(artifact: &Artifact) -> String {
+    let mut out = String::new();
+    for part in artifact
+        .code
+        .parts
+        .iter()
+        .filter(|p| !p.machine.clif.is_empty())
+    {
+        let _ = writeln!(out, "; {}\n{}", part.name, part.machine.clif);
+    }
+    out
+}

@@ -1,0 +1,263 @@
+//! One compilation: flags become options, the model is read once, and each set of input shapes is compiled once.
+
+use onnxc_compiler::artifact::Placement;
+use onnxc_compiler::artifact::info::c_identifier;
+use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
+use onnxc_compiler::base::tensor::Tensor;
+use onnxc_compiler::onnx::signature::{Axis, Border};
+use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
+use onnxc_compiler::{Artifact, Options, Progress};
+
+use crate::args::flags::{CodeFlags, Denormals, ModelFlags, OptLevel, Weights};
+use crate::data::bind::Wanted;
+use crate::failure::{Failure, Outcome};
+use crate::files::Source;
+use crate::machine::Machine;
+use crate::ui::Ui;
+
+/// A model with the flags of its compilation.
+pub struct Job<'a> {
+    /// The model.
+    pub source: &'a Source,
+    /// What it says of its border.
+    pub signature: Signature,
+    /// For which machine.
+    pub machine: &'a Machine,
+    /// All options; free dimensions as the user gave them.
+    pub options: Options,
+    ui: &'a Ui,
+}
+
+impl<'a> Job<'a> {
+    /// Prepares a compilation.
+    pub fn new(
+        source: &'a Source,
+        model: &ModelFlags,
+        code: &CodeFlags,
+        machine: &'a Machine,
+        ui: &'a Ui,
+    ) -> Outcome<Job<'a>> {
+        let options = options(source, model, code)?;
+        let signature = signature(source.bytes.clone(), &options.import)?;
+        Ok(Job {
+            source,
+            signature,
+            machine,
+            options,
+            ui,
+        })
+    }
+
+    /// The inputs that a caller gives, as the file declares them and the flags fix them.
+    pub fn wanted(&self) -> Result<Vec<Wanted>> {
+        let import = &self.options.import;
+        self.given()
+            .map(|b| {
+                let dtype = b.dtype.ok_or_else(|| {
+                    Diagnostic::unsupported(
+                        "ONNX014",
+                        format!("{} can't be an input; only tensors can", b.kind),
+                    )
+                    .at(format!("input \"{}\"", b.name))
+                })?;
+                let fixed = import.inputs.iter().find(|i| i.0 == b.name).map(|i| &i.1);
+                let axes = b.axes.as_ref();
+                let rank = axes.map(Vec::len).or(fixed.map(Vec::len));
+                let size = |k: usize| match axes.and_then(|a| a.get(k)) {
+                    Some(Axis::Known(n)) => Some(*n),
+                    Some(Axis::Free(id)) => {
+                        let spec = self.spec(b, k, id);
+                        fixed
+                            .and_then(|f| f.get(k).copied().filter(|n| *n >= 0))
+                            .or(spec.and_then(|s| match s {
+                                onnxc_compiler::onnx::DimSpec::Fixed(n) => Some(n),
+                                onnxc_compiler::onnx::DimSpec::Range(..) => None,
+                            }))
+                    }
+                    None => fixed.and_then(|f| f.get(k).copied().filter(|n| *n >= 0)),
+                };
+                Ok(Wanted {
+                    name: b.name.clone(),
+                    dtype,
+                    shape: rank.map(|r| (0..r).map(size).collect()),
+                })
+            })
+            .collect()
+    }
+
+    /// Inputs without a default, and those whose shape the user gave.
+    fn given(&self) -> impl Iterator<Item = &Border> {
+        let import = &self.options.import;
+        self.signature
+            .inputs
+            .iter()
+            .filter(|b| !b.default || import.inputs.iter().any(|i| i.0 == b.name))
+    }
+
+    /// What `--dim` says of an axis.
+    fn spec(&self, b: &Border, axis: usize, id: &str) -> Option<onnxc_compiler::onnx::DimSpec> {
+        let place = format!("{}:{axis}", b.name);
+        let dims = &self.options.import.dims;
+        dims.iter().find(|d| d.0 == id || d.0 == place).map(|d| d.1)
+    }
+
+    /// What is left free by file and flags, bound to the shapes of data: the `--input` options that say so.
+    pub fn shapes_for(&self, data: &[Tensor]) -> Vec<(String, Vec<i64>)> {
+        let mut shapes = self.options.import.inputs.clone();
+        for (b, t) in self.given().zip(data) {
+            let by_user = shapes.iter().position(|s| s.0 == b.name);
+            let shape: Vec<i64> = t
+                .shape
+                .iter()
+                .enumerate()
+                .map(|(k, n)| {
+                    let axis = b.axes.as_ref().and_then(|a| a.get(k));
+                    let user = by_user.and_then(|i| shapes[i].1.get(k).copied());
+                    match (user, axis) {
+                        (Some(n), _) if n >= 0 => n,
+                        (_, Some(Axis::Known(_))) => -1,
+                        (_, Some(Axis::Free(id))) if self.spec(b, k, id).is_some() => -1,
+                        _ => *n,
+                    }
+                })
+                .collect();
+            if b.default || b.axes.is_none() || shape.iter().any(|n| *n >= 0) {
+                match by_user {
+                    Some(i) => shapes[i].1 = shape,
+                    None => shapes.push((b.name.clone(), shape)),
+                }
+            }
+        }
+        shapes
+    }
+
+    /// Compiles with these shapes of inputs.
+    pub fn compile(&self, shapes: Vec<(String, Vec<i64>)>) -> Outcome<Artifact> {
+        let mut options = self.options.clone();
+        options.import.inputs = shapes;
+        let mut progress = crate::progress::Bar::new(self.ui);
+        let mut diags = Diagnostics::default();
+        let artifact = onnxc_compiler::compile(
+            self.source.bytes.clone(),
+            &self.source.folder,
+            &self.machine.target,
+            &options,
+            &mut progress,
+            &mut diags,
+        );
+        drop(progress);
+        self.finish(artifact, diags)
+    }
+
+    /// Reads the model and runs the passes, no more.
+    pub fn load(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        let mut diags = Diagnostics::default();
+        let model = onnxc_compiler::load(
+            self.source.bytes.clone(),
+            &self.source.folder,
+            &self.options,
+            &mut diags,
+        );
+        self.finish(model, diags)
+    }
+
+    /// Reads the model as it is, without passes.
+    pub fn import(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        let mut diags = Diagnostics::default();
+        let model = onnxc_compiler::onnx::import(
+            self.source.bytes.clone(),
+            &self.source.folder,
+            &self.options.import,
+            &mut diags,
+        );
+        self.finish(model, diags)
+    }
+
+    fn finish<T>(&self, result: Option<T>, diags: Diagnostics) -> Outcome<T> {
+        match result {
+            Some(t) if !diags.has_errors() => {
+                self.ui.diagnostics(&diags.list);
+                Ok(t)
+            }
+            _ => Err(Failure::from(diags)),
+        }
+    }
+}
+
+/// Flags as options of the compiler.
+pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<Options> {
+    let prefix = match &code.prefix {
+        Some(p) if c_identifier(p, "model").eq_ignore_ascii_case(p) => p.clone(),
+        Some(p) => {
+            return Err(Diagnostic::usage(
+                "USE001",
+                format!("`{p}` can't begin the name of a symbol"),
+            )
+            .help(format!(
+                "for instance --prefix {}",
+                c_identifier(p, "model")
+            )));
+        }
+        None => c_identifier(&source.stem(), "model"),
+    };
+    let known = crate::print::passes();
+    for name in &code.disable_pass {
+        if !known.contains(&name.as_str()) {
+            return Err(onnxc_targets::suggest::unknown(
+                "pass",
+                name,
+                known.iter().copied(),
+                "`--print pipeline` lists them",
+            ));
+        }
+    }
+    let limits = Limits::default();
+    let mut options = Options {
+        import: ImportOptions {
+            dims: model.dim.clone(),
+            inputs: model.shapes.clone(),
+            limits: Limits {
+                max_model_size: model.max_model_size.unwrap_or(limits.max_model_size),
+                max_nodes: model.max_nodes.unwrap_or(limits.max_nodes),
+                max_depth: model.max_depth.unwrap_or(limits.max_depth),
+                max_memory: model.max_memory.unwrap_or(limits.max_memory),
+                ..limits
+            },
+        },
+        prefix,
+        placement: match &code.weights {
+            Weights::Embed => Placement::Embed,
+            Weights::Section(name) => Placement::Section(name.clone()),
+            Weights::File(_) => Placement::File,
+        },
+        optimise: code.opt_level != OptLevel::O0,
+        flush_denormals: code.denormals == Denormals::Flush,
+        jobs: jobs(code),
+        ..Options::default()
+    };
+    options.max_memory = model.max_memory.unwrap_or(options.max_memory);
+    options.passes.off = code.disable_pass.iter().cloned().collect();
+    if let Some(n) = code.max_edits {
+        options.passes.max_edits = usize::try_from(n).unwrap_or(usize::MAX);
+    }
+    if code.opt_level == OptLevel::O0 {
+        options.passes.max_edits = 0;
+        options.plan.group = false;
+        options.plan.in_place = false;
+    }
+    Ok(options)
+}
+
+/// Threads of the compiler: what was asked for, or all there are.
+pub fn jobs(code: &CodeFlags) -> usize {
+    code.jobs
+        .map(|j| j as usize)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+/// Nobody is told.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _: &'static str) {}
+}

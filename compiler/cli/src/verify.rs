@@ -1,0 +1,215 @@
+//! `verify`: runs a model on stored cases and compares its outputs with stored references.
+//!
+//! What is free in the model is bound by each case's data; cases of the same shapes share one compilation. See
+//! [`crate::compare`] for the rules. A miss names the output, the worst element, and the first layer whose values differ
+//! from the interpreter's.
+
+use onnxc_compiler::Artifact;
+use onnxc_compiler::base::tensor::Tensor;
+use serde_json::json;
+
+use crate::args::flags::Verify;
+use crate::blame;
+use crate::cases::{Case, Cases};
+use crate::compare::{self, Finding, Rule, compare, default_rule};
+use crate::data::topk::number;
+use crate::engine::{self, Engine};
+use crate::failure::{Outcome, Status};
+use crate::files::Source;
+use crate::job::Job;
+use crate::machine::{self, Purpose};
+use crate::outputs;
+use crate::table::{Align, Table};
+use crate::ui::Ui;
+
+/// What is known of one output of one case.
+struct Row {
+    case: usize,
+    name: String,
+    shape: Vec<i64>,
+    rule: Rule,
+    finding: Finding,
+    worst: Option<(Vec<i64>, f64, f64)>,
+}
+
+/// Verifies a model.
+pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
+    let source = Source::open(&flags.model, &flags.model_flags)?;
+    let mut cases = Cases::open(&flags.reference)?;
+    let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
+    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let wanted = job.wanted()?;
+    let numbers = match flags.case.as_slice() {
+        [] => cases.numbers(),
+        some => some.to_vec(),
+    };
+    let mut rows = Vec::new();
+    let mut culprit = None;
+    let mut compiled: Vec<(Vec<(String, Vec<i64>)>, Artifact)> = Vec::new();
+    for number in numbers {
+        let case = cases.get(number, wanted.len(), job.signature.outputs.len())?;
+        for (w, t) in wanted.iter().zip(&case.inputs) {
+            crate::data::bind::check(w, t)?;
+        }
+        let shapes = job.shapes_for(&case.inputs);
+        if !compiled.iter().any(|c| c.0 == shapes) {
+            // Remarks about one model are the same for every set of shapes; they are said once.
+            compiled.push((shapes.clone(), job.compile(shapes.clone())?));
+        }
+        let Some((_, artifact)) = compiled.iter().find(|c| c.0 == shapes) else {
+            continue;
+        };
+        let named: Vec<(&str, &Tensor)> = wanted
+            .iter()
+            .map(|w| w.name.as_str())
+            .zip(&case.inputs)
+            .collect();
+        let inputs = engine::in_order(artifact, &named)?;
+        let engine = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?;
+        let got = engine.run(&inputs)?;
+        let before = rows.len();
+        judge(flags, &job, artifact, &case, &got, &mut rows);
+        if culprit.is_none() && rows[before..].iter().any(|r| !r.finding.pass) {
+            culprit = Some(blame::first_layer(artifact, &engine, &inputs, ui)?);
+        }
+    }
+    let failed = rows.iter().filter(|r| !r.finding.pass).count();
+    let text = if flags.json {
+        as_json(&rows, culprit.as_ref()) + "\n"
+    } else {
+        as_text(&rows, culprit.as_ref())
+    };
+    outputs::print(&text)?;
+    Ok(if failed == 0 {
+        Status::Done
+    } else {
+        Status::Failed
+    })
+}
+
+fn judge(
+    flags: &Verify,
+    job: &Job,
+    artifact: &Artifact,
+    case: &Case,
+    got: &[Tensor],
+    rows: &mut Vec<Row>,
+) {
+    for (o, want) in &case.outputs {
+        let border = &job.signature.outputs[*o];
+        let rule = rule(flags, want, border.quantized, job.signature.half);
+        let Some(have) = got.get(*o) else { continue };
+        let finding = compare(have, want, rule);
+        let value = |t: &Tensor| t.get_f64(finding.worst);
+        let worst = value(have)
+            .zip(value(want))
+            .filter(|_| finding.mismatch.is_none() && finding.differ > 0)
+            .map(|(a, b)| (compare::place(finding.worst, &want.shape), a, b));
+        rows.push(Row {
+            case: case.number,
+            name: artifact.info.outputs[*o].name.clone(),
+            shape: want.shape.clone(),
+            rule,
+            finding,
+            worst,
+        });
+    }
+}
+
+fn rule(flags: &Verify, want: &Tensor, quantized: bool, half: bool) -> Rule {
+    let by_default = default_rule(want.dtype, quantized, half, flags.steps);
+    match (flags.rtol, flags.atol) {
+        (None, None) => by_default,
+        (rtol, atol) if want.dtype.is_float() => Rule::Each {
+            rtol: rtol.unwrap_or(0.0),
+            atol: atol.unwrap_or(0.0),
+        },
+        _ => by_default,
+    }
+}
+
+fn rule_text(rule: Rule) -> String {
+    match rule {
+        Rule::OfLargest(part) => format!("{part:e} of largest"),
+        Rule::Each { rtol, atol } => format!("{atol:e} + {rtol:e} each"),
+        Rule::Steps(n) => format!("{n} step{}", if n == 1 { "" } else { "s" }),
+        Rule::Part(part) => format!("{part:e} of elements"),
+    }
+}
+
+fn as_text(rows: &[Row], culprit: Option<&String>) -> String {
+    let mut table = Table::new(&[
+        ("case", Align::Right),
+        ("output", Align::Left),
+        ("shape", Align::Left),
+        ("max error", Align::Right),
+        ("of largest", Align::Right),
+        ("RMS", Align::Right),
+        ("differ", Align::Right),
+        ("tolerance", Align::Left),
+        ("", Align::Left),
+    ]);
+    for r in rows {
+        let f = &r.finding;
+        let relative = if f.largest > 0.0 {
+            number(f.max_error / f.largest)
+        } else {
+            "-".into()
+        };
+        table.row(vec![
+            r.case.to_string(),
+            r.name.clone(),
+            format!("{:?}", r.shape).replace(' ', ""),
+            number(f.max_error),
+            relative,
+            number(f.rms),
+            format!("{}/{}", f.differ, f.count),
+            rule_text(r.rule),
+            if f.pass { "ok" } else { "MISS" }.into(),
+        ]);
+    }
+    let mut out = table.text(40);
+    for r in rows.iter().filter(|r| !r.finding.pass) {
+        out += &format!("miss: case {}, output `{}`: ", r.case, r.name);
+        out += &match (&r.finding.mismatch, &r.worst) {
+            (Some(why), _) => why.clone(),
+            (None, Some((place, a, b))) => {
+                format!("worst element {place:?} is {a:?}, the reference is {b:?}")
+            }
+            (None, None) => format!(
+                "{} of {} elements differ",
+                r.finding.differ, r.finding.count
+            ),
+        };
+        out.push('\n');
+    }
+    if let Some(text) = culprit {
+        out += &format!("{text}\n");
+    }
+    let failed = rows.iter().filter(|r| !r.finding.pass).count();
+    out + &match failed {
+        0 => format!("verified: {} outputs agree\n", rows.len()),
+        n => format!("not verified: {n} of {} outputs miss\n", rows.len()),
+    }
+}
+
+fn as_json(rows: &[Row], culprit: Option<&String>) -> String {
+    let list: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            let f = &r.finding;
+            let worst = r.worst.as_ref().map(|(place, a, b)| {
+                // NaN and infinities have no numbers in JSON; their names stand for them.
+                json!({"place": place, "got": format!("{a:?}"), "want": format!("{b:?}")})
+            });
+            json!({
+                "case": r.case, "output": r.name, "shape": r.shape, "pass": f.pass,
+                "max_error": f.max_error, "largest": f.largest, "rms": f.rms,
+                "differ": f.differ, "count": f.count, "rule": rule_text(r.rule),
+                "mismatch": f.mismatch, "worst": worst,
+            })
+        })
+        .collect();
+    let pass = rows.iter().all(|r| r.finding.pass);
+    json!({"pass": pass, "outputs": list, "first_layer_to_differ": culprit}).to_string()
+}
