@@ -145,7 +145,12 @@ impl Planner<'_> {
         for k in states..outs.len() {
             let v = body.outputs()[1 + k];
             let whole = type_of(s.g, node.outs[k])?;
-            let func = helpers::slice(whole.dtype, &whole.shape, 0, Slice::In, false);
+            // The number of rounds is known when all are done; while they run, there is room for the most.
+            let mut room = whole.shape.clone();
+            if let Some(rounds) = room.first_mut() {
+                *rounds = Dim::Fixed(rounds.bounds(self.symbols).1);
+            }
+            let func = helpers::slice(whole.dtype, &room, 0, Slice::In, false);
             let from = self.spot(&inner, v)?;
             round.push(self.helper("Scan", func, vec![from, outs[k], iter]));
         }
