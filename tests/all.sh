@@ -12,6 +12,7 @@ say() { printf '\n== %s\n' "$*"; }
 say "tools"
 need=()
 command -v qemu-aarch64-static >/dev/null || need+=(qemu-user-static)
+command -v qemu-system-aarch64 >/dev/null || need+=(qemu-system-arm)
 command -v aarch64-linux-gnu-gcc >/dev/null || need+=(gcc-aarch64-linux-gnu)
 command -v aarch64-linux-gnu-objdump >/dev/null || need+=(binutils-aarch64-linux-gnu)
 command -v g++ >/dev/null || need+=(g++)

@@ -1,4 +1,5 @@
 //! Shared helpers of the tests.
+pub mod compile;
 pub mod generate;
 pub mod instructions;
 pub mod models;
