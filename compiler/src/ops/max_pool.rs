@@ -3,12 +3,13 @@
 use super::pool::windows;
 use super::spatial::{pool_window, read_window, spatial};
 use super::util::{accept, bad, float, since};
+use crate::base::attr::Attrs;
 use crate::base::diag::Result;
 use crate::base::dim::{Dim, elements, strides};
 use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{ExprId, LoopKind, Ty};
+use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx};
 
 /// Operators of this file.
@@ -136,6 +137,31 @@ fn read_unpool(cx: &mut ReadCx) -> Result<()> {
     Ok(())
 }
 
+/// The output's shape as the window gives it: what the positions count.
+fn natural(attrs: &Attrs, x: &[Dim]) -> Result<Vec<Dim>> {
+    let n = spatial(x)?.len();
+    let kernel = attrs.ints("kernel_shape").unwrap_or(&[]);
+    let strides = attrs.ints("strides").unwrap_or(&[]);
+    let pads = attrs.ints("pads").unwrap_or(&[]);
+    let fits = |v: &[i64], n: usize| v.is_empty() || v.len() == n;
+    if kernel.len() != n || !fits(strides, n) || !fits(pads, 2 * n) {
+        return bad("the window does not fit the spatial axes");
+    }
+    let at = |v: &[i64], i: usize, d: i64| v.get(i).copied().unwrap_or(d);
+    let mut shape = x[..2].to_vec();
+    for i in 0..n {
+        let pad = at(pads, i, 0).saturating_add(at(pads, n + i, 0));
+        shape.push(
+            (x[2 + i].clone() - Dim::Fixed(1)) * Dim::Fixed(at(strides, i, 1))
+                + Dim::Fixed(kernel[i].saturating_sub(pad)),
+        );
+    }
+    if shape.iter().any(|d| d.fixed().is_some_and(|d| d < 0)) {
+        return bad("the output would have a negative size");
+    }
+    Ok(shape)
+}
+
 fn infer_unpool(cx: &mut InferCx) -> Result<()> {
     let d = accept(cx, 0, float)?;
     accept(cx, 1, |d| d == DType::I64)?;
@@ -143,43 +169,21 @@ fn infer_unpool(cx: &mut InferCx) -> Result<()> {
     if cx.shape(1)? != x {
         return bad("the positions must have the elements' shape");
     }
-    let shape = if cx.opt(2).is_some() {
+    let mut shape = natural(cx.attrs, &x)?;
+    if cx.opt(2).is_some() {
         let s = cx.const_ints(2, "output_shape")?;
         if s.len() != x.len() || s.iter().any(|&d| d < 0) {
             return bad("`output_shape` does not fit the input");
         }
-        s.into_iter().map(Dim::Fixed).collect()
-    } else {
-        let n = spatial(&x)?.len();
-        let kernel = cx.attrs.ints("kernel_shape").unwrap_or(&[]);
-        let strides = cx.attrs.ints("strides").unwrap_or(&[]);
-        let pads = cx.attrs.ints("pads").unwrap_or(&[]);
-        if kernel.len() != n
-            || !(strides.is_empty() || strides.len() == n)
-            || !(pads.is_empty() || pads.len() == 2 * n)
-        {
-            return bad("the window does not fit the spatial axes");
-        }
-        let at = |v: &[i64], i: usize, d: i64| v.get(i).copied().unwrap_or(d);
-        let mut shape = x[..2].to_vec();
-        for i in 0..n {
-            let pad = at(pads, i, 0).saturating_add(at(pads, n + i, 0));
-            shape.push(
-                (x[2 + i].clone() - Dim::Fixed(1)) * Dim::Fixed(at(strides, i, 1))
-                    + Dim::Fixed(kernel[i].saturating_sub(pad)),
-            );
-        }
-        if shape.iter().any(|d| d.fixed().is_some_and(|d| d < 0)) {
-            return bad("the output would have a negative size");
-        }
-        shape
-    };
+        shape = s.into_iter().map(Dim::Fixed).collect();
+    }
     cx.out(0, d, shape);
     Ok(())
 }
 
 fn unpool(cx: &mut LowerCx) -> Result<()> {
     let (x, out) = (cx.in_shape(0)?, cx.out_shape()?);
+    let counted = natural(cx.attrs, &x)?;
     let ty = cx.in_ty(0)?;
     let size = cx.b.dim(&elements(&out));
     let zero = cx.b.num(ty, 0.0);
@@ -188,15 +192,24 @@ fn unpool(cx: &mut LowerCx) -> Result<()> {
         Ok(())
     })?;
     let n = cx.b.dim(&elements(&x));
+    let limit = cx.b.dim(&elements(&counted));
     cx.for_(n, LoopKind::Seq, |cx, i| {
         let p = cx.load_flat(1, i)?;
         let p = cx.b.let_(p);
         let none = cx.b.i(0);
-        let inside = cx.b.in_range(p, none, size);
-        let outside = cx.b.un(crate::loops::ir::UnOp::Not, inside);
+        // A position counts in the shape that the window gives, and must lie in the one that was asked for.
+        let mut inside = cx.b.in_range(p, none, limit);
+        let index = cx.b.unoffset(&counted, p);
+        for (&i, d) in index.iter().zip(&out) {
+            let d = cx.b.dim(d);
+            let c = cx.b.lt(i, d);
+            inside = cx.b.and(inside, c);
+        }
+        let outside = cx.b.un(UnOp::Not, inside);
         cx.b.fail_if(outside, super::util::DATA_OUT_OF_RANGE);
         let v = cx.load_flat(0, i)?;
-        cx.store_flat(0, p, v);
+        let to = cx.b.offset(&out, &index);
+        cx.store_flat(0, to, v);
         Ok(())
     })
 }

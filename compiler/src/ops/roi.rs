@@ -1,0 +1,325 @@
+//! RoiAlign and MaxRoiPool: regions of an image brought to one size.
+
+use super::axes::fold_n;
+use super::util::{accept, accept_same, bad, float, index, since, wrap_index};
+use crate::base::attr::Attr;
+use crate::base::diag::Result;
+use crate::base::dim::Dim;
+use crate::ex;
+use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
+use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
+use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx};
+
+/// Operators of this file.
+pub static OPS: &[&OpDef] = &[&ROI_ALIGN, &MAX_ROI_POOL];
+
+/// Inputs: X `[N, C, H, W]`, regions `[R, 4]` as x1, y1, x2, y2, the image of each.
+pub static ROI_ALIGN: OpDef = OpDef {
+    name: "RoiAlign",
+    onnx: &[
+        onnx("RoiAlign", 10, 15, |cx| {
+            cx.set(
+                "coordinate_transformation_mode",
+                Attr::Str("output_half_pixel".into()),
+            );
+            read(cx)
+        }),
+        onnx("RoiAlign", 16, LATEST, |cx| {
+            cx.keep_str("coordinate_transformation_mode", "half_pixel")?;
+            read(cx)
+        }),
+    ],
+    inputs: (3, 3),
+    infer,
+    lower: Lower::Loops(lower),
+    tails: true,
+    ..BASE
+};
+
+/// Inputs: X `[N, C, H, W]`, regions `[R, 5]` as image, x1, y1, x2, y2.
+pub static MAX_ROI_POOL: OpDef = OpDef {
+    name: "MaxRoiPool",
+    onnx: &[since("MaxRoiPool", 1, |cx| {
+        cx.keep_ints("pooled_shape")?;
+        cx.keep_float("spatial_scale", 1.0)
+    })],
+    inputs: (2, 2),
+    infer: infer_max,
+    lower: Lower::Loops(max_pool),
+    tails: true,
+    ..BASE
+};
+
+/// A region from hostile data must not make a loop endless: no bin is sampled finer than this.
+const MAX_SAMPLES: i64 = 4096;
+
+fn read(cx: &mut ReadCx) -> Result<()> {
+    cx.keep_str("mode", "avg")?;
+    for (name, default) in [
+        ("output_height", 1),
+        ("output_width", 1),
+        ("sampling_ratio", 0),
+    ] {
+        cx.keep_int(name, default)?;
+    }
+    cx.keep_float("spatial_scale", 1.0)
+}
+
+fn size(cx: &InferCx, name: &str) -> Result<Dim> {
+    match cx.attrs.int(name, 1) {
+        n @ 1..=0x7fff_ffff => Ok(Dim::Fixed(n)),
+        n => bad(format!("`{name}` = {n}")),
+    }
+}
+
+fn infer(cx: &mut InferCx) -> Result<()> {
+    let d = accept(cx, 0, float)?;
+    accept(cx, 2, index)?;
+    let (x, r) = (cx.shape(0)?, cx.shape(1)?);
+    if x.len() != 4 || r.len() != 2 || !r[1].is(4) || cx.shape(2)?.len() != 1 || cx.dtype(1)? != d {
+        return bad("regions do not fit the input");
+    }
+    let (h, w) = (size(cx, "output_height")?, size(cx, "output_width")?);
+    cx.out(0, d, vec![r[0].clone(), x[1].clone(), h, w]);
+    Ok(())
+}
+
+/// One axis of a region.
+#[derive(Clone, Copy)]
+struct Span {
+    start: ExprId,
+    bin: ExprId,
+    samples: ExprId,
+}
+
+/// Neighbours and weights of a sampling position along an axis.
+struct Ends {
+    ok: ExprId,
+    low: ExprId,
+    high: ExprId,
+    far: ExprId,
+}
+
+fn ends(b: &mut Builder, at: ExprId, size: ExprId) -> Ends {
+    let ty = b.ty(at);
+    let sf = b.cast(ty, size);
+    let least = b.num(ty, -1.0);
+    let ok = ex!(b; (least <= at) & (at <= sf));
+    let zero = b.num(ty, 0.0);
+    let at = b.max(at, zero);
+    let at = b.let_(at);
+    let low = b.cast(Ty::I64, at);
+    let last = ex!(b; size - 1);
+    let edge = b.le(last, low);
+    let (none, next) = (b.i(0), ex!(b; low + 1));
+    let low = b.clamp(low, none, last);
+    let high = b.clamp(next, none, last);
+    let lf = b.cast(ty, low);
+    let far = b.sub(at, lf);
+    let far = b.select(edge, zero, far);
+    Ends {
+        ok,
+        low: b.let_(low),
+        high: b.let_(high),
+        far: b.let_(far),
+    }
+}
+
+fn lower(cx: &mut LowerCx) -> Result<()> {
+    let (x, out) = (cx.in_shape(0)?, cx.out_shape()?);
+    let ty = cx.in_ty(0)?;
+    let half = cx.attrs.str("coordinate_transformation_mode", "half_pixel") == "half_pixel";
+    let ratio = cx.attrs.int("sampling_ratio", 0);
+    let scale = f64::from(cx.attrs.float("spatial_scale", 1.0));
+    let largest = cx.attrs.str("mode", "avg") == "max";
+    cx.each(&out[..1], LoopKind::Seq, |cx, at| {
+        let r = at[0];
+        let image = cx.load(2, &[r])?;
+        let image = cx.b.cast(Ty::I64, image);
+        let images = cx.b.dim(&x[0]);
+        let (image, outside) = wrap_index(&mut cx.b, image, images);
+        cx.b.fail_if(outside, super::util::DATA_OUT_OF_RANGE);
+        let image = cx.b.let_(image);
+        let mut spans = vec![];
+        for (axis, first) in [(2, 1), (3, 0)] {
+            let edge = |cx: &mut LowerCx, k: i64| -> Result<ExprId> {
+                let k = cx.b.i(k);
+                let v = cx.load(1, &[r, k])?;
+                let (s, o) = (
+                    cx.b.num(ty, scale),
+                    cx.b.num(ty, if half { 0.5 } else { 0.0 }),
+                );
+                Ok(ex!(cx.b; (v * s) - o))
+            };
+            let start = edge(cx, first)?;
+            let end = edge(cx, first + 2)?;
+            let start = cx.b.let_(start);
+            let mut length = cx.b.sub(end, start);
+            if !half {
+                length = ex!(cx.b; max(length, 1.0));
+            }
+            let bins = cx.b.dim(&out[axis]);
+            let bins = cx.b.cast(ty, bins);
+            let bin = cx.b.div(length, bins);
+            let bin = cx.b.let_(bin);
+            let samples = if ratio > 0 {
+                cx.b.i(ratio.min(MAX_SAMPLES))
+            } else {
+                let up = cx.b.un(UnOp::Ceil, bin);
+                let n = cx.b.cast(Ty::I64, up);
+                let (lo, hi) = (cx.b.i(0), cx.b.i(MAX_SAMPLES));
+                let n = cx.b.clamp(n, lo, hi);
+                cx.b.let_(n)
+            };
+            spans.push(Span {
+                start,
+                bin,
+                samples,
+            });
+        }
+        let (sy, sx) = (spans[0], spans[1]);
+        cx.each(&out[1..], LoopKind::Seq, |cx, o| {
+            let (c, py, px) = (o[0], o[1], o[2]);
+            let zero = cx.b.num(ty, 0.0);
+            let low = cx.b.num(ty, f64::NEG_INFINITY);
+            let position = |b: &mut Builder, s: Span, p: ExprId, i: ExprId| {
+                let (p, i, n) = (b.cast(ty, p), b.cast(ty, i), b.cast(ty, s.samples));
+                ex!(b; ({s.start} + (p * {s.bin})) + (((i + 0.5) * {s.bin}) / n))
+            };
+            let init = if largest { low } else { zero };
+            let total = fold_n(cx, sy.samples, init, |cx, iy, total| {
+                let y = position(&mut cx.b, sy, py, iy);
+                let height = cx.b.dim(&x[2]);
+                let y = ends(&mut cx.b, y, height);
+                fold_n(cx, sx.samples, total, |cx, ix, total| {
+                    let xx = position(&mut cx.b, sx, px, ix);
+                    let width = cx.b.dim(&x[3]);
+                    let e = ends(&mut cx.b, xx, width);
+                    let ok = cx.b.and(y.ok, e.ok);
+                    let some = ex!(cx.b; (height > 0) & (width > 0));
+                    let ok = cx.b.and(ok, some);
+                    let ok = cx.b.let_(ok);
+                    let mut parts = vec![];
+                    for (row, wy) in [(y.low, ex!(cx.b; 1.0 - {y.far})), (y.high, y.far)] {
+                        for (col, wx) in [(e.low, ex!(cx.b; 1.0 - {e.far})), (e.high, e.far)] {
+                            let v = cx.load_if(0, ok, &[image, c, row, col], zero)?;
+                            parts.push(ex!(cx.b; v * (wy * wx)));
+                        }
+                    }
+                    let mut v = total;
+                    if largest {
+                        let mut best = parts[0];
+                        for &p in &parts[1..] {
+                            best = cx.b.max(best, p);
+                        }
+                        v = cx.b.max(v, best);
+                    } else {
+                        for p in parts {
+                            v = cx.b.add(v, p);
+                        }
+                    }
+                    Ok(v)
+                })
+            })?;
+            let none = ex!(cx.b; ({sy.samples} * {sx.samples}) <= 0);
+            let v = if largest {
+                total
+            } else {
+                let n = ex!(cx.b; max(({sy.samples} * {sx.samples}), 1));
+                let n = cx.b.cast(ty, n);
+                cx.b.div(total, n)
+            };
+            let v = cx.b.select(none, zero, v);
+            cx.store(0, &[&[r], o].concat(), v);
+            Ok(())
+        })
+    })
+}
+
+fn infer_max(cx: &mut InferCx) -> Result<()> {
+    let d = accept_same(cx, 0, float)?;
+    let (x, r) = (cx.shape(0)?, cx.shape(1)?);
+    let pooled = cx.attrs.ints("pooled_shape").unwrap_or(&[]);
+    if x.len() != 4
+        || r.len() != 2
+        || !r[1].is(5)
+        || pooled.len() != 2
+        || pooled.iter().any(|&p| p < 1)
+    {
+        return bad("regions do not fit the input");
+    }
+    cx.out(
+        0,
+        d,
+        vec![
+            r[0].clone(),
+            x[1].clone(),
+            Dim::Fixed(pooled[0]),
+            Dim::Fixed(pooled[1]),
+        ],
+    );
+    Ok(())
+}
+
+fn max_pool(cx: &mut LowerCx) -> Result<()> {
+    let (x, out) = (cx.in_shape(0)?, cx.out_shape()?);
+    let ty = cx.in_ty(0)?;
+    let scale = f64::from(cx.attrs.float("spatial_scale", 1.0));
+    cx.each(&out[..1], LoopKind::Seq, |cx, at| {
+        let r = at[0];
+        let whole = |cx: &mut LowerCx, k: i64, scaled: bool| -> Result<ExprId> {
+            let k = cx.b.i(k);
+            let mut v = cx.load(1, &[r, k])?;
+            if scaled {
+                // Half away from 0, as std::round.
+                let s = cx.b.num(ty, scale);
+                v = ex!(cx.b; (v * s) + 0.5);
+                v = cx.b.un(UnOp::Floor, v);
+            }
+            let v = cx.b.cast(Ty::I64, v);
+            Ok(cx.b.let_(v))
+        };
+        let image = whole(cx, 0, false)?;
+        let images = cx.b.dim(&x[0]);
+        let (image, outside) = wrap_index(&mut cx.b, image, images);
+        cx.b.fail_if(outside, super::util::DATA_OUT_OF_RANGE);
+        let image = cx.b.let_(image);
+        let mut edges = vec![];
+        for first in [2, 1] {
+            let (lo, hi) = (whole(cx, first, true)?, whole(cx, first + 2, true)?);
+            let length = ex!(cx.b; max(((hi - lo) + 1), 1));
+            edges.push((lo, cx.b.let_(length)));
+        }
+        cx.each(&out[1..], LoopKind::Seq, |cx, o| {
+            let range = |cx: &mut LowerCx, axis: usize, p: ExprId| {
+                let (lo, length) = edges[axis];
+                let b = &mut cx.b;
+                let (bins, size, none) = (b.dim(&out[2 + axis]), b.dim(&x[2 + axis]), b.i(0));
+                let from = ex!(b; (p * length) / bins);
+                let to = ex!(b; ((((p + 1) * length) + bins) - 1) / bins);
+                let (from, to) = (b.add(from, lo), b.add(to, lo));
+                let from = b.clamp(from, none, size);
+                let to = b.clamp(to, none, size);
+                let from = b.let_(from);
+                let n = b.sub(to, from);
+                (from, b.let_(n))
+            };
+            let (y0, ny) = range(cx, 0, o[1]);
+            let (x0, nx) = range(cx, 1, o[2]);
+            let low = cx.b.num(ty, f64::NEG_INFINITY);
+            let best = fold_n(cx, ny, low, |cx, i, best| {
+                fold_n(cx, nx, best, |cx, j, best| {
+                    let (y, xx) = (cx.b.add(y0, i), cx.b.add(x0, j));
+                    let v = cx.load(0, &[image, o[0], y, xx])?;
+                    Ok(cx.b.max(v, best))
+                })
+            })?;
+            let empty = ex!(cx.b; (ny <= 0) | (nx <= 0));
+            let zero = cx.b.num(ty, 0.0);
+            let v = cx.b.select(empty, zero, best);
+            cx.store(0, &[&[r], o].concat(), v);
+            Ok(())
+        })
+    })
+}
