@@ -9,6 +9,8 @@ use crate::kernel::{Extra, LowerCx, Machine, Operand, broadcast_load, wrap};
 use crate::loops::build::Builder;
 use crate::loops::interp::{Env, Memory, NoCallees, Stop, run};
 use crate::loops::ir::{Access, LoopKind};
+use crate::loops::print::print;
+use crate::loops::verify::verify;
 use crate::op::{InValue, InferCx, Lower, PointCx, ReadCx};
 use crate::ops::{Found, find_onnx};
 
@@ -159,6 +161,12 @@ pub fn run_op(
         });
     }
     let func = cx.b.finish();
+    let problems = verify(&func, &symbols);
+    assert!(
+        problems.is_empty(),
+        "{name}: {problems:?}\n{}",
+        print(&func, &symbols)
+    );
     let mut values = vec![0i64; symbols.len()];
     let env = Env {
         symbols: &symbols,

@@ -128,6 +128,12 @@ impl<'a> Place<'a> {
         } else {
             self.pointwise(group)
         };
+        let r = r.and_then(|l| {
+            if cfg!(debug_assertions) {
+                crate::loops::verify::check(&l.func, self.symbols)?;
+            }
+            Ok(l)
+        });
         r.map_err(|d| d.at(self.graph.describe(group.nodes[0])))
     }
 
