@@ -40,7 +40,7 @@ pub fn run(flags: &Bench, ui: &Ui) -> Outcome {
     let mut expected = Vec::new();
     let data = match &flags.reference {
         Some(path) if flags.inputs.is_empty() => {
-            let mut cases = Cases::open(path)?;
+            let mut cases = Cases::open(std::slice::from_ref(path))?;
             let first = cases.numbers().first().copied().unwrap_or(0);
             let case = cases.get(first, wanted.len(), job.signature.outputs.len())?;
             expected = case.outputs;

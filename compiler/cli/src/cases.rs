@@ -1,7 +1,7 @@
 //! Cases of a reference archive: `c{k}_in{i}` and `c{k}_out{i}`, numbered as the model's inputs and outputs are.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::tensor::Tensor;
@@ -11,7 +11,7 @@ use crate::data::npz::Npz;
 
 /// Cases in an archive.
 pub struct Cases {
-    npz: Npz,
+    archives: Vec<Npz>,
     path: String,
     /// For each case, which inputs and outputs there are.
     found: BTreeMap<usize, (Vec<usize>, Vec<usize>)>,
@@ -28,11 +28,14 @@ pub struct Case {
 }
 
 impl Cases {
-    /// Opens an archive and looks what is in it.
-    pub fn open(path: &Path) -> Result<Cases> {
-        let npz = Npz::open(path)?;
+    /// Opens archives and looks what is in them. An array in several is taken from the last.
+    pub fn open(paths: &[PathBuf]) -> Result<Cases> {
+        let archives = paths
+            .iter()
+            .map(|p| Npz::open(p))
+            .collect::<Result<Vec<_>>>()?;
         let mut found: BTreeMap<usize, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        for name in npz.names() {
+        for name in archives.iter().flat_map(Npz::names) {
             if let Some((case, port, output)) = read_name(&name) {
                 let entry = found.entry(case).or_default();
                 if output {
@@ -43,17 +46,24 @@ impl Cases {
             }
         }
         for (inputs, outputs) in found.values_mut() {
-            inputs.sort_unstable();
-            outputs.sort_unstable();
+            for list in [inputs, outputs] {
+                list.sort_unstable();
+                list.dedup();
+            }
         }
-        let path = path.display().to_string();
+        let path: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        let path = path.join("`, `");
         if found.is_empty() {
             return Err(bad_data(
                 format!("`{path}`"),
                 "it has no arrays named c0_in0, c0_out0, ..",
             ));
         }
-        Ok(Cases { npz, path, found })
+        Ok(Cases {
+            archives,
+            path,
+            found,
+        })
     }
 
     /// Numbers of the cases.
@@ -85,13 +95,23 @@ impl Cases {
             outputs: Vec::new(),
         };
         for i in ins {
-            case.inputs.push(self.npz.get(&format!("c{number}_in{i}"))?);
+            case.inputs.push(self.array(&format!("c{number}_in{i}"))?);
         }
         for o in outs {
-            case.outputs
-                .push((o, self.npz.get(&format!("c{number}_out{o}"))?));
+            let name = format!("c{number}_out{o}");
+            case.outputs.push((o, self.array(&name)?));
         }
         Ok(case)
+    }
+
+    fn array(&mut self, name: &str) -> Result<Tensor> {
+        match self.archives.iter_mut().rev().find(|a| a.has(name)) {
+            Some(archive) => archive.get(name),
+            None => Err(bad_data(
+                format!("`{}`", self.path),
+                format!("it has no `{name}`"),
+            )),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub fn run(flags: &Inspect, ui: &Ui) -> Outcome {
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
     let (text, model) = if flags.nodes {
-        let model = job.import()?;
+        let model = job.load_typed()?;
         let text = match flags.json {
             true => nodes_json(&model),
             false => nodes(&model.graph, &model.symbols, source.bytes.len() as u64),

@@ -6,7 +6,7 @@ use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::onnx::signature::{Axis, Border};
 use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
-use onnxc_compiler::{Artifact, Options, Progress};
+use onnxc_compiler::{Artifact, Options};
 
 use crate::args::flags::{CodeFlags, Denormals, ModelFlags, OptLevel, Weights};
 use crate::data::bind::Wanted;
@@ -149,25 +149,18 @@ impl<'a> Job<'a> {
         self.finish(artifact, diags)
     }
 
-    /// Reads the model and runs the passes, no more.
-    pub fn load(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+    /// Reads the model and infers types, without any other pass.
+    pub fn load_typed(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        let mut options = self.options.clone();
+        let others = crate::print::passes()
+            .into_iter()
+            .filter(|p| *p != "resolve");
+        options.passes.off = others.map(str::to_string).collect();
         let mut diags = Diagnostics::default();
         let model = onnxc_compiler::load(
             self.source.bytes.clone(),
             &self.source.folder,
-            &self.options,
-            &mut diags,
-        );
-        self.finish(model, diags)
-    }
-
-    /// Reads the model as it is, without passes.
-    pub fn import(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
-        let mut diags = Diagnostics::default();
-        let model = onnxc_compiler::onnx::import(
-            self.source.bytes.clone(),
-            &self.source.folder,
-            &self.options.import,
+            &options,
             &mut diags,
         );
         self.finish(model, diags)
@@ -253,11 +246,4 @@ pub fn jobs(code: &CodeFlags) -> usize {
     code.jobs
         .map(|j| j as usize)
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-}
-
-/// Nobody is told.
-pub struct Silent;
-
-impl Progress for Silent {
-    fn stage(&mut self, _: &'static str) {}
 }

@@ -95,6 +95,12 @@ fn stage(path: &Path, contents: &[u8]) -> io::Result<Staged> {
             "it is a folder",
         ));
     }
+    if !folder(path).is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no folder `{}`", folder(path).display()),
+        ));
+    }
     #[cfg(target_os = "linux")]
     if let Ok(mut file) = linux::nameless(folder(path)) {
         file.write_all(contents)?;

@@ -141,7 +141,7 @@ pub fn svg(m: &Model) -> String {
         escape(&m.graph.name)
     );
     let mid = |s: &Spot| s.x + s.width / 2.0;
-    for (path, label) in &paths {
+    for (path, _) in &paths {
         let mut line = String::new();
         for (k, i) in path.iter().enumerate() {
             let s = &spots[*i];
@@ -164,16 +164,8 @@ pub fn svg(m: &Model) -> String {
             }
         }
         let _ = writeln!(out, "<path class=\"e\" d=\"{line}\"/>");
-        let (first, second) = (&spots[path[0]], &spots[path[1]]);
-        let y = first.row as f64 * ROW + GAP / 2.0 + HEIGHT;
-        let x = mid(first) + (mid(second) - mid(first)) * 0.15 + 3.0;
-        let _ = writeln!(
-            out,
-            "<text class=\"l\" x=\"{x:.0}\" y=\"{:.0}\">{}</text>",
-            y + 12.0,
-            escape(label)
-        );
     }
+    out += &labels(&spots, &paths);
     for s in &spots {
         let Some(i) = s.item else { continue };
         let item = &d.items[i];
@@ -203,6 +195,43 @@ pub fn svg(m: &Model) -> String {
         out += "</g>\n";
     }
     out + "</svg>\n"
+}
+
+/// Labels of arrows. A value that goes to several places is named once, below its box; several values of one box are named
+/// above where they go.
+fn labels(spots: &[Spot], paths: &[Path]) -> String {
+    let mut out = String::new();
+    let mid = |s: &Spot| s.x + s.width / 2.0;
+    let mut named: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
+    for (path, label) in paths {
+        let list = named.entry(path[0]).or_default();
+        if !list.contains(&label) {
+            list.push(label);
+        }
+    }
+    let mut text = |x: f64, y: f64, label: &str| {
+        let label = escape(label);
+        let _ = writeln!(
+            out,
+            "<text class=\"l\" x=\"{x:.0}\" y=\"{y:.0}\">{label}</text>"
+        );
+    };
+    for (source, list) in &named {
+        if let [one] = list.as_slice() {
+            let s = &spots[*source];
+            let y = s.row as f64 * ROW + GAP / 2.0 + HEIGHT;
+            text(mid(s) + 4.0, y + 11.0, one);
+        }
+    }
+    for (path, label) in paths {
+        if named.get(&path[0]).is_some_and(|l| l.len() > 1)
+            && let Some(last) = path.last()
+        {
+            let s = &spots[*last];
+            text(mid(s) + 4.0, s.row as f64 * ROW + GAP / 2.0 - 3.0, label);
+        }
+    }
+    out
 }
 
 type Path = (Vec<usize>, String);

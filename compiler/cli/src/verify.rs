@@ -12,7 +12,7 @@ use crate::args::flags::Verify;
 use crate::blame;
 use crate::cases::{Case, Cases};
 use crate::compare::{self, Finding, Rule, compare, default_rule};
-use crate::data::topk::number;
+use crate::data::topk::{number, top};
 use crate::engine::{self, Engine};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;
@@ -30,6 +30,8 @@ struct Row {
     rule: Rule,
     finding: Finding,
     worst: Option<(Vec<i64>, f64, f64)>,
+    /// For outputs that look like scores of classes: rows whose best class agrees, and rows.
+    top: Option<(usize, usize)>,
 }
 
 /// Verifies a model.
@@ -69,7 +71,7 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
         let got = engine.run(&inputs)?;
         let before = rows.len();
         judge(flags, &job, artifact, &case, &got, &mut rows);
-        if culprit.is_none() && rows[before..].iter().any(|r| !r.finding.pass) {
+        if !flags.no_layer && culprit.is_none() && rows[before..].iter().any(|r| !r.finding.pass) {
             culprit = Some(blame::first_layer(artifact, &engine, &inputs, ui)?);
         }
     }
@@ -112,8 +114,23 @@ fn judge(
             rule,
             finding,
             worst,
+            top: best_classes(have, want),
         });
     }
+}
+
+/// Compares the best class of each row of a `[rows, classes]` output.
+fn best_classes(got: &Tensor, want: &Tensor) -> Option<(usize, usize)> {
+    let classes = match want.shape.as_slice() {
+        [_, n] if *n > 1 && got.shape == want.shape => *n as usize,
+        _ => return None,
+    };
+    let (a, b) = (got.to_f64s()?, want.to_f64s()?);
+    let best = |row: &[f64]| top(row, 1).first().copied();
+    let rows: Vec<bool> = (a.chunks(classes).zip(b.chunks(classes)))
+        .map(|(a, b)| best(a) == best(b))
+        .collect();
+    Some((rows.iter().filter(|r| **r).count(), rows.len()))
 }
 
 fn rule(flags: &Verify, want: &Tensor, quantized: bool, half: bool) -> Rule {
@@ -146,6 +163,7 @@ fn as_text(rows: &[Row], culprit: Option<&String>) -> String {
         ("of largest", Align::Right),
         ("RMS", Align::Right),
         ("differ", Align::Right),
+        ("top-1", Align::Right),
         ("tolerance", Align::Left),
         ("", Align::Left),
     ]);
@@ -164,6 +182,8 @@ fn as_text(rows: &[Row], culprit: Option<&String>) -> String {
             relative,
             number(f.rms),
             format!("{}/{}", f.differ, f.count),
+            r.top
+                .map_or("-".into(), |(same, rows)| format!("{same}/{rows}")),
             rule_text(r.rule),
             if f.pass { "ok" } else { "MISS" }.into(),
         ]);
@@ -207,6 +227,7 @@ fn as_json(rows: &[Row], culprit: Option<&String>) -> String {
                 "max_error": f.max_error, "largest": f.largest, "rms": f.rms,
                 "differ": f.differ, "count": f.count, "rule": rule_text(r.rule),
                 "mismatch": f.mismatch, "worst": worst,
+                "top1_agree": r.top.map(|t| t.0), "rows": r.top.map(|t| t.1),
             })
         })
         .collect();

@@ -322,9 +322,9 @@ pub struct Run {
 pub struct Verify {
     /// The model
     pub model: PathBuf,
-    /// Cases: arrays c0_in0, c0_in1, .. c0_out0, .. c1_in0, ..
-    #[arg(long, value_name = "io.npz")]
-    pub reference: PathBuf,
+    /// Cases: arrays c0_in0, c0_in1, .. c0_out0, .. c1_in0, ..; of several files, later arrays count
+    #[arg(long, value_name = "io.npz", required = true)]
+    pub reference: Vec<PathBuf>,
     /// Relative tolerance of floats: |a - b| <= atol + rtol * |b|, instead of the default rule
     #[arg(long, value_parser = parse_tolerance)]
     pub rtol: Option<f64>,
@@ -334,6 +334,9 @@ pub struct Verify {
     /// Quantization steps by which outputs that leave a QuantizeLinear may differ
     #[arg(long, default_value_t = 1)]
     pub steps: u32,
+    /// On a miss, don't look for the first layer that differs from the interpreter (it can take minutes)
+    #[arg(long)]
+    pub no_layer: bool,
     /// Only these cases
     #[arg(long, value_name = "K", value_delimiter = ',')]
     pub case: Vec<usize>,
