@@ -1,46 +1,50 @@
-//! The text of a graph. `parse` reads it back.
+//! The text of a graph. [`super::parse`] reads it back.
 //!
 //! ```text
-//! sym N = 1..64 input 0:0
-//! graph @stem(%x: f32[N,3,8,8]) -> (%y) {
+//! sym N = 1..64 input 0 axis 0
+//! graph @stem(%x as "x:0": f32[$N,3,8,8]) -> (%y as "result") {
 //!   %w = lit f32[4,3,3,3] splat 0.5
-//!   %y = Conv(%x, %w) { pads = [1,1,1,1] } : f32[N,4,8,8] @"stem/conv"
+//!   %y = Conv(%x, %w) { pads = [1, 1, 1, 1] } : f32[$N,4,8,8] @"stem/conv"
+//!   %a, _ = Split(%y) { axis = 1 } : f32[$N,2,8,8], f32[$N,2,8,8]
+//!   %b = If(%c, %a) [graph @then(%0: f32[2]) -> (%0) {
+//!   }, graph @else(%0: f32[2]) -> (%0) {
+//!   }] : f32[2] @"first"+"second"
 //! }
 //! ```
-//! Values are named by their hints, made unique. Literals of up to 16 elements are written out, equal ones as `splat`,
-//! others as a digest, which identifies but can't be read back.
+//! - Symbols and sizes are as in `base::text`, literals as in [`super::literal`].
+//! - Values are named by their hints, made unique. Inputs and outputs whose names in the file are no words or belong to
+//!   another value have them behind `as`. `_` is an absent input, or a result that nobody uses or that is known to be a
+//!   literal (the literal is then printed by itself).
+//! - Attributes: `1`, `1.0`, `"text"`, `[1, 2]`, `floats [1.0]`, `strs ["a"]`, `type f32`, or a literal.
+//! - Behind a node: its bodies, the types of its results (`?` where not inferred; they may be left out in a text that is
+//!   read), the symbols that it defines, and the nodes of the file that it comes from.
+//! - Quantization parameters of types and known contents of shape-like values are not printed; inference knows them.
 
-use super::ir::{Graph, Model, NodeId, ValueId};
+use super::ir::{Def, Graph, Model, NodeId, ValueId};
+use super::literal::{float_text, tensor_text};
 use crate::base::attr::Attr;
-use crate::base::dim::{Origin, Symbols};
+use crate::base::dim::Symbols;
 use crate::base::dtype::DType;
-use crate::base::tensor::Tensor;
-use sha2::{Digest, Sha256};
+use crate::base::text::{dim_text, symbol_text, symbols_text};
+use crate::base::types::TensorType;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
-/// Literals with more elements are not written out.
-const SMALL: usize = 16;
-
 /// The whole model.
 pub fn print(m: &Model) -> String {
-    let mut out = String::new();
-    for (_, s) in m.symbols.iter() {
-        let _ = match s.origin {
-            Origin::Input { input, axis } => writeln!(
-                out,
-                "sym {} = {}..{} input {input}:{axis}",
-                s.name, s.lo, s.hi
-            ),
-            Origin::Data => writeln!(out, "sym {} = {}..{} data", s.name, s.lo, s.hi),
-        };
-    }
+    let mut out = symbols_text(&m.symbols);
     Printer {
         symbols: &m.symbols,
         out: &mut out,
     }
     .graph(&m.graph, 0);
     out
+}
+
+/// `f32[$N,3]`.
+pub fn type_text(t: &TensorType, symbols: &Symbols) -> String {
+    let dims: Vec<String> = t.shape.iter().map(|d| dim_text(d, symbols)).collect();
+    format!("{}[{}]", t.dtype, dims.join(","))
 }
 
 struct Printer<'a> {
@@ -54,15 +58,25 @@ impl Printer<'_> {
         let ins: Vec<String> = g
             .inputs
             .iter()
-            .map(|v| match g.ty(*v) {
-                Some(t) => format!("%{}: {}", names[v], t.text(self.symbols)),
-                None => format!("%{}", names[v]),
+            .map(|v| {
+                let mut text = format!("%{}", names[v]);
+                if g.value(*v).name != names[v] && !g.value(*v).name.is_empty() {
+                    let _ = write!(text, " as {:?}", g.value(*v).name);
+                }
+                if let Some(t) = g.ty(*v) {
+                    let _ = write!(text, ": {}", type_text(t, self.symbols));
+                }
+                text
             })
             .collect();
         let outs: Vec<String> = g
             .outputs()
             .iter()
-            .map(|v| format!("%{}", names[v]))
+            .zip(&g.output_names)
+            .map(|(v, name)| match names[v] == *name || name.is_empty() {
+                true => format!("%{}", names[v]),
+                false => format!("%{} as {name:?}", names[v]),
+            })
             .collect();
         let _ = writeln!(
             self.out,
@@ -100,7 +114,7 @@ impl Printer<'_> {
             && done.insert(v)
             && !g.inputs.contains(&v)
         {
-            let _ = writeln!(self.out, "{pad}%{} = lit {}", names[&v], tensor(t));
+            let _ = writeln!(self.out, "{pad}%{} = lit {}", names[&v], tensor_text(t));
         }
     }
 
@@ -113,7 +127,14 @@ impl Printer<'_> {
         depth: usize,
     ) {
         let node = g.node(n);
-        let outs: Vec<String> = node.outs.iter().map(|v| format!("%{}", names[v])).collect();
+        let outs: Vec<String> = node
+            .outs
+            .iter()
+            .map(|&v| match is_named(g, v) {
+                true => format!("%{}", names[&v]),
+                false => "_".to_string(),
+            })
+            .collect();
         let ins: Vec<String> = node
             .ins
             .iter()
@@ -148,19 +169,23 @@ impl Printer<'_> {
         let types: Vec<String> = node
             .outs
             .iter()
-            .map(|&v| g.ty(v).map_or("?".to_string(), |t| t.text(self.symbols)))
+            .map(|&v| {
+                g.ty(v)
+                    .map_or("?".to_string(), |t| type_text(t, self.symbols))
+            })
             .collect();
         let _ = write!(self.out, " : {}", types.join(", "));
         if !node.syms.is_empty() {
-            let list: Vec<&str> = node
+            let list: Vec<String> = node
                 .syms
                 .iter()
-                .map(|s| self.symbols[*s].name.as_str())
+                .map(|s| symbol_text(*s, self.symbols))
                 .collect();
             let _ = write!(self.out, " defines {}", list.join(", "));
         }
         if !node.loc.0.is_empty() {
-            let _ = write!(self.out, " @{:?}", node.loc.to_string());
+            let list: Vec<String> = node.loc.0.iter().map(|l| format!("{l:?}")).collect();
+            let _ = write!(self.out, " @{}", list.join("+"));
         }
         self.out.push('\n');
     }
@@ -177,7 +202,7 @@ pub fn names(g: &Graph) -> HashMap<ValueId, String> {
             .iter()
             .flatten()
             .copied()
-            .chain(node.outs.iter().copied())
+            .chain(node.outs.iter().copied().filter(|&v| is_named(g, v)))
             .collect::<Vec<_>>()
     });
     for v in g
@@ -190,18 +215,7 @@ pub fn names(g: &Graph) -> HashMap<ValueId, String> {
         if out.contains_key(&v) {
             continue;
         }
-        let hint: String = g
-            .value(v)
-            .name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '_' || c == '.' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let hint = word(&g.value(v).name);
         let mut name = hint.clone();
         while name.is_empty() || !taken.insert(name.clone()) {
             name = if hint.is_empty() {
@@ -212,6 +226,23 @@ pub fn names(g: &Graph) -> HashMap<ValueId, String> {
             next += 1;
         }
         out.insert(v, name);
+    }
+    out
+}
+
+/// Whether a result has a name: it is used, and not as a literal, which has a line of its own.
+fn is_named(g: &Graph, v: ValueId) -> bool {
+    g.is_used(v) && matches!(g.value(v).def, Def::Node(..))
+}
+
+/// A name as a word of the text: letters, digits, `_`, and `.` inside.
+fn word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut out = String::new();
+    let mut chars = name.chars().peekable();
+    while let Some(c) = chars.next() {
+        let inner = c == '.' && !out.is_empty() && chars.peek().is_some_and(|&n| plain(n));
+        out.push(if plain(c) || inner { c } else { '_' });
     }
     out
 }
@@ -229,59 +260,22 @@ fn attr(a: &Attr) -> String {
     let list = |l: Vec<String>| format!("[{}]", l.join(", "));
     match a {
         Attr::Int(v) => v.to_string(),
-        Attr::Float(v) => float(*v as f64, DType::F32),
+        Attr::Float(v) => float_text(*v as f64, DType::F32),
         Attr::Str(s) => format!("{s:?}"),
         Attr::Ints(v) => list(v.iter().map(i64::to_string).collect()),
         Attr::Floats(v) => format!(
             "floats {}",
-            list(v.iter().map(|v| float(*v as f64, DType::F32)).collect())
+            list(
+                v.iter()
+                    .map(|v| float_text(*v as f64, DType::F32))
+                    .collect()
+            )
         ),
         Attr::Strs(v) => format!(
             "strs {}",
             list(v.iter().map(|s| format!("{s:?}")).collect())
         ),
-        Attr::Tensor(t) => tensor(t),
+        Attr::Tensor(t) => tensor_text(t),
         Attr::Type(d) => format!("type {d}"),
     }
-}
-
-/// A float so that it is read back exactly: always with a point, an exponent, or as a word.
-fn float(v: f64, d: DType) -> String {
-    let s = if d == DType::F64 {
-        format!("{v:?}")
-    } else {
-        format!("{:?}", v as f32)
-    };
-    s.replace("NaN", "nan")
-}
-
-fn tensor(t: &Tensor) -> String {
-    let shape: Vec<String> = t.shape.iter().map(i64::to_string).collect();
-    let ty = format!("{}[{}]", t.dtype, shape.join(","));
-    if t.dtype == DType::String {
-        return format!("{ty} {:?}", t.strings);
-    }
-    let element = |i: usize| -> Option<String> {
-        if t.dtype.is_float() {
-            Some(float(t.get_f64(i)?, t.dtype))
-        } else {
-            t.get_i64(i).map(|v| v.to_string())
-        }
-    };
-    let size = t.dtype.size().max(1);
-    let same = t.len() > 1 && t.data.chunks_exact(size).all(|c| c == &t.data[..size]);
-    if same && let Some(v) = element(0) {
-        return format!("{ty} splat {v}");
-    }
-    if t.len() <= SMALL
-        && let Some(list) = (0..t.len()).map(element).collect::<Option<Vec<_>>>()
-    {
-        return format!("{ty} [{}]", list.join(", "));
-    }
-    let digest: String = Sha256::digest(&t.data)
-        .iter()
-        .take(8)
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    format!("{ty} sha256 {digest}")
 }
