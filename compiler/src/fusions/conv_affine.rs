@@ -43,6 +43,10 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
 fn fold(g: &mut Graph, cx: &mut PassCx, m: &Match, conv: &str) -> Result<Outcome> {
     let skip = |why: &str| Ok(Outcome::Skip(why.to_string()));
     let n = m.node("conv")?;
+    let node = g.node(n);
+    if node.attrs.get("activation").is_some() || node.ins.iter().skip(3).any(Option::is_some) {
+        return skip("the Conv has an activation or a sum of its own");
+    }
     let group = g.node(n).attrs.int("group", 1).max(1);
     let Some(w) = g
         .konst(m.value("w")?)
@@ -66,6 +70,7 @@ fn fold(g: &mut Graph, cx: &mut PassCx, m: &Match, conv: &str) -> Result<Outcome
             _ => return skip("the bias is not a constant"),
         },
     };
+    let had_bias = g.node(n).ins.get(2).is_some_and(Option::is_some);
     let bias: Vec<f32> = (0..channels as usize)
         .map(|c| (bias[c] * factor[c] + term[c]) as f32)
         .collect();
@@ -86,9 +91,11 @@ fn fold(g: &mut Graph, cx: &mut PassCx, m: &Match, conv: &str) -> Result<Outcome
     }
     let name = g.value(m.value("w")?).name.clone();
     let weights = g.add_const(&name, Tensor::f32(&w.shape, &values));
-    let bias = g.add_const(&format!("{name}_bias"), Tensor::f32(&[channels], &bias));
+    let bias = (had_bias || bias.iter().any(|&b| b != 0.0))
+        .then(|| g.add_const(&format!("{name}_bias"), Tensor::f32(&[channels], &bias)));
     let attrs = g.node(n).attrs.clone();
-    let ins = [Some(m.value("x")?), Some(weights), Some(bias)];
+    let mut ins = vec![Some(m.value("x")?), Some(weights)];
+    ins.extend(bias.map(Some));
     let loc = place(g, m);
     Ok(Outcome::Replace(make(
         g,

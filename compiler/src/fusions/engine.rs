@@ -5,6 +5,7 @@
 
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
 use crate::graph::infer::Infer;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::pass::PassCx;
@@ -128,8 +129,11 @@ fn step(g: &Graph, pat: &Pat, v: ValueId, mut m: Match) -> Option<Match> {
             if !m.nodes.contains(&n) {
                 m.nodes.push(n);
             }
-            if let Some(label) = label {
-                m.named.insert(label, n);
+            // A label that stands twice in a pattern means one node.
+            if let Some(label) = label
+                && m.named.insert(label, n).is_some_and(|old| old != n)
+            {
+                return None;
             }
             let ins = node.ins.clone();
             let orders: &[[usize; 2]] = if matches!(*name, "Add" | "Mul") {
@@ -194,8 +198,18 @@ pub fn rewrite(
         match build(g, cx, &m)? {
             Outcome::Skip(why) => cx.remark(&loc, format!("skipped: {why}")),
             Outcome::Replace(v) => {
-                cx.edit();
                 let out = g.node(n).outs[0];
+                // A constant of the pattern may have made the value larger by broadcasting.
+                if !same_type(g, out, v) {
+                    if let Some((made, _)) = g.maker(v)
+                        && !g.is_used(v)
+                    {
+                        g.remove_node(made);
+                    }
+                    cx.remark(&loc, "skipped: a constant changes the shape");
+                    continue;
+                }
+                cx.edit();
                 g.replace_uses(out, v);
                 // Dead nodes would count as users of what the next match looks at.
                 for &old in &m.nodes {
@@ -211,6 +225,15 @@ pub fn rewrite(
         }
     }
     Ok(())
+}
+
+/// Whether two values have the same type, as far as sizes are known.
+fn same_type(g: &Graph, a: ValueId, b: ValueId) -> bool {
+    let (Some(a), Some(b)) = (g.ty(a), g.ty(b)) else {
+        return false;
+    };
+    let differ = |(x, y): (&Dim, &Dim)| x != y && x.fixed().is_some() && y.fixed().is_some();
+    a.dtype == b.dtype && a.rank() == b.rank() && !a.shape.iter().zip(&b.shape).any(differ)
 }
 
 /// Makes a node before `before`, infers its types, and returns its first output.

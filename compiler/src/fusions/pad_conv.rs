@@ -29,7 +29,9 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             .get(2)
             .copied()
             .flatten()
-            .is_none_or(|v| g.konst(v).and_then(|t| t.get_f64(0)) == Some(0.0));
+            .map_or(node.attrs.float("value", 0.0) == 0.0, |v| {
+                g.konst(v).and_then(|t| t.get_f64(0)) == Some(0.0)
+            });
         let pads = node
             .ins
             .get(1)
@@ -52,16 +54,16 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             .node(conv)
             .attrs
             .ints("pads")
+            .filter(|own| own.len() == 2 * (rank - 2))
             .map(<[i64]>::to_vec)
             .unwrap_or_else(|| vec![0; 2 * (rank - 2)]);
         let all: Vec<i64> = (0..2 * (rank - 2))
             .map(|i| {
-                own[i]
-                    + if i < rank - 2 {
-                        pads[2 + i]
-                    } else {
-                        pads[4 + i]
-                    }
+                own[i].saturating_add(if i < rank - 2 {
+                    pads[2 + i]
+                } else {
+                    pads[4 + i]
+                })
             })
             .collect();
         let attrs = g.node(conv).attrs.clone().with("pads", Attr::Ints(all));

@@ -73,7 +73,9 @@ fn push_down(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             .iter()
             .flatten()
             .all(|&v| g.ty(v).is_some_and(|t| t.elements().is(1) && t.rank() <= 1));
-        let out = node.outs[0];
+        let Some(&out) = node.outs.first() else {
+            continue;
+        };
         let waits = !g.is_output(out)
             && !g.users(out).is_empty()
             && g.users(out).iter().all(|&u| leads_to_transpose(g, u, 8));
@@ -114,7 +116,9 @@ fn leads_to_transpose(g: &Graph, n: NodeId, depth: usize) -> bool {
     if node.op.name == "Transpose" {
         return true;
     }
-    let out = node.outs[0];
+    let Some(&out) = node.outs.first() else {
+        return false;
+    };
     depth > 0
         && matches!(node.op.lower, Lower::Pointwise(_))
         && node.outs.len() == 1
