@@ -226,13 +226,26 @@ impl<'a> LowerCx<'a> {
 
 /// Loads the element that belongs to `index` of a shape to which `shape` broadcasts (numpy rules).
 pub fn broadcast_load(b: &mut Builder, buf: BufId, shape: &[Dim], index: &[ExprId]) -> ExprId {
+    broadcast_load_in(b, buf, shape, &[], index)
+}
+
+/// The same where the shape is known that `index` belongs to: an axis of the same symbolic size is read as it is.
+pub fn broadcast_load_in(
+    b: &mut Builder,
+    buf: BufId,
+    shape: &[Dim],
+    space: &[Dim],
+    index: &[ExprId],
+) -> ExprId {
     let skip = index.len().saturating_sub(shape.len());
     let own: Vec<ExprId> = shape
         .iter()
         .zip(&index[skip..])
-        .map(|(d, i)| match d {
+        .enumerate()
+        .map(|(k, (d, i))| match d {
             Dim::Fixed(1) => b.i(0),
             Dim::Fixed(_) => *i,
+            d if space.get(skip + k) == Some(d) => *i,
             // A symbolic size may turn out to be 1.
             d => {
                 let d = b.dim(d);

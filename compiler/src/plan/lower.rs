@@ -8,7 +8,7 @@ use crate::base::dim::{Dim, SymId, Symbols};
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
 use crate::graph::ir::{Graph, NodeId, ValueId};
-use crate::kernel::{Extra, Kernel, LowerCx, Machine, Operand, Query, broadcast_load, wrap};
+use crate::kernel::{Extra, Kernel, LowerCx, Machine, Operand, Query, broadcast_load_in, wrap};
 use crate::loops::build::Builder;
 use crate::loops::compact::compact;
 use crate::loops::ir::{Access, BufId, ExprId, Func, LoopKind};
@@ -157,6 +157,7 @@ impl<'a> Place<'a> {
         let mut error = None;
         let main_out = g.node(anchor).outs[0];
         let stores = escaping(g, group);
+        let space = g.ty(main_out).map(|t| t.shape.clone()).unwrap_or_default();
         for &n in tail {
             for v in g
                 .node(n)
@@ -184,7 +185,7 @@ impl<'a> Place<'a> {
                 None => value,
             };
             let mut known = HashMap::from([(main_out, value)]);
-            let run = run_points(b, g, tail, &bufs, index, &mut known, None)
+            let run = run_points(b, g, tail, &bufs, index, &mut known, &space, None)
                 .and_then(|()| store_all(b, g, &stores, &bufs, index, &known));
             if let Err(d) = run {
                 error = error.take().or(Some(d));
@@ -238,19 +239,28 @@ impl<'a> Place<'a> {
         let mut error = None;
         b.nest(&space, LoopKind::Lanes, |b, index| {
             let mut known = HashMap::new();
-            let run = run_points(b, g, &group.nodes, &bufs, index, &mut known, Some(&shapes))
-                .and_then(|()| {
-                    for v in &stores {
-                        let at = b.offset(&space, index);
-                        let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
-                            return Err(Diagnostic::internal(
-                                "an escaping value that no node of the group makes",
-                            ));
-                        };
-                        b.store(buf, at, value);
-                    }
-                    Ok(())
-                });
+            let run = run_points(
+                b,
+                g,
+                &group.nodes,
+                &bufs,
+                index,
+                &mut known,
+                &space,
+                Some(&shapes),
+            )
+            .and_then(|()| {
+                for v in &stores {
+                    let at = b.offset(&space, index);
+                    let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
+                        return Err(Diagnostic::internal(
+                            "an escaping value that no node of the group makes",
+                        ));
+                    };
+                    b.store(buf, at, value);
+                }
+                Ok(())
+            });
             error = run.err();
         });
         match error {
@@ -354,8 +364,9 @@ fn query<'a>(
     })
 }
 
-/// Evaluates pointwise nodes on one element. `shapes` gives the operands' shapes in the collapsed index space, where it
+/// Evaluates pointwise nodes on one element of the index space `space`. `shapes` gives the operands' shapes in the collapsed index space, where it
 /// was collapsed.
+#[allow(clippy::too_many_arguments)]
 fn run_points(
     b: &mut Builder,
     g: &Graph,
@@ -363,6 +374,7 @@ fn run_points(
     bufs: &HashMap<ValueId, BufId>,
     index: &[ExprId],
     known: &mut HashMap<ValueId, ExprId>,
+    space: &[Dim],
     shapes: Option<&HashMap<ValueId, Vec<Dim>>>,
 ) -> Result<()> {
     for &n in nodes {
@@ -388,7 +400,7 @@ fn run_points(
                         Some(s) => s.clone(),
                         None => type_of(g, *v)?.shape,
                     };
-                    broadcast_load(b, buf, &shape, index)
+                    broadcast_load_in(b, buf, &shape, space, index)
                 }
             });
         }
