@@ -7,3 +7,18 @@ mod filetests_engine;
 fn loops() {
     filetests_engine::folder("loops");
 }
+
+#[test]
+fn graph() {
+    filetests_engine::folder("graph");
+}
+
+#[test]
+fn passes() {
+    filetests_engine::folder("passes");
+}
+
+#[test]
+fn plan() {
+    filetests_engine::folder("plan");
+}

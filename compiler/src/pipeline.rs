@@ -57,6 +57,50 @@ impl Default for Options {
 
 /// Runs the pipeline over a model.
 pub fn run(model: &mut Model, options: &Options, diags: &mut Diagnostics) -> Result<()> {
+    steps(model, PIPELINE, options, diags)
+}
+
+/// Every pass and fusion, once each, in the order of its first run.
+pub fn passes() -> Vec<&'static Pass> {
+    let mut out: Vec<&'static Pass> = vec![];
+    for step in PIPELINE {
+        let list: &[&'static Pass] = match step {
+            Once(pass, _) => &[*pass],
+            Until(passes, ..) => passes,
+        };
+        for &p in list {
+            if !out.iter().any(|q| q.name == p.name) {
+                out.push(p);
+            }
+        }
+    }
+    out
+}
+
+/// Runs one pass alone, until it changes nothing more.
+pub fn single(model: &mut Model, pass: &'static Pass, diags: &mut Diagnostics) -> Result<()> {
+    // Inference finds nothing new in a second round and does not count edits.
+    let rounds = if pass.name == resolve::PASS.name {
+        1
+    } else {
+        16
+    };
+    for _ in 0..rounds {
+        let text = crate::graph::print::print(model);
+        steps(model, &[Once(pass, "alone")], &Options::default(), diags)?;
+        if diags.has_errors() || crate::graph::print::print(model) == text {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn steps(
+    model: &mut Model,
+    steps: &[Step],
+    options: &Options,
+    diags: &mut Diagnostics,
+) -> Result<()> {
     let mut symbols = std::mem::take(&mut model.symbols);
     let mut cx = PassCx {
         symbols: &mut symbols,
@@ -67,7 +111,7 @@ pub fn run(model: &mut Model, options: &Options, diags: &mut Diagnostics) -> Res
         max_edits: options.max_edits,
     };
     let mut result = Ok(());
-    for step in PIPELINE {
+    for step in steps {
         result = match step {
             Once(pass, _) => one(&mut model.graph, pass, &mut cx),
             Until(passes, bound, _) => until(&mut model.graph, passes, *bound, &mut cx),

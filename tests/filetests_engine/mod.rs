@@ -14,10 +14,17 @@
 //!
 //! A command is one file here and one row of [`COMMANDS`].
 
+mod graph;
+mod graph_roundtrip;
+mod graph_verify;
+mod infer;
 mod loops_legalize;
 mod loops_roundtrip;
 mod loops_run;
 mod loops_verify;
+mod pass;
+mod plan;
+mod run;
 
 use std::path::{Path, PathBuf};
 
@@ -83,10 +90,18 @@ pub struct Command {
 
 /// Every command.
 const COMMANDS: &[Command] = &[
+    graph_roundtrip::COMMAND,
+    graph_verify::COMMAND,
+    infer::COMMAND,
     loops_legalize::COMMAND,
     loops_roundtrip::COMMAND,
     loops_run::COMMAND,
     loops_verify::COMMAND,
+    pass::PASS,
+    pass::FUSE,
+    plan::PLAN,
+    plan::LOWER,
+    run::COMMAND,
 ];
 
 const EXPECT: &str = "; expect:";

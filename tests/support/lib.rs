@@ -1,6 +1,7 @@
 //! Shared helpers of the tests.
 pub mod compile;
 pub mod generate;
+pub mod graphs;
 pub mod instructions;
 pub mod models;
 pub mod tools;

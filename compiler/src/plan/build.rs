@@ -36,12 +36,31 @@ impl Default for Options {
     }
 }
 
+/// A program with what its judge needs to know.
+pub struct Planned {
+    /// The program.
+    pub program: Program,
+    /// For each layer and argument the storage that is meant.
+    pub labels: Vec<Vec<u32>>,
+    /// Bytes of every storage.
+    pub sizes: Vec<u64>,
+}
+
 /// Plans a model whose types are inferred.
 pub fn build(
     model: &Model,
     machine: &Machine,
     options: &Options,
 ) -> std::result::Result<Program, Diagnostics> {
+    planned(model, machine, options).map(|p| p.program)
+}
+
+/// The same, with what [`super::check::check`] takes.
+pub fn planned(
+    model: &Model,
+    machine: &Machine,
+    options: &Options,
+) -> std::result::Result<Planned, Diagnostics> {
     let mut p = Planner {
         symbols: &model.symbols,
         machine,
@@ -195,7 +214,14 @@ impl Planner<'_> {
         let mut steps = vec![];
         for (at, group) in groups.iter().enumerate() {
             let n = group.nodes[0];
-            if s.views.free.contains(&n) {
+            // Nobody asks for it: the pass that removes such nodes may be switched off.
+            let wanted = group.nodes.len() > 1
+                || s.g
+                    .node(n)
+                    .outs
+                    .iter()
+                    .any(|&v| s.g.is_used(v) && matches!(s.g.value(v).def, Def::Node(..)));
+            if s.views.free.contains(&n) || !wanted {
                 continue;
             }
             let r = if let Some(copies) = s.views.concats.get(&n) {
@@ -392,7 +418,7 @@ impl Planner<'_> {
         Ok(Some(self.helper("Copy", func, vec![from, to])))
     }
 
-    fn finish(self, g: &Graph, steps: Vec<Step<Spot>>) -> Result<Program> {
+    fn finish(self, g: &Graph, steps: Vec<Step<Spot>>) -> Result<Planned> {
         let mut program = Program {
             symbols: self.symbols.clone(),
             funcs: self.funcs,
@@ -443,7 +469,11 @@ impl Planner<'_> {
         if options.check {
             super::check::check(&program, &labels, &sizes)?;
         }
-        Ok(program)
+        Ok(Planned {
+            program,
+            labels,
+            sizes,
+        })
     }
 }
 

@@ -48,9 +48,10 @@ impl Grouping<'_> {
     fn place(&mut self, n: NodeId, fuse: bool, takes_tails: &dyn Fn(NodeId) -> bool) {
         let node = self.g.node(n);
         let pointwise = matches!(node.op.lower, Lower::Pointwise(_)) && node.outs.len() == 1;
-        let space = self
-            .g
-            .ty(node.outs[0])
+        let space = node
+            .outs
+            .first()
+            .and_then(|&v| self.g.ty(v))
             .map(|t| t.shape.clone())
             .unwrap_or_default();
         if pointwise

@@ -8,6 +8,8 @@ mod helpers;
 pub mod lower;
 mod macs;
 pub mod memory;
+pub mod oracle;
+pub mod print;
 pub mod program;
 pub mod run;
 pub mod select;
