@@ -24,7 +24,8 @@ pub const ROW: Kernel = Kernel {
 const UNROLLED: i64 = 32;
 
 fn accepts(q: &Query) -> bool {
-    let f32s = |i: usize| matches!(q.inputs.get(i), Some(Some((t, _))) if t.dtype == DType::F32);
+    // Halves become f32 when they are read.
+    let f32s = |i: usize| matches!(q.inputs.get(i), Some(Some((t, _))) if matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16));
     let Ok(v) = View::of(q) else { return false };
     let crops = v.window.begin.iter().chain(&v.window.end).any(|&p| p < 0);
     f32s(0) && f32s(1) && v.cin == 1 && v.group > 1 && (1..=2).contains(&v.window.rank()) && !crops

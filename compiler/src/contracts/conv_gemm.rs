@@ -30,11 +30,16 @@ pub const ROW: Kernel = Kernel {
 const STRIP: i64 = 240;
 
 fn accepts(q: &Query) -> bool {
-    let f32s = |i: usize| matches!(q.inputs.get(i), Some(Some((t, _))) if t.dtype == DType::F32);
-    q.machine.tile("gemm_tile").is_some()
-        && f32s(0)
-        && f32s(1)
-        && View::of(q).is_ok_and(|v| v.window.rank() >= 1)
+    // Halves become f32 on their way into the strip; their weights must be known, to be packed as f32.
+    let fits = match (q.inputs.first(), q.inputs.get(1)) {
+        (Some(Some((x, _))), Some(Some((w, konst)))) => match x.dtype {
+            DType::F32 => w.dtype == DType::F32,
+            DType::F16 | DType::BF16 => konst.is_some(),
+            _ => false,
+        },
+        _ => false,
+    };
+    q.machine.tile("gemm_tile").is_some() && fits && View::of(q).is_ok_and(|v| v.window.rank() >= 1)
 }
 
 fn cost(q: &Query) -> f64 {

@@ -28,7 +28,8 @@ const BLOCK_COLUMNS: i64 = 256;
 
 fn accepts(q: &Query) -> bool {
     let f32s = |i: usize| matches!(q.inputs.get(i), Some(Some((t, _))) if t.dtype == DType::F32);
-    q.machine.tile("gemm_tile").is_some() && f32s(0) && f32s(1)
+    // Without a sum there are no operands to point at.
+    q.machine.tile("gemm_tile").is_some() && f32s(0) && f32s(1) && macs(q) > 0.0
 }
 
 /// A call of a `gemm_tile` of fixed size.
@@ -234,11 +235,16 @@ fn row_tile(
     let a_buf = cx.input(0)?.buf;
     let (ars, aks) = v.a_strides();
     let (ars, aks, k) = (cx.b.dim(&ars), cx.b.dim(&aks), cx.b.dim(&v.k));
+    // A sum whose length turns out to be 0 has no operands to point at either.
+    let some = ex!(cx.b; 0 < k);
+    let none = cx.b.i(0);
     let a_at = ex!(cx.b; a_base + ({block.first} * ars));
+    let a_at = cx.b.select(some, a_at, none);
     let ld = cx.b.i(block.per_block * nr);
     let first_tile = ex!(cx.b; {block.jb} * {cx.b.i(block.per_block)});
     let call = |cx: &mut LowerCx, t: ExprId, n: i64| {
         let b_at = ex!(cx.b; {cols.base} + ((first_tile + t) * {cols.tile_stride}));
+        let b_at = cx.b.select(some, b_at, none);
         let c_at = ex!(cx.b; t * {cx.b.i(nr)});
         let args = vec![
             Arg::Ptr {

@@ -9,6 +9,9 @@ pub mod gemm_tile;
 pub mod pack;
 pub mod window;
 
+#[cfg(test)]
+mod tests;
+
 use crate::kernel::Contract;
 use crate::loops::interp::CalleeResolver;
 use crate::loops::ir::{Callee, Func};
