@@ -229,7 +229,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         ..Options::default()
     };
     options.max_memory = model.max_memory.unwrap_or(options.max_memory);
-    options.passes.off = code.disable_pass.iter().cloned().collect();
+    options.passes.off.extend(code.disable_pass.iter().cloned());
     if let Some(n) = code.max_edits {
         options.passes.max_edits = usize::try_from(n).unwrap_or(usize::MAX);
     }
