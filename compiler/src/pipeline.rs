@@ -49,7 +49,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            off: BTreeSet::new(),
+            // These trade time for memory: whoever wants that takes them off this list.
+            off: BTreeSet::from([crate::fusions::attention::PASS.name.to_string()]),
             max_edits: usize::MAX,
         }
     }
@@ -85,9 +86,13 @@ pub fn single(model: &mut Model, pass: &'static Pass, diags: &mut Diagnostics) -
     } else {
         16
     };
+    let options = Options {
+        off: BTreeSet::new(),
+        ..Options::default()
+    };
     for _ in 0..rounds {
         let text = crate::graph::print::print(model);
-        steps(model, &[Once(pass, "alone")], &Options::default(), diags)?;
+        steps(model, &[Once(pass, "alone")], &options, diags)?;
         if diags.has_errors() || crate::graph::print::print(model) == text {
             break;
         }

@@ -1,4 +1,5 @@
 //! Fusions: small rewrites, one per file, that raise what exporters took apart or fold one node into another.
+pub mod attention;
 pub mod conv_affine;
 pub mod engine;
 pub mod gelu;
@@ -19,4 +20,5 @@ pub const ALL: &[&Pass] = &[
     &layer_norm::PASS,
     &hard_swish::PASS,
     &swish::PASS,
+    &attention::PASS,
 ];

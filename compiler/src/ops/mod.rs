@@ -73,6 +73,7 @@ roll! {
     rnn,
     roi,
     scatter,
+    sdpa,
     slice,
     softmax,
     sort,
