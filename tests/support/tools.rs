@@ -34,3 +34,36 @@ pub fn run(dir: &Path, program: &str, args: &[&str]) -> Output {
 pub fn text(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
+
+/// The tool, built in the profile of the tests; builds it where it is missing.
+pub fn onnxc() -> std::path::PathBuf {
+    let exe = std::env::current_exe().expect("a running test has a path");
+    let dir = exe
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps/test");
+    let tool = dir.join("onnxc");
+    if !tool.exists() {
+        let mut cargo = Command::new(std::env::var("CARGO").unwrap_or("cargo".into()));
+        cargo.args(["build", "-p", "onnxc", "--bin", "onnxc"]);
+        if dir.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let done = cargo.status().expect("cargo runs");
+        assert!(done.success(), "onnxc does not build");
+    }
+    tool
+}
+
+/// Where the real models and data are, if they are at hand: `ONNXC_SHARED`, or `../shared` beside the checkout.
+pub fn shared() -> Option<std::path::PathBuf> {
+    let dir = match std::env::var_os("ONNXC_SHARED") {
+        Some(dir) => dir.into(),
+        None => crate::generate::root().join("../shared"),
+    };
+    let found = dir.join("models").is_dir();
+    if !found {
+        eprintln!("skipped: no models at {}", dir.display());
+    }
+    found.then_some(dir)
+}

@@ -422,7 +422,7 @@ pub struct TestOnnx {
     /// Folders of tests, or of folders of tests: model.onnx and test_data_set_*/input_*.pb, output_*.pb
     #[arg(value_name = "DIR", required_unless_present = "worker")]
     pub dirs: Vec<PathBuf>,
-    /// Only tests whose name holds one of these
+    /// Only tests whose name holds one of these, or is one of these where it begins with `=`
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     pub filter: Vec<String>,
     /// Print each test that failed, and why

@@ -81,7 +81,13 @@ pub fn run(flags: &TestOnnx, ui: &Ui) -> Outcome {
     }
     tests.sort();
     tests.dedup();
-    tests.retain(|t| flags.filter.is_empty() || flags.filter.iter().any(|f| name(t).contains(f)));
+    let wanted = |t: &str| {
+        flags.filter.iter().any(|f| match f.strip_prefix('=') {
+            Some(whole) => t == whole,
+            None => t.contains(f.as_str()),
+        })
+    };
+    tests.retain(|t| flags.filter.is_empty() || wanted(&name(t)));
     let bar = Bar::counted(ui, Some(tests.len() as u64));
     let mut done = all(flags, &tests, &bar)?;
     drop(bar);

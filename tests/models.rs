@@ -1,0 +1,157 @@
+//! Real networks with stored answers: compiled for this machine and for AArch64, run, and compared.
+//!
+//! Skipped where the models are not at hand (see `tools::shared`).
+
+use onnxc_tests::tools::{have, onnxc, shared};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Models whose weights and activations are integers: run as written here, judged by what they classify.
+const QUANTIZED: &[&str] = &["_qdq", "_qop", "_dynq", "_quint8"];
+
+/// Multiply-adds that an emulator gets through in a test.
+const SMALL: &[&str] = &[
+    "byte_sentence_lstm",
+    "dtln_1",
+    "dtln_2",
+    "fsmn_vad_online",
+    "go1_policy",
+    "kws_dscnn",
+    "linear_classifier",
+    "mnist8",
+    "oww_embedding",
+    "oww_melspectrogram",
+    "ppocr_cls",
+    "resnet20_cifar10",
+    "resnet8_cifar10",
+    "silero_vad",
+    "xgboost_wine",
+];
+
+fn models(shared: &Path, quantized: bool) -> Vec<PathBuf> {
+    let mut list: Vec<PathBuf> = std::fs::read_dir(shared.join("models"))
+        .expect("the folder was there")
+        .filter_map(|e| e.ok().map(|e| e.path()))
+        .filter(|p| p.join("model.onnx").exists())
+        .filter(|p| QUANTIZED.iter().any(|q| name(p).ends_with(q)) == quantized)
+        .collect();
+    list.sort();
+    list
+}
+
+fn name(p: &Path) -> String {
+    p.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// `onnxc verify` with these words; the message if it does not pass.
+fn verify(model: &Path, references: &[&str], more: &[&str]) -> Option<String> {
+    let mut c = Command::new(onnxc());
+    c.arg("verify")
+        .arg(model.join("model.onnx"))
+        .arg("--no-layer")
+        .args(more);
+    for r in references {
+        c.arg("--reference").arg(model.join(r));
+    }
+    let out = c.output().expect("the tool runs");
+    (!out.status.success()).then(|| {
+        let text = [out.stdout, out.stderr].concat();
+        format!("{}: {}", name(model), String::from_utf8_lossy(&text))
+    })
+}
+
+fn all_pass(wrong: Vec<String>) {
+    assert!(
+        wrong.is_empty(),
+        "{} models fail:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn float_models_on_this_machine() {
+    let Some(dir) = shared() else { return };
+    let list = models(&dir, false);
+    assert!(list.len() > 20, "models are missing");
+    all_pass(
+        list.iter()
+            .filter_map(|m| verify(m, &["io.npz"], &[]))
+            .collect(),
+    );
+}
+
+#[test]
+fn small_float_models_on_base_x86_64() {
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let Some(dir) = shared() else { return };
+    let list = models(&dir, false)
+        .into_iter()
+        .filter(|m| SMALL.contains(&name(m).as_str()));
+    all_pass(
+        list.filter_map(|m| verify(&m, &["io.npz"], &["--target-cpu", "x86-64"]))
+            .collect(),
+    );
+}
+
+#[test]
+fn small_float_models_on_aarch64() {
+    if !have("qemu-aarch64-static") {
+        return;
+    }
+    let Some(dir) = shared() else { return };
+    let list = models(&dir, false)
+        .into_iter()
+        .filter(|m| SMALL.contains(&name(m).as_str()));
+    let more = [
+        "--target",
+        "aarch64-unknown-linux-gnu",
+        "--exec",
+        "qemu-aarch64-static",
+    ];
+    all_pass(
+        list.filter_map(|m| verify(&m, &["io.npz"], &more))
+            .collect(),
+    );
+}
+
+#[test]
+fn quantized_models_classify_as_written() {
+    let Some(dir) = shared() else { return };
+    for m in models(&dir, true) {
+        let mut c = Command::new(onnxc());
+        c.args(["verify", "--no-layer", "--json"])
+            .arg(m.join("model.onnx"));
+        for r in ["io.npz", "exact.npz"] {
+            if m.join(r).exists() {
+                c.arg("--reference").arg(m.join(r));
+            }
+        }
+        let out = c.output().expect("the tool runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| {
+            panic!(
+                "{}: {e}: {text}{}",
+                name(&m),
+                String::from_utf8_lossy(&out.stderr)
+            )
+        });
+        let outputs = json["outputs"].as_array().expect("a list of outputs");
+        let judged = outputs.iter().filter(|o| !o["rows"].is_null());
+        let mut rows = 0;
+        for o in judged {
+            assert_eq!(o["top1_agree"], o["rows"], "{}: {o}", name(&m));
+            rows += 1;
+        }
+        assert!(
+            rows > 0 || outputs.iter().all(|o| o["pass"] == true),
+            "{}: nothing to judge by",
+            name(&m)
+        );
+    }
+}
