@@ -15,6 +15,12 @@ fn c_header_is_fresh() {
     check_fresh("runtime/include/onnxc.h", &c_header());
 }
 
+#[test]
+fn documents_are_fresh() {
+    check_fresh("docs/support.md", &onnxc_tests::docs::support());
+    check_fresh("docs/diagnostics.md", &onnxc_tests::docs::diagnostics());
+}
+
 // The same layout in C as in Rust, for every field.
 #[test]
 fn c_layout_is_the_rust_layout() {

@@ -1,0 +1,99 @@
+//! The documents that are made from tables of the sources.
+
+use onnxc_compiler::base::diag::CODES;
+use onnxc_compiler::contracts;
+use onnxc_compiler::op::{LATEST, Lower};
+use onnxc_compiler::ops;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+const HEAD: &str =
+    "<!-- Made from the sources by `BLESS=1 cargo test -p onnxc-tests --test generated`. -->\n\n";
+
+/// `docs/support.md`: operators with their opsets, kernels, tiles.
+pub fn support() -> String {
+    let mut rows: BTreeMap<(&str, &str), (Vec<(i64, i64)>, &str)> = BTreeMap::new();
+    for op in ops::all() {
+        let how = match op.lower {
+            Lower::Pointwise(_) => "formula, fused into its neighbours",
+            Lower::View => "no code: the same bytes",
+            Lower::Loops(_) if op.tails => "loops, taking pointwise work along",
+            Lower::Loops(_) => "loops",
+            Lower::Contract(c, _) => match c.name {
+                "conv" => "kernels of contract `conv`",
+                "gemm" => "kernels of contract `gemm`",
+                _ => "kernels",
+            },
+            Lower::Control(_) => "control flow",
+        };
+        for row in op.onnx {
+            let e = rows.entry((row.domain, row.name)).or_insert((vec![], how));
+            e.0.push((row.since, row.until));
+        }
+    }
+    let mut out = format!(
+        "# What is supported\n\n{HEAD}Models of opset 7 to {LATEST} of ai.onnx, 1 to 5 of ai.onnx.ml, and 1 of com.microsoft. An opset range says for which \
+         versions of the operator set the meaning is known; a form of an operator that is not supported is a diagnostic which names the node.\n\n## Operators\n\n\
+         | domain | operator | opsets | how |\n|---|---|---|---|\n"
+    );
+    for ((domain, name), (mut ranges, how)) in rows {
+        ranges.sort_unstable();
+        let text: Vec<String> = ranges
+            .iter()
+            .map(|(a, b)| {
+                if *b >= LATEST {
+                    format!("{a}+")
+                } else {
+                    format!("{a}-{b}")
+                }
+            })
+            .collect();
+        let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+        let _ = writeln!(out, "| {domain} | {name} | {} | {how} |", text.join(", "));
+    }
+    out.push_str("\n## Kernels\n\n| contract | kernel | CPU features | takes pointwise work along |\n|---|---|---|---|\n");
+    for c in contracts::ALL {
+        for k in c.rows {
+            let needs = if k.needs.is_empty() {
+                "none".into()
+            } else {
+                k.needs.join(", ")
+            };
+            let _ = writeln!(
+                out,
+                "| {} | `{}` | {needs} | {} |",
+                c.name,
+                k.name,
+                if k.tails { "yes" } else { "no" }
+            );
+        }
+    }
+    out.push_str("\n## Tiles\n\nMachine code generated for a shape.\n\n| contract | tile | CPU features | largest |\n|---|---|---|---|\n");
+    for t in onnxc_targets::x86_64::kernels::TILES
+        .iter()
+        .chain(onnxc_targets::aarch64::kernels::TILES)
+    {
+        let _ = writeln!(
+            out,
+            "| {} | `{}` | {} | {} x {} |",
+            t.contract,
+            t.name,
+            t.needs.join(", "),
+            t.tile.0,
+            t.tile.1
+        );
+    }
+    out
+}
+
+/// `docs/diagnostics.md`: every code with what it means.
+pub fn diagnostics() -> String {
+    let mut out = format!(
+        "# Diagnostics\n\n{HEAD}Every message carries a code. `error` means that the model or the request contradicts itself, `unsupported` that it is legal and \
+         not done, `limit` that a flag can raise a bound, `internal error` that onnxc is at fault.\n\n| code | what | explanation |\n|---|---|---|\n"
+    );
+    for c in CODES {
+        let _ = writeln!(out, "| {} | {} | {} |", c.code, c.title, c.explain);
+    }
+    out
+}
