@@ -6,7 +6,7 @@
 //! listed in one go.
 
 use super::ir::{Def, Graph, NodeId, ValueId};
-use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::diag::{Diagnostic, Diagnostics, Kind, Result};
 use crate::base::dim::{Dim, Origin, Symbol, Symbols};
 use crate::base::dtype::DType;
 use crate::base::types::TensorType;
@@ -173,8 +173,15 @@ impl Infer<'_> {
     fn body(&mut self, body: &mut Graph) -> Result<Vec<TensorType>> {
         let before = self.diags.list.len();
         self.graph(body);
-        if self.diags.list[before..].iter().any(Diagnostic::is_error) {
-            return Err(Diagnostic::model("ONNX009", "a body has errors"));
+        let mut errors = self.diags.list[before..].iter().filter(|d| d.is_error());
+        if let Some(first) = errors.next() {
+            // The node is no worse than what its body holds: a legal model stays legal.
+            let refused = |d: &Diagnostic| d.kind == Kind::Unsupported;
+            return Err(if refused(first) && errors.all(refused) {
+                Diagnostic::unsupported("ONNX008", "a body holds what is not supported")
+            } else {
+                Diagnostic::model("ONNX009", "a body has errors")
+            });
         }
         body.outputs()
             .iter()
@@ -225,8 +232,8 @@ impl Infer<'_> {
                 // A branch that can't work with these shapes is left out; taking it at run time is a status.
                 Err(_) => {
                     for d in &mut self.diags.list[before..] {
-                        if matches!(d.kind, crate::base::diag::Kind::Model) {
-                            d.kind = crate::base::diag::Kind::Remark;
+                        if matches!(d.kind, Kind::Model) {
+                            d.kind = Kind::Remark;
                             d.message = format!(
                                 "this branch can't run with the given shapes and was left out: {}",
                                 d.message
