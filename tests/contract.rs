@@ -9,14 +9,17 @@ use onnxc_tests::generate::root;
 use onnxc_tests::tools::{have, run, text};
 use std::fs;
 
+const MODELS: &[(&str, &str, &[(&str, i64, i64)])] = &[
+    ("examples/digits/digits.onnx", "digits", &[]),
+    ("examples/streaming/onset.onnx", "onset", &[]),
+    ("tests/data/free.onnx", "free", &[("N", 1, 9)]),
+];
+
 fn check(target: &str, cpu: &str, gcc: &str, emulator: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
-    for (file, prefix) in [
-        ("digits/digits.onnx", "digits"),
-        ("streaming/onset.onnx", "onset"),
-    ] {
-        let model = fs::read(root().join("examples").join(file)).unwrap();
-        let made = compile(model, prefix, target, cpu, Placement::Embed);
+    for (file, prefix, dims) in MODELS {
+        let model = fs::read(root().join(file)).unwrap();
+        let made = compile(model, prefix, target, cpu, Placement::Embed, dims);
         assert_eq!(
             audit(&made.object, prefix),
             Vec::<String>::new(),
@@ -57,6 +60,45 @@ fn check(target: &str, cpu: &str, gcc: &str, emulator: &[&str]) {
         let out = text(&run(dir.path(), words[0], &words[1..]));
         eprint!("{prefix} for {target} {cpu}: {out}");
     }
+}
+
+// x, relu(x) and its nonzero places, and the first and last of x, worked out by hand.
+const FREE: &str = "1: 1 2 2 0 1 2; -1 0;; -1 -1
+3: 1 6 2 1 1 2; -1 0 2 0 0 2; 0 2; -1 2
+5: 1 10 2 2 1 2; -1 0 2 3 -4 0 0 2 3 0; 0 0 2 3; -1 -4
+7: 1 14 2 4 1 2; -1 0 2 3 -4 5 6 0 0 2 3 0 5 6; 0 0 0 0 2 3 5 6; -1 6
+9: 1 18 2 6 1 2; -1 0 2 3 -4 5 6 7 8 0 0 2 3 0 5 6 7 8; 0 0 0 0 0 0 2 3 5 6 7 8; -1 8
+outside: 8
+";
+
+#[test]
+fn sizes_stated_and_computed() {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) || !have("gcc") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (file, prefix, dims) = MODELS[2];
+    let model = fs::read(root().join(file)).unwrap();
+    let target = "x86_64-unknown-linux-gnu";
+    let made = compile(model, prefix, target, "", Placement::Embed, dims);
+    fs::write(dir.path().join("free.o"), &made.object).unwrap();
+    fs::write(dir.path().join("free.h"), header::header(&made.info)).unwrap();
+    let source = root().join("tests/c/free.c");
+    let args = [
+        "-O1",
+        "-I.",
+        source.to_str().unwrap(),
+        "free.o",
+        "-o",
+        "program",
+    ];
+    run(dir.path(), "gcc", &args);
+    let out = run(
+        dir.path(),
+        dir.path().join("program").to_str().unwrap(),
+        &[],
+    );
+    assert_eq!(text(&out), FREE);
 }
 
 #[test]
