@@ -5,4 +5,5 @@ pub mod generate;
 pub mod graphs;
 pub mod instructions;
 pub mod models;
+pub mod run;
 pub mod tools;

@@ -298,7 +298,7 @@ pub(super) fn build(
 // x86 functions always do; A64 functions that call nothing and need no stack may not.
 fn saves_frame(arch: Arch, code: &[u8]) -> bool {
     const PUSH_FP_LR: u32 = 0xa9bf_7bfd;
-    let mut words = code.chunks_exact(4).take(2);
+    let mut words = code.chunks_exact(4).take(3);
     arch == Arch::X86_64 || words.any(|w| w == PUSH_FP_LR.to_le_bytes())
 }
 
