@@ -22,3 +22,8 @@ fn passes() {
 fn plan() {
     filetests_engine::folder("plan");
 }
+
+#[test]
+fn codegen() {
+    filetests_engine::folder("codegen");
+}

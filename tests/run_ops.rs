@@ -1,12 +1,15 @@
-//! Every operation on edge values: machine code at each level of this machine gives the bits of the interpreter, as scalars
-//! and as lanes.
+//! Every operation on edge values: machine code at each level of this machine, and for aarch64 in an emulator, gives the bits of the
+//! interpreter, as scalars and as lanes.
 
-use onnxc_compiler::base::dim::Dim;
+use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::interp;
 use onnxc_compiler::loops::ir::*;
-use onnxc_tests::run::{native_targets, run};
+use onnxc_compiler::loops::verify::{takes_one, takes_two};
+use onnxc_compiler::target::Arch;
+use onnxc_tests::run::{first_difference, native_targets, run, run_executable, target};
+use onnxc_tests::tools::have;
 
 /// Values at which things go wrong, as bytes of a type.
 fn edges(d: DType) -> Vec<u8> {
@@ -115,22 +118,6 @@ fn edges(d: DType) -> Vec<u8> {
     }
 }
 
-/// Compares, NaN being NaN.
-fn same(d: DType, a: &[u8], b: &[u8]) -> Option<usize> {
-    let n = d.size();
-    (0..a.len() / n).find(|&i| {
-        let (x, y) = (&a[i * n..i * n + n], &b[i * n..i * n + n]);
-        let nan = |v: &[u8]| match d {
-            DType::F32 => f32::from_le_bytes(v.try_into().unwrap()).is_nan(),
-            DType::F64 => f64::from_le_bytes(v.try_into().unwrap()).is_nan(),
-            DType::F16 => u16::from_le_bytes(v.try_into().unwrap()) & 0x7fff > 0x7c00,
-            DType::BF16 => u16::from_le_bytes(v.try_into().unwrap()) & 0x7fff > 0x7f80,
-            _ => false,
-        };
-        x != y && !(nan(x) && nan(y))
-    })
-}
-
 fn storage(t: Ty) -> DType {
     match t {
         Ty::F32 => DType::F32,
@@ -141,209 +128,198 @@ fn storage(t: Ty) -> DType {
     }
 }
 
-/// A function that applies `op` to all pairs (or all values), and its buffers.
-fn apply(
-    name: &str,
-    kind: LoopKind,
-    ins: &[DType],
-    out: DType,
-    op: impl Fn(&mut Builder, &[ExprId]) -> ExprId,
-) -> (Func, Vec<Vec<u8>>) {
-    let values: Vec<Vec<u8>> = ins.iter().map(|d| edges(*d)).collect();
-    let counts: Vec<i64> = ins
-        .iter()
-        .zip(&values)
-        .map(|(d, v)| (v.len() / d.size()) as i64)
-        .collect();
-    // All combinations, written out, so that lanes load contiguously.
-    let total: i64 = counts.iter().product();
-    let mut b = Builder::new(name);
-    let mut bufs = vec![];
-    let mut data = vec![];
-    let mut stride = 1;
-    for ((d, v), n) in ins.iter().zip(&values).zip(&counts) {
-        bufs.push(b.buffer("in", *d, Dim::Fixed(total), Access::Read));
-        let size = d.size();
-        data.push(
-            (0..total)
-                .flat_map(|i| {
-                    let k = ((i / stride) % n) as usize;
-                    v[k * size..k * size + size].to_vec()
-                })
-                .collect(),
-        );
-        stride *= n;
+type Formula = Box<dyn Fn(&mut Builder, &[ExprId]) -> ExprId>;
+
+/// Formulas over the same operands: name, type of the result, and what it is.
+#[derive(Default)]
+struct Table(Vec<(String, DType, Formula)>);
+
+impl Table {
+    fn add(
+        &mut self,
+        name: String,
+        out: DType,
+        f: impl Fn(&mut Builder, &[ExprId]) -> ExprId + 'static,
+    ) {
+        self.0.push((name, out, Box::new(f)));
     }
-    let o = b.buffer("out", out, Dim::Fixed(total), Access::Write);
-    data.push(vec![0xee; total as usize * out.size()]);
-    let n = b.i(total);
-    b.for_(n, kind, |b, i| {
-        let args: Vec<ExprId> = bufs.iter().map(|x| b.load(*x, i)).collect();
-        let v = op(b, &args);
-        b.store(o, i, v);
-    });
-    (b.finish(), data)
 }
 
-fn check(f: &Func, data: &[Vec<u8>], out: DType) {
+/// Applies every formula to all combinations of edge values, each in a loop of its own, as scalars and as lanes, on every
+/// machine there is.
+fn check(ins: &[DType], table: &Table) {
+    let values: Vec<Vec<u8>> = ins.iter().map(|d| edges(*d)).collect();
+    let counts = ins.iter().zip(&values);
+    let counts: Vec<usize> = counts.map(|(d, v)| v.len() / d.size()).collect();
+    let total: usize = counts.iter().product();
+    let mut stride = 1;
+    let mut data: Vec<Vec<u8>> = vec![];
+    for ((d, v), n) in ins.iter().zip(&values).zip(&counts) {
+        let size = d.size();
+        let at = (0..total).map(|i| i / stride % n * size);
+        data.push(at.flat_map(|k| v[k..k + size].to_vec()).collect());
+        stride *= n;
+    }
+    for kind in [LoopKind::Seq, LoopKind::Lanes] {
+        let len = Dim::Fixed(total as i64);
+        let mut b = Builder::new("edges");
+        let from: Vec<BufId> = ins
+            .iter()
+            .map(|d| b.buffer("in", *d, len.clone(), Access::Read))
+            .collect();
+        let mut bufs = data.clone();
+        for (name, out, formula) in &table.0 {
+            let to = b.buffer(name, *out, len.clone(), Access::Write);
+            bufs.push(vec![0xee; total * out.size()]);
+            b.for_dim(&len, kind, |b, i| {
+                let args: Vec<ExprId> = from.iter().map(|x| b.load(*x, i)).collect();
+                let v = formula(b, &args);
+                b.store(to, i, v);
+            });
+        }
+        compare(&b.finish(), kind, ins.len(), &bufs);
+    }
+}
+
+fn compare(f: &Func, kind: LoopKind, ins: usize, data: &[Vec<u8>]) {
     let mut want = data.to_vec();
-    interp::run_simple(f, want.iter_mut().map(|b| b.as_mut_slice()).collect(), &[])
-        .expect("interprets");
+    let slices = want.iter_mut().map(|b| b.as_mut_slice()).collect();
+    interp::run_simple(f, slices, &[]).expect("interprets");
+    let none = Symbols::default();
+    let mut results = vec![];
     for t in native_targets() {
         let mut got = data.to_vec();
-        let status =
-            run(f, &t, &mut got).unwrap_or_else(|e| panic!("{} on {}: {e}", f.name, t.cpu));
-        assert_eq!(status, 0);
-        let (w, g) = (want.last().unwrap(), got.last().unwrap());
-        if let Some(i) = same(out, w, g) {
-            let n = out.size();
-            let ins: Vec<String> = f
-                .bufs
-                .iter()
-                .zip(data)
-                .map(|((_, b), d)| {
-                    format!("{:02x?}", &d[i * b.dtype.size()..(i + 1) * b.dtype.size()])
-                })
-                .collect();
+        let status = run(f, &none, &[], &t, &mut got);
+        results.push((t, status, got));
+    }
+    if have("qemu-aarch64-static") {
+        let t = target(Arch::Aarch64, "");
+        let mut got = data.to_vec();
+        let emulator = Some("qemu-aarch64-static");
+        let status = run_executable(f, &none, &[], &t, emulator, &mut got);
+        results.push((t, status, got));
+    }
+    for (t, status, got) in results {
+        assert_eq!(status.expect("compiles"), 0);
+        for (((_, b), w), g) in f.bufs.iter().zip(&want).zip(&got).skip(ins) {
+            let Some(i) = first_difference(b.dtype, w, g) else {
+                continue;
+            };
+            let part = |d: &[u8], n: usize| format!("{:02x?}", &d[i * n..i * n + n]);
+            let args = f.bufs.iter().zip(data).take(ins);
+            let args: Vec<String> = args.map(|((_, b), d)| part(d, b.dtype.size())).collect();
             panic!(
-                "{} on {}: element {i} of {ins:?}: interpreter {:02x?}, code {:02x?}",
-                f.name,
+                "{} {kind:?} on {} {}: of {args:?} the interpreter makes {}, code {}",
+                b.name,
+                t.arch.name(),
                 t.cpu,
-                &w[i * n..i * n + n],
-                &g[i * n..i * n + n]
+                part(w, b.dtype.size()),
+                part(g, b.dtype.size())
             );
         }
     }
 }
 
-const KINDS: [LoopKind; 2] = [LoopKind::Seq, LoopKind::Lanes];
-
 #[test]
 fn unary() {
-    use UnOp::*;
-    for kind in KINDS {
-        for (ops, types) in [
-            (&[Neg, Abs][..], &[Ty::F32, Ty::F64, Ty::I32, Ty::I64][..]),
-            (
-                &[Sqrt, Floor, Ceil, Trunc, Round, ToBits],
-                &[Ty::F32, Ty::F64],
-            ),
-            (&[Not, Popcnt, FromBits], &[Ty::I32, Ty::I64]),
-            (&[Not], &[Ty::Bool]),
+    for t in [Ty::F32, Ty::F64, Ty::I32, Ty::I64, Ty::Bool] {
+        use UnOp::*;
+        let mut table = Table::default();
+        for op in [
+            Neg, Abs, Sqrt, Floor, Ceil, Trunc, Round, Not, Popcnt, ToBits, FromBits,
         ] {
-            for (op, t) in ops.iter().flat_map(|o| types.iter().map(move |t| (*o, *t))) {
-                let out = match (op, t) {
-                    (ToBits, Ty::F32) => Ty::I32,
-                    (ToBits, _) => Ty::I64,
-                    (FromBits, Ty::I32) => Ty::F32,
-                    (FromBits, _) => Ty::F64,
-                    _ => t,
-                };
-                let (f, data) = apply(
-                    &format!("{op:?} {t:?} {kind:?}"),
-                    kind,
-                    &[storage(t)],
-                    storage(out),
-                    |b, a| b.un(op, a[0]),
-                );
-                check(&f, &data, storage(out));
+            if !takes_one(op, t) {
+                continue;
             }
+            let out = match (op, t) {
+                (ToBits, Ty::F32) => Ty::I32,
+                (ToBits, _) => Ty::I64,
+                (FromBits, Ty::I32) => Ty::F32,
+                (FromBits, _) => Ty::F64,
+                _ => t,
+            };
+            table.add(format!("{op:?} {t:?}"), storage(out), move |b, a| {
+                b.un(op, a[0])
+            });
         }
+        check(&[storage(t)], &table);
     }
 }
 
 #[test]
 fn binary() {
-    use BinOp::*;
-    let all = [
-        Add, Sub, Mul, Div, Rem, DivU, RemU, Min, Max, MinU, MaxU, And, Or, Xor, Shl, Shr, ShrU,
-        Eq, Ne, Lt, Le, LtU, LeU, MulHiU,
-    ];
-    for kind in KINDS {
-        for t in [Ty::F32, Ty::F64, Ty::I32, Ty::I64, Ty::Bool] {
-            for op in all {
-                let fits = match t {
-                    Ty::F32 | Ty::F64 => {
-                        matches!(op, Add | Sub | Mul | Div | Min | Max | Eq | Ne | Lt | Le)
-                    }
-                    Ty::I32 => op != MulHiU,
-                    Ty::I64 => true,
-                    Ty::Bool => matches!(op, And | Or | Xor | Eq | Ne),
-                };
-                if !fits {
-                    continue;
-                }
-                let out = match op {
-                    Eq | Ne | Lt | Le | LtU | LeU => Ty::Bool,
-                    _ => t,
-                };
-                let name = format!("{op:?} {t:?} {kind:?}");
-                let (f, data) = apply(
-                    &name,
-                    kind,
-                    &[storage(t), storage(t)],
-                    storage(out),
-                    |b, a| b.bin(op, a[0], a[1]),
-                );
-                check(&f, &data, storage(out));
+    for t in [Ty::F32, Ty::F64, Ty::I32, Ty::I64, Ty::Bool] {
+        use BinOp::*;
+        let mut table = Table::default();
+        for op in [
+            Add, Sub, Mul, Div, Rem, DivU, RemU, Min, Max, MinU, MaxU, And, Or, Xor, Shl, Shr,
+            ShrU, Eq, Ne, Lt, Le, LtU, LeU, MulHiU,
+        ] {
+            if !takes_two(op, t) {
+                continue;
             }
+            let out = match op {
+                Eq | Ne | Lt | Le | LtU | LeU => Ty::Bool,
+                _ => t,
+            };
+            table.add(format!("{op:?} {t:?}"), storage(out), move |b, a| {
+                b.bin(op, a[0], a[1])
+            });
         }
+        check(&[storage(t), storage(t)], &table);
     }
 }
 
 #[test]
 fn division_by_constants() {
-    for kind in KINDS {
+    let by = [
+        0,
+        1,
+        -1,
+        2,
+        -2,
+        3,
+        -3,
+        7,
+        10,
+        64,
+        -64,
+        1000003,
+        0x7fff_ffff,
+        -0x8000_0000,
+        i64::MIN,
+        i64::MAX,
+    ];
+    for t in [Ty::I32, Ty::I64] {
+        let mut table = Table::default();
         for op in [BinOp::Div, BinOp::Rem, BinOp::DivU, BinOp::RemU] {
-            for k in [
-                0i64,
-                1,
-                -1,
-                2,
-                -2,
-                3,
-                -3,
-                7,
-                10,
-                64,
-                -64,
-                1000003,
-                i32::MAX as i64,
-                i32::MIN as i64,
-                i64::MIN,
-                i64::MAX,
-            ] {
-                for t in [Ty::I32, Ty::I64] {
-                    let name = format!("{op:?} {t:?} by {k} {kind:?}");
-                    let (f, data) = apply(&name, kind, &[storage(t)], storage(t), |b, a| {
-                        let c = if t == Ty::I32 {
-                            Const::I32(k as i32)
-                        } else {
-                            Const::I64(k)
-                        };
-                        let c = b.konst(c);
-                        b.bin(op, a[0], c)
-                    });
-                    check(&f, &data, storage(t));
-                }
+            for k in by {
+                table.add(format!("{op:?} {t:?} by {k}"), storage(t), move |b, a| {
+                    let c = match t {
+                        Ty::I32 => Const::I32(k as i32),
+                        _ => Const::I64(k),
+                    };
+                    let c = b.konst(c);
+                    b.bin(op, a[0], c)
+                });
             }
         }
+        check(&[storage(t)], &table);
     }
 }
 
 #[test]
 fn casts() {
     let all = [Ty::F32, Ty::F64, Ty::I32, Ty::I64, Ty::Bool];
-    for kind in KINDS {
-        for (from, to) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))) {
-            for signs in [CastKind::Signed, CastKind::Unsigned] {
-                let name = format!("cast {from:?} to {to:?} {signs:?} {kind:?}");
-                let (f, data) = apply(&name, kind, &[storage(from)], storage(to), |b, a| {
-                    b.cast_as(to, signs, a[0])
-                });
-                check(&f, &data, storage(to));
+    for from in all {
+        let mut table = Table::default();
+        for to in all {
+            for kind in [CastKind::Signed, CastKind::Unsigned] {
+                let name = format!("{from:?} to {to:?} {kind:?}");
+                table.add(name, storage(to), move |b, a| b.cast_as(to, kind, a[0]));
             }
         }
+        check(&[storage(from)], &table);
     }
 }
 
@@ -354,44 +330,31 @@ fn storage_types() {
         F32, F16, BF16, F64, I8, U8, I16, U16, I32, U32, I64, U64, Bool, I4, U4, I2, U2, F8E4M3FN,
         F4E2M1,
     ];
-    for kind in KINDS {
-        for from in [F32, F64, I32, I64, F16, BF16, U8, I8, I16, U16, U32, Bool] {
-            for to in all {
-                let (tf, tt) = (Ty::of(from), Ty::of(to));
-                let name = format!("store {from} as {to} {kind:?}");
-                let (f, data) = apply(&name, kind, &[from], to, |b, a| {
-                    if tf == tt { a[0] } else { b.cast(tt, a[0]) }
-                });
-                check(&f, &data, to);
-            }
+    for from in [F32, F64, I32, I64, F16, BF16, U8, I8, I16, U16, U32, Bool] {
+        let mut table = Table::default();
+        // All halves as f32; the edges of the others as everything.
+        let to: &[DType] = if matches!(from, F16 | BF16) {
+            &[F32, F16, BF16]
+        } else {
+            &all
+        };
+        for &to in to {
+            table.add(format!("{from} as {to}"), to, move |b, a| {
+                b.cast(Ty::of(to), a[0])
+            });
         }
+        check(&[from], &table);
     }
 }
 
 #[test]
-fn three_operands() {
-    for kind in KINDS {
-        let (f, data) = apply(
-            &format!("select {kind:?}"),
-            kind,
-            &[DType::Bool, DType::F32],
-            DType::F32,
-            |b, a| {
-                let k = b.f(3.0);
-                b.select(a[0], a[1], k)
-            },
-        );
-        check(&f, &data, DType::F32);
-        let (f, data) = apply(
-            &format!("select i64 {kind:?}"),
-            kind,
-            &[DType::Bool, DType::I64],
-            DType::I64,
-            |b, a| {
-                let k = b.i(3);
-                b.select(a[0], a[1], k)
-            },
-        );
-        check(&f, &data, DType::I64);
+fn select() {
+    for t in [Ty::F32, Ty::F64, Ty::I32, Ty::I64] {
+        let mut table = Table::default();
+        table.add(format!("select {t:?}"), storage(t), move |b, a| {
+            let k = b.num(t, 3.0);
+            b.select(a[0], a[1], k)
+        });
+        check(&[DType::Bool, storage(t)], &table);
     }
 }

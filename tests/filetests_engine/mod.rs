@@ -14,6 +14,7 @@
 //!
 //! A command is one file here and one row of [`COMMANDS`].
 
+mod codegen;
 mod graph;
 mod graph_roundtrip;
 mod graph_verify;
@@ -90,6 +91,7 @@ pub struct Command {
 
 /// Every command.
 const COMMANDS: &[Command] = &[
+    codegen::COMMAND,
     graph_roundtrip::COMMAND,
     graph_verify::COMMAND,
     infer::COMMAND,

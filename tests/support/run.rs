@@ -3,14 +3,18 @@
 use onnxc::loader::{Model, SessionOptions, host_arch};
 use onnxc_compiler::artifact::{self, LayerInfo, ModelInfo, Placement};
 use onnxc_compiler::base::diag::Result;
+use onnxc_compiler::base::dim::{Dim, Symbols};
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::types::TensorType;
 use onnxc_compiler::codegen::{self, Code, Options, Weights, object};
-use onnxc_compiler::loops::ir::{Access, Func};
-use onnxc_compiler::plan::program::{Layer, Place, Port, Program, Step};
+use onnxc_compiler::loops::build::Builder;
+use onnxc_compiler::loops::ir::{Access, BinOp, Expr, Func, LoopKind};
+use onnxc_compiler::plan::program::{FuncId, Layer, Place, Port, Program, Step};
 use onnxc_compiler::target::{Arch, Target};
 use onnxc_targets::flags::Selection;
 use onnxc_targets::machine;
 use onnxc_targets::triple;
+use std::process::Command;
 
 /// A target by architecture and CPU name; empty: the base.
 pub fn target(arch: Arch, cpu: &str) -> Target {
@@ -43,27 +47,42 @@ pub fn native_targets() -> Vec<Target> {
     }
 }
 
-/// A program of one layer: buffers that are only read are inputs, the others outputs.
-pub fn program(f: &Func) -> Program {
+/// A program that runs a function: buffers come from inputs; those that are written are copied to outputs first.
+pub fn program(f: &Func, symbols: &Symbols) -> Program {
     let mut p = Program {
-        arena_bytes: 64,
+        symbols: symbols.clone(),
         ..Program::default()
     };
+    p.arena_bytes = p.symbol_bytes();
     let mut args = vec![];
     for (_, b) in f.bufs.iter() {
-        let (list, place): (_, fn(u32) -> Place) = match b.access {
-            Access::Read => (&mut p.inputs, |i| Place::Input(i, 0)),
-            _ => (&mut p.outputs, |i| Place::Output(i, 0)),
-        };
-        args.push(place(list.len() as u32));
-        list.push(Port {
+        let port = Port {
             name: b.name.clone(),
             ty: TensorType::new(b.dtype, vec![b.len.clone()]),
-        });
+        };
+        let from = Place::Input(p.inputs.len() as u32, 0);
+        p.inputs.push(port.clone());
+        if b.access == Access::Read {
+            args.push(from);
+            continue;
+        }
+        let to = Place::Output(p.outputs.len() as u32, 0);
+        p.outputs.push(port);
+        args.push(to);
+        let size = b.dtype.size() as i64;
+        let copy = p.funcs.push(copy(&b.len, size));
+        let name = format!("{:03}_copy", p.layers.len());
+        add_layer(&mut p, name, copy, vec![from, to]);
     }
     let func = p.funcs.push(f.clone());
+    let name = format!("{:03}_test", p.layers.len());
+    add_layer(&mut p, name, func, args);
+    p
+}
+
+fn add_layer(p: &mut Program, name: String, func: FuncId, args: Vec<Place>) {
     let layer = p.layers.push(Layer {
-        name: "000_test".into(),
+        name,
         func,
         args,
         ops: vec![],
@@ -73,7 +92,19 @@ pub fn program(f: &Func) -> Program {
         makes: vec![],
     });
     p.steps.push(Step::Layer(layer));
-    p
+}
+
+// Copies `len` elements of `size` bytes.
+fn copy(len: &Dim, size: i64) -> Func {
+    let mut b = Builder::new("copy");
+    let n = len.clone() * Dim::Fixed(size);
+    let x = b.buffer("x", DType::U8, n.clone(), Access::Read);
+    let y = b.buffer("y", DType::U8, n.clone(), Access::Write);
+    b.for_dim(&n, LoopKind::Lanes, |b, i| {
+        let v = b.load(x, i);
+        b.store(y, i, v);
+    });
+    b.finish()
 }
 
 /// The descriptor of a program.
@@ -135,9 +166,15 @@ pub fn object(p: &Program, target: &Target, options: &Options) -> Result<Vec<u8>
 }
 
 /// Compiles a function for a target that this machine can run, and runs it between guard pages: `bufs` holds the contents
-/// of all buffers before and after; the answer is the status.
-pub fn run(f: &Func, target: &Target, bufs: &mut [Vec<u8>]) -> Result<i32> {
-    let p = program(f);
+/// of all buffers before and after, `dims` the values of the free sizes; the answer is the status.
+pub fn run(
+    f: &Func,
+    symbols: &Symbols,
+    dims: &[i64],
+    target: &Target,
+    bufs: &mut [Vec<u8>],
+) -> Result<i32> {
+    let p = program(f, symbols);
     let bytes = object(&p, target, &Options::default())?;
     let model = Model::load(&bytes, "model")?;
     let guarded = SessionOptions {
@@ -145,29 +182,127 @@ pub fn run(f: &Func, target: &Target, bufs: &mut [Vec<u8>]) -> Result<i32> {
         ..SessionOptions::default()
     };
     let mut session = model.session(&guarded)?;
-    for (place, data) in p.layers.iter().flat_map(|(_, l)| &l.args).zip(bufs.iter()) {
-        let there = match *place {
-            Place::Input(i, _) => session.input_mut(i as usize),
-            Place::Output(i, _) => session.output_mut(i as usize),
-            _ => None,
-        };
-        there.expect("a port")[..data.len()].copy_from_slice(data);
+    session.set_dims(dims);
+    session.arena_mut().fill(0x5a);
+    for (i, data) in bufs.iter().enumerate() {
+        session.input_mut(i).expect("an input")[..data.len()].copy_from_slice(data);
     }
     let (status, stack) = session.run_measured()?;
-    assert!(
-        stack <= model.descriptor().stack_bytes(),
-        "{stack} bytes of stack"
-    );
-    for (place, data) in p
-        .layers
+    let promised = model.descriptor().stack_bytes();
+    assert!(stack <= promised, "{stack} bytes of stack, {promised} said");
+    let written = f
+        .bufs
         .iter()
-        .flat_map(|(_, l)| &l.args)
-        .zip(bufs.iter_mut())
-    {
-        if let Place::Output(i, _) = *place {
-            let n = data.len();
-            data.copy_from_slice(&session.output(i as usize).expect("a port")[..n]);
-        }
+        .zip(bufs)
+        .filter(|((_, b), _)| b.access != Access::Read);
+    for (i, (_, data)) in written.enumerate() {
+        let n = data.len();
+        data.copy_from_slice(&session.output(i).expect("an output")[..n]);
     }
     Ok(status)
+}
+
+/// The same in an executable of its own, through `emulator` unless the target is this machine's. After a status other than 0
+/// buffers are as before.
+pub fn run_executable(
+    f: &Func,
+    symbols: &Symbols,
+    dims: &[i64],
+    target: &Target,
+    emulator: Option<&str>,
+    bufs: &mut [Vec<u8>],
+) -> Result<i32> {
+    let p = program(f, symbols);
+    let options = Options::default();
+    let bytes = object(&p, target, &options)?;
+    let exe = codegen::exec::executable(&bytes, &p, target, &options, None)?;
+    let mut input: Vec<u8> = dims.iter().flat_map(|d| d.to_le_bytes()).collect();
+    bufs.iter().for_each(|b| input.extend(b));
+    let out = execute(&exe, emulator, &input);
+    let status = i32::from_le_bytes(out[..4].try_into().expect("four bytes"));
+    if status == 0 {
+        // One size for each output: they are buffers of one axis.
+        let mut at = 4 + 8 * p.outputs.len();
+        let written = f
+            .bufs
+            .iter()
+            .zip(bufs)
+            .filter(|((_, b), _)| b.access != Access::Read);
+        for (_, data) in written {
+            let n = data.len();
+            data.copy_from_slice(&out[at..at + n]);
+            at += n;
+        }
+        assert_eq!(at, out.len(), "bytes behind the answer");
+    }
+    Ok(status)
+}
+
+/// Runs an executable on an input; the answer is its output.
+pub fn execute(exe: &[u8], emulator: Option<&str>, input: &[u8]) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("model");
+    std::fs::write(&path, exe).expect("written");
+    let data = dir.path().join("input");
+    std::fs::write(&data, input).expect("written");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("made executable");
+    }
+    let mut command = match emulator {
+        Some(e) => {
+            let mut c = Command::new(e);
+            c.arg(&path);
+            c
+        }
+        None => Command::new(&path),
+    };
+    let out = command
+        .stdin(std::fs::File::open(&data).expect("opened"))
+        .output()
+        .expect("runs");
+    assert!(out.status.success(), "{}: {:?}", out.status, out.stderr);
+    out.stdout
+}
+
+/// Whether two lists of elements are the same, all NaN being alike; else the first that is not.
+pub fn first_difference(d: DType, a: &[u8], b: &[u8]) -> Option<usize> {
+    let n = d.size();
+    let number = |v: &[u8]| v.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    let nan = |v: u64| match d {
+        DType::F32 => v & 0x7fff_ffff > 0x7f80_0000,
+        DType::F64 => v & (u64::MAX >> 1) > 0x7ff0 << 48,
+        DType::F16 => v & 0x7fff > 0x7c00,
+        DType::BF16 => v & 0x7fff > 0x7f80,
+        _ => false,
+    };
+    let pairs = a.chunks_exact(n).zip(b.chunks_exact(n));
+    let mut pairs = pairs.map(|(x, y)| (number(x), number(y)));
+    pairs.position(|(x, y)| x != y && !(nan(x) && nan(y)))
+}
+
+/// The same function with every multiply-add rounded twice, as machines without fused ones compute it.
+pub fn unfused(f: &Func) -> Func {
+    let mut b = Builder::new(&f.name);
+    let mut shell = f.clone();
+    shell.exprs = Default::default();
+    shell.body = vec![];
+    std::mem::swap(&mut b, &mut Builder::resume(shell));
+    let mut to = vec![];
+    for (_, e) in f.exprs.iter() {
+        let e = e.map_operands(|o| to[o.0 as usize]);
+        to.push(match e {
+            Expr::Fma(x, y, z) => {
+                let p = b.expr(Expr::Bin(BinOp::Mul, x, y));
+                b.expr(Expr::Bin(BinOp::Add, p, z))
+            }
+            e => b.expr(e),
+        });
+    }
+    for s in &f.body {
+        b.stmt(s.map_exprs(&mut |e| to[e.0 as usize]));
+    }
+    b.finish()
 }

@@ -172,6 +172,11 @@ impl Model {
         // It was checked when it was loaded.
         Descriptor::parse(&self.descriptor).unwrap_or_else(|| unreachable!("checked by load"))
     }
+    /// What it answers to no context at all.
+    pub fn run_null(&self) -> i32 {
+        // SAFETY: the entry checks for null before anything else.
+        unsafe { (self.run)(std::ptr::null()) }
+    }
     /// Buffers to run it with.
     pub fn session(&self, options: &SessionOptions) -> Result<Session<'_>> {
         Session::new(self, options)
@@ -326,6 +331,15 @@ impl<'m> Session<'m> {
     pub fn run(&mut self) -> i32 {
         // SAFETY: the context describes live buffers of the sizes that the model's descriptor states.
         self.with_context(|run, ctx| unsafe { run(ctx) })
+    }
+    /// Runs the model with a context that `change` has spoiled: for testing that the model refuses it. What `change` sets must
+    /// be null, misaligned, or describe memory of the session.
+    pub fn run_changed(&mut self, change: &mut dyn FnMut(&mut Context)) -> i32 {
+        self.with_context(|run, ctx| {
+            change(ctx);
+            // SAFETY: as in `run`, by what is asked of `change`.
+            unsafe { run(ctx) }
+        })
     }
     /// Runs the model and calls `hook` before and after each layer.
     pub fn run_traced(&mut self, hook: &mut dyn FnMut(Event)) -> i32 {

@@ -21,6 +21,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 // Steps in one function.
 const CHUNK: usize = 64;
 
+// Statements may be nested deeply.
+const THREAD_STACK: usize = 64 << 20;
+
 /// A function of the object.
 pub struct Part {
     /// Its symbol.
@@ -53,7 +56,7 @@ pub struct Code {
     pub layer_bytes: Vec<u64>,
     /// What is needed to write the object.
     pub(super) arch: Arch,
-    pub(super) landing_pads: bool,
+    pub(super) properties: u32,
 }
 
 /// Compiles a program.
@@ -91,8 +94,20 @@ pub fn generate(program: &Program, target: &Target, options: &Options) -> Result
         layer_bytes,
         parts: g.parts,
         arch: target.arch,
-        landing_pads: target.landing_pads,
+        properties: properties(target),
     })
+}
+
+// Bits of the property note: landing pads, and what else the code keeps to.
+fn properties(target: &Target) -> u32 {
+    let signs = target.isa_flags.contains(&"sign_return_address");
+    match (target.arch, target.landing_pads) {
+        // Indirect branch tracking, and shadow stacks, which need nothing of the code.
+        (Arch::X86_64, true) => 3,
+        (Arch::X86_64, false) => 0,
+        // Landing pads, signed return addresses.
+        (Arch::Aarch64, pads) => u32::from(pads) | u32::from(signs) << 1,
+    }
 }
 
 struct Generator<'a> {
@@ -344,7 +359,9 @@ fn compile_all(
     };
     std::thread::scope(|s| {
         for _ in 1..options.jobs.min(funcs.len()) {
-            s.spawn(work);
+            // Where no thread is to be had, the others do its work.
+            let thread = std::thread::Builder::new().stack_size(THREAD_STACK);
+            let _ = thread.spawn_scoped(s, work);
         }
         work();
     });

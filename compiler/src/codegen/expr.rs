@@ -71,7 +71,7 @@ impl Cx<'_, '_> {
                 if let Expr::Load { buf: _, index } = &self.f.exprs[e] {
                     out.extend(self.split_index(*index).0.map(|i| (i, form)));
                 } else {
-                    operands(&self.f.exprs[e], |o| out.push((o, form)));
+                    out.extend(self.f.exprs[e].operands().map(|o| (o, form)));
                 }
             }
         }
@@ -95,7 +95,7 @@ impl Cx<'_, '_> {
             Expr::Bin(BinOp::Shl | BinOp::Shr | BinOp::ShrU, a, by) => {
                 out.extend([(*a, Form::Wide), (*by, Form::Scalar)]);
             }
-            x => operands(x, |o| out.push((o, Form::Wide))),
+            x => out.extend(x.operands().map(|o| (o, Form::Wide))),
         }
     }
     fn compute(&mut self, e: ExprId, form: Form) -> Result<Value> {
@@ -232,22 +232,6 @@ impl Cx<'_, '_> {
     }
     fn extend(&mut self, v: Value) -> Value {
         self.o.b.ins().uextend(types::I32, v)
-    }
-}
-
-/// Calls `f` with every operand.
-pub fn operands(e: &Expr, mut f: impl FnMut(ExprId)) {
-    match e {
-        Expr::Const(_) | Expr::Var(_) | Expr::Sym(_) => {}
-        Expr::Load { index: a, .. } | Expr::Un(_, a) | Expr::Cast(_, _, a) => f(*a),
-        Expr::LoadIf {
-            cond,
-            index,
-            default,
-            ..
-        } => [*cond, *index, *default].into_iter().for_each(f),
-        Expr::Bin(_, a, b) => [*a, *b].into_iter().for_each(f),
-        Expr::Fma(a, b, c) | Expr::Select(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
     }
 }
 

@@ -10,7 +10,7 @@ use super::mem;
 use super::ops::{Dividers, Ops};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Symbols;
-use crate::loops::ir::{BinOp, Expr, ExprId, Func, Stmt, Ty, UnOp, VarId};
+use crate::loops::ir::{BinOp, Expr, ExprId, Func, Stmt, Ty, VarId};
 use crate::loops::legalize::legalize;
 use crate::target::Arch;
 use cranelift_codegen::binemit::Reloc;
@@ -20,7 +20,7 @@ use cranelift_codegen::ir::{
     UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
-use cranelift_codegen::{Context, FinalizedRelocTarget};
+use cranelift_codegen::{CodegenError, Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use std::collections::HashMap;
 
@@ -191,7 +191,7 @@ pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Mac
             memo: HashMap::new(),
             classes: Classes::default(),
             loop_lanes: None,
-            types: types_of(f),
+            types: f.types(),
             callees: vec![None; f.callees.len()],
         };
         for (var, value) in f.ints.iter().zip(ints) {
@@ -250,7 +250,12 @@ pub(super) fn build(
     };
     let code = ctx
         .compile(&*isa.isa, &mut ControlPlane::default())
-        .map_err(|e| Diagnostic::internal(format!("code generator: {:?}", e.inner)))?;
+        .map_err(|e| match e.inner {
+            CodegenError::ImplLimitExceeded | CodegenError::CodeTooLarge => {
+                Diagnostic::limit("ONNX006", "a layer is too large for the code generator")
+            }
+            e => Diagnostic::internal(format!("code generator: {e:?}")),
+        })?;
     let frame = code
         .buffer
         .frame_layout()
@@ -318,25 +323,6 @@ fn divides(f: &Func) -> bool {
             Expr::Bin(BinOp::Div | BinOp::Rem | BinOp::DivU | BinOp::RemU, ..)
         )
     })
-}
-
-// The type of every expression; operands stand before their users.
-fn types_of(f: &Func) -> Vec<Ty> {
-    let mut out: Vec<Ty> = Vec::with_capacity(f.exprs.len());
-    for (id, e) in f.exprs.iter() {
-        let of = |e: &ExprId| out.get(e.0 as usize).copied().unwrap_or(Ty::I64);
-        out.push(match e {
-            Expr::Un(UnOp::ToBits | UnOp::FromBits, _) => f.ty(id),
-            Expr::Un(_, a) | Expr::Fma(a, ..) | Expr::Select(_, a, _) => of(a),
-            Expr::Bin(
-                BinOp::Eq | BinOp::Ne | BinOp::Lt | BinOp::Le | BinOp::LtU | BinOp::LeU,
-                ..,
-            ) => Ty::Bool,
-            Expr::Bin(_, a, _) => of(a),
-            _ => f.ty(id),
-        });
-    }
-    out
 }
 
 // Which symbols are read and never set here.

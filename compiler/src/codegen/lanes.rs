@@ -4,7 +4,7 @@
 //! it becomes lanes, the rest is computed for each iteration and packed where lanes need it. Only then is it decided whether
 //! vectors pay. Iterations are independent, so the results are those of the scalar loop, bit for bit.
 
-use super::expr::{has_lanes, operands};
+use super::expr::has_lanes;
 use super::func::Cx;
 use super::mem;
 use crate::loops::ir::{BinOp, Const, Expr, ExprId, Func, Stmt, Ty, VarId};
@@ -102,8 +102,7 @@ fn class_of(cx: &Cx, c: &Classes, e: ExprId) -> Class {
         Some(s) => Linear(s),
         None => Apart,
     };
-    let mut uniform = true;
-    operands(expr, |o| uniform &= c.of(o) == Uniform);
+    let uniform = expr.operands().all(|o| c.of(o) == Uniform);
     match expr {
         Expr::Var(v) => c.of_var(*v),
         _ if uniform => Uniform,
@@ -205,7 +204,7 @@ fn pays(cx: &Cx, c: &Classes, roots: &[(ExprId, u64)]) -> bool {
             continue;
         }
         *seen = w;
-        operands(&cx.f.exprs[e], |o| open.push((o, w)));
+        open.extend(cx.f.exprs[e].operands().map(|o| (o, w)));
     }
     let (mut wide, mut apart) = (0u64, 0u64);
     for (e, w) in weights {
@@ -224,7 +223,7 @@ fn reachable(f: &Func, roots: impl Iterator<Item = ExprId>) -> Vec<ExprId> {
     let mut open: Vec<ExprId> = roots.collect();
     while let Some(e) = open.pop() {
         if seen.insert(e) {
-            operands(&f.exprs[e], |o| open.push(o));
+            open.extend(f.exprs[e].operands());
         }
     }
     seen.into_iter().collect()

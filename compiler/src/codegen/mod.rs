@@ -8,6 +8,7 @@
 
 pub mod code;
 mod entry;
+pub mod exec;
 mod expr;
 pub mod func;
 mod half;

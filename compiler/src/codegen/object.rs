@@ -53,8 +53,8 @@ pub fn write(
         SymbolKind::Data,
         true,
     );
-    if code.landing_pads {
-        w.property_note(code.arch);
+    if code.properties != 0 {
+        w.property_note(code.arch, code.properties);
     }
     w.section(".note.GNU-stack", SectionKind::Linker);
     let mut out = Sink {
@@ -178,11 +178,11 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
-    // Tells the linker that landing pads (and on x86 a shadow stack) work with this object.
-    fn property_note(&mut self, arch: Arch) {
-        let (kind, bits) = match arch {
-            Arch::X86_64 => (elf::GNU_PROPERTY_X86_FEATURE_1_AND, 3u32),
-            Arch::Aarch64 => (elf::GNU_PROPERTY_AARCH64_FEATURE_1_AND, 1u32),
+    // Tells the linker which protections work with this object.
+    fn property_note(&mut self, arch: Arch, bits: u32) {
+        let kind = match arch {
+            Arch::X86_64 => elf::GNU_PROPERTY_X86_FEATURE_1_AND,
+            Arch::Aarch64 => elf::GNU_PROPERTY_AARCH64_FEATURE_1_AND,
         };
         let mut note = vec![];
         for word in [4, 16, elf::NT_GNU_PROPERTY_TYPE_0] {
