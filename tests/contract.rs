@@ -9,7 +9,11 @@ use onnxc_tests::generate::root;
 use onnxc_tests::tools::{have, run, text};
 use std::fs;
 
-const MODELS: &[(&str, &str, &[(&str, i64, i64)])] = &[
+/// A free dimension and its bounds.
+type Bounds = (&'static str, i64, i64);
+
+/// File, prefix, free dimensions.
+const MODELS: &[(&str, &str, &[Bounds])] = &[
     ("examples/digits/digits.onnx", "digits", &[]),
     ("examples/streaming/onset.onnx", "onset", &[]),
     ("tests/data/free.onnx", "free", &[("N", 1, 9)]),
