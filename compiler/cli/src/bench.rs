@@ -61,11 +61,12 @@ pub fn run(flags: &Bench, ui: &Ui) -> Outcome {
         }
     };
     let started = Instant::now();
-    let artifact = job.compile(job.shapes_for(&data))?;
+    let mut known = Vec::new();
+    let artifact = job.compile_for(&data, &mut known)?;
     let compile_ms = started.elapsed().as_secs_f64() * 1e3;
     let named: Vec<(&str, &Tensor)> = wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
-    let engine = Engine::new(&artifact, &machine, None)?;
-    let Some(mut loaded) = engine.load_here(&engine::in_order(&artifact, &named)?)? else {
+    let engine = Engine::new(artifact, &machine, None)?;
+    let Some(mut loaded) = engine.load_here(&engine::in_order(artifact, &named)?)? else {
         return Err(onnxc_compiler::base::diag::Diagnostic::usage(
             "USE003",
             "this machine can't run code for that target",

@@ -28,7 +28,7 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
     let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
     let mut job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
     job.options.keep_clif = plan.path(EmitKind::Clif).is_some();
-    let artifact = job.compile(job.options.import.inputs.clone())?;
+    let artifact = job.compile()?;
 
     let mut outputs = Outputs::default();
     for (kind, path) in &plan.files {

@@ -1,5 +1,6 @@
 //! Running a compiled model on tensors: in this process, or through a command for another machine.
 
+use onnxc_abi::status;
 use onnxc_compiler::Artifact;
 use onnxc_compiler::artifact::Placement;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
@@ -8,12 +9,20 @@ use onnxc_compiler::base::tensor::Tensor;
 
 use crate::loader::{Event, Model, Session, SessionOptions};
 use crate::machine::Machine;
+use crate::remote::Remote;
 
 /// A compiled model that can be run.
 pub struct Engine<'a> {
     artifact: &'a Artifact,
-    model: Model,
-    weights: Option<Vec<u8>>,
+    place: Where,
+}
+
+/// Where code runs.
+enum Where {
+    /// In this process; with the weights, where the object has none.
+    Here(Model, Option<Vec<u8>>),
+    /// Through a command.
+    There(Remote),
 }
 
 /// Buffers of an engine, with the inputs of one case in them.
@@ -29,7 +38,6 @@ impl<'a> Engine<'a> {
         machine: &Machine,
         exec: Option<&str>,
     ) -> Result<Engine<'a>> {
-        let model = Model::load(&artifact.object, &artifact.info.prefix)?;
         let weights = match artifact.info.placement {
             Placement::Embed | Placement::Section(_) => None,
             Placement::File => {
@@ -40,31 +48,72 @@ impl<'a> Engine<'a> {
                 Some(all)
             }
         };
-        Ok(Engine {
-            artifact,
-            model,
-            weights,
-        })
+        let place = match exec {
+            Some(command) => Where::There(Remote::new(
+                artifact,
+                &machine.target,
+                weights.as_deref(),
+                command,
+            )?),
+            None if machine.host => {
+                let model = Model::load(&artifact.object, &artifact.info.prefix)?;
+                Where::Here(model, weights)
+            }
+            None => {
+                return Err(Diagnostic::usage(
+                    "USE003",
+                    format!(
+                        "this machine can't run code for {}",
+                        machine.target.arch.name()
+                    ),
+                )
+                .help("name an emulator, as in --exec qemu-aarch64-static"));
+            }
+        };
+        Ok(Engine { artifact, place })
     }
 
     /// One run: loads the inputs, runs, and gives the outputs.
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let mut loaded = self.load(inputs)?;
-        match loaded.run() {
-            onnxc_abi::status::OK => loaded.outputs(),
-            status => Err(failed_run(status)),
+        let remote = match &self.place {
+            Where::There(remote) => remote,
+            Where::Here(model, weights) => {
+                let mut loaded = self.load(model, weights.as_deref(), inputs)?;
+                return match loaded.run() {
+                    status::OK => loaded.outputs(),
+                    status => Err(failed_run(status)),
+                };
+            }
+        };
+        let sizes = dims(self.artifact, inputs)?;
+        let answer = remote.run(&sizes, inputs, self.artifact.info.out_dims())?;
+        if answer.status != status::OK {
+            return Err(failed_run(answer.status));
+        }
+        let mut rest = answer.data.as_slice();
+        outputs(self.artifact, &answer.dims, |_, n| {
+            let (bytes, more) = rest.split_at_checked(n)?;
+            rest = more;
+            Some(bytes)
+        })
+    }
+
+    /// Takes the inputs, in the order of the program's, if the code runs in this process.
+    pub fn load_here(&self, inputs: &[&Tensor]) -> Result<Option<Loaded<'_>>> {
+        match &self.place {
+            Where::Here(model, weights) => self.load(model, weights.as_deref(), inputs).map(Some),
+            Where::There(_) => Ok(None),
         }
     }
 
-    /// Takes the inputs, if the code runs in this process.
-    pub fn load_here(&self, inputs: &[&Tensor]) -> Result<Option<Loaded<'_>>> {
-        self.load(inputs).map(Some)
-    }
-
-    /// Takes the inputs, in the order of the program's.
-    pub fn load(&self, inputs: &[&Tensor]) -> Result<Loaded<'_>> {
-        let mut session = self.model.session(&SessionOptions {
-            weights: self.weights.as_deref(),
+    fn load<'m>(
+        &'m self,
+        model: &'m Model,
+        weights: Option<&[u8]>,
+        inputs: &[&Tensor],
+    ) -> Result<Loaded<'m>> {
+        let mut session = model.session(&SessionOptions {
+            weights,
             ..SessionOptions::default()
         })?;
         session.set_dims(&dims(self.artifact, inputs)?);
@@ -172,21 +221,33 @@ impl Loaded<'_> {
 
     /// The outputs of the last run.
     pub fn outputs(&self) -> Result<Vec<Tensor>> {
-        let mut dims = self.session.out_dims().iter();
-        let mut out = Vec::new();
-        for (k, port) in self.artifact.info.outputs.iter().enumerate() {
-            let shape: Vec<i64> = dims.by_ref().take(port.shape.len()).copied().collect();
-            let count = shape
-                .iter()
-                .try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?));
-            let bytes = count
-                .and_then(|n| n.checked_mul(port.dtype.size()))
-                .and_then(|n| self.session.output(k)?.get(..n))
-                .ok_or_else(|| {
-                    Diagnostic::internal(format!("output `{}` has the shape {shape:?}", port.name))
-                })?;
-            out.push(Tensor::new(port.dtype, shape, bytes.to_vec().into())?);
-        }
-        Ok(out)
+        let dims = self.session.out_dims().to_vec();
+        outputs(self.artifact, &dims, |k, n| {
+            self.session.output(k)?.get(..n)
+        })
     }
+}
+
+/// Output tensors: `dims` are the sizes of all of them, `take` gives so many bytes of one.
+fn outputs<'b>(
+    artifact: &Artifact,
+    dims: &[i64],
+    mut take: impl FnMut(usize, usize) -> Option<&'b [u8]>,
+) -> Result<Vec<Tensor>> {
+    let mut dims = dims.iter();
+    let mut out = Vec::new();
+    for (k, port) in artifact.info.outputs.iter().enumerate() {
+        let shape: Vec<i64> = dims.by_ref().take(port.shape.len()).copied().collect();
+        let bytes = shape
+            .iter()
+            .try_fold(port.dtype.size(), |n, d| {
+                n.checked_mul(usize::try_from(*d).ok()?)
+            })
+            .and_then(|n| take(k, n))
+            .ok_or_else(|| {
+                Diagnostic::internal(format!("output `{}` has the shape {shape:?}", port.name))
+            })?;
+        out.push(Tensor::new(port.dtype, shape, bytes.to_vec().into())?);
+    }
+    Ok(out)
 }

@@ -32,7 +32,7 @@ pub fn run(flags: &Inspect, ui: &Ui) -> Outcome {
         };
         (text, model)
     } else {
-        let artifact = job.compile(job.options.import.inputs.clone())?;
+        let artifact = job.compile()?;
         let text = match flags.json {
             true => onnxc_compiler::artifact::report::json(&artifact.info),
             false => layers(&artifact),

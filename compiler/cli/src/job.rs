@@ -1,16 +1,20 @@
 //! One compilation: flags become options, the model is read once, and each set of input shapes is compiled once.
 
+use std::path::Path;
+
 use onnxc_compiler::artifact::Placement;
 use onnxc_compiler::artifact::info::c_identifier;
-use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
+use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Kind, Result};
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::onnx::signature::{Axis, Border};
-use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
+use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, read_tensor, signature};
 use onnxc_compiler::{Artifact, Options};
 
 use crate::args::flags::{CodeFlags, Denormals, ModelFlags, OptLevel, Weights};
 use crate::data::bind::Wanted;
-use crate::failure::{Failure, Outcome};
+use crate::data::npy;
+use crate::failure::{Failure, Outcome, file_error};
 use crate::files::Source;
 use crate::machine::Machine;
 use crate::ui::Ui;
@@ -37,8 +41,12 @@ impl<'a> Job<'a> {
         machine: &'a Machine,
         ui: &'a Ui,
     ) -> Outcome<Job<'a>> {
-        let options = options(source, model, code)?;
+        let mut options = options(source, model, code)?;
         let signature = signature(source.bytes.clone(), &options.import)?;
+        for (name, value) in &model.constants {
+            let tensor = constant(&signature, name, value)?;
+            options.import.constants.push((name.clone(), tensor));
+        }
         Ok(Job {
             source,
             signature,
@@ -92,6 +100,7 @@ impl<'a> Job<'a> {
             .inputs
             .iter()
             .filter(|b| !b.default || import.inputs.iter().any(|i| i.0 == b.name))
+            .filter(|b| import.constants.iter().all(|c| c.0 != b.name))
     }
 
     /// What `--dim` says of an axis.
@@ -101,8 +110,8 @@ impl<'a> Job<'a> {
         dims.iter().find(|d| d.0 == id || d.0 == place).map(|d| d.1)
     }
 
-    /// What is left free by file and flags, bound to the shapes of data: the `--input` options that say so.
-    pub fn shapes_for(&self, data: &[Tensor]) -> Vec<(String, Vec<i64>)> {
+    /// What is left free by file and flags, bound to the shapes of data.
+    fn bind(&self, data: &[Tensor]) -> Binding {
         let mut shapes = self.options.import.inputs.clone();
         for (b, t) in self.given().zip(data) {
             let by_user = shapes.iter().position(|s| s.0 == b.name);
@@ -128,13 +137,96 @@ impl<'a> Job<'a> {
                 }
             }
         }
-        shapes
+        Binding {
+            shapes,
+            constants: Vec::new(),
+        }
     }
 
-    /// Compiles with these shapes of inputs.
-    pub fn compile(&self, shapes: Vec<(String, Vec<i64>)>) -> Outcome<Artifact> {
+    /// Compiles as the flags say.
+    pub fn compile(&self) -> Outcome<Artifact> {
+        let binding = Binding {
+            shapes: self.options.import.inputs.clone(),
+            constants: Vec::new(),
+        };
+        let (artifact, diags) = self.attempt(&binding);
+        self.finish(artifact, diags)
+    }
+
+    /// Compiles for data: free dimensions are those of the data, and inputs on whose values shapes depend become
+    /// constants, at least one input staying. `known` holds what was compiled before.
+    pub fn compile_for<'k>(
+        &self,
+        data: &[Tensor],
+        known: &'k mut Vec<(Binding, Artifact)>,
+    ) -> Outcome<&'k Artifact> {
+        let binding = self.bind(data);
+        let names: Vec<&str> = self.given().map(|b| b.name.as_str()).collect();
+        let holds = |c: &(String, Tensor)| {
+            (names.iter().zip(data)).any(|(name, t)| *name == c.0 && *t == c.1)
+        };
+        let found = known
+            .iter()
+            .position(|(b, _)| b.shapes == binding.shapes && b.constants.iter().all(holds));
+        let at = match found {
+            Some(at) => at,
+            None => {
+                known.push(self.compile_bound(binding, &names, data)?);
+                known.len() - 1
+            }
+        };
+        Ok(&known[at].1)
+    }
+
+    fn compile_bound(
+        &self,
+        binding: Binding,
+        names: &[&str],
+        data: &[Tensor],
+    ) -> Outcome<(Binding, Artifact)> {
+        let (artifact, first) = self.attempt(&binding);
+        let asks = |d: &Diagnostics| {
+            let mut errors = d.list.iter().filter(|d| d.is_error()).peekable();
+            errors.peek().is_some()
+                && errors.all(|d| d.kind == Kind::Unsupported)
+                && d.list.iter().any(|d| d.code == "ONNX012")
+        };
+        if artifact.is_some() || !asks(&first) {
+            return Ok((binding, self.finish(artifact, first)?));
+        }
+        for group in fixable(data) {
+            let mut fixed = binding.clone();
+            let name = |k: &usize| names[*k].to_string();
+            fixed.constants = group.iter().map(|k| (name(k), data[*k].clone())).collect();
+            fixed
+                .shapes
+                .retain(|s| fixed.constants.iter().all(|c| c.0 != s.0));
+            let (artifact, diags) = self.attempt(&fixed);
+            if artifact.is_some() {
+                let list: Vec<String> = group.iter().map(|k| format!("`{}`", names[*k])).collect();
+                self.ui.note(
+                    &Diagnostic::remark(
+                        "ONNX015",
+                        format!(
+                            "shapes depend on the values of {}, so these are constants here",
+                            list.join(", ")
+                        ),
+                    )
+                    .help("`compile` takes constants by --const NAME=VALUE"),
+                );
+                return Ok((fixed, self.finish(artifact, diags)?));
+            }
+        }
+        Ok((binding, self.finish(None, first)?))
+    }
+
+    fn attempt(&self, binding: &Binding) -> (Option<Artifact>, Diagnostics) {
         let mut options = self.options.clone();
-        options.import.inputs = shapes;
+        options.import.inputs = binding.shapes.clone();
+        options
+            .import
+            .constants
+            .extend(binding.constants.iter().cloned());
         let mut progress = crate::progress::Bar::new(self.ui);
         let mut diags = Diagnostics::default();
         let artifact = onnxc_compiler::compile(
@@ -145,8 +237,7 @@ impl<'a> Job<'a> {
             &mut progress,
             &mut diags,
         );
-        drop(progress);
-        self.finish(artifact, diags)
+        (artifact, diags)
     }
 
     /// Reads the model and infers types, without any other pass.
@@ -175,6 +266,87 @@ impl<'a> Job<'a> {
             _ => Err(Failure::from(diags)),
         }
     }
+}
+
+/// What data decides of a compilation.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Binding {
+    /// Shapes of inputs, as `--input` gives them.
+    pub shapes: Vec<(String, Vec<i64>)>,
+    /// Values of inputs, as `--const` gives them.
+    pub constants: Vec<(String, Tensor)>,
+}
+
+/// Sets of inputs that may hold shapes and positions, likely ones first. At least one input stays.
+fn fixable(data: &[Tensor]) -> Vec<Vec<usize>> {
+    let small = |t: &Tensor| t.shape.len() <= 1 && t.len() <= 64 && t.strings.is_empty();
+    let ints: Vec<usize> = (0..data.len())
+        .filter(|k| small(&data[*k]) && data[*k].dtype.is_int())
+        .collect();
+    let all: Vec<usize> = (0..data.len()).filter(|k| small(&data[*k])).collect();
+    let mut groups: Vec<Vec<usize>> = ints.iter().map(|k| vec![*k]).collect();
+    groups.extend([ints, all.clone()]);
+    groups.extend(all.iter().map(|k| vec![*k]));
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    for g in groups {
+        if !g.is_empty() && g.len() < data.len() && !out.contains(&g) {
+            out.push(g);
+        }
+    }
+    out
+}
+
+/// Reads the value of `--const`.
+fn constant(signature: &Signature, name: &str, value: &str) -> Result<Tensor> {
+    let wrong = |why: &str| Diagnostic::usage("USE001", format!("--const {name}={value}: {why}"));
+    let border = signature.inputs.iter().find(|b| b.name == name);
+    let border = border.ok_or_else(|| wrong("the model has no such input"))?;
+    let dtype = border.dtype.ok_or_else(|| wrong("it is no tensor"))?;
+    let path = Path::new(value);
+    match path.extension().and_then(|e| e.to_str()) {
+        Some(kind @ ("npy" | "pb")) => {
+            let data = std::fs::read(path).map_err(|e| file_error("read", path, e))?;
+            return match kind {
+                "npy" => npy::read(value, &data),
+                _ => read_tensor(data.into()),
+            };
+        }
+        _ => {}
+    }
+    let values: Vec<f64> = value
+        .split(',')
+        .map(|v| match v.trim() {
+            "true" => Some(1.0),
+            "false" => Some(0.0),
+            v => v.parse::<f64>().ok(),
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(|| wrong("a value is numbers parted by commas, or a .npy or .pb file"))?;
+    let numeric = dtype.is_float() || dtype.is_int() || dtype == DType::Bool;
+    if !numeric || values.iter().any(|v| !dtype.is_float() && v.fract() != 0.0) {
+        return Err(wrong(&format!("the input has elements of type {dtype}")));
+    }
+    let known = border.axes.as_ref().map(|axes| {
+        let size = |a: &Axis| match a {
+            Axis::Known(n) => *n,
+            Axis::Free(_) => -1,
+        };
+        axes.iter().map(size).collect::<Vec<i64>>()
+    });
+    let n = values.len() as i64;
+    let shape = match known {
+        Some(shape) if shape.is_empty() && n == 1 => vec![],
+        Some(shape)
+            if !shape.contains(&-1)
+                && shape.iter().try_fold(1i64, |a, d| a.checked_mul(*d)) == Some(n) =>
+        {
+            shape
+        }
+        Some(shape) if shape.len() == 1 && shape[0] == -1 => vec![n],
+        None if n > 1 => vec![n],
+        _ => return Err(wrong("so many numbers don't fit the input's shape")),
+    };
+    Ok(Tensor::from_f64s(dtype, &shape, &values))
 }
 
 /// Flags as options of the compiler.
@@ -209,6 +381,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         import: ImportOptions {
             dims: model.dim.clone(),
             inputs: model.shapes.clone(),
+            constants: Vec::new(),
             limits: Limits {
                 max_model_size: model.max_model_size.unwrap_or(limits.max_model_size),
                 max_nodes: model.max_nodes.unwrap_or(limits.max_nodes),

@@ -24,6 +24,7 @@ pub mod outputs;
 pub mod picture;
 pub mod print;
 pub mod progress;
+pub mod remote;
 pub mod run;
 pub mod table;
 pub mod test_onnx;

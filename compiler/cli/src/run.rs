@@ -34,10 +34,11 @@ pub fn run(flags: &Run, ui: &Ui) -> Outcome {
     let data = bind::inputs(&flags.inputs, &wanted, &preprocess, &|b| {
         read_tensor(b.to_vec().into())
     })?;
-    let artifact = job.compile(job.shapes_for(&data))?;
+    let mut known = Vec::new();
+    let artifact = job.compile_for(&data, &mut known)?;
     let named: Vec<(&str, &Tensor)> = wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
-    let engine = Engine::new(&artifact, &machine, flags.exec.exec.as_deref())?;
-    let results = engine.run(&engine::in_order(&artifact, &named)?)?;
+    let engine = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?;
+    let results = engine.run(&engine::in_order(artifact, &named)?)?;
     let names: Vec<String> = artifact
         .info
         .outputs

@@ -47,20 +47,14 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
     };
     let mut rows = Vec::new();
     let mut culprit = None;
-    let mut compiled: Vec<(Vec<(String, Vec<i64>)>, Artifact)> = Vec::new();
+    // Cases of the same shapes share a compilation.
+    let mut compiled = Vec::new();
     for number in numbers {
         let case = cases.get(number, wanted.len(), job.signature.outputs.len())?;
         for (w, t) in wanted.iter().zip(&case.inputs) {
             crate::data::bind::check(w, t)?;
         }
-        let shapes = job.shapes_for(&case.inputs);
-        if !compiled.iter().any(|c| c.0 == shapes) {
-            // Remarks about one model are the same for every set of shapes; they are said once.
-            compiled.push((shapes.clone(), job.compile(shapes.clone())?));
-        }
-        let Some((_, artifact)) = compiled.iter().find(|c| c.0 == shapes) else {
-            continue;
-        };
+        let artifact = job.compile_for(&case.inputs, &mut compiled)?;
         let named: Vec<(&str, &Tensor)> = wanted
             .iter()
             .map(|w| w.name.as_str())

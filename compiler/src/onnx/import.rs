@@ -162,8 +162,10 @@ impl<'m> Importer<'m> {
         // A default that the user gives a shape for is an input after all.
         let named: BTreeSet<&str> = self.options.inputs.iter().map(|i| i.0.as_str()).collect();
         let inputs: BTreeSet<&str> = g.input.iter().map(|i| i.name.as_str()).collect();
-        let wanted: BTreeSet<&str> = inputs.intersection(&named).copied().collect();
-        let frozen = self.constants(g, &wanted);
+        let mut wanted: BTreeSet<&str> = inputs.intersection(&named).copied().collect();
+        wanted.extend(self.options.constants.iter().map(|c| c.0.as_str()));
+        let mut frozen = self.constants(g, &wanted);
+        frozen.extend(self.fixed_inputs(g));
         self.declare_inputs(g, &frozen);
         self.nodes(&g.node);
         self.outputs(g);
@@ -218,6 +220,37 @@ impl<'m> Importer<'m> {
             names.insert(name);
             let tensor = self.reader.read_sparse(t);
             self.bind_const(name, tensor);
+        }
+        names
+    }
+
+    /// Binds the inputs that the caller gives as constants; gives their names.
+    fn fixed_inputs(&mut self, g: &'m GraphProto) -> Vec<&'m str> {
+        let options = self.options;
+        let mut names = vec![];
+        for (name, tensor) in &options.constants {
+            let Some(input) = g.input.iter().find(|i| i.name == *name) else {
+                self.diags.push(Diagnostic::usage(
+                    "USE001",
+                    format!("--const: no input `{name}` in this model"),
+                ));
+                continue;
+            };
+            let declared = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+                Some(TypeValue::Tensor(t)) => t.elem_type,
+                _ => tensor.dtype.onnx(),
+            };
+            if declared != tensor.dtype.onnx() {
+                self.diags.push(Diagnostic::usage(
+                    "USE004",
+                    format!(
+                        "--const {name}: the input has another type than {}",
+                        tensor.dtype
+                    ),
+                ));
+            }
+            self.bind_const(&input.name, Ok(tensor.clone()));
+            names.push(input.name.as_str());
         }
         names
     }

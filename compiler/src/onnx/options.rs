@@ -1,5 +1,7 @@
 //! What the caller decides about an import: free dimensions and limits.
 
+use crate::base::tensor::Tensor;
+
 /// What the user says of a free dimension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DimSpec {
@@ -43,6 +45,8 @@ pub struct ImportOptions {
     pub dims: Vec<(String, DimSpec)>,
     /// `--input NAME:1,3,224,224`; -1 leaves an axis as the file has it.
     pub inputs: Vec<(String, Vec<i64>)>,
+    /// `--const NAME=..`: inputs whose value the caller fixes; the model has no such input then.
+    pub constants: Vec<(String, Tensor)>,
     /// Limits.
     pub limits: Limits,
 }

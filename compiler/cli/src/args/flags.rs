@@ -102,6 +102,9 @@ pub struct ModelFlags {
     /// Fix the shape of an input
     #[arg(long = "input", value_name = "NAME:1,3,224,224", value_parser = parse_shape)]
     pub shapes: Vec<(String, Vec<i64>)>,
+    /// Make an input a constant: numbers parted by commas, or a .npy or .pb file
+    #[arg(long = "const", value_name = "NAME=VALUE", value_parser = parse_const)]
+    pub constants: Vec<(String, String)>,
     /// Most memory that constants and buffers of the compiler may take
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_memory: Option<u64>,
@@ -472,6 +475,14 @@ fn parse_dim(text: &str) -> Result<(String, DimSpec), String> {
         }
     };
     Ok((name.to_string(), spec))
+}
+
+fn parse_const(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .rsplit_once('=')
+        .filter(|(n, _)| !n.is_empty())
+        .ok_or("expected NAME=VALUE")?;
+    Ok((name.to_string(), value.to_string()))
 }
 
 fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {

@@ -50,7 +50,7 @@ fn expand(word: OsString, depth: usize, out: &mut Vec<OsString>) -> Result<()> {
 }
 
 /// Splits as gcc does: white space parts words, quotes join, a backslash takes the next character as it is.
-fn split(text: &str) -> Vec<String> {
+pub fn split(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;

@@ -144,32 +144,31 @@ fn attempt(
         None => test.sets.clone(),
     };
     for stem in stems {
-        let (inputs, outputs) = if test.light.is_some() {
+        let borders = job.signature.inputs.iter();
+        let (names, inputs, outputs): (Vec<String>, _, _) = if test.light.is_some() {
             let name = super::name(&stem);
             (
+                (borders.filter(|b| !b.default).map(|b| b.name.clone())).collect(),
                 dummies(&job)?,
                 numbered(&stem.with_file_name(format!("{name}_output"))),
             )
         } else {
+            let data = numbered(&stem.join("input"));
             (
-                numbered(&stem.join("input"))
-                    .iter()
-                    .map(|p| load(p))
-                    .collect::<Result<Vec<_>>>()?,
+                borders.map(|b| b.name.clone()).collect(),
+                data.iter().map(|p| load(p)).collect::<Result<Vec<_>>>()?,
                 numbered(&stem.join("output")),
             )
         };
         // Data is for the first inputs of the file; those among them that have defaults become inputs by being given.
-        let given: Vec<(String, Vec<i64>)> = (job.signature.inputs.iter().zip(&inputs))
-            .filter(|(b, _)| b.default)
-            .map(|(b, t)| (b.name.clone(), t.shape.clone()))
-            .collect();
-        job.options.import.inputs = given;
-        let names: Vec<String> = job
-            .signature
-            .inputs
-            .iter()
-            .map(|b| b.name.clone())
+        job.options.import.inputs = (names.iter().zip(&inputs))
+            .filter(|(n, _)| {
+                job.signature
+                    .inputs
+                    .iter()
+                    .any(|b| b.default && b.name == **n)
+            })
+            .map(|(n, t)| (n.clone(), t.shape.clone()))
             .collect();
         let named: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(&inputs).collect();
         let data: Vec<Tensor> = job
@@ -177,9 +176,10 @@ fn attempt(
             .iter()
             .filter_map(|w| named.iter().find(|n| n.0 == w.name).map(|n| n.1.clone()))
             .collect();
-        let artifact = job.compile(job.shapes_for(&data))?;
-        let engine = Engine::new(&artifact, machine, flags.exec.exec.as_deref())?;
-        let ordered = engine::in_order(&artifact, &named)?;
+        let mut known = Vec::new();
+        let artifact = job.compile_for(&data, &mut known)?;
+        let engine = Engine::new(artifact, machine, flags.exec.exec.as_deref())?;
+        let ordered = engine::in_order(artifact, &named)?;
         let got = engine.run(&ordered)?;
         for (k, path) in outputs.iter().enumerate() {
             let want = load(path)?;

@@ -252,6 +252,9 @@ impl Worker {
         if let Some(n) = flags.code.max_edits {
             command.arg(format!("--max-edits={n}"));
         }
+        // A group of its own, so that what it starts (an emulator) ends with it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -304,6 +307,10 @@ impl Worker {
         std::thread::sleep(Duration::from_millis(5));
         if let Ok(Some(status)) = self.child.try_wait() {
             return format!("the process that ran it ended: {status}");
+        }
+        #[cfg(unix)]
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
