@@ -29,7 +29,7 @@ pub const LOOPS: Kernel = Kernel {
     name: "conv_loops",
     needs: &[],
     accepts: |_| true,
-    cost: |q| macs(q),
+    cost: macs,
     tails: true,
     emit: emit_loops,
 };
@@ -125,10 +125,7 @@ pub fn tap(b: &mut Builder, w: &Window, i: usize, o: ExprId, k: ExprId) -> ExprI
 pub fn can_leave(w: &Window, i: usize, input: &Dim) -> bool {
     let reach = (w.out[i].clone() - Dim::Fixed(1)) * Dim::Fixed(w.stride[i])
         + Dim::Fixed(w.extent(i) - w.begin[i]);
-    w.begin[i] > 0
-        || !(input.clone() - reach)
-            .fixed()
-            .is_some_and(|room| room >= 0)
+    w.begin[i] > 0 || (input.clone() - reach).fixed().is_none_or(|room| room < 0)
 }
 
 /// `0 <= at < input` for the axes where a window can leave the input.

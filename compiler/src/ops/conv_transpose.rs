@@ -148,9 +148,8 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     cx.each(&outer, LoopKind::Seq, |cx, at| {
         let (batch, g, oc, phases) = (at[0], at[1], at[2], &at[3..]);
         let mut extents = vec![];
-        for i in 0..n {
+        for (i, &r) in phases.iter().enumerate() {
             let (out, s) = (cx.b.dim(&win.out[i]), cx.b.i(win.stride[i]));
-            let r = phases[i];
             extents.push(if phased(i) {
                 let e = ex!(cx.b; ((out - r) + (s - 1)) / s);
                 cx.b.let_(e)

@@ -124,6 +124,9 @@ fn circle(cx: &mut LowerCx, n: i64, dtype: DType) -> (BufId, BufId) {
     )
 }
 
+/// Real and imaginary part of element t.
+type Sample<'f> = &'f dyn Fn(&mut LowerCx, ExprId) -> Result<(ExprId, ExprId)>;
+
 /// Real and imaginary part of sum over t below `count` of `x(t)` times the unit at -k t / n (or +k t / n).
 #[allow(clippy::too_many_arguments)]
 fn transform(
@@ -134,7 +137,7 @@ fn transform(
     k: ExprId,
     count: ExprId,
     inverse: bool,
-    x: &dyn Fn(&mut LowerCx, ExprId) -> Result<(ExprId, ExprId)>,
+    x: Sample,
 ) -> Result<(ExprId, ExprId)> {
     let zero = cx.b.num(ty, 0.0);
     let im = cx.b.var(zero);

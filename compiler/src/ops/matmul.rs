@@ -139,8 +139,8 @@ fn infer_gemm(cx: &mut InferCx) -> Result<()> {
         return bad("Gemm needs matrices");
     }
     let whole = |v: f32| v == libm::truncf(v);
-    if !d.is_float() && !(whole(cx.attrs.float("alpha", 1.0)) && whole(cx.attrs.float("beta", 1.0)))
-    {
+    let scales = [cx.attrs.float("alpha", 1.0), cx.attrs.float("beta", 1.0)];
+    if !d.is_float() && scales.into_iter().any(|v| !whole(v)) {
         return Err(Diagnostic::unsupported(
             "ONNX008",
             "a fractional `alpha` or `beta` over integers",

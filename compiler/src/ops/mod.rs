@@ -18,8 +18,7 @@ macro_rules! roll {
 pub mod axes;
 pub mod ml_post;
 pub mod ml_tree;
-#[cfg(test)]
-mod nn_tests;
+pub mod ml_tree_read;
 pub mod quantized;
 pub mod recurrent;
 pub mod resize_table;
