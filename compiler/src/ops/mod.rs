@@ -15,6 +15,8 @@ macro_rules! roll {
     };
 }
 
+#[cfg(test)]
+mod nn_tests;
 pub mod axes;
 pub mod ml_post;
 pub mod ml_tree;
