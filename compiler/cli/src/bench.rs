@@ -65,7 +65,8 @@ pub fn run(flags: &Bench, ui: &Ui) -> Outcome {
     let artifact = job.compile_for(&data, &mut known)?;
     let compile_ms = started.elapsed().as_secs_f64() * 1e3;
     let named: Vec<(&str, &Tensor)> = wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
-    let engine = Engine::new(artifact, &machine, None)?;
+    let mut engine = Engine::new(artifact, &machine, None)?;
+    engine.use_threads(flags.threads as usize)?;
     let Some(mut loaded) = engine.load_here(&engine::in_order(artifact, &named)?)? else {
         return Err(onnxc_compiler::base::diag::Diagnostic::usage(
             "USE003",
@@ -124,7 +125,7 @@ pub fn run(flags: &Bench, ui: &Ui) -> Outcome {
         let verified = (!expected.is_empty()).then_some(wrong.is_empty());
         json!({
             "model": info.model, "min_ms": min, "median_ms": median, "p99_ms": p99,
-            "runs": times.len(), "threads": 1, "arena_bytes": info.arena_bytes,
+            "runs": times.len(), "threads": flags.threads, "arena_bytes": info.arena_bytes,
             "weights_bytes": info.weights_bytes, "code_bytes": info.code_bytes,
             "stack_bytes": info.stack_bytes, "macs": macs, "gflops": gflops,
             "compile_ms": compile_ms, "cpu": info.cpu_text(), "verified": verified,
@@ -133,9 +134,10 @@ pub fn run(flags: &Bench, ui: &Ui) -> Outcome {
             + "\n"
     } else {
         format!(
-            "min {min:.4} ms, median {median:.4} ms, p99 {p99:.4} ms ({} runs, 1 thread, {gflops:.2} GFLOP/s)\n\
+            "min {min:.4} ms, median {median:.4} ms, p99 {p99:.4} ms ({} runs, threads {}, {gflops:.2} GFLOP/s)\n\
              arena {} bytes, weights {} bytes, code {} bytes, compiled in {compile_ms:.0} ms\n",
             times.len(),
+            flags.threads,
             info.arena_bytes,
             info.weights_bytes,
             info.code_bytes

@@ -7,7 +7,7 @@ use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dim::Origin;
 use onnxc_compiler::base::tensor::Tensor;
 
-use crate::loader::{Event, Model, Session, SessionOptions};
+use crate::loader::{Event, Model, Session, SessionOptions, Threads};
 use crate::machine::Machine;
 use crate::remote::Remote;
 
@@ -15,6 +15,7 @@ use crate::remote::Remote;
 pub struct Engine<'a> {
     artifact: &'a Artifact,
     place: Where,
+    threads: Option<Threads>,
 }
 
 /// Where code runs.
@@ -70,7 +71,20 @@ impl<'a> Engine<'a> {
                 .help("name an emulator, as in --exec qemu-aarch64-static"));
             }
         };
-        Ok(Engine { artifact, place })
+        Ok(Engine {
+            artifact,
+            place,
+            threads: None,
+        })
+    }
+
+    /// Lets runs in this process spread loops over threads.
+    pub fn use_threads(&mut self, threads: usize) -> Result<()> {
+        self.threads = match threads {
+            0 | 1 => None,
+            n => Some(Threads::new(n)?),
+        };
+        Ok(())
     }
 
     /// One run: loads the inputs, runs, and gives the outputs.
@@ -114,6 +128,7 @@ impl<'a> Engine<'a> {
     ) -> Result<Loaded<'m>> {
         let mut session = model.session(&SessionOptions {
             weights,
+            parallel: self.threads.as_ref().map(Threads::hook),
             ..SessionOptions::default()
         })?;
         session.set_dims(&dims(self.artifact, inputs)?);

@@ -14,6 +14,9 @@ use onnxc_compiler::onnx::Files;
 use crate::args::flags::ModelFlags;
 use crate::failure::file_error;
 
+/// Files from this size on are mapped.
+const MAPPED: u64 = 1 << 20;
+
 /// A model's bytes, and where they came from.
 pub struct Source {
     /// As the user wrote it.
@@ -100,9 +103,13 @@ fn read(path: &Path, max: u64) -> Result<Bytes> {
         )
         .help("--max-model-size raises it"));
     }
-    std::fs::read(path)
-        .map(Bytes::from)
-        .map_err(|e| file_error("read", path, e))
+    let failed = |e| file_error("read", path, e);
+    // What is small, or no regular file, is read; the rest is mapped, so that weights cost no copy.
+    if !meta.is_file() || meta.len() < MAPPED {
+        return std::fs::read(path).map(Bytes::from).map_err(failed);
+    }
+    let file = std::fs::File::open(path).map_err(failed)?;
+    crate::loader::map_file(&file).map_err(failed)
 }
 
 impl Files for Folder {

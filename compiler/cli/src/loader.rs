@@ -7,10 +7,13 @@
 //! Objects from elsewhere must not be loaded: code is trusted to keep the contract of `onnxc-abi`.
 #![allow(unsafe_code)]
 
+use onnxc_abi::context::ParallelBody;
 use onnxc_abi::{Context, Descriptor, ParallelFor, RunFn};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::link::Image;
 use onnxc_compiler::target::Arch;
+use onnxc_runtime::pool::Pool;
+use onnxc_runtime::session::Parallel;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -438,4 +441,39 @@ unsafe fn call_on_stack(run: RunFn, ctx: *const Context, top: *mut u8) -> i32 {
 unsafe fn call_on_stack(run: RunFn, ctx: *const Context, _: *mut u8) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { run(ctx) }
+}
+
+/// Threads that loops of a model can be spread over.
+pub struct Threads(Box<Pool>);
+
+impl Threads {
+    /// So many threads, the one that runs the model included.
+    pub fn new(threads: usize) -> Result<Threads> {
+        let pool = Pool::new(threads).map_err(|e| {
+            Diagnostic::limit("ONNX006", format!("can't start {threads} threads: {e}"))
+        })?;
+        Ok(Threads(Box::new(pool)))
+    }
+    /// For [`SessionOptions::parallel`]; the threads must outlive the session.
+    pub fn hook(&self) -> (ParallelFor, usize) {
+        (on_parallel, &raw const *self.0 as usize)
+    }
+}
+
+unsafe extern "C" fn on_parallel(
+    user: *mut c_void,
+    body: ParallelBody,
+    arg: *mut c_void,
+    count: i64,
+) -> i32 {
+    // SAFETY: `user` is the pool of `Threads::hook`, which outlives the session; `body` and `arg` are the model's.
+    unsafe { (*user.cast::<Pool>()).run(body, arg, count) }
+}
+
+/// A file's contents, mapped. As with every mapping, the file must not be changed while it is in use.
+pub fn map_file(file: &std::fs::File) -> std::io::Result<bytes::Bytes> {
+    // SAFETY: a private, read-only mapping; a program that cuts the file short meanwhile ends this one, as it would end any
+    // compiler that maps its input.
+    let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(file)? };
+    Ok(bytes::Bytes::from_owner(map))
 }

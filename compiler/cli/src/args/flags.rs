@@ -371,6 +371,9 @@ pub struct Bench {
     /// Take the inputs of case 0 from here, and check the outputs before measuring
     #[arg(long, value_name = "io.npz")]
     pub reference: Option<PathBuf>,
+    /// Threads that the model's loops are spread over
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
     /// Seconds to measure
     #[arg(long, default_value_t = 1.0, value_parser = parse_seconds)]
     pub seconds: f64,

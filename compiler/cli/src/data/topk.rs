@@ -25,10 +25,8 @@ pub fn top(row: &[f64], k: usize) -> Vec<usize> {
 /// The best classes of each row of a `[batch, classes]` output, if it can be one.
 pub fn classes(t: &Tensor, labels: &[String], k: usize) -> Option<String> {
     let wide: Vec<i64> = t.shape.iter().copied().filter(|d| *d != 1).collect();
-    let classes = match wide.as_slice() {
-        [] => *t.shape.last()?,
-        [n] if t.shape.first() != Some(n) || t.shape.len() == 1 => *n,
-        [b, n] if t.shape.first() == Some(b) => *n,
+    let classes = match (t.shape.as_slice(), wide.as_slice()) {
+        ([_, n], _) | (_, [n]) => *n,
         _ => return None,
     };
     if classes < 2 || (!labels.is_empty() && classes > labels.len() as i64 + 1) {
