@@ -160,7 +160,7 @@ const FREE: i64 = -1;
 /// reductions, If and Loop. The first axis of the input is free (`sym N = 1..4`) in every third graph.
 pub fn random(seed: u64) -> String {
     let mut r = Rng::new(seed.wrapping_mul(0x1234_5678_9abc_def1));
-    let free = seed % 3 == 0;
+    let free = seed.is_multiple_of(3);
     let first = if free { FREE } else { 1 + r.below(2) as i64 };
     let shape = match r.below(3) {
         0 => vec![first, 4, 5, 6],

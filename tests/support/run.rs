@@ -285,11 +285,10 @@ pub fn first_difference(d: DType, a: &[u8], b: &[u8]) -> Option<usize> {
 
 /// The same function with every multiply-add rounded twice, as machines without fused ones compute it.
 pub fn unfused(f: &Func) -> Func {
-    let mut b = Builder::new(&f.name);
     let mut shell = f.clone();
     shell.exprs = Default::default();
     shell.body = vec![];
-    std::mem::swap(&mut b, &mut Builder::resume(shell));
+    let mut b = Builder::resume(shell);
     let mut to = vec![];
     for (_, e) in f.exprs.iter() {
         let e = e.map_operands(|o| to[o.0 as usize]);

@@ -142,7 +142,7 @@ impl Plan {
                         .and_then(|f| f.to_str()?.strip_prefix("lib"))
                         .filter(|s| !s.is_empty())
                 {
-                    stem = stem.with_file_name(inner.to_string());
+                    stem = stem.with_file_name(inner);
                 }
                 (stem, Some(o))
             }

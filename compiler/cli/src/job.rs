@@ -303,15 +303,12 @@ fn constant(signature: &Signature, name: &str, value: &str) -> Result<Tensor> {
     let border = border.ok_or_else(|| wrong("the model has no such input"))?;
     let dtype = border.dtype.ok_or_else(|| wrong("it is no tensor"))?;
     let path = Path::new(value);
-    match path.extension().and_then(|e| e.to_str()) {
-        Some(kind @ ("npy" | "pb")) => {
-            let data = std::fs::read(path).map_err(|e| file_error("read", path, e))?;
-            return match kind {
-                "npy" => npy::read(value, &data),
-                _ => read_tensor(data.into()),
-            };
-        }
-        _ => {}
+    if let Some(kind @ ("npy" | "pb")) = path.extension().and_then(|e| e.to_str()) {
+        let data = std::fs::read(path).map_err(|e| file_error("read", path, e))?;
+        return match kind {
+            "npy" => npy::read(value, &data),
+            _ => read_tensor(data.into()),
+        };
     }
     let values: Vec<f64> = value
         .split(',')

@@ -336,24 +336,6 @@ pub fn c_names<'a>(names: impl IntoIterator<Item = &'a str>, fallback: &str) -> 
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identifiers() {
-        assert_eq!(c_identifier("input.1", "input"), "input_1");
-        assert_eq!(c_identifier("1", "input"), "input_1");
-        assert_eq!(c_identifier("Größe/ X", "x"), "gr_e_x");
-        assert_eq!(c_identifier("://", "input0"), "input0");
-        assert_eq!(c_identifier("float", "x"), "float_");
-        assert_eq!(
-            c_names(["a.b", "a/b", "a:b_2", "a_b"], "in"),
-            ["a_b", "a_b_2", "a_b_2_2", "a_b_3"]
-        );
-    }
-}
-
 /// A model with everything in it that a model can have, for tests.
 #[cfg(test)]
 pub fn sample() -> ModelInfo {
@@ -422,5 +404,23 @@ pub fn sample() -> ModelInfo {
         triple: "aarch64-unknown-linux-gnu".into(),
         cpu: "cortex-a55".into(),
         features: vec!["dotprod".into(), "neon".into()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers() {
+        assert_eq!(c_identifier("input.1", "input"), "input_1");
+        assert_eq!(c_identifier("1", "input"), "input_1");
+        assert_eq!(c_identifier("Größe/ X", "x"), "gr_e_x");
+        assert_eq!(c_identifier("://", "input0"), "input0");
+        assert_eq!(c_identifier("float", "x"), "float_");
+        assert_eq!(
+            c_names(["a.b", "a/b", "a:b_2", "a_b"], "in"),
+            ["a_b", "a_b_2", "a_b_2_2", "a_b_3"]
+        );
     }
 }

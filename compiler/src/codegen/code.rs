@@ -15,6 +15,7 @@ use crate::loops::ir::{Access, Callee, Func};
 use crate::plan::program::{Program, Step};
 use crate::target::{Arch, Target};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -299,10 +300,9 @@ impl Generator<'_> {
         )?;
         let mut dividers = BTreeMap::new();
         for c in sizes.calls.iter().filter(|c| c.to.space == DIVIDERS) {
-            if !dividers.contains_key(&c.to.index) {
+            if let Entry::Vacant(slot) = dividers.entry(c.to.index) {
                 let m = own::divider(c.to.index, pads);
-                let part = self.plain(&format!("dims_div{}", c.to.index), m)?;
-                dividers.insert(c.to.index, part);
+                slot.insert(self.plain(&format!("dims_div{}", c.to.index), m)?);
             }
         }
         let out_dims = self.add("out_dims", 32, sizes, |c| dividers.get(&c.index).copied())?;

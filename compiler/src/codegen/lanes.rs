@@ -72,7 +72,7 @@ pub fn classify(cx: &Cx, var: VarId, body: &[Stmt]) -> Option<Classes> {
             break;
         }
     }
-    legal(cx, &c, body)?;
+    legal(&c, body)?;
     pays(cx, &c, &roots).then_some(c)
 }
 
@@ -175,17 +175,17 @@ fn scan(
 }
 
 // Control flow must be shared by all lanes, and iterations must not write to one place.
-fn legal(cx: &Cx, c: &Classes, body: &[Stmt]) -> Option<()> {
+fn legal(c: &Classes, body: &[Stmt]) -> Option<()> {
     for s in body {
         match s {
             Stmt::For { extent, body, .. } => {
                 (c.of(*extent) == Class::Uniform).then_some(())?;
-                legal(cx, c, body)?;
+                legal(c, body)?;
             }
             Stmt::If { cond, then, els } => {
                 (c.of(*cond) == Class::Uniform).then_some(())?;
-                legal(cx, c, then)?;
-                legal(cx, c, els)?;
+                legal(c, then)?;
+                legal(c, els)?;
             }
             Stmt::Store { index, .. } => (c.of(*index) != Class::Uniform).then_some(())?,
             _ => {}

@@ -257,7 +257,7 @@ mod tests {
     fn numbers_from_a_seed() {
         // The first results of SplitMix64 from 0 are e220a8397b1dcdaf, 6e789e6aa1b965f4.
         let t = read("f64[2] rand(0)").unwrap();
-        let of = |z: u64| (z >> 11) as f64 / 2f64.powi(52) - 1.0;
+        let of = |z: u64| (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0;
         assert_eq!(
             t.to_f64s().unwrap(),
             [of(0xe220_a839_7b1d_cdaf), of(0x6e78_9e6a_a1b9_65f4)]

@@ -203,7 +203,6 @@ impl Gen {
                     |b| gen_.borrow_mut().block(b, depth),
                     |b| gen_.borrow_mut().block(b, depth),
                 );
-                drop(gen_);
                 self.b = b;
             }
             _ => self.store(),

@@ -61,8 +61,8 @@ impl<'m> Importer<'m> {
             } else {
                 self.enclosing_attr(&a.ref_attr_name)
             };
-            let declared = f.attribute.iter().any(|n| *n == a.name)
-                || f.attribute_proto.iter().any(|d| d.name == a.name);
+            let declared =
+                f.attribute.contains(&a.name) || f.attribute_proto.iter().any(|d| d.name == a.name);
             if !declared {
                 return Err(Diagnostic::model(
                     "ONNX009",

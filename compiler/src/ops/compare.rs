@@ -20,7 +20,7 @@ pub static EQUAL: OpDef = OpDef {
     inputs: (2, 2),
     infer: |cx| {
         predicate(cx, number_or_bool)?;
-        let known = relation(cx, |cx, a, b| dim_eq(cx, a, b));
+        let known = relation(cx, dim_eq);
         cx.set_dims(0, known);
         Ok(())
     },
@@ -60,7 +60,7 @@ macro_rules! orders {
 orders! {
     GREATER "Greater" 7 true Lt LtU |cx, a, b| dim_lt(cx, b, a);
     GREATER_OR_EQUAL "GreaterOrEqual" 12 true Le LeU |cx, a, b| Some(!dim_lt(cx, a, b)?);
-    LESS "Less" 7 false Lt LtU |cx, a, b| dim_lt(cx, a, b);
+    LESS "Less" 7 false Lt LtU dim_lt;
     LESS_OR_EQUAL "LessOrEqual" 12 false Le LeU |cx, a, b| Some(!dim_lt(cx, b, a)?);
 }
 

@@ -15,12 +15,12 @@ macro_rules! roll {
     };
 }
 
-#[cfg(test)]
-mod nn_tests;
 pub mod axes;
 pub mod ml_post;
 pub mod ml_tree;
 pub mod ml_tree_read;
+#[cfg(test)]
+mod nn_tests;
 pub mod quantized;
 pub mod recurrent;
 pub mod resize_table;

@@ -424,7 +424,7 @@ mod tests {
     fn large_numbers_do_not_overflow() {
         let x = data(f32s(&[2], &[1000.0, 1000.0]));
         let r = numbers("ReduceLogSumExp", 18, &Attrs::default(), vec![x]);
-        assert!((r[0] - 1000.693_147).abs() < 1e-3);
+        assert!((r[0] - 1_000.693_147).abs() < 1e-3);
         // 1..=100: long enough for several partial sums and a rest.
         let v: Vec<f32> = (1..=100).map(|v| v as f32).collect();
         let x = data(f32s(&[100], &v));
