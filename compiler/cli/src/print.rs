@@ -1,6 +1,6 @@
 //! `--print`: lists of targets, CPUs, features, operators, and the pipeline. Standard output, one item a line.
 
-use onnxc_compiler::ops;
+use onnxc_compiler::onnx::supported;
 use onnxc_compiler::pipeline::{PIPELINE, Step};
 use onnxc_targets::features::FEATURES;
 use onnxc_targets::triple::{Target, WELL_KNOWN};
@@ -54,32 +54,15 @@ fn features(flags: &Compile) -> Outcome<String> {
     Ok(table.text(usize::MAX))
 }
 
-/// Every ONNX operator that a row of the roll reads, by domain and name, with its opsets.
+/// Every ONNX operator that can be imported, by domain and name, with its opsets.
 pub fn operators() -> String {
-    let mut rows: Vec<(String, i64, i64)> = ops::all()
-        .flat_map(|op| op.onnx)
-        .map(|r| {
-            let name = match r.domain {
-                "" => r.name.to_string(),
-                d => format!("{d}:{}", r.name),
-            };
-            (name, r.since, r.until)
-        })
-        .collect();
-    rows.sort();
-    // Rows of one operator that follow each other read as one range.
-    let mut merged: Vec<(String, i64, i64)> = Vec::new();
-    for (name, since, until) in rows {
-        match merged.last_mut() {
-            Some(last) if last.0 == name && since <= last.2.saturating_add(1) => {
-                last.2 = last.2.max(until);
-            }
-            _ => merged.push((name, since, until)),
-        }
-    }
     let mut table = Table::new(&[("operator", Align::Left), ("opsets", Align::Left)]);
-    for (name, since, until) in merged {
-        table.row(vec![name, format!("{since}..{until}")]);
+    for s in supported() {
+        let name = match s.domain {
+            "" => s.name.to_string(),
+            d => format!("{d}:{}", s.name),
+        };
+        table.row(vec![name, format!("{}..{}", s.since, s.until)]);
     }
     table.text(usize::MAX)
 }

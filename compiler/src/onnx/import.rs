@@ -169,6 +169,7 @@ impl<'m> Importer<'m> {
         self.declare_inputs(g, &frozen);
         self.nodes(&g.node);
         self.outputs(g);
+        self.check_declared(g);
     }
 
     /// Checks the operator sets that a model or function imports.

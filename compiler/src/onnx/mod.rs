@@ -6,6 +6,7 @@
 
 mod attrs;
 mod control;
+mod declared;
 pub mod expand;
 pub mod external;
 mod function;
@@ -19,6 +20,7 @@ pub mod proto;
 mod scope;
 mod sequence;
 pub mod signature;
+mod supported;
 mod tensor;
 mod types;
 mod wire;
@@ -27,6 +29,7 @@ pub use external::{Files, NoFiles};
 pub use import::import;
 pub use options::{DimSpec, ImportOptions, Limits};
 pub use signature::{Signature, read_tensor, signature};
+pub use supported::{How, Supported, supported};
 
 #[cfg(test)]
 mod tests;

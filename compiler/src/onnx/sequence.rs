@@ -12,6 +12,21 @@ use crate::base::dim::Dim;
 use crate::base::tensor::Tensor;
 use crate::graph::ir::ValueId;
 
+/// Operators that are gone after import, and since which opset.
+pub const OPERATORS: &[(&str, i64)] = &[
+    ("ConcatFromSequence", 11),
+    ("Optional", 15),
+    ("OptionalGetElement", 15),
+    ("OptionalHasElement", 15),
+    ("SequenceAt", 11),
+    ("SequenceConstruct", 11),
+    ("SequenceEmpty", 11),
+    ("SequenceErase", 11),
+    ("SequenceInsert", 11),
+    ("SequenceLength", 11),
+    ("SplitToSequence", 11),
+];
+
 fn bad<T>(what: &str) -> Result<T> {
     Err(Diagnostic::model("ONNX009", what.to_string()))
 }
@@ -20,20 +35,7 @@ impl<'m> Importer<'m> {
     /// The result, if this is an operator over lists or optional values; `None` for every other operator.
     pub fn sequence(&mut self, call: &Call<'_, 'm>) -> Result<Option<Vec<Binding>>> {
         let first = call.ins.first().and_then(Option::as_ref);
-        let known = matches!(
-            call.op,
-            "SequenceConstruct"
-                | "SequenceEmpty"
-                | "SequenceAt"
-                | "SequenceInsert"
-                | "SequenceErase"
-                | "SequenceLength"
-                | "ConcatFromSequence"
-                | "SplitToSequence"
-                | "Optional"
-                | "OptionalHasElement"
-                | "OptionalGetElement"
-        );
+        let known = OPERATORS.iter().any(|o| o.0 == call.op);
         let passes =
             call.op == "Identity" && matches!(first, Some(Binding::Sequence(_) | Binding::Nothing));
         if passes {

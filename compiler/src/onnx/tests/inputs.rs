@@ -131,3 +131,21 @@ fn outputs_keep_their_names() {
         .collect();
     assert_eq!(names, ["y", "x", "c"]);
 }
+
+#[test]
+fn false_declarations_are_warnings() {
+    let mut g = graph(vec![node("Relu", "x", "h"), node("Neg", "h", "y")], "x", "");
+    g.value_info = vec![value("h", 7, "2 3")];
+    g.output = vec![value("y", 1, "2 4")];
+    let (m, d) = run(&model(g.clone()));
+    assert!(m.is_some());
+    let text: Vec<&str> = d.list.iter().map(|d| d.message.as_str()).collect();
+    assert!(
+        text[0].contains("declares `h` as i64[2,3], but its operator makes f32[2,3]"),
+        "{text:?}"
+    );
+    assert!(text[1].contains("declares `y` as f32[2,4]"), "{text:?}");
+    g.value_info = vec![value("h", 1, "a ?")];
+    g.output = vec![value("y", 1, "2 3")];
+    assert!(run(&model(g)).1.list.is_empty());
+}
