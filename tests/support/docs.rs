@@ -2,6 +2,7 @@
 
 use onnxc_compiler::base::diag::CODES;
 use onnxc_compiler::contracts;
+use onnxc_compiler::onnx::{How, OPSETS, supported};
 use onnxc_compiler::op::{LATEST, Lower};
 use onnxc_compiler::ops;
 use std::collections::BTreeMap;
@@ -31,8 +32,29 @@ pub fn support() -> String {
             e.0.push((row.since, row.until));
         }
     }
+    for s in supported() {
+        let how = match s.how {
+            How::Direct => continue,
+            How::Expanded => "spelled with other operators",
+            How::Resolved => "resolved while importing, where its structure is known",
+        };
+        let e = rows.entry((s.domain, s.name)).or_insert((vec![], how));
+        e.0.push((s.since, s.until));
+    }
+    let sets: Vec<String> = OPSETS
+        .iter()
+        .map(|&(domain, lo, hi)| {
+            let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+            if lo == hi {
+                format!("{lo} of {domain}")
+            } else {
+                format!("{lo} to {hi} of {domain}")
+            }
+        })
+        .collect();
+    let sets = sets.join(", ");
     let mut out = format!(
-        "# What is supported\n\n{HEAD}Models of opset 7 to {LATEST} of ai.onnx, 1 to 5 of ai.onnx.ml, and 1 of com.microsoft. An opset range says for which \
+        "# What is supported\n\n{HEAD}Models of opsets {sets}. An opset range says for which \
          versions of the operator set the meaning is known; a form of an operator that is not supported is a diagnostic which names the node.\n\n## Operators\n\n\
          | domain | operator | opsets | how |\n|---|---|---|---|\n"
     );

@@ -26,7 +26,7 @@ mod types;
 mod wire;
 
 pub use external::{Files, NoFiles};
-pub use import::import;
+pub use import::{IR_VERSIONS, OPSETS, import};
 pub use options::{DimSpec, ImportOptions, Limits};
 pub use signature::{Signature, read_tensor, signature};
 pub use supported::{How, Supported, supported};
