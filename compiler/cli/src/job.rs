@@ -1,20 +1,17 @@
 //! One compilation: flags become options, the model is read once, and each set of input shapes is compiled once.
 
-use std::path::Path;
-
 use onnxc_compiler::artifact::Placement;
 use onnxc_compiler::artifact::info::c_identifier;
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Kind, Result};
-use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::onnx::signature::{Axis, Border};
-use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, read_tensor, signature};
+use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
 use onnxc_compiler::{Artifact, Options};
 
 use crate::args::flags::{CodeFlags, Denormals, ModelFlags, OptLevel, Weights};
+use crate::constants;
 use crate::data::bind::Wanted;
-use crate::data::npy;
-use crate::failure::{Failure, Outcome, file_error};
+use crate::failure::{Failure, Outcome};
 use crate::files::Source;
 use crate::machine::Machine;
 use crate::ui::Ui;
@@ -44,7 +41,7 @@ impl<'a> Job<'a> {
         let mut options = options(source, model, code)?;
         let signature = signature(source.bytes.clone(), &options.import)?;
         for (name, value) in &model.constants {
-            let tensor = constant(&signature, name, value)?;
+            let tensor = constants::value(&signature, name, value)?;
             options.import.constants.push((name.clone(), tensor));
         }
         Ok(Job {
@@ -194,7 +191,7 @@ impl<'a> Job<'a> {
         if artifact.is_some() || !asks(&first) {
             return Ok((binding, self.finish(artifact, first)?));
         }
-        for group in fixable(data) {
+        for group in constants::candidates(data) {
             let mut fixed = binding.clone();
             let name = |k: &usize| names[*k].to_string();
             fixed.constants = group.iter().map(|k| (name(k), data[*k].clone())).collect();
@@ -275,75 +272,6 @@ pub struct Binding {
     pub shapes: Vec<(String, Vec<i64>)>,
     /// Values of inputs, as `--const` gives them.
     pub constants: Vec<(String, Tensor)>,
-}
-
-/// Sets of inputs that may hold shapes and positions, likely ones first. At least one input stays.
-fn fixable(data: &[Tensor]) -> Vec<Vec<usize>> {
-    let small = |t: &Tensor| t.shape.len() <= 1 && t.len() <= 64 && t.strings.is_empty();
-    let ints: Vec<usize> = (0..data.len())
-        .filter(|k| small(&data[*k]) && data[*k].dtype.is_int())
-        .collect();
-    let all: Vec<usize> = (0..data.len()).filter(|k| small(&data[*k])).collect();
-    let mut groups: Vec<Vec<usize>> = ints.iter().map(|k| vec![*k]).collect();
-    groups.extend([ints, all.clone()]);
-    groups.extend(all.iter().map(|k| vec![*k]));
-    let mut out: Vec<Vec<usize>> = Vec::new();
-    for g in groups {
-        if !g.is_empty() && g.len() < data.len() && !out.contains(&g) {
-            out.push(g);
-        }
-    }
-    out
-}
-
-/// Reads the value of `--const`.
-fn constant(signature: &Signature, name: &str, value: &str) -> Result<Tensor> {
-    let wrong = |why: &str| Diagnostic::usage("USE001", format!("--const {name}={value}: {why}"));
-    let border = signature.inputs.iter().find(|b| b.name == name);
-    let border = border.ok_or_else(|| wrong("the model has no such input"))?;
-    let dtype = border.dtype.ok_or_else(|| wrong("it is no tensor"))?;
-    let path = Path::new(value);
-    if let Some(kind @ ("npy" | "pb")) = path.extension().and_then(|e| e.to_str()) {
-        let data = std::fs::read(path).map_err(|e| file_error("read", path, e))?;
-        return match kind {
-            "npy" => npy::read(value, &data),
-            _ => read_tensor(data.into()),
-        };
-    }
-    let values: Vec<f64> = value
-        .split(',')
-        .map(|v| match v.trim() {
-            "true" => Some(1.0),
-            "false" => Some(0.0),
-            v => v.parse::<f64>().ok(),
-        })
-        .collect::<Option<_>>()
-        .ok_or_else(|| wrong("a value is numbers parted by commas, or a .npy or .pb file"))?;
-    let numeric = dtype.is_float() || dtype.is_int() || dtype == DType::Bool;
-    if !numeric || values.iter().any(|v| !dtype.is_float() && v.fract() != 0.0) {
-        return Err(wrong(&format!("the input has elements of type {dtype}")));
-    }
-    let known = border.axes.as_ref().map(|axes| {
-        let size = |a: &Axis| match a {
-            Axis::Known(n) => *n,
-            Axis::Free(_) => -1,
-        };
-        axes.iter().map(size).collect::<Vec<i64>>()
-    });
-    let n = values.len() as i64;
-    let shape = match known {
-        Some(shape) if shape.is_empty() && n == 1 => vec![],
-        Some(shape)
-            if !shape.contains(&-1)
-                && shape.iter().try_fold(1i64, |a, d| a.checked_mul(*d)) == Some(n) =>
-        {
-            shape
-        }
-        Some(shape) if shape.len() == 1 && shape[0] == -1 => vec![n],
-        None if n > 1 => vec![n],
-        _ => return Err(wrong("so many numbers don't fit the input's shape")),
-    };
-    Ok(Tensor::from_f64s(dtype, &shape, &values))
 }
 
 /// Flags as options of the compiler.

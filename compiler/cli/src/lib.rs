@@ -10,6 +10,7 @@ pub mod blame;
 pub mod cases;
 pub mod compare;
 pub mod compile;
+pub mod constants;
 pub mod data;
 pub mod disasm;
 pub mod emit;

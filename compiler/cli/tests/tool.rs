@@ -418,3 +418,81 @@ fn proto(t: &Tensor) -> Vec<u8> {
     out.extend(t.data.iter());
     out
 }
+
+#[test]
+fn made_up_inputs_are_the_same_everywhere() {
+    let dir = temp();
+    let m = model().display().to_string();
+    let run = |args: &[&str]| {
+        let o = onnxc(dir.path(), &[&["run", &m, "--json"], args].concat());
+        assert_eq!(code(&o), 0, "{}", err(&o));
+        out(&o)
+    };
+    let first = run(&["random:7"]);
+    assert_eq!(first, run(&["random:7", "-j1"]));
+    assert_ne!(first, run(&["random:8"]));
+    let o = onnxc(dir.path(), &["run", &m, "random:seven"]);
+    assert_eq!(code(&o), 2);
+}
+
+#[test]
+fn an_input_can_be_a_constant() {
+    let dir = temp();
+    let m = model().display().to_string();
+    let (x, y) = case(6);
+    std::fs::write(dir.path().join("x.npy"), npy::write(&x)).unwrap();
+    let o = onnxc(
+        dir.path(),
+        &["run", &m, "--const", "image=x.npy", "-o", "y.npz"],
+    );
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let got = npz::Npz::open(&dir.path().join("y.npz"))
+        .unwrap()
+        .get("scores")
+        .unwrap();
+    assert!(onnxc::compare::compare(&got, &y, onnxc::compare::Rule::OfLargest(1e-4)).pass);
+    for bad in ["image=1,2,3", "nosuch=1", "image=missing.npy", "image=a,b"] {
+        let o = onnxc(dir.path(), &["compile", &m, "--const", bad]);
+        assert!(matches!(code(&o), 1 | 2), "{bad}: {}", err(&o));
+    }
+    assert_eq!(names(dir.path()), ["x.npy", "y.npz"]);
+}
+
+#[test]
+fn another_machine_through_a_command() {
+    // `env PROGRAM` runs the program: what an emulator does, without one.
+    let dir = temp();
+    let m = model().display().to_string();
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return;
+    }
+    let here = onnxc(dir.path(), &["run", &m, "random:1", "--json"]);
+    for weights in ["embed", "file"] {
+        let args = [
+            "run",
+            &m,
+            "random:1",
+            "--json",
+            "--exec",
+            "env",
+            "--weights",
+            weights,
+        ];
+        let there = onnxc(dir.path(), &args);
+        assert_eq!(code(&there), 0, "{}", err(&there));
+        assert_eq!(out(&here), out(&there));
+    }
+    let o = onnxc(
+        dir.path(),
+        &["run", &m, "random:1", "--exec", "/no/such/emulator"],
+    );
+    assert_eq!(code(&o), 1);
+    let o = onnxc(dir.path(), &["run", &m, "random:1", "--exec", "true"]);
+    assert_eq!(code(&o), 3, "a program that gives no answer: {}", err(&o));
+    let o = onnxc(
+        dir.path(),
+        &["run", &m, "random:1", "--target", "aarch64-linux-gnu"],
+    );
+    assert_eq!(code(&o), 2);
+    assert!(err(&o).contains("--exec"));
+}

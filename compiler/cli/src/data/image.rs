@@ -10,6 +10,9 @@ use super::bad_data;
 use super::bind::Wanted;
 use super::preprocess::{Channels, Filter, Fit, Image, Layout, Place};
 
+/// Most pixels of a picture that a model is given.
+const MOST: u64 = 1 << 26;
+
 /// Where rows, columns and channels lie in the model's input.
 struct Axes {
     rank: usize,
@@ -34,6 +37,12 @@ pub fn read(name: &str, data: &[u8], how: &Image, wanted: &Wanted) -> Result<Ten
         size(picture.height(), axes.height, 0),
         size(picture.width(), axes.width, 1),
     );
+    if u64::from(h) * u64::from(w) > MOST {
+        return Err(bad_data(
+            format!("`{name}`"),
+            format!("{w} x {h} is too large a picture"),
+        ));
+    }
     let picture = fit(&picture, h, w, how);
     let order: &[usize] = match (axes.channels, how.channels) {
         (1, _) => &[3],
@@ -182,7 +191,7 @@ fn fit(picture: &RgbImage, h: u32, w: u32, how: &Image) -> RgbImage {
         f64::from(picture.width().max(1)),
     );
     let scaled = |factor: f64| {
-        let side = |n: f64| ((n * factor).round() as u32).clamp(1, 1 << 16);
+        let side = |n: f64| ((n * factor).round() as u32).clamp(1, 1 << 15);
         imageops::resize(picture, side(pw), side(ph), filter)
     };
     let (fh, fw) = (f64::from(h) / ph, f64::from(w) / pw);

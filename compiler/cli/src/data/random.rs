@@ -12,6 +12,8 @@ use onnxc_compiler::base::tensor::Tensor;
 
 use super::bad_data;
 
+/// Most elements that are made up.
+const MOST: i64 = 1 << 30;
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 fn mix(mut z: u64) -> u64 {
@@ -22,7 +24,16 @@ fn mix(mut z: u64) -> u64 {
 
 /// Input number `k` of a run with `seed`.
 pub fn tensor(seed: u64, k: usize, dtype: DType, shape: &[i64]) -> Result<Tensor> {
-    let zeros = Tensor::zeros(dtype, shape.to_vec())?;
+    let count = shape
+        .iter()
+        .try_fold(1i64, |n, d| n.checked_mul(*d))
+        .filter(|n| (0..=MOST).contains(n))
+        .ok_or_else(|| {
+            bad_data(
+                format!("input {k}"),
+                format!("{shape:?} is too large to make up"),
+            )
+        })?;
     if dtype.size() == 0 || !(dtype.is_float() || dtype.is_int() || dtype == DType::Bool) {
         return Err(bad_data(
             format!("input {k}"),
@@ -30,7 +41,7 @@ pub fn tensor(seed: u64, k: usize, dtype: DType, shape: &[i64]) -> Result<Tensor
         ));
     }
     let start = mix((seed << 32).wrapping_add(k as u64));
-    let values: Vec<f64> = (0..zeros.len() as u64)
+    let values: Vec<f64> = (0..count as u64)
         .map(|i| {
             let bits = mix(start.wrapping_add(i.wrapping_add(1).wrapping_mul(STEP)));
             let u = bits >> 40;

@@ -8,6 +8,9 @@ use super::bad_data;
 use super::bind::Wanted;
 use super::preprocess::{Audio, Channel};
 
+/// Most samples that a model is given.
+const MOST: usize = 1 << 28;
+
 /// Makes the tensor for an input from the bytes of a recording.
 pub fn read(name: &str, data: &[u8], how: &Audio, wanted: &Wanted) -> Result<Tensor> {
     let broken = |e: hound::Error| bad_data(format!("`{name}`"), e);
@@ -60,7 +63,7 @@ pub fn read(name: &str, data: &[u8], how: &Audio, wanted: &Wanted) -> Result<Ten
             Some(n) => usize::try_from(n).unwrap_or(0),
             None => wave.len().checked_sub(window).map_or(0, |n| n / hop + 1),
         };
-        let total = rows.checked_mul(window).filter(|n| *n <= 1 << 32);
+        let total = rows.checked_mul(window).filter(|n| *n <= MOST);
         total.ok_or_else(|| bad_data(format!("`{name}`"), "too many windows"))?;
         let at = |r: usize, c: usize| {
             wave.get(r.saturating_mul(hop).saturating_add(c))
@@ -77,7 +80,7 @@ pub fn read(name: &str, data: &[u8], how: &Audio, wanted: &Wanted) -> Result<Ten
             .length
             .or(last(1).and_then(|n| usize::try_from(n).ok()))
             .unwrap_or(wave.len());
-        if length > 1 << 32 {
+        if length > MOST {
             return Err(bad_data(format!("input `{}`", wanted.name), "too long"));
         }
         wave.resize(length, 0.0);
