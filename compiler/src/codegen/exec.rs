@@ -2,7 +2,7 @@
 //!
 //! What the program does, until its input ends: reads the values of the free sizes (i64 each) and then all inputs from file 0, each
 //! exactly as long as those sizes say; runs the model; writes the status (i32) and, if that is 0, the sizes of all outputs (i64 each)
-//! and all outputs to file 1. So a model can be run for another machine with nothing but an emulator.
+//! and all outputs to file 1. A run that would read nothing reads one byte. So a model can be run for another machine with nothing but an emulator.
 //!
 //! The driver is made for Linux, talks to it by three system calls, and needs no library.
 
@@ -144,6 +144,8 @@ struct Plan {
     status: u64,
     dims: u64,
     dims_bytes: u64,
+    // Whether a run reads nothing.
+    silent: bool,
     symbols: u64,
     // Offsets of the free sizes in the symbol table, in their order.
     free: Vec<u64>,
@@ -244,6 +246,7 @@ impl Plan {
             status,
             dims,
             dims_bytes,
+            silent: dims_bytes == 0 && p.inputs.iter().all(|i| i.ty.max_bytes(&p.symbols) == 0),
             symbols,
             free,
             input_lengths,
@@ -464,7 +467,7 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
             let n = word(b, plan.input_lengths + 8 * i as u64);
             move_bytes(b, read, 0, *at, n);
         }
-        if plan.inputs.is_empty() && plan.dims_bytes == 0 {
+        if plan.silent {
             // Nothing else says when to run and when to stop: one byte a run.
             let one = k(b, 1);
             move_bytes(b, read, 0, plan.dims, one);
