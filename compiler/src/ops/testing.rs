@@ -58,7 +58,15 @@ pub fn attrs<const N: usize>(list: [(&str, Attr); N]) -> Attrs {
     a
 }
 
-/// Runs `name` of the default domain at `opset`.
+/// The operator of the default domain, else of ai.onnx.ml.
+fn find(name: &str, opset: i64) -> Found {
+    match find_onnx("", name, opset) {
+        Found::Unknown => find_onnx("ai.onnx.ml", name, opset),
+        found => found,
+    }
+}
+
+/// Runs `name` of the default domain, or of ai.onnx.ml, at `opset`.
 pub fn run_op(
     name: &str,
     opset: i64,
@@ -66,7 +74,7 @@ pub fn run_op(
     mut inputs: Vec<Option<In>>,
     num_outputs: usize,
 ) -> Result<Vec<Tensor>, Failure> {
-    let Found::Row(op, row) = find_onnx("", name, opset) else {
+    let Found::Row(op, row) = find(name, opset) else {
         return Err(
             Diagnostic::unsupported("ONNX007", format!("no {name} at opset {opset}")).into(),
         );
@@ -276,7 +284,7 @@ pub fn symbolic_shape(
         }))
     };
     let (n, m) = (sym("N", 1, 10), sym("M", 2, 8));
-    let Found::Row(op, row) = find_onnx("", name, opset) else {
+    let Found::Row(op, row) = find(name, opset) else {
         return Err(Diagnostic::unsupported("ONNX007", name).into());
     };
     let values = f(n, m);
