@@ -81,6 +81,7 @@ roll! {
     slice,
     softmax,
     sort,
+    svm_regressor,
     tile,
     transpose,
 }
