@@ -1,6 +1,7 @@
 //! What is known of a model once its code is made: fills a [`ModelInfo`].
 
-use super::info::{LayerInfo, ModelInfo, Port, c_names};
+use super::info::{LayerInfo, ModelInfo, Port, PortQuant, c_names};
+use super::quant;
 use crate::Options;
 use crate::codegen::Code;
 use crate::graph::ir::Model;
@@ -19,8 +20,10 @@ pub fn info(
     ModelInfo {
         prefix: options.prefix.clone(),
         model: model.graph.name.clone(),
-        inputs: ports(p, &p.inputs, "input"),
-        outputs: ports(p, &p.outputs, "output"),
+        inputs: ports(p, &p.inputs, "input", |k| quant::of_input(&model.graph, k)),
+        outputs: ports(p, &p.outputs, "output", |k| {
+            quant::of_output(&model.graph, k)
+        }),
         symbols: p.symbols.clone(),
         arena_bytes: p.arena_bytes,
         arena_align: ALIGN as u32,
@@ -38,17 +41,23 @@ pub fn info(
     }
 }
 
-fn ports(p: &Program, list: &[ProgramPort], fallback: &str) -> Vec<Port> {
+fn ports(
+    p: &Program,
+    list: &[ProgramPort],
+    fallback: &str,
+    quant: impl Fn(usize) -> Option<PortQuant>,
+) -> Vec<Port> {
     let names = c_names(list.iter().map(|p| p.name.as_str()), fallback);
     list.iter()
         .zip(names)
-        .map(|(port, c_name)| Port {
+        .enumerate()
+        .map(|(k, (port, c_name))| Port {
             name: port.name.clone(),
             c_name,
             dtype: port.ty.dtype,
             shape: port.ty.shape.clone(),
             max_bytes: port.ty.max_bytes(&p.symbols).max(0) as u64,
-            quant: None,
+            quant: quant(k),
         })
         .collect()
 }

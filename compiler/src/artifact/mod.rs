@@ -7,6 +7,7 @@ pub mod descriptor;
 pub mod fill;
 pub mod header;
 pub mod info;
+mod quant;
 pub mod report;
 pub mod rust_module;
 pub mod weights;
