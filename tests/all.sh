@@ -42,4 +42,6 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 
 say "tests"
 cargo build --workspace --locked --bins
-cargo test --workspace --locked
+cargo test --workspace --locked 2>&1 | tee target/tests.log
+say "all tests"
+awk '/^test result:/ { passed += $4; failed += $6 } END { print passed " passed, " failed " failed" }' target/tests.log
