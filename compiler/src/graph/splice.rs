@@ -1,6 +1,7 @@
 //! Putting the nodes of a body into the graph around it.
 
 use super::ir::{Def, Graph, NodeId, ValueId};
+use crate::base::diag::{Diagnostic, Result};
 use std::collections::HashMap;
 
 impl Graph {
@@ -10,7 +11,7 @@ impl Graph {
         before: NodeId,
         body: Graph,
         inputs: &[Option<ValueId>],
-    ) -> Vec<ValueId> {
+    ) -> Result<Vec<ValueId>> {
         let mut map: HashMap<ValueId, ValueId> = HashMap::new();
         for (&inner, outer) in body.inputs.iter().zip(inputs) {
             if let Some(v) = outer {
@@ -19,11 +20,13 @@ impl Graph {
         }
         for &n in body.order() {
             let node = body.node(n);
-            let ins = node
-                .ins
-                .iter()
-                .map(|v| v.map(|v| self.bring(&body, v, &mut map)))
-                .collect();
+            let mut ins = vec![];
+            for v in &node.ins {
+                ins.push(match v {
+                    Some(v) => Some(self.bring(&body, *v, &mut map)?),
+                    None => None,
+                });
+            }
             let new = self.add_before(
                 before,
                 node.op,
@@ -55,17 +58,25 @@ impl Graph {
             .collect()
     }
 
-    fn bring(&mut self, body: &Graph, v: ValueId, map: &mut HashMap<ValueId, ValueId>) -> ValueId {
+    fn bring(
+        &mut self,
+        body: &Graph,
+        v: ValueId,
+        map: &mut HashMap<ValueId, ValueId>,
+    ) -> Result<ValueId> {
         if let Some(&to) = map.get(&v) {
-            return to;
+            return Ok(to);
         }
+        // Bodies see nothing from outside but their inputs, and those are mapped: only literals are left.
         let value = body.value(v);
-        let to = match &value.def {
-            Def::Const(t) => self.add_const(&value.name, t.clone()),
-            // Bodies see nothing from outside but their inputs, and those are mapped.
-            _ => self.add_const(&value.name, crate::base::tensor::Tensor::f32(&[0], &[])),
+        let Def::Const(t) = &value.def else {
+            return Err(Diagnostic::internal(format!(
+                "value \"{}\" of a body comes from nowhere",
+                value.name
+            )));
         };
+        let to = self.add_const(&value.name, t.clone());
         map.insert(v, to);
-        to
+        Ok(to)
     }
 }

@@ -34,7 +34,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         let Some(body) = bodies.into_iter().nth(which) else {
             return Ok(());
         };
-        let results = g.splice(n, body, &captures);
+        let results = g.splice(n, body, &captures)?;
         let outs = g.node(n).outs.clone();
         for (old, new) in outs.into_iter().zip(results) {
             g.replace_uses(old, new);
