@@ -15,6 +15,7 @@ pub mod native;
 pub mod shape;
 pub mod suggest;
 pub mod triple;
+pub mod vector;
 pub mod x86_64;
 
 pub use onnxc_compiler::target::Arch;

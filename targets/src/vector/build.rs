@@ -1,0 +1,210 @@
+//! Writing programs of the vector machine: registers are taken and given back, operations appended.
+
+use super::ir::*;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+
+/// A program under construction.
+///
+/// Running out of registers is an error of the template, reported by [`Vm::finish`]: until then a register that does not
+/// exist stands in.
+pub struct Vm {
+    /// The machine.
+    pub isa: Isa,
+    ops: Vec<Op>,
+    free_v: Vec<V>,
+    free_x: Vec<X>,
+    labels: u32,
+    slots: u16,
+    args: u8,
+    /// What went wrong first.
+    error: Option<&'static str>,
+}
+
+impl Vm {
+    /// An empty program that takes `args` arguments.
+    pub fn new(isa: Isa, args: u8) -> Vm {
+        Vm {
+            isa,
+            ops: vec![],
+            // Lowest numbers first: on both architectures the last cost something.
+            free_v: (0..isa.vregs as u8).rev().map(V).collect(),
+            free_x: (0..XREGS).rev().map(X).collect(),
+            labels: 0,
+            slots: 0,
+            args,
+            error: None,
+        }
+    }
+    /// The finished program.
+    pub fn finish(self) -> Result<Program> {
+        match self.error {
+            Some(e) => Err(Diagnostic::internal(e)),
+            None => Ok(Program {
+                isa: self.isa,
+                args: self.args,
+                slots: self.slots,
+                ops: self.ops,
+            }),
+        }
+    }
+    /// Appends an operation.
+    pub fn op(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    // Registers
+
+    /// A free vector register.
+    pub fn v(&mut self) -> V {
+        self.free_v.pop().unwrap_or_else(|| {
+            self.error = self
+                .error
+                .or(Some("a kernel needs too many vector registers"));
+            V(0)
+        })
+    }
+    /// So many of them.
+    pub fn vs(&mut self, n: usize) -> Vec<V> {
+        (0..n).map(|_| self.v()).collect()
+    }
+    /// Gives a vector register back.
+    pub fn free(&mut self, v: V) {
+        if !self.free_v.contains(&v) {
+            self.free_v.push(v);
+            // Deterministic and dense: the lowest is taken next.
+            self.free_v.sort_unstable_by(|a, b| b.cmp(a));
+        }
+    }
+    /// Gives several back.
+    pub fn free_all(&mut self, vs: &[V]) {
+        vs.iter().for_each(|v| self.free(*v));
+    }
+    /// Vector registers that are free.
+    pub fn spare(&self) -> usize {
+        self.free_v.len()
+    }
+    /// A free address register.
+    pub fn x(&mut self) -> X {
+        self.free_x.pop().unwrap_or_else(|| {
+            self.error = self
+                .error
+                .or(Some("a kernel needs too many address registers"));
+            X(0)
+        })
+    }
+    /// Gives an address register back.
+    pub fn free_x(&mut self, x: X) {
+        if !self.free_x.contains(&x) {
+            self.free_x.push(x);
+            self.free_x.sort_unstable_by(|a, b| b.cmp(a));
+        }
+    }
+    /// A slot for a vector in the frame.
+    pub fn slot(&mut self) -> u16 {
+        self.slots += 1;
+        self.slots - 1
+    }
+    /// A new label, not yet placed.
+    pub fn label(&mut self) -> Label {
+        self.labels += 1;
+        Label(self.labels - 1)
+    }
+
+    // Addresses
+
+    /// Argument `n` in a register of its own.
+    pub fn arg(&mut self, n: u8) -> X {
+        let d = self.x();
+        self.op(Op::Arg { d, n });
+        d
+    }
+    /// `d += by`.
+    pub fn add_i(&mut self, d: X, by: i32) {
+        if by != 0 {
+            self.op(Op::AddI { d, a: d, by });
+        }
+    }
+    /// `d += b << shift`.
+    pub fn add_x(&mut self, d: X, b: X, shift: u8) {
+        self.op(Op::AddX { d, a: d, b, shift });
+    }
+    /// Adds argument `n`, shifted left by `shift`, to a register.
+    pub fn add_arg(&mut self, d: X, n: u8, shift: u8) {
+        let t = self.arg(n);
+        self.add_x(d, t, shift);
+        self.free_x(t);
+    }
+
+    // Control
+
+    /// Places a label here.
+    pub fn place(&mut self, label: Label) {
+        self.op(Op::Label { label });
+    }
+    /// A loop that runs `count / by` times, `count` being at least `by` and counted down.
+    pub fn repeat(&mut self, count: X, by: i32, body: impl FnOnce(&mut Vm)) {
+        let top = self.label();
+        self.place(top);
+        body(self);
+        self.op(Op::Count {
+            x: count,
+            by,
+            to: top,
+        });
+    }
+    /// Skips `body` unless `x cond with`.
+    pub fn when(&mut self, x: X, cond: Cond, with: i32, body: impl FnOnce(&mut Vm)) {
+        let end = self.label();
+        let cond = match cond {
+            Cond::Eq => Cond::Ne,
+            Cond::Ne => Cond::Eq,
+            Cond::Lt => Cond::Ge,
+            Cond::Le => Cond::Gt,
+            Cond::Gt => Cond::Le,
+            Cond::Ge => Cond::Lt,
+        };
+        self.op(Op::Branch {
+            x,
+            cond,
+            with,
+            to: end,
+        });
+        body(self);
+        self.place(end);
+    }
+
+    // Vectors
+
+    /// Loads 32-bit lanes.
+    pub fn load(&mut self, d: V, at: Mem, lanes: Lanes) {
+        self.op(Op::Load {
+            d,
+            at,
+            elem: Elem::W32,
+            lanes,
+        });
+    }
+    /// Stores 32-bit lanes; `tmp` may be clobbered.
+    pub fn store(&mut self, s: V, at: Mem, lanes: Lanes, tmp: V) {
+        self.op(Op::Store {
+            s,
+            at,
+            elem: Elem::W32,
+            lanes,
+            tmp,
+        });
+    }
+    /// A lane-wise operation.
+    pub fn bin(&mut self, op: Bin, d: V, a: V, b: impl Into<Src>) {
+        self.op(Op::Bin {
+            op,
+            d,
+            a,
+            b: b.into(),
+        });
+    }
+    /// `d += a * b`.
+    pub fn fma(&mut self, d: V, a: V, b: impl Into<Src>) {
+        self.op(Op::Fma { d, a, b: b.into() });
+    }
+}

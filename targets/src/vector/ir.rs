@@ -1,0 +1,446 @@
+//! The vector machine: what kernel templates are written in.
+//!
+//! A [`Program`] is a list of operations on vector registers of 32-bit lanes and on address registers, with labels and
+//! branches. Registers are physical: a template allocates them through [`super::build::Vm`] and can therefore count on what
+//! it sees. Each architecture turns a program into machine code (`x86_64/vector.rs`, `aarch64/vector.rs`).
+//!
+//! Every operation has one meaning on all machines, bit for bit, but for [`Op::Fma`], which rounds twice where
+//! [`Isa::fma`] is false. The meanings are those of the loops IR (`loops/ir.rs`): `Min` and `Max` give their second
+//! operand where either is NaN, comparisons give lanes of all ones or all zeros, integers wrap.
+
+/// A vector register, from 0 to [`Isa::vregs`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct V(pub u8);
+
+/// An address register (64 bits), from 0 to [`XREGS`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct X(pub u8);
+
+/// A place to branch to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Label(pub u32);
+
+/// Address registers that every machine has for templates.
+pub const XREGS: u8 = 14;
+
+/// What a vector machine offers: decides tiles, unrolling and which operations may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Isa {
+    /// Which machine.
+    pub level: Level,
+    /// 32-bit lanes of a vector register.
+    pub lanes: usize,
+    /// Vector registers for templates.
+    pub vregs: usize,
+    /// Whether multiplication and addition round once.
+    pub fma: bool,
+    /// Whether an operand of `Fma` may be broadcast from memory at no cost.
+    pub splat_operand: bool,
+    /// Whether `Fma` takes one lane of a register as a factor ([`Op::FmaLane`]); such machines have no cheap broadcast.
+    pub by_lane: bool,
+}
+
+/// The machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Level {
+    Sse2,
+    Avx2,
+    Avx512,
+    Neon,
+}
+
+impl Level {
+    /// Its facts.
+    pub fn isa(self) -> Isa {
+        let isa = |lanes, vregs, fma, splat_operand, by_lane| Isa {
+            level: self,
+            lanes,
+            vregs,
+            fma,
+            splat_operand,
+            by_lane,
+        };
+        match self {
+            // The last register serves as the second operand of what memory can't be.
+            Level::Sse2 => isa(4, 15, false, false, false),
+            Level::Avx2 => isa(8, 16, true, false, false),
+            Level::Avx512 => isa(16, 32, true, true, false),
+            // Two registers serve for comparisons and constants.
+            Level::Neon => isa(4, 30, true, false, true),
+        }
+    }
+}
+
+/// A place in memory: `base + (index << shift) + disp` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Mem {
+    /// Base register.
+    pub base: X,
+    /// A second register, shifted left by 0 to 3.
+    pub index: Option<(X, u8)>,
+    /// Bytes on top.
+    pub disp: i32,
+}
+
+impl Mem {
+    /// `base + disp`.
+    pub fn at(base: X, disp: i32) -> Mem {
+        Mem {
+            base,
+            index: None,
+            disp,
+        }
+    }
+    /// The same place some bytes further.
+    pub fn plus(self, bytes: i32) -> Mem {
+        Mem {
+            disp: self.disp + bytes,
+            ..self
+        }
+    }
+}
+
+/// The second operand of a vector operation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Src {
+    /// A register.
+    Reg(V),
+    /// A whole vector in memory.
+    Mem(Mem),
+    /// 32 bits of memory in every lane. Only where [`Isa::splat_operand`]; elsewhere use [`Op::Splat`].
+    Splat(Mem),
+    /// These bits in every lane.
+    Const(u32),
+}
+
+impl From<V> for Src {
+    fn from(v: V) -> Src {
+        Src::Reg(v)
+    }
+}
+
+/// How many lanes of memory a load or store touches; a load clears the others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Lanes {
+    /// All.
+    All,
+    /// The first so many, from 1.
+    First(u8),
+}
+
+impl Lanes {
+    /// Those that hold the columns from `at` of `n` columns.
+    pub fn of(isa: &Isa, n: usize, at: usize) -> Lanes {
+        match n.saturating_sub(at) {
+            rest if rest >= isa.lanes => Lanes::All,
+            rest => Lanes::First(rest as u8),
+        }
+    }
+}
+
+/// How elements in memory become lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Elem {
+    /// 32 bits, as they are.
+    W32,
+    /// IEEE half precision to and from f32 (rounds half to even).
+    F16,
+    /// The upper half of f32 (rounds half to even).
+    BF16,
+    /// Unsigned and signed bytes and words to and from i32 (stores truncate).
+    U8,
+    #[allow(missing_docs)]
+    I8,
+    #[allow(missing_docs)]
+    U16,
+    #[allow(missing_docs)]
+    I16,
+}
+
+impl Elem {
+    /// Bytes of an element.
+    pub fn bytes(self) -> i32 {
+        match self {
+            Elem::W32 => 4,
+            Elem::U8 | Elem::I8 => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// Lane-wise operations on two operands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Bin {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    /// `a < b ? a : b`.
+    Min,
+    /// `a > b ? a : b`.
+    Max,
+    /// Comparisons of floats: all ones or all zeros; with NaN only `Ne` holds.
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    And,
+    /// `!a & b`.
+    AndNot,
+    Or,
+    Xor,
+    AddI,
+    SubI,
+    MulI,
+    MinI,
+    MaxI,
+    EqI,
+    /// Signed `a > b`.
+    GtI,
+}
+
+/// Lane-wise operations on one operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Un {
+    Sqrt,
+    /// Round half to even, to an integral float.
+    Round,
+    Floor,
+    Ceil,
+    Trunc,
+    /// Truncates to i32, saturates; NaN gives 0.
+    ToInt,
+    /// i32 to float.
+    FromInt,
+}
+
+/// Shifts by a constant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Shift {
+    Left,
+    /// Keeps the sign.
+    Right,
+    RightU,
+}
+
+/// How lanes are brought together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Fold {
+    Add,
+    Min,
+    Max,
+}
+
+/// When a branch is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Cond {
+    Eq,
+    Ne,
+    /// Signed.
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// One operation.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[allow(missing_docs)]
+pub enum Op {
+    // Vectors
+    Zero {
+        d: V,
+    },
+    /// These bits in every lane.
+    Const {
+        d: V,
+        bits: u32,
+    },
+    Move {
+        d: V,
+        a: V,
+    },
+    Load {
+        d: V,
+        at: Mem,
+        elem: Elem,
+        lanes: Lanes,
+    },
+    /// `tmp` may be clobbered: free for that, and not `s`.
+    Store {
+        s: V,
+        at: Mem,
+        elem: Elem,
+        lanes: Lanes,
+        tmp: V,
+    },
+    /// One 32-bit element in every lane.
+    Splat {
+        d: V,
+        at: Mem,
+    },
+    /// The low half of an address register in every lane.
+    SplatX {
+        d: V,
+        x: X,
+    },
+    Bin {
+        op: Bin,
+        d: V,
+        a: V,
+        b: Src,
+    },
+    Un {
+        op: Un,
+        d: V,
+        a: V,
+    },
+    Shift {
+        op: Shift,
+        d: V,
+        a: V,
+        by: u8,
+    },
+    /// `d = a * b + d`.
+    Fma {
+        d: V,
+        a: V,
+        b: Src,
+    },
+    /// `d = a * b[lane] + d`, where [`Isa::by_lane`].
+    FmaLane {
+        d: V,
+        a: V,
+        b: V,
+        lane: u8,
+    },
+    /// `d = m ? a : b` by lanes; `m` holds all ones or all zeros.
+    Select {
+        d: V,
+        m: V,
+        a: V,
+        b: V,
+    },
+    /// All lanes of `a` into lane 0 of `d`, pairwise: halves, then quarters ... `tmp` is clobbered, and is neither.
+    Fold {
+        op: Fold,
+        d: V,
+        a: V,
+        tmp: V,
+    },
+    /// Lane 0 in every lane.
+    SplatLane {
+        d: V,
+        a: V,
+    },
+    /// Brings a cache line near.
+    Prefetch {
+        at: Mem,
+    },
+    /// A vector to and from the frame.
+    Spill {
+        s: V,
+        slot: u16,
+    },
+    Fill {
+        d: V,
+        slot: u16,
+    },
+    // Addresses
+    /// Argument number `n` of the call.
+    Arg {
+        d: X,
+        n: u8,
+    },
+    /// Changes an argument: a variable of the kernel that is not worth a register.
+    SetArg {
+        n: u8,
+        s: X,
+    },
+    SetX {
+        d: X,
+        value: i64,
+    },
+    MoveX {
+        d: X,
+        a: X,
+    },
+    /// `d = a + (b << shift)`, shift 0 to 3.
+    AddX {
+        d: X,
+        a: X,
+        b: X,
+        shift: u8,
+    },
+    SubX {
+        d: X,
+        a: X,
+        b: X,
+    },
+    /// `d = a + by`.
+    AddI {
+        d: X,
+        a: X,
+        by: i32,
+    },
+    ShlX {
+        d: X,
+        a: X,
+        by: u8,
+    },
+    /// `d = a * b`.
+    MulX {
+        d: X,
+        a: X,
+        b: X,
+    },
+    LoadX {
+        d: X,
+        at: Mem,
+    },
+    // Control
+    Label {
+        label: Label,
+    },
+    Jump {
+        to: Label,
+    },
+    /// Compares an address register with a number.
+    Branch {
+        x: X,
+        cond: Cond,
+        with: i32,
+        to: Label,
+    },
+    BranchX {
+        a: X,
+        cond: Cond,
+        b: X,
+        to: Label,
+    },
+    /// `x -= by`, and back to `to` while `x > 0`.
+    Count {
+        x: X,
+        by: i32,
+        to: Label,
+    },
+}
+
+/// A kernel: takes `args` whole numbers or pointers, returns nothing.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Program {
+    /// For which machine.
+    pub isa: Isa,
+    /// Number of arguments.
+    pub args: u8,
+    /// Vectors in the frame.
+    pub slots: u16,
+    /// What it does; it returns at the end.
+    pub ops: Vec<Op>,
+}
