@@ -211,8 +211,6 @@ pub enum Un {
     Floor,
     Ceil,
     Trunc,
-    /// Truncates to i32, saturates; NaN gives 0.
-    ToInt,
     /// i32 to float.
     FromInt,
 }
@@ -300,6 +298,12 @@ pub enum Op {
         op: Un,
         d: V,
         a: V,
+    },
+    /// Truncates to i32, saturates; NaN gives 0. `tmp` is clobbered; all three differ.
+    ToInt {
+        d: V,
+        a: V,
+        tmp: V,
     },
     Shift {
         op: Shift,
@@ -432,6 +436,31 @@ pub enum Op {
     },
 }
 
+impl Isa {
+    /// Whether the machine has an operation. What none has must be written out by the template, or left to others.
+    pub fn has(&self, op: &Op) -> bool {
+        let sse2 = self.level == Level::Sse2;
+        let elem = |e: &Elem| match (self.level, e) {
+            (_, Elem::W32) | (Level::Neon, _) => true,
+            (Level::Sse2, _) => false,
+            _ => true,
+        };
+        match op {
+            Op::Bin { op, b, .. } => {
+                let splat = matches!(b, Src::Splat(_));
+                !(sse2 && matches!(op, Bin::MulI | Bin::MinI | Bin::MaxI))
+                    && (!splat || self.splat_operand)
+            }
+            Op::Un { op, .. } => !(sse2 && !matches!(op, Un::Sqrt | Un::FromInt)),
+            Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
+            Op::FmaLane { .. } => self.by_lane,
+            Op::Load { elem: e, .. } => elem(e),
+            Op::Store { elem: e, .. } => elem(e) && (*e != Elem::BF16 || self.level == Level::Neon),
+            _ => true,
+        }
+    }
+}
+
 /// A kernel: takes `args` whole numbers or pointers, returns nothing.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Program {
@@ -443,4 +472,48 @@ pub struct Program {
     pub slots: u16,
     /// What it does; it returns at the end.
     pub ops: Vec<Op>,
+}
+
+/// Visits every address register of an operation.
+pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
+    let mem = |m: &Mem, f: &mut dyn FnMut(X)| {
+        f(m.base);
+        if let Some((i, _)) = m.index {
+            f(i);
+        }
+    };
+    match op {
+        Op::Load { at, .. } | Op::Store { at, .. } | Op::Splat { at, .. } | Op::Prefetch { at } => {
+            mem(at, f)
+        }
+        Op::Bin {
+            b: Src::Mem(m) | Src::Splat(m),
+            ..
+        }
+        | Op::Fma {
+            b: Src::Mem(m) | Src::Splat(m),
+            ..
+        } => mem(m, f),
+        Op::SplatX { x, .. } | Op::Branch { x, .. } | Op::Count { x, .. } => f(*x),
+        Op::Arg { d, .. } | Op::SetX { d, .. } => f(*d),
+        Op::SetArg { s, .. } => f(*s),
+        Op::MoveX { d, a } | Op::AddI { d, a, .. } | Op::ShlX { d, a, .. } => {
+            f(*d);
+            f(*a);
+        }
+        Op::AddX { d, a, b, .. } | Op::SubX { d, a, b } | Op::MulX { d, a, b } => {
+            f(*d);
+            f(*a);
+            f(*b);
+        }
+        Op::LoadX { d, at } => {
+            f(*d);
+            mem(at, f);
+        }
+        Op::BranchX { a, b, .. } => {
+            f(*a);
+            f(*b);
+        }
+        _ => {}
+    }
 }

@@ -2,3 +2,4 @@
 
 pub mod cpus;
 pub mod kernels;
+pub mod vector;
