@@ -362,10 +362,23 @@ pub struct Machine {
     pub tiles: Vec<&'static Tile>,
     /// f32 lanes of one vector of compiler-written loops.
     pub lanes: u32,
+    /// What kernels that are written over the vector machine can count on; `None`: there are none.
+    pub vector: Option<Vector>,
     /// Bytes of the data cache next to the core.
     pub l1d: u32,
     /// Bytes of the second cache.
     pub l2: u32,
+}
+
+/// The vector registers that generated kernels use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vector {
+    /// f32 lanes of a register.
+    pub lanes: i64,
+    /// Registers.
+    pub registers: i64,
+    /// Whether a product takes one lane of a register as a factor, broadcasts from memory being dear.
+    pub by_lane: bool,
 }
 
 impl Machine {

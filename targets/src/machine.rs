@@ -1,10 +1,11 @@
 //! From a triple and a selection to what the compiler is handed.
 
-use onnxc_compiler::kernel::Machine;
+use onnxc_compiler::kernel::{Machine, Vector};
 use onnxc_compiler::target::Target;
 
 use crate::features::{Feature, FeatureSet};
 use crate::flags::Selection;
+use crate::vector::ir::Level;
 use crate::{Arch, aarch64, triple, x86_64};
 
 /// Cranelift's settings for features that it makes use of.
@@ -28,6 +29,17 @@ const ISA_FLAGS: &[(Feature, &str)] = &[
     (Feature::Dotprod, "has_dotprod"),
 ];
 
+/// The vector machine that a set of features makes up.
+pub fn level(arch: Arch, features: FeatureSet) -> Level {
+    let all = |list: &[Feature]| list.iter().all(|f| features.has(*f));
+    match arch {
+        Arch::Aarch64 => Level::Neon,
+        Arch::X86_64 if all(&[Feature::Avx512f]) => Level::Avx512,
+        Arch::X86_64 if all(&[Feature::Avx2, Feature::Fma, Feature::F16c]) => Level::Avx2,
+        Arch::X86_64 => Level::Sse2,
+    }
+}
+
 /// What the compiler may use of a selection.
 pub fn machine(selection: &Selection) -> Machine {
     let mut features: Vec<String> = selection
@@ -45,6 +57,14 @@ pub fn machine(selection: &Selection) -> Machine {
         },
         // Code that the compiler writes itself has 128-bit vectors on both.
         lanes: 4,
+        vector: Some({
+            let isa = level(selection.arch, selection.features).isa();
+            Vector {
+                lanes: isa.lanes as i64,
+                registers: isa.vregs as i64,
+                by_lane: isa.by_lane,
+            }
+        }),
         l1d: selection.caches.l1d.saturating_mul(1024),
         l2: selection.caches.l2.saturating_mul(1024),
     }

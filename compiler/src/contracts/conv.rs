@@ -7,7 +7,7 @@
 
 use super::finish::Activation;
 use super::window::Window;
-use super::{conv_depthwise, conv_gemm};
+use super::{conv_depthwise, conv_gemm, conv_strip};
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
@@ -21,7 +21,7 @@ pub static CONV: Contract = Contract {
     name: "conv",
     doc: "Convolution over any number of spatial axes, with bias, residual and activation",
     reference: None,
-    rows: &[conv_depthwise::ROW, conv_gemm::ROW, LOOPS],
+    rows: &[conv_strip::ROW, conv_depthwise::ROW, conv_gemm::ROW, LOOPS],
 };
 
 /// Plain loops, for every type, rank and group.
@@ -63,6 +63,8 @@ pub struct View {
     pub window: Window,
     /// What follows.
     pub activation: Option<Activation>,
+    /// Input and output are `[N, spatial.., C]`.
+    pub channels_last: bool,
 }
 
 impl View {
@@ -82,14 +84,20 @@ impl View {
             Diagnostic::unsupported("ONNX012", "weights of unknown size are not done")
         })?;
         let group = attrs.int("group", 1).max(1);
+        let channels_last = attrs.flag("channels_last");
+        let spatial = match channels_last {
+            true => &x[1..x.len() - 1],
+            false => &x[2..],
+        };
         Ok(View {
             n: x[0].clone(),
             cin: w[1],
             cout: w[0] / group,
             group,
-            input: x[2..].to_vec(),
-            window: Window::of(attrs, &w[2..], &x[2..])?,
+            input: spatial.to_vec(),
+            window: Window::of(attrs, &w[2..], spatial)?,
             activation: Activation::of_attrs(attrs)?,
+            channels_last,
         })
     }
     /// Window elements per channel.
@@ -100,7 +108,12 @@ impl View {
     pub fn store(&self, cx: &mut LowerCx, index: &[ExprId], sum: ExprId) -> Result<()> {
         let mut v = sum;
         if cx.opt(2).is_some() {
-            let bias = cx.load(2, &index[1..2])?;
+            let channel = if self.channels_last {
+                index.len() - 1
+            } else {
+                1
+            };
+            let bias = cx.load(2, &index[channel..=channel])?;
             v = cx.b.add(v, bias);
         }
         if cx.opt(3).is_some() {
@@ -174,25 +187,39 @@ pub type Done<'f> = &'f dyn Fn(&mut LowerCx, &[ExprId], ExprId) -> Result<()>;
 
 /// The plain nest: every output's sum of products, lanes along the innermost axis.
 pub fn sums(cx: &mut LowerCx, v: &View, ty: Ty, x: LoadX, w: LoadW, done: Done) -> Result<()> {
-    let shape: Vec<Dim> = [
-        vec![v.n.clone(), Dim::Fixed(v.group), Dim::Fixed(v.cout)],
-        v.window.out.clone(),
-    ]
-    .concat();
+    let channels = vec![Dim::Fixed(v.group), Dim::Fixed(v.cout)];
+    let spatial = v.window.out.clone();
+    let rank = spatial.len();
+    let mut shape = vec![v.n.clone()];
+    match v.channels_last {
+        true => shape.extend([spatial, channels].concat()),
+        false => shape.extend([channels, spatial].concat()),
+    }
     cx.each(&shape, LoopKind::Lanes, |cx, at| {
-        let (n, g, m, o) = (at[0], at[1], at[2], &at[3..]);
+        let (n, rest) = (at[0], &at[1..]);
+        let (g, m, o) = match v.channels_last {
+            true => (rest[rank], rest[rank + 1], &rest[..rank]),
+            false => (rest[0], rest[1], &rest[2..]),
+        };
         let oc = ex!(cx.b; (g * {cx.b.i(v.cout)}) + m);
+        let place = |channel: ExprId, spatial: &[ExprId]| -> Vec<ExprId> {
+            match v.channels_last {
+                true => [&[n], spatial, &[channel]].concat(),
+                false => [&[n, channel], spatial].concat(),
+            }
+        };
         let zero = cx.b.num(ty, 0.0);
         let sum = cx.b.var(zero);
         let mut taps = vec![v.cin];
         taps.extend(&v.window.kernel);
         seq(cx, &taps, |cx, k| {
-            let mut xi = vec![n, ex!(cx.b; (g * {cx.b.i(v.cin)}) + {k[0]})];
+            let mut at = vec![];
             for (i, (&o, &k)) in o.iter().zip(&k[1..]).enumerate() {
-                xi.push(tap(&mut cx.b, &v.window, i, o, k));
+                at.push(tap(&mut cx.b, &v.window, i, o, k));
             }
-            let ok = inside(&mut cx.b, &v.window, &v.input, &xi[2..]);
-            let x = x(cx, &xi, ok)?;
+            let ok = inside(&mut cx.b, &v.window, &v.input, &at);
+            let channel = ex!(cx.b; (g * {cx.b.i(v.cin)}) + {k[0]});
+            let x = x(cx, &place(channel, &at), ok)?;
             let mut wi = vec![oc];
             wi.extend(k);
             let w = w(cx, &wi)?;
@@ -205,9 +232,7 @@ pub fn sums(cx: &mut LowerCx, v: &View, ty: Ty, x: LoadX, w: LoadW, done: Done) 
             cx.b.set(sum, new);
             Ok(())
         })?;
-        let mut index = vec![n, oc];
-        index.extend(o);
         let s = cx.b.get(sum);
-        done(cx, &index, s)
+        done(cx, &place(oc, o), s)
     })
 }

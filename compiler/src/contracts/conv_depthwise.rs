@@ -28,7 +28,13 @@ fn accepts(q: &Query) -> bool {
     let f32s = |i: usize| matches!(q.inputs.get(i), Some(Some((t, _))) if matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16));
     let Ok(v) = View::of(q) else { return false };
     let crops = v.window.begin.iter().chain(&v.window.end).any(|&p| p < 0);
-    f32s(0) && f32s(1) && v.cin == 1 && v.group > 1 && (1..=2).contains(&v.window.rank()) && !crops
+    f32s(0)
+        && f32s(1)
+        && !v.channels_last
+        && v.cin == 1
+        && v.group > 1
+        && (1..=2).contains(&v.window.rank())
+        && !crops
 }
 
 /// Where the windows read: rows of `width` elements from `base` on.

@@ -39,7 +39,9 @@ fn accepts(q: &Query) -> bool {
         },
         _ => false,
     };
-    q.machine.tile("gemm_tile").is_some() && fits && View::of(q).is_ok_and(|v| v.window.rank() >= 1)
+    q.machine.tile("gemm_tile").is_some()
+        && fits
+        && View::of(q).is_ok_and(|v| v.window.rank() >= 1 && !v.channels_last)
 }
 
 fn cost(q: &Query) -> f64 {

@@ -7,7 +7,7 @@
 //! Attributes: `trans_a`, `trans_b`, `alpha`, `beta`, `activation`, `activation_params`.
 
 use super::finish::Activation;
-use super::gemm_blocked;
+use super::{gemm_blocked, gemm_strip};
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, elements, strides};
@@ -23,7 +23,7 @@ pub static GEMM: Contract = Contract {
     name: "gemm",
     doc: "Matrix products, batched with broadcasting, with scale, bias and activation",
     reference: None,
-    rows: &[gemm_blocked::ROW, LOOPS],
+    rows: &[gemm_strip::ROW, gemm_blocked::ROW, LOOPS],
 };
 
 /// Plain loops, for every type and size.

@@ -2,11 +2,16 @@
 pub mod conv;
 pub mod conv_depthwise;
 pub mod conv_gemm;
+pub mod conv_strip;
 pub mod finish;
 pub mod gemm;
 pub mod gemm_blocked;
+pub mod gemm_strip;
 pub mod gemm_tile;
 pub mod pack;
+pub mod strip;
+pub mod strip_plan;
+pub mod tail;
 pub mod window;
 
 #[cfg(test)]
@@ -20,7 +25,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Every contract: `docs/support.md` and the interpreter go by it.
-pub static ALL: &[&Contract] = &[&conv::CONV, &gemm::GEMM, &gemm_tile::GEMM_TILE];
+pub static ALL: &[&Contract] = &[
+    &conv::CONV,
+    &gemm::GEMM,
+    &gemm_tile::GEMM_TILE,
+    &strip::GEMM_STRIP,
+];
 
 /// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.
 #[derive(Default)]

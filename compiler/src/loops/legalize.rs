@@ -42,3 +42,23 @@ pub fn legalize(func: &Func) -> Func {
     }
     b.finish()
 }
+
+/// The same value without the operations that [`legalize`] writes out.
+pub fn legalize_expr(b: &mut Builder, e: ExprId) -> ExprId {
+    let cell = RefCell::new(std::mem::take(b));
+    let order = super::walk::reachable(cell.borrow().func(), &[e]);
+    let mut to: std::collections::HashMap<ExprId, ExprId> = std::collections::HashMap::new();
+    for id in order {
+        let node = cell.borrow().func().exprs[id].clone();
+        let node = node.map_operands(|o| to.get(&o).copied().unwrap_or(o));
+        let out = match node {
+            Expr::Un(op, x) => math::un(&cell, op, x),
+            Expr::Bin(op, x, y) => math::bin(&cell, op, x, y),
+            _ => None,
+        };
+        let out = out.unwrap_or_else(|| cell.borrow_mut().expr(node));
+        to.insert(id, out);
+    }
+    *b = cell.into_inner();
+    to.get(&e).copied().unwrap_or(e)
+}

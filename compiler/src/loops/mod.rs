@@ -10,6 +10,7 @@ mod names;
 pub mod parse;
 pub mod print;
 pub mod random;
+pub mod tail;
 pub mod verify;
 pub mod walk;
 

@@ -191,3 +191,15 @@ impl Func {
         }
     }
 }
+
+/// Every node under the roots, operands before users.
+pub fn reachable(f: &Func, roots: &[ExprId]) -> Vec<ExprId> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut open = roots.to_vec();
+    while let Some(e) = open.pop() {
+        if seen.insert(e) {
+            open.extend(f.exprs[e].operands());
+        }
+    }
+    seen.into_iter().collect()
+}

@@ -16,6 +16,8 @@ pub struct Vm {
     labels: u32,
     slots: u16,
     args: u8,
+    /// Most vector registers in use at once.
+    most: usize,
     /// What went wrong first.
     error: Option<&'static str>,
 }
@@ -32,6 +34,7 @@ impl Vm {
             labels: 0,
             slots: 0,
             args,
+            most: 0,
             error: None,
         }
     }
@@ -56,6 +59,8 @@ impl Vm {
 
     /// A free vector register.
     pub fn v(&mut self) -> V {
+        let used = self.isa.vregs.saturating_sub(self.free_v.len()) + 1;
+        self.most = self.most.max(used);
         self.free_v.pop().unwrap_or_else(|| {
             self.error = self
                 .error
@@ -82,6 +87,10 @@ impl Vm {
     /// Vector registers that are free.
     pub fn spare(&self) -> usize {
         self.free_v.len()
+    }
+    /// Most vector registers that were in use at once.
+    pub fn most(&self) -> usize {
+        self.most
     }
     /// A free address register.
     pub fn x(&mut self) -> X {

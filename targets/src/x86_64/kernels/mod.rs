@@ -2,7 +2,19 @@
 
 pub mod gemm;
 
+use crate::vector::ir::Level;
+use crate::vector::rows;
 use onnxc_compiler::kernel::Tile;
 
+/// What AVX-512 kernels need.
+const AVX512: &[&str] = &["avx512f"];
+/// What AVX2 kernels need.
+const AVX2: &[&str] = &["avx2", "fma", "f16c"];
+
 /// All of them.
-pub static TILES: &[&Tile] = &[&gemm::GEMM_TILE_F32_6X16_AVX2FMA];
+pub static TILES: &[&Tile] = &[
+    &rows::strip(Level::Avx512, "gemm_strip_f32_avx512", AVX512),
+    &rows::strip(Level::Avx2, "gemm_strip_f32_avx2fma", AVX2),
+    &rows::strip(Level::Sse2, "gemm_strip_f32_sse2", &[]),
+    &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
+];

@@ -1,0 +1,724 @@
+//! `conv_f32_strip`: convolution over channels-last data as strips of matrix products, without laying windows out.
+//!
+//! The elements of one row of a window lie side by side in memory, so a row of results is one product whose sums run over as
+//! many segments as the window has rows. A window of one element needs no padding and is a product over all pixels; other windows
+//! read a copy of the input with its border of zeros, a band of rows at a time. Dilated or grouped windows take a segment per element and
+//! add up row by row in the output.
+
+use super::conv::{View, macs};
+use super::strip::{Start, Strip};
+use super::strip_plan::{
+    At, Call, Finish, Panels, call, constant, machine, pack, packed_before, panels, row_blocks,
+};
+use super::tail::Element;
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::ex;
+use crate::kernel::{Kernel, LowerCx, Query};
+use crate::loops::ir::{BufId, ExprId, LoopKind};
+use crate::loops::tail::Tail;
+
+/// The row.
+pub const ROW: Kernel = Kernel {
+    name: "conv_f32_strip",
+    needs: &[],
+    accepts,
+    cost: |q| macs(q) * 0.08 + 100.0,
+    tails: true,
+    emit,
+};
+
+fn accepts(q: &Query) -> bool {
+    let f32s = |i: usize| {
+        matches!(q.inputs.get(i), None | Some(None))
+            || matches!(q.inputs.get(i), Some(Some((t, _))) if t.dtype == DType::F32)
+    };
+    let known = matches!(q.inputs.get(1), Some(Some((_, Some(_)))));
+    let Ok(v) = View::of(q) else { return false };
+    let crops = v.window.begin.iter().chain(&v.window.end).any(|&p| p < 0);
+    q.machine.tile("gemm_strip").is_some()
+        && q.machine.vector.is_some()
+        && v.channels_last
+        && known
+        && !crops
+        && (0..4).all(f32s)
+        && (1..=3).contains(&v.window.rank())
+        && v.cin * v.cout > 0
+        // One column after the other is what a depthwise kernel is for.
+        && !(v.group > 1 && v.cout < 4)
+}
+
+/// How a window is gone through.
+struct Plan {
+    /// Axes whose steps are calls of their own, outermost first.
+    outer: Vec<usize>,
+    /// Segments of a call, and the axis along which they lie (the last axis: elements of a row).
+    segs: i64,
+    seg_axis: usize,
+    /// Length of a segment.
+    k: i64,
+}
+
+impl Plan {
+    fn of(v: &View) -> Plan {
+        let w = &v.window;
+        let last = w.rank() - 1;
+        let dense = v.group == 1 && (w.dilation[last] == 1 || w.kernel[last] == 1);
+        if dense && last > 0 {
+            Plan {
+                outer: (0..last - 1).collect(),
+                segs: w.kernel[last - 1],
+                seg_axis: last - 1,
+                k: w.kernel[last] * v.cin,
+            }
+        } else if dense {
+            Plan {
+                outer: vec![],
+                segs: 1,
+                seg_axis: 0,
+                k: w.kernel[0] * v.cin,
+            }
+        } else {
+            Plan {
+                outer: (0..last).collect(),
+                segs: w.kernel[last],
+                seg_axis: last,
+                k: v.cin,
+            }
+        }
+    }
+}
+
+/// Where windows read: the input itself, or a copy with its border.
+struct Source {
+    buf: BufId,
+    /// First element of the image or band.
+    base: ExprId,
+    /// Elements from one index to the next along each spatial axis.
+    strides: Vec<ExprId>,
+}
+
+fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
+    let v = View::of(q)?;
+    let (_, vector) = machine(cx)?;
+    let plan = Plan::of(&v);
+    let w = &v.window;
+    let rank = w.rank();
+    let plain =
+        w.is_unpadded() && w.kernel.iter().all(|&k| k == 1) && w.stride.iter().all(|&s| s == 1);
+    // Pixels of a product: all of an image, or a row.
+    let pixels: Dim = if plain {
+        w.out.iter().cloned().product()
+    } else {
+        w.out[rank - 1].clone()
+    };
+    let panels = panels(&vector, v.cout, pixels.fixed());
+    let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
+    let weights = pack_weights(cx, &v, &panels, per_window)?;
+    let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
+    let mut element = Element::new(&mut cx.b, &sizes, rank);
+    if plain {
+        // Rows run on over the axes before the last.
+        let mut rows = Dim::Fixed(1);
+        for axis in (1..rank).rev() {
+            rows = rows * w.out[axis].clone();
+            let rows = cx.b.dim(&rows);
+            element.over.insert(0, (axis, rows));
+        }
+    }
+    let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
+    let j = Job {
+        v: &v,
+        plan: &plan,
+        panels: &panels,
+        per_window,
+        weights,
+        finish: found.map(Finish::of),
+        flat: plain,
+    };
+    let n = cx.b.dim(&v.n);
+    let x = cx.input(0)?.buf;
+    let channels = cx.b.i(v.cin * v.group);
+    let mut strides = vec![channels];
+    for d in v.input[1..].iter().rev() {
+        let d = cx.b.dim(d);
+        let s = cx.b.mul(strides[0], d);
+        strides.insert(0, s);
+    }
+    let first = cx.b.dim(&v.input[0]);
+    let image = cx.b.mul(strides[0], first);
+    if plain {
+        let all = cx.b.dim(&pixels);
+        return cx.for_(n, LoopKind::Seq, |cx, n| {
+            let base = cx.b.mul(n, image);
+            let base = cx.b.let_(base);
+            j.pixels(cx, n, x, base, pixels.fixed(), all)
+        });
+    }
+    let pad = (!w.is_unpadded()).then(|| j.band(cx)).transpose()?;
+    cx.for_(n, LoopKind::Seq, |cx, n| {
+        let base = cx.b.mul(n, image);
+        let base = cx.b.let_(base);
+        match &pad {
+            None => {
+                let source = Source {
+                    buf: x,
+                    base,
+                    strides: strides.clone(),
+                };
+                let (zero, rows) = (cx.b.i(0), cx.b.dim(&w.out[0]));
+                j.rows(cx, n, &source, zero, rows)
+            }
+            Some(band) => j.bands(cx, n, x, base, &strides, band),
+        }
+    })
+}
+
+/// A copy of some rows of the input with their border.
+struct Band {
+    buf: BufId,
+    /// Output rows (along the first axis) of a band.
+    rows: i64,
+    /// Input rows of a band.
+    height: i64,
+    /// Sizes of the other axes with their borders.
+    sizes: Vec<Dim>,
+}
+
+struct Job<'a> {
+    v: &'a View,
+    plan: &'a Plan,
+    panels: &'a [Panels],
+    per_window: i64,
+    weights: BufId,
+    /// `None`: results go through loops.
+    finish: Option<Finish>,
+    /// Pixels of an image are numbered along the last spatial axis.
+    flat: bool,
+}
+
+impl Job<'_> {
+    fn channels(&self) -> i64 {
+        self.v.cin * self.v.group
+    }
+
+    /// Windows of one element: a product over all pixels of an image.
+    fn pixels(
+        &self,
+        cx: &mut LowerCx,
+        n: ExprId,
+        x: BufId,
+        base: ExprId,
+        pixels: Option<i64>,
+        all: ExprId,
+    ) -> Result<()> {
+        let block = self.row_block(cx);
+        let rank = self.v.window.rank();
+        for g in 0..self.v.group {
+            // All panels of a block of rows before the next block: A stays near. They have the same tiles where that is so.
+            for (at, p) in self.panels.iter().enumerate() {
+                row_blocks(cx, pixels, all, p.m, block, &mut |cx, first, tiles, m| {
+                    let c = cx.b.i(self.channels());
+                    let a = ex!(cx.b; ((first * c) + base) + {cx.b.i(g * self.v.cin)});
+                    let a = cx.b.let_(a);
+                    let mut index = vec![n];
+                    index.extend((1..rank).map(|_| cx.b.i(0)));
+                    index.push(first);
+                    let rows = Rows {
+                        buf: x,
+                        calls: vec![a],
+                        row: c,
+                        seg: cx.b.i(0),
+                        index,
+                        tiles,
+                        m,
+                    };
+                    let count = cx.b.i(self.panels[at].count);
+                    cx.for_(count, LoopKind::Seq, |cx, t| {
+                        self.panel(cx, g, at, t, &rows)
+                    })
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of A that stay in a cache while all panels pass over them.
+    fn row_block(&self, cx: &LowerCx) -> i64 {
+        let row = (self.plan.k * 4).max(1);
+        let weights = self.per_window * self.v.cout * 4;
+        let (l1, l2) = (
+            i64::from(cx.machine.l1d.max(16 << 10)),
+            i64::from(cx.machine.l2.max(128 << 10)),
+        );
+        let near = if weights <= l2 / 2 { l1 / 2 } else { l2 / 2 };
+        (near / row).max(24)
+    }
+
+    /// Rows `first..first + rows` of the output along the first axis.
+    fn rows(
+        &self,
+        cx: &mut LowerCx,
+        n: ExprId,
+        s: &Source,
+        first: ExprId,
+        rows: ExprId,
+    ) -> Result<()> {
+        let w = &self.v.window;
+        let last = w.rank() - 1;
+        let width = cx.b.dim(&w.out[last]);
+        for g in 0..self.v.group {
+            for (at, p) in self.panels.iter().enumerate() {
+                // The rows of a band pass under one panel before the next: its weights stay near.
+                let count = cx.b.i(p.count);
+                cx.for_(count, LoopKind::Seq, |cx, t| {
+                    let mut sizes: Vec<Dim> = w.out[..last].to_vec();
+                    let one_axis = sizes.is_empty();
+                    if !one_axis {
+                        sizes.remove(0);
+                    }
+                    let row_count = if one_axis { cx.b.i(1) } else { rows };
+                    cx.for_(row_count, LoopKind::Seq, |cx, r| {
+                        cx.each(&sizes, LoopKind::Seq, |cx, more| {
+                            // Output index, and where its window begins, for all axes but the last.
+                            let mut index = vec![n];
+                            let mut base = s.base;
+                            if !one_axis {
+                                let oy = cx.b.add(first, r);
+                                index.push(oy);
+                                let y = ex!(cx.b; (r * {cx.b.i(w.stride[0])}) * {s.strides[0]});
+                                base = cx.b.add(base, y);
+                            }
+                            for (i, &o) in more.iter().enumerate() {
+                                index.push(o);
+                                let y =
+                                    ex!(cx.b; (o * {cx.b.i(w.stride[i + 1])}) * {s.strides[i + 1]});
+                                base = cx.b.add(base, y);
+                            }
+                            let base = ex!(cx.b; base + {cx.b.i(g * self.v.cin)});
+                            let base = cx.b.let_(base);
+                            row_blocks(
+                                cx,
+                                w.out[last].fixed(),
+                                width,
+                                p.m,
+                                i64::MAX / 4,
+                                &mut |cx, ox, tiles, m| {
+                                    let mut index = index.clone();
+                                    index.push(ox);
+                                    let step = cx.b.i(w.stride[last] * self.channels());
+                                    let a = ex!(cx.b; base + (ox * step));
+                                    let a = cx.b.let_(a);
+                                    let dilation = cx.b.i(w.dilation[self.plan.seg_axis]);
+                                    let rows = Rows {
+                                        buf: s.buf,
+                                        calls: self.calls(cx, s, a),
+                                        row: step,
+                                        seg: cx.b.mul(s.strides[self.plan.seg_axis], dilation),
+                                        index,
+                                        tiles,
+                                        m,
+                                    };
+                                    self.panel(cx, g, at, t, &rows)
+                                },
+                            )
+                        })
+                    })
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where each call of the window begins, the window's first element being at `a`.
+    fn calls(&self, cx: &mut LowerCx, s: &Source, a: ExprId) -> Vec<ExprId> {
+        let w = &self.v.window;
+        let calls: i64 = self.plan.outer.iter().map(|&x| w.kernel[x]).product();
+        (0..calls)
+            .map(|c| {
+                let mut rest = c;
+                let mut at = a;
+                for &axis in self.plan.outer.iter().rev() {
+                    let k = rest % w.kernel[axis];
+                    rest /= w.kernel[axis];
+                    let by = ex!(cx.b; {s.strides[axis]} * {cx.b.i(k * w.dilation[axis])});
+                    at = cx.b.add(at, by);
+                }
+                at
+            })
+            .collect()
+    }
+
+    /// A block of rows under one panel: number `t` of its group.
+    fn panel(&self, cx: &mut LowerCx, g: i64, at: usize, t: ExprId, rows: &Rows) -> Result<()> {
+        let p = self.panels[at];
+        let size = cx.b.i(p.padded * self.per_window);
+        let before = packed_before(self.panels, at, self.per_window)
+            + g * packed_before(self.panels, self.panels.len(), self.per_window);
+        let b_at = ex!(cx.b; (t * size) + {cx.b.i(before)});
+        let b_at = cx.b.let_(b_at);
+        let channel = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(g * self.v.cout + p.first)});
+        let channel = cx.b.let_(channel);
+        let mut index = rows.index.clone();
+        index.push(channel);
+        let Some(finish) = &self.finish else {
+            return self.through_loops(cx, p, b_at, &index, rows);
+        };
+        let (bias, operands, c) = finish.at(cx, &index);
+        let last = rows.calls.len() - 1;
+        for (number, &a) in rows.calls.iter().enumerate() {
+            let mut strip = self.strip(p, rows.m);
+            strip.start = match number {
+                0 => finish.start(),
+                _ => Start::Sum,
+            };
+            if number == last {
+                strip.tail = finish.found.tail.clone();
+            }
+            let operands = if number == last {
+                operands.clone()
+            } else {
+                vec![]
+            };
+            let bias = bias.filter(|_| number == 0);
+            self.call(
+                cx, &strip, p, a, b_at, number, c, bias, operands, rows.tiles, rows,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn strip(&self, p: Panels, m: i64) -> Strip {
+        Strip {
+            m,
+            n: p.n,
+            segs: self.plan.segs,
+            split: p.split,
+            b_row: p.padded,
+            start: Start::Zero,
+            tail: Tail::default(),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &self,
+        cx: &mut LowerCx,
+        strip: &Strip,
+        p: Panels,
+        a: ExprId,
+        b_at: ExprId,
+        number: usize,
+        c: At,
+        bias: Option<(BufId, ExprId)>,
+        operands: Vec<At>,
+        tiles: ExprId,
+        rows: &Rows,
+    ) -> Result<()> {
+        let (tile, _) = machine(cx)?;
+        let skip = number as i64 * self.plan.k * self.plan.segs * p.padded;
+        let b = At {
+            buf: self.weights,
+            at: ex!(cx.b; b_at + {cx.b.i(skip)}),
+            row: cx.b.i(p.padded),
+        };
+        let a = At {
+            buf: rows.buf,
+            at: a,
+            row: rows.row,
+        };
+        let k = cx.b.i(self.plan.k);
+        let seg = rows.seg;
+        call(
+            cx,
+            tile,
+            strip,
+            Call {
+                a,
+                b,
+                c,
+                bias,
+                operands,
+                k,
+                seg,
+                tiles,
+            },
+        );
+        Ok(())
+    }
+
+    /// Sums go to scratch, a tile at a time, and from there through the row's stores.
+    fn through_loops(
+        &self,
+        cx: &mut LowerCx,
+        p: Panels,
+        b_at: ExprId,
+        index: &[ExprId],
+        rows: &Rows,
+    ) -> Result<()> {
+        let sums = cx.scratch("sums", DType::F32, Dim::Fixed(rows.m * p.n));
+        let rank = self.v.window.rank();
+        let (n_e, m_e) = (cx.b.i(p.n), cx.b.i(rows.m));
+        cx.for_(rows.tiles, LoopKind::Seq, |cx, t| {
+            let row = cx.b.mul(t, m_e);
+            let row = cx.b.let_(row);
+            let by = cx.b.mul(row, rows.row);
+            let (one, zero) = (cx.b.i(1), cx.b.i(0));
+            let c = At {
+                buf: sums,
+                at: zero,
+                row: n_e,
+            };
+            for (number, &a) in rows.calls.iter().enumerate() {
+                let mut strip = self.strip(p, rows.m);
+                if number > 0 {
+                    strip.start = Start::Sum;
+                }
+                let a = cx.b.add(a, by);
+                self.call(cx, &strip, p, a, b_at, number, c, None, vec![], one, rows)?;
+            }
+            cx.for_(m_e, LoopKind::Seq, |cx, i| {
+                cx.for_(n_e, LoopKind::Lanes, |cx, j| {
+                    let at = ex!(cx.b; (i * n_e) + j);
+                    let sum = cx.b.load(sums, at);
+                    let mut full = index.to_vec();
+                    full[rank] = ex!(cx.b; ({full[rank]} + row) + i);
+                    full[rank + 1] = ex!(cx.b; {full[rank + 1]} + j);
+                    self.store(cx, &full, sum)
+                })
+            })
+        })
+    }
+
+    /// Stores a sum. Pixels may be numbered along the last spatial axis alone: then they are told apart here.
+    fn store(&self, cx: &mut LowerCx, index: &[ExprId], sum: ExprId) -> Result<()> {
+        if !self.flat {
+            return self.v.store(cx, index, sum);
+        }
+        let rank = self.v.window.rank();
+        let spatial = cx.b.unoffset(&self.v.window.out, index[rank]);
+        let mut full = vec![index[0]];
+        full.extend(spatial);
+        full.push(index[rank + 1]);
+        self.v.store(cx, &full, sum)
+    }
+
+    /// The scratch of a band: as many rows as fit into a quarter of the second cache.
+    fn band(&self, cx: &mut LowerCx) -> Result<Band> {
+        let w = &self.v.window;
+        let sizes: Vec<Dim> = (1..w.rank())
+            .map(|i| self.v.input[i].clone() + Dim::Fixed(w.begin[i] + w.end[i]))
+            .collect();
+        let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.channels());
+        let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(4);
+        if w.rank() == 1 {
+            // One axis: the whole of it is the band.
+            let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
+            let buf = cx.scratch("band", DType::F32, height * row);
+            return Ok(Band {
+                buf,
+                rows: 0,
+                height: 0,
+                sizes,
+            });
+        }
+        let room = i64::from(cx.machine.l2.max(128 << 10)) / 4;
+        let extent = w.extent(0);
+        let most = w.out[0].bounds(cx.symbols).1.max(1);
+        let fit = ((room / bytes - extent) / w.stride[0] + 1).clamp(1, most);
+        // Bands of equal height.
+        let count = (most + fit - 1) / fit;
+        let rows = (most + count - 1) / count;
+        let height = (rows - 1) * w.stride[0] + extent;
+        let buf = cx.scratch("band", DType::F32, Dim::Fixed(height) * row);
+        Ok(Band {
+            buf,
+            rows,
+            height,
+            sizes,
+        })
+    }
+
+    /// Band after band: copied with its border, then computed.
+    fn bands(
+        &self,
+        cx: &mut LowerCx,
+        n: ExprId,
+        x: BufId,
+        base: ExprId,
+        strides: &[ExprId],
+        band: &Band,
+    ) -> Result<()> {
+        let w = &self.v.window;
+        let c = cx.b.i(self.channels());
+        let mut own = vec![c];
+        for d in band.sizes.iter().rev() {
+            let d = cx.b.dim(d);
+            let s = cx.b.mul(own[0], d);
+            own.insert(0, s);
+        }
+        let zero = cx.b.i(0);
+        if w.rank() == 1 {
+            let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
+            let height = cx.b.dim(&height);
+            self.fill(cx, x, base, strides, band, &own, zero, height)?;
+            let source = Source {
+                buf: band.buf,
+                base: zero,
+                strides: own,
+            };
+            let one = cx.b.i(1);
+            return self.rows(cx, n, &source, zero, one);
+        }
+        let rows = cx.b.i(band.rows);
+        let all = cx.b.dim(&w.out[0]);
+        let count = w.out[0]
+            .ceil_div(&Dim::Fixed(band.rows))
+            .ok_or_else(|| Diagnostic::internal("a band without rows"))?;
+        let whole = w.out[0].fixed().is_some_and(|o| o % band.rows == 0);
+        let count = cx.b.dim(&count);
+        cx.for_(count, LoopKind::Seq, |cx, t| {
+            let first = cx.b.mul(t, rows);
+            let first = cx.b.let_(first);
+            let here = if whole {
+                rows
+            } else {
+                let left = cx.b.sub(all, first);
+                let here = cx.b.min(left, rows);
+                cx.b.let_(here)
+            };
+            let top = ex!(cx.b; first * {cx.b.i(w.stride[0])});
+            let height = cx.b.i(band.height);
+            self.fill(cx, x, base, strides, band, &own, top, height)?;
+            let source = Source {
+                buf: band.buf,
+                base: zero,
+                strides: own.clone(),
+            };
+            self.rows(cx, n, &source, first, here)
+        })
+    }
+
+    /// Copies `height` rows from row `top` of the bordered input on.
+    #[allow(clippy::too_many_arguments)]
+    fn fill(
+        &self,
+        cx: &mut LowerCx,
+        x: BufId,
+        base: ExprId,
+        strides: &[ExprId],
+        band: &Band,
+        own: &[ExprId],
+        top: ExprId,
+        height: ExprId,
+    ) -> Result<()> {
+        let w = &self.v.window;
+        let rank = w.rank();
+        let c = cx.b.i(self.channels());
+        cx.for_(height, LoopKind::Seq, |cx, r| {
+            let b = &mut cx.b;
+            let y = ex!(b; (r + top) - {b.i(w.begin[0])});
+            let y = b.let_(y);
+            let (zero, h) = (b.i(0), b.dim(&self.v.input[0]));
+            let inside = b.in_range(y, zero, h);
+            let to = b.mul(r, own[0]);
+            let from = ex!(b; base + (y * {strides[0]}));
+            if rank == 1 {
+                // A pixel.
+                b.for_(c, LoopKind::Lanes, |b, i| {
+                    let (at, f) = (b.add(from, i), b.f(0.0));
+                    let v = b.load_if(x, inside, at, f);
+                    let at = b.add(to, i);
+                    b.store(band.buf, at, v);
+                });
+                return Ok(());
+            }
+            // Lines of pixels: all axes between the first and the last.
+            let middle: Vec<Dim> = band.sizes[..rank - 2].to_vec();
+            cx.each(&middle, LoopKind::Seq, |cx, at| {
+                let b = &mut cx.b;
+                let (mut inside, mut from, mut to) = (inside, from, to);
+                for (i, &z) in at.iter().enumerate() {
+                    let axis = i + 1;
+                    let from_z = ex!(b; z - {b.i(w.begin[axis])});
+                    let n = b.dim(&self.v.input[axis]);
+                    let ok = b.in_range(from_z, zero, n);
+                    inside = b.and(inside, ok);
+                    let by = b.mul(from_z, strides[axis]);
+                    from = b.add(from, by);
+                    let by = b.mul(z, own[axis]);
+                    to = b.add(to, by);
+                }
+                let (from, to, inside) = (b.let_(from), b.let_(to), b.let_(inside));
+                let last = rank - 1;
+                let f = b.f(0.0);
+                let line = b.dim(&self.v.input[last]);
+                let line = b.mul(line, c);
+                let (left, right) = (
+                    w.begin[last] * self.channels(),
+                    w.end[last] * self.channels(),
+                );
+                let (left_e, right_e) = (b.i(left), b.i(right));
+                b.for_(left_e, LoopKind::Lanes, |b, i| {
+                    let at = b.add(to, i);
+                    b.store(band.buf, at, f);
+                });
+                b.if_(
+                    inside,
+                    |b| {
+                        b.for_(line, LoopKind::Lanes, |b, i| {
+                            let at = b.add(from, i);
+                            let v = b.load(x, at);
+                            let at = ex!(b; (to + left_e) + i);
+                            b.store(band.buf, at, v);
+                        });
+                    },
+                    |b| {
+                        b.for_(line, LoopKind::Lanes, |b, i| {
+                            let at = ex!(b; (to + left_e) + i);
+                            b.store(band.buf, at, f);
+                        });
+                    },
+                );
+                b.for_(right_e, LoopKind::Lanes, |b, i| {
+                    let at = ex!(b; ((to + left_e) + line) + i);
+                    b.store(band.buf, at, f);
+                });
+                Ok(())
+            })
+        })
+    }
+}
+
+/// A block of rows of results.
+struct Rows {
+    /// Where A lies.
+    buf: BufId,
+    /// First element of A for each call of the window.
+    calls: Vec<ExprId>,
+    /// From one row to the next.
+    row: ExprId,
+    /// From one segment to the next.
+    seg: ExprId,
+    /// Index of the first result, without the channel.
+    index: Vec<ExprId>,
+    /// Tiles, and rows of each.
+    tiles: ExprId,
+    m: i64,
+}
+
+/// Weights `[M, C/g, k..]` as panels for each group: window elements row-major, channels innermost.
+fn pack_weights(cx: &mut LowerCx, v: &View, panels: &[Panels], per_window: i64) -> Result<BufId> {
+    let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
+    let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;
+    let taps = v.taps();
+    let mut out = vec![];
+    for g in 0..v.group {
+        out.extend(pack(panels, per_window, |k, j| {
+            let (tap, c) = (k / v.cin, k % v.cin);
+            w[(((g * v.cout + j) * v.cin + c) * taps + tap) as usize]
+        }));
+    }
+    Ok(constant(cx, out))
+}

@@ -1,0 +1,374 @@
+//! How a product is cut into strips: the width of panels, the rows of tiles, packing, and calls of `gemm_strip`.
+
+use super::pack::RowTiles;
+use super::strip::{Start, Strip};
+use super::tail::Found;
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::tensor::Tensor;
+use crate::kernel::{LowerCx, Tile, Vector};
+use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
+use crate::loops::tail::{Node, Tail};
+
+/// Panels of equal width, side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Panels {
+    /// First column.
+    pub first: i64,
+    /// How many.
+    pub count: i64,
+    /// Columns of each.
+    pub n: i64,
+    /// The same in whole vectors: from one k of a packed panel to the next.
+    pub padded: i64,
+    /// Rows of a tile at most.
+    pub m: i64,
+    /// Chains of a sum.
+    pub split: i64,
+}
+
+/// Vectors of a panel at most.
+const MOST_VECTORS: i64 = 8;
+/// Cycles from a multiplication to the next that needs its sum.
+const LATENCY: f64 = 4.0;
+
+/// A tile's start and end (pointers, bias, stores) in cycles for each k, at sums of some 64.
+const EACH_TILE: f64 = 0.3;
+
+/// Registers that a tile holds while it sums (the template's own count, on the cautious side).
+fn registers(v: &Vector, m: i64, cols: i64, split: i64) -> i64 {
+    let acc = m * cols * split;
+    if v.by_lane {
+        acc + m + cols
+    } else {
+        acc + m.min(cols) + 1
+    }
+}
+
+/// Cycles for one k of a tile: two multiplications and two loads a cycle, and no sum faster than its own latency.
+fn cycles(v: &Vector, m: i64, cols: i64, split: i64) -> f64 {
+    let fma = (m * cols) as f64 / 2.0;
+    let a = if v.by_lane { m as f64 / 4.0 } else { m as f64 };
+    let loads = (a + cols as f64) / 2.0;
+    fma.max(loads).max(LATENCY / split as f64)
+}
+
+/// The best rows for a panel of so many vectors over `rows` rows, with cycles for one k of all.
+fn best_rows(v: &Vector, cols: i64, rows: Option<i64>) -> Option<(i64, i64, f64)> {
+    let total = rows.unwrap_or(240).max(1);
+    let mut best: Option<(i64, i64, f64)> = None;
+    for m in 1..=total.min(16) {
+        // One row or two are chains that wait for themselves: several side by side.
+        let splits: &[i64] = if m * cols < 8 { &[1, 2, 4] } else { &[1] };
+        for &split in splits {
+            if registers(v, m, cols, split) > v.registers {
+                continue;
+            }
+            let cost: f64 = RowTiles::of(total, m)
+                .groups()
+                .iter()
+                .map(|&(_, count, size)| count as f64 * (cycles(v, size, cols, split) + EACH_TILE))
+                .sum();
+            if best.is_none_or(|b| cost < b.2 - 1e-9) {
+                best = Some((m, split, cost));
+            }
+        }
+    }
+    best
+}
+
+/// Cuts `n` columns into panels for products over `rows` rows (`None`: not known).
+pub fn panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    // For each width the whole product's cost, the rest being a narrower panel.
+    let mut best: Option<(f64, Vec<Panels>)> = None;
+    for cols in 1..=MOST_VECTORS {
+        let width = cols * v.lanes;
+        let Some((m, split, cost)) = best_rows(v, cols, rows) else {
+            continue;
+        };
+        let whole = n / width;
+        let rest = n - whole * width;
+        let mut list = vec![];
+        let mut total = whole as f64 * cost;
+        if whole > 0 {
+            list.push(Panels {
+                first: 0,
+                count: whole,
+                n: width,
+                padded: width,
+                m,
+                split,
+            });
+        }
+        if rest > 0 {
+            let cols = (rest + v.lanes - 1) / v.lanes;
+            let Some((m, split, cost)) = best_rows(v, cols, rows) else {
+                continue;
+            };
+            total += cost;
+            list.push(Panels {
+                first: whole * width,
+                count: 1,
+                n: rest,
+                padded: cols * v.lanes,
+                m,
+                split,
+            });
+        }
+        // Panels of like cost: the wider one reads A less often.
+        if best.as_ref().is_none_or(|b| total < b.0 * 0.995) {
+            best = Some((total, list));
+        }
+    }
+    best.map(|b| b.1).unwrap_or_default()
+}
+
+/// Constant B as panels, one behind the other: `[panel][k][padded]`, zeros behind the last column. `at`: element (k, column).
+pub fn pack(panels: &[Panels], k: i64, at: impl Fn(i64, i64) -> f32) -> Vec<f32> {
+    let mut out = vec![];
+    for p in panels {
+        for t in 0..p.count {
+            let first = p.first + t * p.n;
+            for kk in 0..k {
+                out.extend((0..p.padded).map(|j| if j < p.n { at(kk, first + j) } else { 0.0 }));
+            }
+        }
+    }
+    out
+}
+
+/// Elements of packed B before a group of panels.
+pub fn packed_before(panels: &[Panels], group: usize, k: i64) -> i64 {
+    panels[..group].iter().map(|p| p.count * p.padded * k).sum()
+}
+
+/// Where a matrix is read or written.
+#[derive(Clone, Copy)]
+pub struct At {
+    /// Which buffer.
+    pub buf: BufId,
+    /// First element.
+    pub at: ExprId,
+    /// From one row to the next.
+    pub row: ExprId,
+}
+
+/// What a call needs beside its strip.
+pub struct Call {
+    /// Rows of A.
+    pub a: At,
+    /// B; `row` from one k to the next.
+    pub b: At,
+    /// Results.
+    pub c: At,
+    /// The bias of the first column.
+    pub bias: Option<(BufId, ExprId)>,
+    /// The tail's operands.
+    pub operands: Vec<At>,
+    /// Length of a segment, and from one to the next.
+    pub k: ExprId,
+    /// From one segment to the next.
+    pub seg: ExprId,
+    /// Number of tiles.
+    pub tiles: ExprId,
+}
+
+/// Writes a call.
+pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
+    let ptr = |buf, offset| Arg::Ptr { buf, offset };
+    let mut args = vec![
+        ptr(c.a.buf, c.a.at),
+        ptr(c.b.buf, c.b.at),
+        ptr(c.c.buf, c.c.at),
+    ];
+    args.extend(c.bias.map(|(buf, at)| ptr(buf, at)));
+    args.extend(c.operands.iter().map(|o| ptr(o.buf, o.at)));
+    args.extend([c.a.row, c.c.row, c.k, c.seg, c.b.row, c.tiles].map(Arg::Int));
+    args.extend(c.operands.iter().map(|o| Arg::Int(o.row)));
+    cx.b.call(strip.callee(tile), args);
+}
+
+/// What becomes of sums.
+pub struct Finish {
+    /// The bias, where sums start from it.
+    pub bias: Option<super::tail::Place>,
+    /// The rest.
+    pub found: Found,
+}
+
+impl Finish {
+    /// Takes a bias that is added first out of the tail: sums start from it.
+    pub fn of(mut found: Found) -> Finish {
+        let nodes = &found.tail.nodes;
+        let uses = |n: u8| -> usize {
+            nodes
+                .iter()
+                .flat_map(|x| x.operands())
+                .filter(|o| *o == n)
+                .count()
+        };
+        let add = nodes.iter().enumerate().find_map(|(at, n)| match *n {
+            Node::Bin(crate::loops::ir::BinOp::Add, x, y) => {
+                let (r, c) = match (nodes[x as usize], nodes[y as usize]) {
+                    (Node::Result, Node::Column) => (x, y),
+                    (Node::Column, Node::Result) => (y, x),
+                    _ => return None,
+                };
+                (uses(r) == 1 && uses(c) == 1).then_some((at, r as usize, c as usize))
+            }
+            _ => None,
+        });
+        let Some((sum, result, column)) = add else {
+            return Finish { bias: None, found };
+        };
+        // The operand's number among the operands.
+        let number = nodes[..column].iter().filter(|n| n.is_operand()).count();
+        let mut kept = vec![];
+        let mut to = vec![0u8; nodes.len()];
+        for (at, n) in nodes.iter().enumerate() {
+            if at == result || at == column {
+                continue;
+            }
+            to[at] = kept.len() as u8;
+            let map = |o: u8| to[o as usize];
+            kept.push(match *n {
+                _ if at == sum => Node::Result,
+                Node::Un(op, a) => Node::Un(op, map(a)),
+                Node::Bin(op, a, b) => Node::Bin(op, map(a), map(b)),
+                Node::Fma(a, b, c) => Node::Fma(map(a), map(b), map(c)),
+                Node::Select(a, b, c) => Node::Select(map(a), map(b), map(c)),
+                Node::Cast(ty, a) => Node::Cast(ty, map(a)),
+                other => other,
+            });
+        }
+        if kept == [Node::Result] {
+            kept.clear();
+        }
+        found.tail = Tail { nodes: kept };
+        let bias = found.operands.remove(number);
+        Finish {
+            bias: Some(bias),
+            found,
+        }
+    }
+    /// Where a block's sums start.
+    pub fn start(&self) -> Start {
+        match self.bias {
+            Some(_) => Start::Bias,
+            None => Start::Zero,
+        }
+    }
+    /// Bias, operands and output of the block that begins at an index of the output.
+    pub fn at(&self, cx: &mut LowerCx, index: &[ExprId]) -> (Option<(BufId, ExprId)>, Vec<At>, At) {
+        let mut place = |p: &super::tail::Place| At {
+            buf: p.buf,
+            at: self.found.at(&mut cx.b, p, index),
+            row: p.row,
+        };
+        let bias = self.bias.as_ref().map(|p| place(p));
+        let operands = self.found.operands.iter().map(&mut place).collect();
+        let out = place(&self.found.out);
+        (bias.map(|b| (b.buf, b.at)), operands, out)
+    }
+}
+
+/// Cuts rows into tiles and these into blocks: calls `f` with (first row, tiles, rows of a tile) for each block. `rows` of
+/// unknown number are cut into whole tiles and single rows.
+pub fn row_blocks(
+    cx: &mut LowerCx,
+    rows: Option<i64>,
+    rows_at_run_time: ExprId,
+    m: i64,
+    block: i64,
+    f: &mut dyn FnMut(&mut LowerCx, ExprId, ExprId, i64) -> Result<()>,
+) -> Result<()> {
+    let per = (block / m).max(1);
+    let mut region = |cx: &mut LowerCx, first: ExprId, tiles: ExprId, size: i64| -> Result<()> {
+        let (per_e, size_e) = (cx.b.i(per), cx.b.i(size));
+        let known = cx.b.as_i64(tiles);
+        if known.is_some_and(|t| t <= per) {
+            return f(cx, first, tiles, size);
+        }
+        let more = cx.b.i(per - 1);
+        let blocks = cx.b.add(tiles, more);
+        let blocks = cx.b.div(blocks, per_e);
+        cx.for_(blocks, LoopKind::Seq, |cx, t| {
+            let done = cx.b.mul(t, per_e);
+            let left = cx.b.sub(tiles, done);
+            let here = match known {
+                Some(t) if t % per == 0 => per_e,
+                _ => cx.b.min(left, per_e),
+            };
+            let at = cx.b.mul(done, size_e);
+            let at = cx.b.add(first, at);
+            let at = cx.b.let_(at);
+            f(cx, at, here, size)
+        })
+    };
+    match rows {
+        Some(rows) => {
+            for (first, count, size) in RowTiles::of(rows, m).groups() {
+                let (first, count) = (cx.b.i(first), cx.b.i(count));
+                region(cx, first, count, size)?;
+            }
+            Ok(())
+        }
+        None => {
+            let m_e = cx.b.i(m);
+            let tiles = cx.b.div(rows_at_run_time, m_e);
+            let tiles = cx.b.let_(tiles);
+            let zero = cx.b.i(0);
+            region(cx, zero, tiles, m)?;
+            if m == 1 {
+                return Ok(());
+            }
+            let done = cx.b.mul(tiles, m_e);
+            let done = cx.b.let_(done);
+            let rest = cx.b.sub(rows_at_run_time, done);
+            let rest = cx.b.let_(rest);
+            region(cx, done, rest, 1)
+        }
+    }
+}
+
+/// The strip tile of the target, with what it can count on.
+pub fn machine(cx: &LowerCx) -> Result<(&'static Tile, Vector)> {
+    cx.machine
+        .tile("gemm_strip")
+        .zip(cx.machine.vector)
+        .ok_or_else(|| Diagnostic::internal("the target has no gemm_strip"))
+}
+
+/// Packed weights as a constant of the layer.
+pub fn constant(cx: &mut LowerCx, values: Vec<f32>) -> BufId {
+    cx.constant("panels", Tensor::f32(&[values.len() as i64], &values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AVX2: Vector = Vector {
+        lanes: 8,
+        registers: 16,
+        by_lane: false,
+    };
+
+    #[test]
+    fn tiles_suit_the_shape() {
+        let of = |n, rows| -> Vec<(i64, i64, i64)> {
+            panels(&AVX2, n, Some(rows))
+                .iter()
+                .map(|p| (p.count, p.n, p.m))
+                .collect()
+        };
+        // One panel of 24, never 16 and 8.
+        assert_eq!(of(24, 3136), [(1, 24, 4)]);
+        assert_eq!(of(96, 12544).len(), 1);
+        // A vector times a matrix: many accumulators in a row.
+        let p = panels(&AVX2, 1000, Some(1));
+        assert!(p.iter().all(|p| p.m == 1) && p[0].n >= 64, "{p:?}");
+        for p in panels(&AVX2, 28, Some(1)) {
+            assert!(p.split > 1, "{p:?}");
+        }
+    }
+}

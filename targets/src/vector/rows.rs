@@ -1,0 +1,33 @@
+//! The rows of kernels over the vector machine: one for each template and level.
+
+use super::ir::Level;
+use super::{assemble, strip};
+use onnxc_compiler::base::diag::Result;
+use onnxc_compiler::kernel::{Code, Tile};
+use onnxc_compiler::loops::ir::Callee;
+
+macro_rules! by_level {
+    ($level:expr, $program:path) => {
+        match $level {
+            Level::Sse2 => |c: &Callee, pad| code($program(c, Level::Sse2.isa()), pad),
+            Level::Avx2 => |c: &Callee, pad| code($program(c, Level::Avx2.isa()), pad),
+            Level::Avx512 => |c: &Callee, pad| code($program(c, Level::Avx512.isa()), pad),
+            Level::Neon => |c: &Callee, pad| code($program(c, Level::Neon.isa()), pad),
+        }
+    };
+}
+
+fn code(program: Result<super::ir::Program>, landing_pad: bool) -> Result<Code> {
+    assemble(&program?, landing_pad)
+}
+
+/// Contract `gemm_strip`.
+pub const fn strip(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        name,
+        contract: "gemm_strip",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, strip::program),
+    }
+}

@@ -1,0 +1,521 @@
+//! The template of contract `gemm_strip`.
+//!
+//! A tile of m rows and n columns is held in registers. For each k the columns of B are loaded, an element of each row of A is
+//! broadcast (or, where a machine multiplies by lanes, four elements of each row are loaded for four k), and all products are
+//! added. Rows of A are reached from one base for every three rows.
+
+use super::build::Vm;
+use super::ir::*;
+use super::tail;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::contracts::strip::{Start, Strip};
+use onnxc_compiler::loops::ir::Callee;
+use onnxc_compiler::loops::tail::Node;
+
+/// Steps of k written out in the main loop.
+const UNROLL: usize = 4;
+
+/// Numbers of the call's arguments.
+struct Args {
+    a: u8,
+    b: u8,
+    c: u8,
+    bias: u8,
+    operands: u8,
+    a_row: u8,
+    c_row: u8,
+    k: u8,
+    seg: u8,
+    b_row: u8,
+    tiles: u8,
+    operand_rows: u8,
+    all: u8,
+}
+
+impl Args {
+    fn of(s: &Strip) -> Args {
+        let operands = s.tail.operands().count() as u8;
+        let first = 3 + u8::from(s.start == Start::Bias);
+        let ints = first + operands;
+        Args {
+            a: 0,
+            b: 1,
+            c: 2,
+            bias: 3,
+            operands: first,
+            a_row: ints,
+            c_row: ints + 1,
+            k: ints + 2,
+            seg: ints + 3,
+            b_row: ints + 4,
+            tiles: ints + 5,
+            operand_rows: ints + 6,
+            all: ints + 6 + operands,
+        }
+    }
+}
+
+struct Template<'s> {
+    vm: Vm,
+    s: &'s Strip,
+    args: Args,
+    /// Vectors of a row.
+    cols: usize,
+    /// Accumulators: chain, row, vector.
+    acc: Vec<V>,
+}
+
+/// The program of a strip.
+pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
+    let s = Strip::of(callee).ok_or_else(|| {
+        Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
+    })?;
+    let args = Args::of(&s);
+    let mut t = Template {
+        vm: Vm::new(isa, args.all),
+        s: &s,
+        cols: (s.n as usize).div_ceil(isa.lanes),
+        args,
+        acc: vec![],
+    };
+    t.write()?;
+    t.vm.finish()
+}
+
+/// Vector registers that a tile of `m` rows and `cols` vectors holds while it sums.
+pub fn registers(isa: &Isa, m: usize, cols: usize, split: usize) -> usize {
+    let acc = m * cols * split;
+    if isa.by_lane {
+        // Four k of each row, and the vectors of one k.
+        acc + m + cols
+    } else if m < cols {
+        acc + m + 1
+    } else {
+        acc + cols + 1
+    }
+}
+
+impl Template<'_> {
+    fn m(&self) -> usize {
+        self.s.m as usize
+    }
+    fn lanes(&self, j: usize) -> Lanes {
+        Lanes::of(&self.vm.isa, self.s.n as usize, j * self.vm.isa.lanes)
+    }
+    /// B in packed panels has whole vectors, zeros behind the last column.
+    fn b_lanes(&self, j: usize) -> Lanes {
+        match self.s.b_row {
+            0 => self.lanes(j),
+            _ => Lanes::All,
+        }
+    }
+    fn disp(&self, j: usize) -> i32 {
+        (j * self.vm.isa.lanes * 4) as i32
+    }
+    fn acc(&self, chain: usize, i: usize, j: usize) -> V {
+        self.acc[(chain * self.m() + i) * self.cols + j]
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let top = self.vm.label();
+        let end = self.vm.label();
+        let tiles = self.vm.arg(self.args.tiles);
+        self.vm.op(Op::Branch {
+            x: tiles,
+            cond: Cond::Le,
+            with: 0,
+            to: end,
+        });
+        self.vm.free_x(tiles);
+        self.vm.place(top);
+        self.acc = {
+            let n = self.m() * self.cols * self.s.split as usize;
+            self.vm.vs(n)
+        };
+        self.start();
+        self.sums();
+        self.finish()?;
+        self.advance();
+        let tiles = self.vm.arg(self.args.tiles);
+        self.vm.add_i(tiles, -1);
+        self.vm.op(Op::SetArg {
+            n: self.args.tiles,
+            s: tiles,
+        });
+        self.vm.op(Op::Branch {
+            x: tiles,
+            cond: Cond::Gt,
+            with: 0,
+            to: top,
+        });
+        self.vm.place(end);
+        Ok(())
+    }
+
+    /// One base register for every three rows of a matrix, and the row distance in bytes.
+    fn bases(&mut self, pointer: u8, row: u8) -> (Vec<X>, X) {
+        let stride = self.vm.arg(row);
+        self.vm.op(Op::ShlX {
+            d: stride,
+            a: stride,
+            by: 2,
+        });
+        let mut bases = vec![self.vm.arg(pointer)];
+        let per = if self.vm.isa.by_lane { 1 } else { 3 };
+        for _ in 1..self.m().div_ceil(per) {
+            let last = bases[bases.len() - 1];
+            let d = self.vm.x();
+            self.vm.op(Op::AddX {
+                d,
+                a: last,
+                b: stride,
+                shift: 0,
+            });
+            if per == 3 {
+                self.vm.add_x(d, stride, 1);
+            }
+            bases.push(d);
+        }
+        (bases, stride)
+    }
+    fn row(&self, bases: &[X], stride: X, i: usize, disp: i32) -> Mem {
+        if self.vm.isa.by_lane {
+            return Mem::at(bases[i], disp);
+        }
+        Mem {
+            base: bases[i / 3],
+            index: match i % 3 {
+                0 => None,
+                r => Some((stride, r as u8 - 1)),
+            },
+            disp,
+        }
+    }
+    fn drop_bases(&mut self, bases: Vec<X>, stride: X) {
+        bases.into_iter().for_each(|x| self.vm.free_x(x));
+        self.vm.free_x(stride);
+    }
+
+    fn start(&mut self) {
+        let first = self.m() * self.cols;
+        for v in self.acc[first..].to_vec() {
+            self.vm.op(Op::Zero { d: v });
+        }
+        match self.s.start {
+            Start::Zero => {
+                for v in self.acc[..first].to_vec() {
+                    self.vm.op(Op::Zero { d: v });
+                }
+            }
+            Start::Bias => {
+                let p = self.vm.arg(self.args.bias);
+                for j in 0..self.cols {
+                    let d = self.acc(0, 0, j);
+                    self.vm.load(d, Mem::at(p, self.disp(j)), self.lanes(j));
+                    for i in 1..self.m() {
+                        let to = self.acc(0, i, j);
+                        self.vm.op(Op::Move { d: to, a: d });
+                    }
+                }
+                self.vm.free_x(p);
+            }
+            Start::Sum => {
+                let (bases, stride) = self.bases(self.args.c, self.args.c_row);
+                for i in 0..self.m() {
+                    for j in 0..self.cols {
+                        let at = self.row(&bases, stride, i, self.disp(j));
+                        let (d, lanes) = (self.acc(0, i, j), self.lanes(j));
+                        self.vm.load(d, at, lanes);
+                    }
+                }
+                self.drop_bases(bases, stride);
+            }
+        }
+    }
+
+    fn sums(&mut self) {
+        let (bases, stride) = self.bases(self.args.a, self.args.a_row);
+        let b = self.vm.arg(self.args.b);
+        let b_row = (self.s.b_row == 0).then(|| {
+            let x = self.vm.arg(self.args.b_row);
+            self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+            x
+        });
+        let segs = (self.s.segs > 1).then(|| {
+            let d = self.vm.x();
+            self.vm.op(Op::SetX {
+                d,
+                value: self.s.segs,
+            });
+            d
+        });
+        let top = self.vm.label();
+        self.vm.place(top);
+        let k = self.vm.arg(self.args.k);
+        let (rest, done) = (self.vm.label(), self.vm.label());
+        let u = UNROLL.next_multiple_of(self.s.split as usize);
+        self.vm.op(Op::Branch {
+            x: k,
+            cond: Cond::Lt,
+            with: u as i32,
+            to: rest,
+        });
+        let main = self.vm.label();
+        self.vm.place(main);
+        self.steps(&bases, stride, b, b_row, u, 0);
+        self.vm.add_i(k, -(u as i32));
+        self.vm.op(Op::Branch {
+            x: k,
+            cond: Cond::Ge,
+            with: u as i32,
+            to: main,
+        });
+        self.vm.place(rest);
+        for r in 0..u - 1 {
+            self.vm.op(Op::Branch {
+                x: k,
+                cond: Cond::Le,
+                with: r as i32,
+                to: done,
+            });
+            self.steps(&bases, stride, b, b_row, 1, r);
+        }
+        self.vm.place(done);
+        self.vm.free_x(k);
+        if let Some(segs) = segs {
+            // A stands behind the segment: on to the next one.
+            let by = self.vm.arg(self.args.seg);
+            let k = self.vm.arg(self.args.k);
+            self.vm.op(Op::SubX { d: by, a: by, b: k });
+            for x in &bases {
+                self.vm.add_x(*x, by, 2);
+            }
+            self.vm.free_x(by);
+            self.vm.free_x(k);
+            self.vm.op(Op::Count {
+                x: segs,
+                by: 1,
+                to: top,
+            });
+            self.vm.free_x(segs);
+        }
+        self.drop_bases(bases, stride);
+        self.vm.free_x(b);
+        b_row.into_iter().for_each(|x| self.vm.free_x(x));
+        // Chains come together.
+        for chain in 1..self.s.split as usize {
+            for i in 0..self.m() {
+                for j in 0..self.cols {
+                    let (d, x) = (self.acc(0, i, j), self.acc(chain, i, j));
+                    self.vm.bin(Bin::Add, d, d, x);
+                }
+            }
+        }
+        let more = self.acc.split_off(self.m() * self.cols);
+        self.vm.free_all(&more);
+    }
+
+    /// `count` steps of k, the first being number `first` modulo the number of chains; then A and B stand behind them.
+    fn steps(
+        &mut self,
+        bases: &[X],
+        stride: X,
+        b: X,
+        b_row: Option<X>,
+        count: usize,
+        first: usize,
+    ) {
+        let (m, cols) = (self.m(), self.cols);
+        let by_lane = self.vm.isa.by_lane;
+        let a_regs = if by_lane || m < cols { m } else { 1 };
+        let a = self.vm.vs(a_regs);
+        let bs = self.vm.vs(if by_lane || m >= cols { cols } else { 1 });
+        for step in 0..count {
+            let chain = (first + step) % self.s.split as usize;
+            let packed = (step as i64 * self.s.b_row * 4) as i32;
+            if by_lane && step % 4 == 0 {
+                // Four k at once, or as many as are left.
+                let lanes = match count - step {
+                    0..4 => Lanes::First((count - step) as u8),
+                    _ => Lanes::All,
+                };
+                for i in 0..m {
+                    let at = self.row(bases, stride, i, step as i32 * 4);
+                    self.vm.load(a[i], at, lanes);
+                }
+            }
+            let splat = |t: &mut Self, i: usize, d: V| {
+                let at = t.row(bases, stride, i, step as i32 * 4);
+                t.vm.op(Op::Splat { d, at });
+            };
+            if bs.len() == cols {
+                for j in 0..cols {
+                    let at = Mem::at(b, packed + self.disp(j));
+                    self.vm.load(bs[j], at, self.b_lanes(j));
+                }
+                for i in 0..m {
+                    let x = a[if by_lane { i } else { i % a.len() }];
+                    if !by_lane {
+                        splat(self, i, x);
+                    }
+                    for j in 0..cols {
+                        let d = self.acc(chain, i, j);
+                        self.vm.op(match by_lane {
+                            true => Op::FmaLane {
+                                d,
+                                a: bs[j],
+                                b: x,
+                                lane: (step % 4) as u8,
+                            },
+                            false => Op::Fma {
+                                d,
+                                a: x,
+                                b: Src::Reg(bs[j]),
+                            },
+                        });
+                    }
+                }
+            } else {
+                for i in 0..m {
+                    splat(self, i, a[i]);
+                }
+                for j in 0..cols {
+                    let at = Mem::at(b, packed + self.disp(j));
+                    let lanes = self.b_lanes(j);
+                    let whole = lanes == Lanes::All && m == 1;
+                    if !whole {
+                        self.vm.load(bs[0], at, lanes);
+                    }
+                    for i in 0..m {
+                        let d = self.acc(chain, i, j);
+                        let b = if whole { Src::Mem(at) } else { Src::Reg(bs[0]) };
+                        self.vm.op(Op::Fma { d, a: a[i], b });
+                    }
+                }
+            }
+            if let Some(x) = b_row {
+                self.vm.add_x(b, x, 0);
+            }
+        }
+        for x in bases {
+            self.vm.add_i(*x, count as i32 * 4);
+        }
+        if b_row.is_none() {
+            self.vm.add_i(b, (count as i64 * self.s.b_row * 4) as i32);
+        }
+        self.vm.free_all(&a);
+        self.vm.free_all(&bs);
+    }
+
+    /// Tails and stores, row by row.
+    fn finish(&mut self) -> Result<()> {
+        let tail = &self.s.tail;
+        // One register more for stores of some lanes.
+        let need = tail::registers(tail, self.vm.isa)? + 1;
+        let acc = std::mem::take(&mut self.acc);
+        let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
+        let mut slots = vec![];
+        for v in &acc[acc.len() - spilled..] {
+            let slot = self.vm.slot();
+            self.vm.op(Op::Spill { s: *v, slot });
+            self.vm.free(*v);
+            slots.push(slot);
+        }
+        let kinds: Vec<Node> = tail.operands().collect();
+        let stride = |t: &mut Self, n: u8| {
+            let x = t.vm.arg(n);
+            t.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+            x
+        };
+        let c = self.vm.arg(self.args.c);
+        let c_row = stride(self, self.args.c_row);
+        let mut pointers = vec![];
+        let mut strides = vec![];
+        for (k, kind) in kinds.iter().enumerate() {
+            pointers.push(self.vm.arg(self.args.operands + k as u8));
+            strides.push(match kind {
+                Node::Tile => Some(stride(self, self.args.operand_rows + k as u8)),
+                _ => None,
+            });
+        }
+        for i in 0..self.m() {
+            for j in 0..self.cols {
+                let at = i * self.cols + j;
+                let kept = acc.len() - spilled;
+                let result = if at < kept {
+                    acc[at]
+                } else {
+                    let d = self.vm.v();
+                    self.vm.op(Op::Fill {
+                        d,
+                        slot: slots[at - kept],
+                    });
+                    d
+                };
+                let (lanes, disp) = (self.lanes(j), self.disp(j));
+                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
+                    let d = vm.v();
+                    match kind {
+                        Node::Single => vm.op(Op::Splat {
+                            d,
+                            at: Mem::at(pointers[k], 0),
+                        }),
+                        _ => vm.load(d, Mem::at(pointers[k], disp), lanes),
+                    }
+                    d
+                };
+                let answer = tail::apply(&mut self.vm, tail, result, &mut fetch)?;
+                let tmp = self.vm.v();
+                self.vm.store(answer, Mem::at(c, disp), lanes, tmp);
+                self.vm.free(tmp);
+                self.vm.free(answer);
+                self.vm.free(result);
+            }
+            self.vm.add_x(c, c_row, 0);
+            for (p, s) in pointers.iter().zip(&strides) {
+                if let Some(s) = s {
+                    self.vm.add_x(*p, *s, 0);
+                }
+            }
+        }
+        // Results and operands of the next tile lie where this one's end.
+        self.vm.op(Op::SetArg {
+            n: self.args.c,
+            s: c,
+        });
+        for (k, kind) in kinds.iter().enumerate() {
+            if *kind == Node::Tile {
+                self.vm.op(Op::SetArg {
+                    n: self.args.operands + k as u8,
+                    s: pointers[k],
+                });
+            }
+        }
+        for x in pointers.into_iter().chain(strides.into_iter().flatten()) {
+            self.vm.free_x(x);
+        }
+        self.vm.free_x(c);
+        self.vm.free_x(c_row);
+        Ok(())
+    }
+
+    /// A of the next tile.
+    fn advance(&mut self) {
+        let a = self.vm.arg(self.args.a);
+        let by = self.vm.arg(self.args.a_row);
+        let m = self.vm.x();
+        self.vm.op(Op::SetX {
+            d: m,
+            value: self.s.m,
+        });
+        self.vm.op(Op::MulX { d: by, a: by, b: m });
+        self.vm.add_x(a, by, 2);
+        self.vm.op(Op::SetArg {
+            n: self.args.a,
+            s: a,
+        });
+        for x in [a, by, m] {
+            self.vm.free_x(x);
+        }
+    }
+}

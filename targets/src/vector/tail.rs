@@ -1,0 +1,307 @@
+//! Tails in registers: the nodes of a [`Tail`] on a vector of results.
+
+use super::build::Vm;
+use super::ir::*;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::loops::ir::{BinOp, Const, Ty, UnOp};
+use onnxc_compiler::loops::tail::{Node, Tail};
+
+/// What a node's value is while code is written.
+#[derive(Clone, Copy)]
+enum Value {
+    /// In a register; `own`: given back after the last use.
+    Reg {
+        v: V,
+        own: bool,
+    },
+    Const(u32),
+}
+
+/// Loads the operand with that number (counted over [`Tail::operands`]) into a register that becomes the tail's.
+pub type Fetch<'a> = &'a mut dyn FnMut(&mut Vm, usize, Node) -> V;
+
+/// Applies a tail to `result`, which is left alone unless it is the answer itself. The answer lies in a register that the
+/// caller gives back where it is not `result`.
+pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
+    let types = tail.types();
+    let mut uses = vec![0u32; tail.nodes.len()];
+    for o in tail.nodes.iter().flat_map(|n| n.operands()) {
+        uses[o as usize] += 1;
+    }
+    if let Some(last) = uses.last_mut() {
+        *last += 1;
+    }
+    let mut w = Writer {
+        vm,
+        values: vec![],
+        uses,
+    };
+    let mut operand = 0;
+    for (at, n) in tail.nodes.iter().enumerate() {
+        let value = match *n {
+            Node::Result => Value::Reg {
+                v: result,
+                own: false,
+            },
+            Node::Const(c) => Value::Const(match c {
+                Const::F32(bits) => bits,
+                Const::I32(v) => v as u32,
+                Const::Bool(true) => u32::MAX,
+                Const::Bool(false) => 0,
+                _ => return Err(refused(*n)),
+            }),
+            Node::Tile | Node::Column | Node::Single => {
+                operand += 1;
+                let v = fetch(w.vm, operand - 1, *n);
+                Value::Reg { v, own: true }
+            }
+            _ => {
+                let v = w.compute(*n, &types)?;
+                Value::Reg { v, own: true }
+            }
+        };
+        w.values.push(value);
+        // What nobody reads is given back at once.
+        if w.uses[at] == 0 {
+            w.uses[at] = 1;
+            w.done(at as u8);
+        }
+    }
+    match w.values.last().copied() {
+        None => Ok(result),
+        Some(Value::Reg { v, .. }) => Ok(v),
+        Some(Value::Const(bits)) => {
+            let d = w.vm.v();
+            w.vm.op(Op::Const { d, bits });
+            Ok(d)
+        }
+    }
+}
+
+/// Registers beside the result that a tail needs at its worst.
+pub fn registers(tail: &Tail, isa: Isa) -> Result<usize> {
+    let wide = Isa { vregs: 200, ..isa };
+    let mut vm = Vm::new(wide, 0);
+    let result = vm.v();
+    let mut fetch = |vm: &mut Vm, _: usize, _: Node| vm.v();
+    let answer = apply(&mut vm, tail, result, &mut fetch)?;
+    let _ = answer;
+    Ok(vm.most().saturating_sub(1))
+}
+
+fn refused(n: Node) -> Box<Diagnostic> {
+    Diagnostic::internal(format!("a tail can't have {n:?}"))
+}
+
+struct Writer<'a> {
+    vm: &'a mut Vm,
+    values: Vec<Value>,
+    uses: Vec<u32>,
+}
+
+impl Writer<'_> {
+    /// One use of a node is over.
+    fn done(&mut self, n: u8) {
+        let left = &mut self.uses[n as usize];
+        *left = left.saturating_sub(1);
+        if *left == 0
+            && let Value::Reg { v, own: true } = self.values[n as usize]
+        {
+            self.vm.free(v);
+        }
+    }
+    /// The node in a register: with whether that register is a fresh one to be given back.
+    fn reg(&mut self, n: u8) -> (V, bool) {
+        match self.values[n as usize] {
+            Value::Reg { v, .. } => (v, false),
+            Value::Const(bits) => {
+                let d = self.vm.v();
+                self.vm.op(Op::Const { d, bits });
+                (d, true)
+            }
+        }
+    }
+    fn src(&self, n: u8) -> Src {
+        match self.values[n as usize] {
+            Value::Reg { v, .. } => Src::Reg(v),
+            Value::Const(bits) => Src::Const(bits),
+        }
+    }
+    fn compute(&mut self, n: Node, types: &[Ty]) -> Result<V> {
+        match n {
+            Node::Un(op, a) => self.un(op, a, types[a as usize]),
+            Node::Bin(op, a, b) => self.bin(op, a, b, types[a as usize]),
+            Node::Fma(a, b, c) => {
+                let (c_reg, fresh) = self.reg(c);
+                let d = if fresh {
+                    c_reg
+                } else {
+                    let d = self.vm.v();
+                    self.vm.op(Op::Move { d, a: c_reg });
+                    d
+                };
+                let (a_reg, a_fresh) = self.reg(a);
+                let b_src = self.src(b);
+                self.vm.op(Op::Fma {
+                    d,
+                    a: a_reg,
+                    b: b_src,
+                });
+                if a_fresh {
+                    self.vm.free(a_reg);
+                }
+                [a, b, c].into_iter().for_each(|n| self.done(n));
+                Ok(d)
+            }
+            Node::Select(m, a, b) => {
+                let regs = [m, a, b].map(|n| self.reg(n));
+                for (r, fresh) in regs {
+                    if fresh {
+                        self.vm.free(r);
+                    }
+                }
+                [m, a, b].into_iter().for_each(|n| self.done(n));
+                let d = self.vm.v();
+                self.vm.op(Op::Select {
+                    d,
+                    m: regs[0].0,
+                    a: regs[1].0,
+                    b: regs[2].0,
+                });
+                Ok(d)
+            }
+            Node::Cast(to, a) => {
+                let (x, fresh) = self.reg(a);
+                let d = self.vm.v();
+                match (types[a as usize], to) {
+                    (Ty::I32, Ty::F32) => self.vm.op(Op::Un {
+                        op: Un::FromInt,
+                        d,
+                        a: x,
+                    }),
+                    (Ty::F32, Ty::I32) => {
+                        let tmp = self.vm.v();
+                        self.vm.op(Op::ToInt { d, a: x, tmp });
+                        self.vm.free(tmp);
+                    }
+                    _ => return Err(refused(n)),
+                }
+                if fresh {
+                    self.vm.free(x);
+                }
+                self.done(a);
+                Ok(d)
+            }
+            _ => Err(refused(n)),
+        }
+    }
+    fn un(&mut self, op: UnOp, a: u8, ty: Ty) -> Result<V> {
+        let (x, fresh) = self.reg(a);
+        let d = self.vm.v();
+        let float = ty == Ty::F32;
+        let simple = match op {
+            UnOp::Sqrt => Some(Un::Sqrt),
+            UnOp::Floor => Some(Un::Floor),
+            UnOp::Ceil => Some(Un::Ceil),
+            UnOp::Trunc => Some(Un::Trunc),
+            UnOp::Round => Some(Un::Round),
+            _ => None,
+        };
+        match (op, simple) {
+            (_, Some(op)) => self.vm.op(Op::Un { op, d, a: x }),
+            (UnOp::Neg, _) if float => self.vm.bin(Bin::Xor, d, x, Src::Const(1 << 31)),
+            (UnOp::Abs, _) if float => self.vm.bin(Bin::And, d, x, Src::Const(!(1 << 31))),
+            (UnOp::Neg, _) => {
+                self.vm.op(Op::Zero { d });
+                self.vm.bin(Bin::SubI, d, d, x);
+            }
+            (UnOp::Abs, _) => {
+                // x ^ sign, minus sign.
+                let sign = self.vm.v();
+                self.vm.op(Op::Shift {
+                    op: Shift::Right,
+                    d: sign,
+                    a: x,
+                    by: 31,
+                });
+                self.vm.bin(Bin::Xor, d, x, sign);
+                self.vm.bin(Bin::SubI, d, d, sign);
+                self.vm.free(sign);
+            }
+            (UnOp::Not, _) => self.vm.bin(Bin::Xor, d, x, Src::Const(u32::MAX)),
+            (UnOp::ToBits | UnOp::FromBits, _) => self.vm.op(Op::Move { d, a: x }),
+            _ => return Err(refused(Node::Un(op, a))),
+        }
+        if fresh {
+            self.vm.free(x);
+        }
+        self.done(a);
+        Ok(d)
+    }
+    fn bin(&mut self, op: BinOp, a: u8, b: u8, ty: Ty) -> Result<V> {
+        let float = ty == Ty::F32;
+        let shift = match op {
+            BinOp::Shl => Some(Shift::Left),
+            BinOp::Shr => Some(Shift::Right),
+            BinOp::ShrU => Some(Shift::RightU),
+            _ => None,
+        };
+        if let Some(op) = shift {
+            let Value::Const(by) = self.values[b as usize] else {
+                return Err(refused(Node::Bin(BinOp::Shl, a, b)));
+            };
+            let (x, fresh) = self.reg(a);
+            let d = self.vm.v();
+            self.vm.op(Op::Shift {
+                op,
+                d,
+                a: x,
+                by: (by & 31) as u8,
+            });
+            if fresh {
+                self.vm.free(x);
+            }
+            self.done(a);
+            self.done(b);
+            return Ok(d);
+        }
+        use BinOp as B;
+        let (a, b, lane) = match (op, float) {
+            (B::Add, true) => (a, b, Bin::Add),
+            (B::Sub, true) => (a, b, Bin::Sub),
+            (B::Mul, true) => (a, b, Bin::Mul),
+            (B::Div, true) => (a, b, Bin::Div),
+            (B::Min, true) => (a, b, Bin::Min),
+            (B::Max, true) => (a, b, Bin::Max),
+            (B::Eq, true) => (a, b, Bin::Eq),
+            (B::Ne, true) => (a, b, Bin::Ne),
+            (B::Lt, true) => (a, b, Bin::Lt),
+            (B::Le, true) => (a, b, Bin::Le),
+            (B::Add, false) => (a, b, Bin::AddI),
+            (B::Sub, false) => (a, b, Bin::SubI),
+            (B::Eq, false) => (a, b, Bin::EqI),
+            (B::Lt, false) => (b, a, Bin::GtI),
+            (B::And, false) => (a, b, Bin::And),
+            (B::Or, false) => (a, b, Bin::Or),
+            (B::Xor, false) => (a, b, Bin::Xor),
+            _ => return Err(refused(Node::Bin(op, a, b))),
+        };
+        // A constant in front changes places where that changes nothing.
+        let swap = matches!(
+            lane,
+            Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor | Bin::AddI
+        ) && matches!(self.values[a as usize], Value::Const(_));
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        let (x, fresh) = self.reg(a);
+        let y = self.src(b);
+        // The answer may take the place of an operand.
+        if fresh {
+            self.vm.free(x);
+        }
+        self.done(a);
+        self.done(b);
+        let d = self.vm.v();
+        self.vm.bin(lane, d, x, y);
+        Ok(d)
+    }
+}
