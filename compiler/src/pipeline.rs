@@ -35,6 +35,15 @@ pub const PIPELINE: &[Step] = &[
         "one fusion uncovers the next: a scale behind a Conv, a transpose behind a scale",
     ),
     Until(CLEAN, 8, "fusions leave dead nodes and constants behind"),
+    Once(
+        &layout::PASS,
+        "kernels want channels last; before this, fusions see the operators as the model has them",
+    ),
+    Until(
+        CLEAN,
+        8,
+        "the new order leaves transposed constants and dead nodes behind",
+    ),
 ];
 
 /// What the caller may choose.

@@ -7,7 +7,7 @@
 
 use super::finish::Activation;
 use super::window::Window;
-use super::{conv_depthwise, conv_gemm, conv_strip};
+use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip};
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
@@ -21,7 +21,13 @@ pub static CONV: Contract = Contract {
     name: "conv",
     doc: "Convolution over any number of spatial axes, with bias, residual and activation",
     reference: None,
-    rows: &[conv_strip::ROW, conv_depthwise::ROW, conv_gemm::ROW, LOOPS],
+    rows: &[
+        conv_depthwise_last::ROW,
+        conv_strip::ROW,
+        conv_depthwise::ROW,
+        conv_gemm::ROW,
+        LOOPS,
+    ],
 };
 
 /// Plain loops, for every type, rank and group.

@@ -1,8 +1,10 @@
 //! Floor 4: what kernels compute, one family per file, and the rows that compute it on every machine.
 pub mod conv;
 pub mod conv_depthwise;
+pub mod conv_depthwise_last;
 pub mod conv_gemm;
 pub mod conv_strip;
+pub mod depthwise_tile;
 pub mod finish;
 pub mod gemm;
 pub mod gemm_blocked;
@@ -30,6 +32,7 @@ pub static ALL: &[&Contract] = &[
     &gemm::GEMM,
     &gemm_tile::GEMM_TILE,
     &strip::GEMM_STRIP,
+    &depthwise_tile::DEPTHWISE_TILE,
 ];
 
 /// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.

@@ -30,9 +30,16 @@ static STRIP: Tile = Tile {
     make: |_, _| Err(Diagnostic::internal("only interpreted")),
 };
 
+/// The same for depthwise tiles.
+static DEPTHWISE: Tile = Tile {
+    name: "depthwise_tile_f32_test",
+    contract: "depthwise_tile",
+    ..STRIP
+};
+
 fn machine() -> Machine {
     Machine {
-        tiles: vec![&TILE, &STRIP],
+        tiles: vec![&TILE, &STRIP, &DEPTHWISE],
         vector: Some(Vector {
             lanes: 4,
             registers: 16,

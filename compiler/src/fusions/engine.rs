@@ -249,6 +249,12 @@ pub fn make(
     let op = crate::ops::find(name)
         .ok_or_else(|| Diagnostic::internal(format!("no operator {name}")))?;
     let n = g.add_before(before, op, attrs, ins.to_vec(), 1, loc);
+    infer(g, cx, n)?;
+    Ok(g.node(n).outs[0])
+}
+
+/// Infers the types of a new node's outputs.
+pub fn infer(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<()> {
     let mut after = |_: &mut Graph, _: NodeId, _: &crate::base::dim::Symbols| Ok(());
     Infer {
         symbols: cx.symbols,
@@ -256,8 +262,7 @@ pub fn make(
         diags: cx.diags,
         depth: 0,
     }
-    .node(g, n)?;
-    Ok(g.node(n).outs[0])
+    .node(g, n)
 }
 
 /// The place of a replacement: all nodes that it stands for.

@@ -58,7 +58,9 @@ pub fn shapes(
     if group < 1 || m % group != 0 {
         return bad(format!("{m} output channels in {group} groups"));
     }
-    if let Some(c) = x[1].fixed()
+    let last = attrs.flag("channels_last");
+    let channel = if last { x.len() - 1 } else { 1 };
+    if let Some(c) = x[channel].fixed()
         && cin.checked_mul(group) != Some(c)
     {
         return bad(format!(
@@ -70,8 +72,9 @@ pub fn shapes(
     {
         return bad(format!("a bias that does not fit {m} channels"));
     }
-    let mut out = vec![x[0].clone(), Dim::Fixed(m)];
+    let mut out = vec![x[0].clone()];
     out.extend(window.out.iter().cloned());
+    out.insert(if last { out.len() } else { 1 }, Dim::Fixed(m));
     Ok((window, out))
 }
 
@@ -89,7 +92,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
 fn attrs(cx: &LowerCx) -> Result<Attrs> {
     let w = conv_window(cx.attrs, &cx.in_shape(0)?, &cx.in_shape(1)?)?;
     let mut out = explicit(&w).with("group", Attr::Int(cx.attrs.int("group", 1)));
-    for name in ["activation", "activation_params"] {
+    for name in ["activation", "activation_params", "channels_last"] {
         if let Some(a) = cx.attrs.get(name) {
             out.set(name, a.clone());
         }

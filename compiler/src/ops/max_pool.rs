@@ -1,7 +1,7 @@
 //! MaxPool, with the positions of the largest elements, and MaxUnpool, which puts elements back there.
 
 use super::pool::windows;
-use super::spatial::{pool_window, read_window, spatial};
+use super::spatial::{pool_window, read_window, spatial, with_spatial};
 use super::util::{accept, bad, float, since};
 use crate::base::attr::Attrs;
 use crate::base::diag::Result;
@@ -50,8 +50,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
     let d = accept(cx, 0, element)?;
     let x = cx.shape(0)?;
     let w = pool_window(cx.attrs, &x)?;
-    let mut shape = x[..2].to_vec();
-    shape.extend(w.out);
+    let shape = with_spatial(cx.attrs, &x, w.out);
     cx.out(0, d, shape.clone());
     cx.out(1, DType::I64, shape);
     Ok(())

@@ -1,6 +1,6 @@
 //! AveragePool, LpPool: a window slides, a mean or a norm leaves.
 
-use super::spatial::{pool_window, read_window};
+use super::spatial::{pool_window, read_window, spatial_of, with_spatial};
 use super::util::{accept, float, since};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
@@ -53,8 +53,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
     let d = accept(cx, 0, float)?;
     let x = cx.shape(0)?;
     let w = pool_window(cx.attrs, &x)?;
-    let mut shape = x[..2].to_vec();
-    shape.extend(w.out);
+    let shape = with_spatial(cx.attrs, &x, w.out);
     cx.out(0, d, shape);
     Ok(())
 }
@@ -69,15 +68,17 @@ pub fn windows<T: Copy>(
     finish: impl FnOnce(&mut LowerCx, T, &[ExprId]) -> Result<()>,
 ) -> Result<()> {
     let x = cx.in_shape(0)?;
-    let shape: Vec<Dim> = [x[..2].to_vec(), w.out.clone()].concat();
+    let shape = with_spatial(cx.attrs, &x, w.out.clone());
+    let input = spatial_of(cx.attrs, &x)?.to_vec();
+    let first = if cx.attrs.flag("channels_last") { 1 } else { 2 };
     cx.each(&shape, LoopKind::Lanes, |cx, o| {
         let state = begin(cx);
         seq(cx, &w.kernel, |cx, k| {
-            let mut at = o[..2].to_vec();
-            for (i, (&o, &k)) in o[2..].iter().zip(k).enumerate() {
-                at.push(tap(&mut cx.b, w, i, o, k));
+            let mut at = o.to_vec();
+            for (i, &k) in k.iter().enumerate() {
+                at[first + i] = tap(&mut cx.b, w, i, o[first + i], k);
             }
-            let ok = inside(&mut cx.b, w, &x[2..], &at[2..]);
+            let ok = inside(&mut cx.b, w, &input, &at[first..first + w.rank()]);
             f(cx, state, &at, ok, k)
         })?;
         finish(cx, state, o)
@@ -90,7 +91,8 @@ fn average(cx: &mut LowerCx) -> Result<()> {
     let ty = cx.in_ty(0)?;
     let taps: i64 = w.kernel.iter().product();
     let with_pad = cx.attrs.flag("count_include_pad");
-    let leaves = (0..w.rank()).any(|i| can_leave(&w, i, &x[2 + i]));
+    let first = if cx.attrs.flag("channels_last") { 1 } else { 2 };
+    let leaves = (0..w.rank()).any(|i| can_leave(&w, i, &x[first + i]));
     // With padding counted, only a size rounded up lets a window pass the end of the padding.
     let counted = leaves && (!with_pad || cx.attrs.flag("ceil_mode"));
     let zero = cx.b.num(ty, 0.0);
@@ -113,8 +115,8 @@ fn average(cx: &mut LowerCx) -> Result<()> {
                 if with_pad {
                     ok = cx.b.bool(true);
                     for i in 0..wr.rank() {
-                        let end = cx.b.dim(&(xr[2 + i].clone() + Dim::Fixed(wr.end[i])));
-                        let c = cx.b.lt(at[2 + i], end);
+                        let end = cx.b.dim(&(xr[first + i].clone() + Dim::Fixed(wr.end[i])));
+                        let c = cx.b.lt(at[first + i], end);
                         ok = cx.b.and(ok, c);
                     }
                 }

@@ -26,17 +26,36 @@ pub fn spatial(shape: &[Dim]) -> Result<&[Dim]> {
     }
 }
 
-/// The window that the attributes describe over an input of channels-first shape; its size is `kernel_shape`.
+/// The spatial axes of a shape: channels-last where the attribute `channels_last` says so.
+pub fn spatial_of<'s>(attrs: &Attrs, shape: &'s [Dim]) -> Result<&'s [Dim]> {
+    spatial(shape)?;
+    Ok(match attrs.flag("channels_last") {
+        true => &shape[1..shape.len() - 1],
+        false => &shape[2..],
+    })
+}
+
+/// A shape like `like`, its spatial axes replaced.
+pub fn with_spatial(attrs: &Attrs, like: &[Dim], out: Vec<Dim>) -> Vec<Dim> {
+    let mut shape = like.to_vec();
+    let first = if attrs.flag("channels_last") { 1 } else { 2 };
+    for (d, o) in shape[first..].iter_mut().zip(out) {
+        *d = o;
+    }
+    shape
+}
+
+/// The window that the attributes describe over an input; its size is `kernel_shape`.
 pub fn pool_window(attrs: &Attrs, shape: &[Dim]) -> Result<Window> {
     let kernel = attrs
         .ints("kernel_shape")
         .ok_or_else(|| Diagnostic::model("ONNX009", "attribute `kernel_shape` is missing"))?;
-    Window::of(attrs, kernel, spatial(shape)?)
+    Window::of(attrs, kernel, spatial_of(attrs, shape)?)
 }
 
 /// The window of a convolution; its size is that of the weights.
 pub fn conv_window(attrs: &Attrs, x: &[Dim], w: &[Dim]) -> Result<Window> {
-    let input = spatial(x)?;
+    let input = spatial_of(attrs, x)?;
     let kernel = kernel_shape(attrs, x, w)?;
     Window::of(attrs, &kernel, input)
 }

@@ -2,6 +2,7 @@
 pub mod dead;
 pub mod fold;
 pub mod inline_if;
+pub mod layout;
 pub mod merge;
 pub mod no_op;
 pub mod resolve;

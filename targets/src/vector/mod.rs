@@ -2,6 +2,7 @@
 //! into machine code lies beside this folder, one file per architecture.
 
 pub mod build;
+pub mod depthwise;
 pub mod ir;
 pub mod rows;
 pub mod strip;

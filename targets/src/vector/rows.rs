@@ -1,7 +1,7 @@
 //! The rows of kernels over the vector machine: one for each template and level.
 
 use super::ir::Level;
-use super::{assemble, strip};
+use super::{assemble, depthwise, strip};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
@@ -29,5 +29,16 @@ pub const fn strip(level: Level, name: &'static str, needs: &'static [&'static s
         needs,
         tile: (1, 1),
         make: by_level!(level, strip::program),
+    }
+}
+
+/// Contract `depthwise_tile`.
+pub const fn depthwise(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        name,
+        contract: "depthwise_tile",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, depthwise::program),
     }
 }

@@ -16,5 +16,8 @@ pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Avx512, "gemm_strip_f32_avx512", AVX512),
     &rows::strip(Level::Avx2, "gemm_strip_f32_avx2fma", AVX2),
     &rows::strip(Level::Sse2, "gemm_strip_f32_sse2", &[]),
+    &rows::depthwise(Level::Avx512, "depthwise_tile_f32_avx512", AVX512),
+    &rows::depthwise(Level::Avx2, "depthwise_tile_f32_avx2fma", AVX2),
+    &rows::depthwise(Level::Sse2, "depthwise_tile_f32_sse2", &[]),
     &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
 ];

@@ -1,0 +1,408 @@
+//! `conv_f32_depthwise_last`: depthwise convolution over channels-last data, by tiles of pixels with all channels inside.
+//!
+//! No border is copied: tiles at the edges of the image have code of their own that leaves out what lies outside. Tiles are
+//! shared by all sizes of images and channels.
+
+use super::conv::{View, macs};
+use super::depthwise_tile::Shape;
+use super::pack::RowTiles;
+use super::strip_plan::{Finish, constant};
+use super::tail::Element;
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::{Dim, fixed_shape};
+use crate::base::dtype::DType;
+use crate::ex;
+use crate::kernel::{Kernel, LowerCx, Query, Vector};
+use crate::loops::ir::{Arg, BufId, LoopKind};
+
+/// The row.
+pub const ROW: Kernel = Kernel {
+    name: "conv_f32_depthwise_last",
+    needs: &[],
+    accepts,
+    cost: |q| macs(q) * 0.1 + 100.0,
+    tails: true,
+    emit,
+};
+
+/// Windows with more columns don't keep a row of weights in registers.
+const MOST_COLUMNS: i64 = 9;
+/// Windows with more elements are loops elsewhere.
+const MOST_TAPS: i64 = 81;
+/// Channels that are done at a time on small maps, so that the rows of a tile stay in the first cache.
+const BLOCK: i64 = 48;
+/// Maps of up to so many pixels are small.
+const SMALL_MAP: i64 = 14 * 14;
+
+fn accepts(q: &Query) -> bool {
+    let f32s = |i: usize| match q.inputs.get(i) {
+        Some(Some((t, _))) => t.dtype == DType::F32,
+        _ => true,
+    };
+    let known = matches!(q.inputs.get(1), Some(Some((_, Some(_)))));
+    let Ok(v) = View::of(q) else { return false };
+    let w = &v.window;
+    q.machine.tile("depthwise_tile").is_some()
+        && q.machine.vector.is_some()
+        && v.channels_last
+        && known
+        && (0..4).all(f32s)
+        && v.group > 1
+        && v.cin == 1
+        && v.cout == 1
+        && (1..=2).contains(&w.rank())
+        && w.kernel[w.rank() - 1] <= MOST_COLUMNS
+        && v.taps() <= MOST_TAPS
+        && w.begin.iter().chain(&w.end).all(|&p| p >= 0)
+        && fixed_shape(&v.input).is_some()
+        && fixed_shape(&w.out).is_some_and(|o| o.iter().all(|&d| d > 0))
+        // Every window sees something of the image.
+        && (0..w.rank()).all(|i| w.begin[i] < w.extent(i) && w.end[i] < w.extent(i))
+}
+
+/// Tiles along one axis that are the same: where they begin, how many, pixels of each, input cut off before and behind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    first: i64,
+    count: i64,
+    size: i64,
+    cut: [i64; 2],
+}
+
+/// One spatial axis.
+#[derive(Clone, Copy)]
+struct Axis {
+    input: i64,
+    out: i64,
+    kernel: i64,
+    stride: i64,
+    dilation: i64,
+    begin: i64,
+}
+
+impl Axis {
+    fn of(v: &View, i: usize) -> Option<Axis> {
+        let w = &v.window;
+        Some(Axis {
+            input: v.input[i].fixed()?,
+            out: w.out[i].fixed()?,
+            kernel: w.kernel[i],
+            stride: w.stride[i],
+            dilation: w.dilation[i],
+            begin: w.begin[i],
+        })
+    }
+    /// An axis of one.
+    const ONE: Axis = Axis {
+        input: 1,
+        out: 1,
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        begin: 0,
+    };
+    fn runs(&self, most: i64) -> Vec<Run> {
+        let mut out: Vec<Run> = vec![];
+        for (first, count, size) in RowTiles::of(self.out, most).groups() {
+            for t in 0..count {
+                let first = first + t * size;
+                let from = first * self.stride - self.begin;
+                let span = (size - 1) * self.stride + (self.kernel - 1) * self.dilation + 1;
+                let cut = [(-from).max(0), (from + span - self.input).max(0)];
+                match out.last_mut() {
+                    Some(r) if r.size == size && r.cut == cut => r.count += 1,
+                    _ => out.push(Run {
+                        first,
+                        count: 1,
+                        size,
+                        cut,
+                    }),
+                }
+            }
+        }
+        out
+    }
+    /// The first input element that a run's first tile reads.
+    fn start(&self, r: &Run) -> i64 {
+        (r.first * self.stride - self.begin).max(0)
+    }
+}
+
+/// Pixels of a tile: rows, columns.
+fn tile_size(v: &Vector, y: &Axis, x: &Axis) -> (i64, i64) {
+    // Beside the sums: a row of weights, one or two elements of the image.
+    let room = (v.registers - x.kernel - 2).max(1);
+    let most = |cols: i64| (room / cols).max(1);
+    // Wide windows read each row once for many columns; low ones share input between rows.
+    let cols = if y.kernel == 1 || x.kernel >= 5 {
+        room.min(8)
+    } else if v.registers >= 32 {
+        7
+    } else {
+        4
+    };
+    let cols = cols.min(x.out).min(room);
+    let rows = if y.stride > 1 || x.kernel >= 5 {
+        most(cols).min(if v.registers >= 32 { 2 } else { 1 })
+    } else {
+        most(cols).min(2)
+    };
+    (rows.min(y.out), cols)
+}
+
+fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
+    let v = View::of(q)?;
+    let missing = || Diagnostic::internal("no depthwise_tile");
+    let tile = cx.machine.tile("depthwise_tile").ok_or_else(missing)?;
+    let vector = cx.machine.vector.ok_or_else(missing)?;
+    let rank = v.window.rank();
+    let x_axis = Axis::of(&v, rank - 1).ok_or_else(missing)?;
+    let y_axis = match rank {
+        1 => Axis::ONE,
+        _ => Axis::of(&v, 0).ok_or_else(missing)?,
+    };
+    let (rows, cols) = tile_size(&vector, &y_axis, &x_axis);
+    let weights = pack(cx, &v, vector.lanes)?;
+    let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
+    let mut element = Element::new(&mut cx.b, &sizes, rank);
+    if rank == 2 {
+        let line = cx.b.i(x_axis.out);
+        element.over.push((1, line));
+    }
+    let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
+    let job = Job {
+        v: &v,
+        tile,
+        vector,
+        y: y_axis,
+        x: x_axis,
+        weights,
+        finish: found.map(Finish::of),
+    };
+    let (row_runs, col_runs) = (y_axis.runs(rows), x_axis.runs(cols));
+    let c = v.group;
+    let block = match y_axis.out * x_axis.out <= SMALL_MAP && c > BLOCK {
+        true => (BLOCK + vector.lanes - 1) / vector.lanes * vector.lanes,
+        false => c,
+    };
+    let n = cx.b.dim(&v.n);
+    cx.for_(n, LoopKind::Seq, |cx, n| {
+        let whole = cx.b.i(c / block);
+        cx.for_(whole, LoopKind::Seq, |cx, t| {
+            let first = ex!(cx.b; t * {cx.b.i(block)});
+            let first = cx.b.let_(first);
+            job.channels(cx, n, first, block, &row_runs, &col_runs)
+        })?;
+        if c % block > 0 {
+            let first = cx.b.i(c - c % block);
+            job.channels(cx, n, first, c % block, &row_runs, &col_runs)?;
+        }
+        Ok(())
+    })
+}
+
+struct Job<'a> {
+    v: &'a View,
+    tile: &'static crate::kernel::Tile,
+    vector: Vector,
+    y: Axis,
+    x: Axis,
+    weights: BufId,
+    /// `None`: sums go through loops.
+    finish: Option<Finish>,
+}
+
+impl Job<'_> {
+    /// A block of channels of an image.
+    fn channels(
+        &self,
+        cx: &mut LowerCx,
+        n: crate::loops::ir::ExprId,
+        first: crate::loops::ir::ExprId,
+        channels: i64,
+        row_runs: &[Run],
+        col_runs: &[Run],
+    ) -> Result<()> {
+        let c = self.v.group;
+        let (y, x) = (&self.y, &self.x);
+        let image = ex!(cx.b; (n * {cx.b.i(y.input * x.input * c)}) + first);
+        let image = cx.b.let_(image);
+        for rows in row_runs {
+            let count = cx.b.i(rows.count);
+            cx.for_(count, LoopKind::Seq, |cx, t| {
+                let oy = ex!(cx.b; (t * {cx.b.i(rows.size)}) + {cx.b.i(rows.first)});
+                let oy = cx.b.let_(oy);
+                let iy = ex!(cx.b; (t * {cx.b.i(rows.size * y.stride)}) + {cx.b.i(y.start(rows))});
+                let line = ex!(cx.b; image + (iy * {cx.b.i(x.input * c)}));
+                let line = cx.b.let_(line);
+                for cols in col_runs {
+                    let at = ex!(cx.b; line + {cx.b.i(x.start(cols) * c)});
+                    self.tiles(cx, [n, oy, first], at, channels, rows, cols)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A run of tiles of a row of tiles. `at`: image, output row, first channel.
+    fn tiles(
+        &self,
+        cx: &mut LowerCx,
+        at: [crate::loops::ir::ExprId; 3],
+        x_at: crate::loops::ir::ExprId,
+        channels: i64,
+        rows: &Run,
+        cols: &Run,
+    ) -> Result<()> {
+        let v = self.v;
+        let [n, oy, first] = at;
+        let index = |cx: &mut LowerCx, x: i64| {
+            let x = cx.b.i(x);
+            match v.window.rank() {
+                1 => vec![n, x, first],
+                _ => vec![n, oy, x, first],
+            }
+        };
+        let mut shape = Shape {
+            rows: rows.size,
+            cols: cols.size,
+            kernel: [self.y.kernel, self.x.kernel],
+            stride: [self.y.stride, self.x.stride],
+            dilation: [self.y.dilation, self.x.dilation],
+            cut_rows: rows.cut,
+            cut_cols: cols.cut,
+            bias: false,
+            tail: crate::loops::tail::Tail::default(),
+            lanes: self.vector.lanes,
+            rest: channels % self.vector.lanes,
+        };
+        let full = index(cx, cols.first);
+        let (bias, operands, out) = match &self.finish {
+            Some(f) => {
+                shape.tail = f.found.tail.clone();
+                f.at(cx, &full)
+            }
+            None => {
+                let sums = cx.scratch(
+                    "sums",
+                    DType::F32,
+                    Dim::Fixed(rows.size * cols.size * cols.count * channels),
+                );
+                let out = super::strip_plan::At {
+                    buf: sums,
+                    at: cx.b.i(0),
+                    row: cx.b.i(channels),
+                };
+                (None, vec![], out)
+            }
+        };
+        shape.bias = bias.is_some();
+        let line = match &self.finish {
+            Some(_) => self.x.out,
+            None => cols.size * cols.count,
+        };
+        let taps = self.y.kernel * self.x.kernel;
+        let w_at = ex!(cx.b; first * {cx.b.i(taps)});
+        let ptr = |buf, offset| Arg::Ptr { buf, offset };
+        let x_buf = cx.input(0)?.buf;
+        let mut args = vec![
+            ptr(x_buf, x_at),
+            ptr(self.weights, w_at),
+            ptr(out.buf, out.at),
+        ];
+        args.extend(bias.map(|(buf, at)| ptr(buf, at)));
+        args.extend(operands.iter().map(|o| ptr(o.buf, o.at)));
+        let c = v.group;
+        let numbers = [
+            cx.b.i(self.x.input * c),
+            cx.b.i(c),
+            out.row,
+            cx.b.i(line),
+            cx.b.i(channels),
+            cx.b.i(cols.count),
+            cx.b.i(cols.size * self.x.stride * c),
+            cx.b.i(cols.size),
+        ];
+        args.extend(numbers.map(Arg::Int));
+        args.extend(operands.iter().map(|o| Arg::Int(o.row)));
+        cx.b.call(shape.callee(self.tile), args);
+        if self.finish.is_some() {
+            return Ok(());
+        }
+        let (r, p, ch) = (cx.b.i(rows.size), cx.b.i(line), cx.b.i(channels));
+        cx.for_(r, LoopKind::Seq, |cx, r| {
+            cx.for_(p, LoopKind::Seq, |cx, p| {
+                cx.for_(ch, LoopKind::Lanes, |cx, j| {
+                    let at = ex!(cx.b; (((r * {cx.b.i(line)}) + p) * {cx.b.i(channels)}) + j);
+                    let sum = cx.b.load(out.buf, at);
+                    let mut full = full.clone();
+                    let last = full.len() - 1;
+                    full[last] = cx.b.add(full[last], j);
+                    full[last - 1] = cx.b.add(full[last - 1], p);
+                    if last == 3 {
+                        full[1] = cx.b.add(full[1], r);
+                    }
+                    v.store(cx, &full, sum)
+                })
+            })
+        })
+    }
+}
+
+/// Weights `[C, 1, k..]` in blocks of lanes: `[block][tap][lanes]`.
+fn pack(cx: &mut LowerCx, v: &View, lanes: i64) -> Result<BufId> {
+    let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
+    let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;
+    let (taps, c) = (v.taps(), v.group);
+    let mut out = vec![];
+    for block in 0..(c + lanes - 1) / lanes {
+        for tap in 0..taps {
+            out.extend((0..lanes).map(|l| {
+                let channel = block * lanes + l;
+                if channel < c {
+                    w[(channel * taps + tap) as usize]
+                } else {
+                    0.0
+                }
+            }));
+        }
+    }
+    Ok(constant(cx, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_have_runs_of_their_own() {
+        let a = Axis {
+            input: 14,
+            out: 14,
+            kernel: 3,
+            stride: 1,
+            dilation: 1,
+            begin: 1,
+        };
+        let runs: Vec<_> = a.runs(4).iter().map(|r| (r.count, r.size, r.cut)).collect();
+        assert_eq!(
+            runs,
+            [
+                (1, 4, [1, 0]),
+                (1, 4, [0, 0]),
+                (1, 3, [0, 0]),
+                (1, 3, [0, 1])
+            ]
+        );
+        let even = Axis {
+            input: 112,
+            out: 56,
+            stride: 2,
+            begin: 0,
+            ..a
+        };
+        // Padded behind alone.
+        assert_eq!(even.runs(2).last().map(|r| r.cut), Some([0, 1]));
+    }
+}

@@ -1,0 +1,218 @@
+//! `depthwise_tile`: tiles of a depthwise convolution over channels-last data, for all channels of a block.
+//!
+//! A call computes `count` tiles that lie side by side, each of `rows` x `cols` pixels. The window of a tile's first pixel begins at
+//! `x`, but for the input rows and columns that lie outside: the first `top` rows, the first `left` columns, the last `bottom` rows and
+//! the last `right` columns of what the tile's windows span don't exist, are not read, and count as zero; `x` points at the
+//! first that exists. Sums start from the bias (or zero) and run over the window row-major, one fused multiply-add each.
+//!
+//! Weights lie in blocks of `lanes` channels, `[block][tap][lanes]`, zeros behind the last channel.
+//!
+//! Arguments: pointers x, w, out, bias (if `bias` is 1), the tail's operands; then x_row, x_pixel, out_pixel (elements from one to the
+//! next), line (pixels from one output row to the next), channels, count, x_step (elements), out_step (pixels) from one tile to the
+//! next, and for each tail operand its pixel distance.
+
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::kernel::{Contract, Tile};
+use crate::loops::build::Builder;
+use crate::loops::ir::{Access, Callee, Func, LoopKind};
+use crate::loops::tail::{Node, Tail};
+
+/// The contract.
+pub static DEPTHWISE_TILE: Contract = Contract {
+    name: "depthwise_tile",
+    doc: "Tiles of a float32 depthwise convolution over channels-last data, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
+/// What a tile is specialised to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Shape {
+    /// Output pixels.
+    pub rows: i64,
+    /// Output pixels of a row.
+    pub cols: i64,
+    /// The window: rows and columns.
+    pub kernel: [i64; 2],
+    /// Its steps.
+    pub stride: [i64; 2],
+    /// Its elements' steps.
+    pub dilation: [i64; 2],
+    /// Input rows outside: before, behind.
+    pub cut_rows: [i64; 2],
+    /// Input columns outside: before, behind.
+    pub cut_cols: [i64; 2],
+    /// Whether sums start from a bias.
+    pub bias: bool,
+    /// What is done with a sum.
+    pub tail: Tail,
+    /// Channels of a block of weights.
+    pub lanes: i64,
+    /// Channels of a call that are no whole block.
+    pub rest: i64,
+}
+
+const NAMES: [&str; 13] = [
+    "rows", "cols", "kh", "kw", "sh", "sw", "dh", "dw", "top", "bottom", "left", "right", "bias",
+];
+
+impl Shape {
+    /// Input rows or columns (axis 0 or 1) that the windows of a tile span.
+    pub fn span(&self, axis: usize) -> i64 {
+        let n = [self.rows, self.cols][axis];
+        (n - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    }
+    /// Whether input row or column `i` of the span exists.
+    pub fn exists(&self, axis: usize, i: i64) -> bool {
+        let cut = [self.cut_rows, self.cut_cols][axis];
+        i >= cut[0] && i < self.span(axis) - cut[1]
+    }
+    /// As the callee of a tile.
+    pub fn callee(&self, tile: &Tile) -> Callee {
+        let values = [
+            self.rows,
+            self.cols,
+            self.kernel[0],
+            self.kernel[1],
+            self.stride[0],
+            self.stride[1],
+            self.dilation[0],
+            self.dilation[1],
+            self.cut_rows[0],
+            self.cut_rows[1],
+            self.cut_cols[0],
+            self.cut_cols[1],
+            i64::from(self.bias),
+        ];
+        let mut shape: Vec<(String, i64)> =
+            NAMES.iter().map(|n| n.to_string()).zip(values).collect();
+        shape.push(("lanes".to_string(), self.lanes));
+        shape.push(("rest".to_string(), self.rest));
+        shape.extend(self.tail.to_shape());
+        Callee {
+            kernel: tile.name.to_string(),
+            contract: tile.contract.to_string(),
+            shape,
+        }
+    }
+    /// Reads a callee; `None` where it says nothing sensible.
+    pub fn of(callee: &Callee) -> Option<Shape> {
+        let get = |name: &str, least: i64| {
+            let found = callee.shape.iter().find(|(n, _)| n == name);
+            found
+                .map(|(_, v)| *v)
+                .filter(|v| (least..1 << 10).contains(v))
+        };
+        let pair = |a: &str, b: &str, least| Some([get(a, least)?, get(b, least)?]);
+        Some(Shape {
+            rows: get("rows", 1)?,
+            cols: get("cols", 1)?,
+            kernel: pair("kh", "kw", 1)?,
+            stride: pair("sh", "sw", 1)?,
+            dilation: pair("dh", "dw", 1)?,
+            cut_rows: pair("top", "bottom", 0)?,
+            cut_cols: pair("left", "right", 0)?,
+            bias: get("bias", 0)? == 1,
+            tail: Tail::of_shape(&callee.shape)?,
+            lanes: get("lanes", 1)?,
+            rest: get("rest", 0)?,
+        })
+    }
+}
+
+fn reference(callee: &Callee) -> Option<Func> {
+    let s = Shape::of(callee)?;
+    let mut b = Builder::new("depthwise_tile");
+    // A call says where its buffers begin, not where they end.
+    let unknown = Dim::Fixed(i64::MAX);
+    let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
+    let px = buffer("x", Access::Read);
+    let pw = buffer("w", Access::Read);
+    let out = buffer("out", Access::Write);
+    let bias = s.bias.then(|| buffer("bias", Access::Read));
+    let operands: Vec<_> = s
+        .tail
+        .operands()
+        .map(|_| buffer("operand", Access::Read))
+        .collect();
+    let [
+        x_row,
+        x_pixel,
+        out_pixel,
+        line,
+        channels,
+        count,
+        x_step,
+        out_step,
+    ] = [(); 8].map(|()| b.int_param());
+    let strides: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
+    b.for_(count, LoopKind::Seq, |b, t| {
+        b.for_(channels, LoopKind::Seq, |b, c| {
+            for r in 0..s.rows {
+                for col in 0..s.cols {
+                    let start = match bias {
+                        Some(buf) => b.load(buf, c),
+                        None => b.f(0.0),
+                    };
+                    let sum = b.var(start);
+                    for ky in 0..s.kernel[0] {
+                        for kx in 0..s.kernel[1] {
+                            let y = r * s.stride[0] + ky * s.dilation[0];
+                            let x = col * s.stride[1] + kx * s.dilation[1];
+                            if !s.exists(0, y) || !s.exists(1, x) {
+                                continue;
+                            }
+                            let (y, x) = (b.i(y - s.cut_rows[0]), b.i(x - s.cut_cols[0]));
+                            let (y, x) = (b.mul(y, x_row), b.mul(x, x_pixel));
+                            let at = b.mul(t, x_step);
+                            let at = b.add(at, y);
+                            let at = b.add(at, x);
+                            let at = b.add(at, c);
+                            let taps = s.kernel[0] * s.kernel[1];
+                            let (l, n, tap) = (b.i(s.lanes), b.i(taps), b.i(ky * s.kernel[1] + kx));
+                            let block = b.div(c, l);
+                            let w_at = b.mul(block, n);
+                            let w_at = b.add(w_at, tap);
+                            let w_at = b.mul(w_at, l);
+                            let lane = b.rem(c, l);
+                            let w_at = b.add(w_at, lane);
+                            let (x, w) = (b.load(px, at), b.load(pw, w_at));
+                            let old = b.get(sum);
+                            let new = b.fma(x, w, old);
+                            b.set(sum, new);
+                        }
+                    }
+                    let pixel = b.mul(t, out_step);
+                    let (r, col) = (b.i(r), b.i(col));
+                    let down = b.mul(r, line);
+                    let pixel = b.add(pixel, down);
+                    let pixel = b.add(pixel, col);
+                    let loaded: Vec<_> = s
+                        .tail
+                        .operands()
+                        .zip(operands.iter().zip(&strides))
+                        .map(|(kind, (&buf, &stride))| {
+                            let at = match kind {
+                                Node::Tile => {
+                                    let at = b.mul(pixel, stride);
+                                    b.add(at, c)
+                                }
+                                Node::Column => c,
+                                _ => b.i(0),
+                            };
+                            b.load(buf, at)
+                        })
+                        .collect();
+                    let total = b.get(sum);
+                    let total = b.let_(total);
+                    let value = s.tail.apply(b, total, &loaded);
+                    let at = b.mul(pixel, out_pixel);
+                    let at = b.add(at, c);
+                    b.store(out, at, value);
+                }
+            }
+        });
+    });
+    Some(b.finish())
+}
