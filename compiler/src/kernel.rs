@@ -379,6 +379,8 @@ pub struct Vector {
     pub registers: i64,
     /// Whether a product takes one lane of a register as a factor, broadcasts from memory being dear.
     pub by_lane: bool,
+    /// Whether floats can be rounded to whole ones.
+    pub rounds: bool,
 }
 
 impl Machine {

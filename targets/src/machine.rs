@@ -63,6 +63,7 @@ pub fn machine(selection: &Selection) -> Machine {
                 lanes: isa.lanes as i64,
                 registers: isa.vregs as i64,
                 by_lane: isa.by_lane,
+                rounds: isa.rounds,
             }
         }),
         l1d: selection.caches.l1d.saturating_mul(1024),

@@ -6,7 +6,7 @@ use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::graph::ir::Model;
 use onnxc_compiler::graph::literal::random as numbers;
 use onnxc_compiler::graph::parse::parse;
-use onnxc_compiler::kernel::Machine;
+use onnxc_compiler::kernel::{Machine, Vector};
 use onnxc_compiler::passes::resolve;
 use onnxc_compiler::plan::build::{Options, build};
 use onnxc_compiler::plan::run::{self, Outcome};
@@ -49,6 +49,12 @@ pub fn machine(plain: bool) -> Machine {
         tiles: onnxc_targets::x86_64::kernels::TILES.to_vec(),
         l1d: 32 << 10,
         l2: 512 << 10,
+        vector: Some(Vector {
+            lanes: 8,
+            registers: 16,
+            by_lane: false,
+            rounds: true,
+        }),
     }
 }
 

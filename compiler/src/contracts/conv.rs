@@ -14,7 +14,7 @@ use crate::base::dim::{Dim, fixed_shape};
 use crate::ex;
 use crate::kernel::{Contract, Kernel, LowerCx, Query};
 use crate::loops::build::Builder;
-use crate::loops::ir::{ExprId, LoopKind, Ty};
+use crate::loops::ir::{ExprId, LoopKind, Stmt, Ty};
 
 /// The contract.
 pub static CONV: Contract = Contract {
@@ -168,6 +168,33 @@ pub fn seq(
 ) -> Result<()> {
     let dims: Vec<Dim> = sizes.iter().map(|&k| Dim::Fixed(k)).collect();
     cx.each(&dims, LoopKind::Seq, f)
+}
+
+/// The same over sizes that are computed.
+pub fn seq_of(
+    cx: &mut LowerCx,
+    sizes: &[ExprId],
+    f: impl FnOnce(&mut LowerCx, &[ExprId]) -> Result<()>,
+) -> Result<()> {
+    let mut vars = vec![];
+    let mut index = vec![];
+    for _ in sizes {
+        let (var, i) = cx.b.loop_var();
+        cx.b.open_block();
+        vars.push(var);
+        index.push(i);
+    }
+    let done = f(cx, &index);
+    for (&var, &extent) in vars.iter().zip(sizes).rev() {
+        let body = cx.b.close_block();
+        cx.b.stmt(Stmt::For {
+            var,
+            extent,
+            kind: LoopKind::Seq,
+            body,
+        });
+    }
+    done
 }
 
 fn emit_loops(cx: &mut LowerCx, q: &Query) -> Result<()> {

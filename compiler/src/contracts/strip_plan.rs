@@ -351,6 +351,7 @@ mod tests {
         lanes: 8,
         registers: 16,
         by_lane: false,
+        rounds: true,
     };
 
     #[test]

@@ -15,7 +15,7 @@ use crate::loops::walk::reachable;
 use std::collections::HashMap;
 
 /// Longer tails are loops of their own.
-const MAX_NODES: usize = 48;
+const MAX_NODES: usize = 96;
 
 /// An element of a block of results whose place is not known yet.
 pub struct Element {
@@ -27,6 +27,8 @@ pub struct Element {
     pub over: Vec<(usize, ExprId)>,
     vars: Vec<Option<VarId>>,
     result: VarId,
+    /// Whether the machine rounds floats to whole ones.
+    rounds: bool,
 }
 
 /// An operand of a tail, or the output.
@@ -83,14 +85,16 @@ impl Element {
             over: vec![],
             vars,
             result,
+            rounds: false,
         }
     }
     /// Reads what `store` does with the result at that element. `None`: it has to be written out in loops.
     pub fn probe(
-        self,
+        mut self,
         cx: &mut LowerCx,
         store: impl FnOnce(&mut LowerCx, &[ExprId], ExprId) -> Result<()>,
     ) -> Result<Option<Found>> {
+        self.rounds = cx.machine.vector.is_some_and(|v| v.rounds);
         let result = cx.b.get(self.result);
         cx.b.open_block();
         let index = self.index.clone();
@@ -158,7 +162,7 @@ impl Element {
                 Expr::Cast(ty, CastKind::Signed, x) => Node::Cast(ty, of(x)?),
                 _ => return None,
             };
-            if !possible(node, b, e) || nodes.len() >= MAX_NODES {
+            if !possible(node, b, e, self.rounds) || nodes.len() >= MAX_NODES {
                 return None;
             }
             number.insert(e, nodes.len() as u8);
@@ -206,7 +210,7 @@ impl Found {
 }
 
 /// Operations that vector machines have on 32-bit lanes.
-fn possible(node: Node, b: &Builder, e: ExprId) -> bool {
+fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
     let narrow = matches!(b.ty(e), Ty::F32 | Ty::I32 | Ty::Bool);
     let constant = |e: ExprId| matches!(b.func().exprs[e], Expr::Const(_));
     narrow
@@ -216,7 +220,8 @@ fn possible(node: Node, b: &Builder, e: ExprId) -> bool {
                 let float = b.ty(*x).is_float();
                 match op {
                     Neg | Abs | Not | ToBits | FromBits => b.ty(*x) != Ty::I64,
-                    Sqrt | Floor | Ceil | Trunc | Round => float,
+                    Sqrt => float,
+                    Floor | Ceil | Trunc | Round => float && rounds,
                     _ => false,
                 }
             }
@@ -224,7 +229,7 @@ fn possible(node: Node, b: &Builder, e: ExprId) -> bool {
                 use BinOp::*;
                 match (op, b.ty(*x)) {
                     (Add | Sub | Mul | Div | Min | Max | Eq | Ne | Lt | Le, Ty::F32) => true,
-                    (Add | Sub | And | Or | Xor | Eq | Lt, Ty::I32) => true,
+                    (Add | Sub | And | Or | Xor | Min | Max | Eq | Lt, Ty::I32) => true,
                     (Shl | Shr | ShrU, Ty::I32) => constant(*y),
                     (And | Or | Xor, Ty::Bool) => true,
                     _ => false,

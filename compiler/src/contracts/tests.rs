@@ -44,6 +44,7 @@ fn machine() -> Machine {
             lanes: 4,
             registers: 16,
             by_lane: false,
+            rounds: true,
         }),
         lanes: 4,
         l1d: 1 << 10,

@@ -4,7 +4,8 @@ use super::spatial::{pool_window, read_window, spatial_of, with_spatial};
 use super::util::{accept, float, since};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
-use crate::contracts::conv::{can_leave, inside, seq, tap};
+use crate::contracts::conv::{can_leave, inside, seq, seq_of, tap};
+use crate::ex;
 use crate::contracts::window::Window;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, UnOp};
@@ -71,6 +72,11 @@ pub fn windows<T: Copy>(
     let shape = with_spatial(cx.attrs, &x, w.out.clone());
     let input = spatial_of(cx.attrs, &x)?.to_vec();
     let first = if cx.attrs.flag("channels_last") { 1 } else { 2 };
+    // Where padding counts and sizes are rounded up, elements outside have to be looked at.
+    let outside = cx.attrs.flag("count_include_pad") && cx.attrs.flag("ceil_mode");
+    if first == 1 && !outside {
+        return windows_last(cx, w, &shape, &input, begin, f, finish);
+    }
     cx.each(&shape, LoopKind::Lanes, |cx, o| {
         let state = begin(cx);
         seq(cx, &w.kernel, |cx, k| {
@@ -82,6 +88,62 @@ pub fn windows<T: Copy>(
             f(cx, state, &at, ok, k)
         })?;
         finish(cx, state, o)
+    })
+}
+
+/// The same channels-last: the window of a pixel is cut to what exists, once for all its channels.
+fn windows_last<T: Copy>(
+    cx: &mut LowerCx,
+    w: &Window,
+    shape: &[Dim],
+    input: &[Dim],
+    begin: impl FnOnce(&mut LowerCx) -> T,
+    f: impl FnOnce(&mut LowerCx, T, &[ExprId], ExprId, &[ExprId]) -> Result<()>,
+    finish: impl FnOnce(&mut LowerCx, T, &[ExprId]) -> Result<()>,
+) -> Result<()> {
+    let (pixels, channels) = shape.split_at(shape.len() - 1);
+    cx.each(pixels, LoopKind::Seq, |cx, o| {
+        // First window element that exists, and how many do, along each axis.
+        let mut cuts = vec![];
+        for i in 0..w.rank() {
+            let (zero, k) = (cx.b.i(0), cx.b.i(w.kernel[i]));
+            if !can_leave(w, i, &input[i]) {
+                cuts.push((zero, k));
+                continue;
+            }
+            let none = cx.b.i(0);
+            let at = tap(&mut cx.b, w, i, o[1 + i], none);
+            let at = cx.b.let_(at);
+            let (d, n) = (cx.b.i(w.dilation[i]), cx.b.dim(&input[i]));
+            let up = cx.b.i(w.dilation[i] - 1);
+            let before = ex!(cx.b; (up - at) / d);
+            let before = cx.b.clamp(before, zero, k);
+            let before = cx.b.let_(before);
+            let until = ex!(cx.b; ((n - at) + up) / d);
+            let until = cx.b.clamp(until, before, k);
+            let count = cx.b.sub(until, before);
+            cuts.push((before, cx.b.let_(count)));
+        }
+        let channels = cx.b.dim(&channels[0]);
+        cx.for_(channels, LoopKind::Lanes, |cx, c| {
+            let state = begin(cx);
+            let counts: Vec<ExprId> = cuts.iter().map(|c| c.1).collect();
+            seq_of(cx, &counts, |cx, k| {
+                let mut at = vec![o[0]];
+                let mut taps = vec![];
+                for (i, &k) in k.iter().enumerate() {
+                    let k = cx.b.add(cuts[i].0, k);
+                    at.push(tap(&mut cx.b, w, i, o[1 + i], k));
+                    taps.push(k);
+                }
+                at.push(c);
+                let ok = cx.b.bool(true);
+                f(cx, state, &at, ok, &taps)
+            })?;
+            let mut full = o.to_vec();
+            full.push(c);
+            finish(cx, state, &full)
+        })
     })
 }
 

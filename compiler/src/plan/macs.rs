@@ -44,19 +44,26 @@ impl Count<'_> {
             Stmt::Call { callee, args } => {
                 let c = &self.f.callees[*callee];
                 let shape = |n: &str| {
-                    c.shape
-                        .iter()
-                        .find(|(k, _)| k == n)
-                        .map_or(1, |(_, v)| *v as u64)
+                    let found = c.shape.iter().find(|(k, _)| k == n);
+                    found.map_or(1, |(_, v)| (*v).max(0) as u64)
                 };
-                let depth = args.iter().rev().find_map(|a| {
-                    if let Arg::Int(e) = a {
-                        self.most(*e)
-                    } else {
-                        None
+                let ints: Vec<u64> = args
+                    .iter()
+                    .filter_map(|a| match a {
+                        Arg::Int(e) => Some(self.most(*e).unwrap_or(0).max(0) as u64),
+                        _ => None,
+                    })
+                    .collect();
+                let int = |i: usize| ints.get(i).copied().unwrap_or(0);
+                // As the contracts say what their numbers mean.
+                match c.contract.as_str() {
+                    "gemm_strip" => shape("m") * shape("n") * shape("segs") * int(2) * int(5),
+                    "depthwise_tile" => {
+                        let pixels = shape("rows") * shape("cols") * int(5);
+                        pixels * shape("kh") * shape("kw") * int(4)
                     }
-                });
-                shape("m") * shape("n") * depth.unwrap_or(0).max(0) as u64
+                    _ => shape("m") * shape("n") * ints.last().copied().unwrap_or(0),
+                }
             }
             Stmt::SetSym { .. } | Stmt::FailIf { .. } => 0,
         }

@@ -38,6 +38,8 @@ pub struct Isa {
     pub splat_operand: bool,
     /// Whether `Fma` takes one lane of a register as a factor ([`Op::FmaLane`]); such machines have no cheap broadcast.
     pub by_lane: bool,
+    /// Whether floats can be rounded to whole ones.
+    pub rounds: bool,
 }
 
 /// The machines.
@@ -54,6 +56,7 @@ impl Level {
     /// Its facts.
     pub fn isa(self) -> Isa {
         let isa = |lanes, vregs, fma, splat_operand, by_lane| Isa {
+            rounds: self != Level::Sse2,
             level: self,
             lanes,
             vregs,
@@ -448,8 +451,8 @@ impl Isa {
         match op {
             Op::Bin { op, b, .. } => {
                 let splat = matches!(b, Src::Splat(_));
-                !(sse2 && matches!(op, Bin::MulI | Bin::MinI | Bin::MaxI))
-                    && (!splat || self.splat_operand)
+                let min = matches!(op, Bin::MinI | Bin::MaxI) && matches!(b, Src::Mem(_));
+                !(sse2 && (min || *op == Bin::MulI)) && (!splat || self.splat_operand)
             }
             Op::Un { op, .. } => !(sse2 && !matches!(op, Un::Sqrt | Un::FromInt)),
             Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,

@@ -279,6 +279,8 @@ impl Writer<'_> {
             (B::Le, true) => (a, b, Bin::Le),
             (B::Add, false) => (a, b, Bin::AddI),
             (B::Sub, false) => (a, b, Bin::SubI),
+            (B::Min, false) => (a, b, Bin::MinI),
+            (B::Max, false) => (a, b, Bin::MaxI),
             (B::Eq, false) => (a, b, Bin::EqI),
             (B::Lt, false) => (b, a, Bin::GtI),
             (B::And, false) => (a, b, Bin::And),

@@ -83,24 +83,28 @@ pub(super) fn expm1(x: V) -> V {
 /// 1 / (1 + e^-x).
 pub(super) fn sigmoid(x: V) -> V {
     if x.ty() == Ty::F32 {
-        let (d, scale) = one_plus_exp(-x);
-        return 1.0 / d * scale;
+        // All of the fraction is divided by 2^32: then nothing overflows, and small results are rounded once.
+        let scale = x.num(1.0 / 4294967296.0);
+        return scale / one_plus_exp((-x).clamp(-32.0, 105.0), 32);
     }
     let z = exp(-x.abs());
     let one = x.num(1.0);
     x.below(0.0).select(z, one) / (z + 1.0)
 }
 
-/// `(d, s)` in f32 such that 1 + e^x = d / s; s is a power of two, and 1 unless d would overflow.
-fn one_plus_exp(x: V) -> (V, V) {
-    let (n, t) = reduce(x.clamp(-32.0, 105.0));
-    let a = n.int(64).bin(BinOp::Min, n);
-    let p = a.exp2();
-    // 1 + 2^n first while that is exact (then d is rounded once), 2^n last where it is much larger than 1.
-    let near = n.lt(n.int(12));
-    let one = x.num(1.0);
-    let d = t.fma(p, near.select(p + one, one)) + near.select(x.num(0.0), p);
-    (d, (a - n).exp2())
+/// `(1 + e^x) / 2^by` in f32, where it neither overflows nor underflows.
+fn one_plus_exp(x: V, by: i64) -> V {
+    let t = x.fma(x.num(LOG2_E), x.num(ROUND_32));
+    let n = t - ROUND_32;
+    let r = n.fma(x.num(-LN2_32.0), x);
+    let r = n.fma(x.num(-LN2_32.1), r);
+    let e = (r * r).fma(r.poly(&Q32), r);
+    // n stands in the low bits of t, what lies above them is shifted out.
+    let n = t.bits().shl(23);
+    let p = (n + n.int((127 - by) << 23)).float();
+    let one = n.int((127 - by) << 23).float();
+    // 2^n + 1 is exact, or rounded where it is far from the other's size: then the sum is as good as rounded once.
+    e.fma(p, p + one)
 }
 
 /// tanh in f32: an odd polynomial near 0, 1 - 2 / (1 + e^2x) elsewhere.
@@ -115,7 +119,7 @@ pub(super) fn tanh32(x: V) -> V {
     let a = x.abs();
     let z = x * x;
     let small = (z * z.poly(&P)).fma(a, a);
-    let (d, _) = one_plus_exp((a + a).clamp(0.0, 20.0));
+    let d = one_plus_exp((a + a).clamp(0.0, 20.0), 0);
     let large = 1.0 - 2.0 / d;
     a.below(0.625).select(small, large).sign_of(x)
 }

@@ -103,6 +103,7 @@ impl Emit<'_> {
         let (row, imm) = codes::bin(op);
         let code = row.at(self.level);
         match self.level {
+            Level::Sse2 if matches!(op, Bin::MinI | Bin::MaxI) => self.sse_extreme(op, d, a, b),
             Level::Sse2 if d == a || b != Src::Reg(d) => {
                 let b = self.sse_src(b)?;
                 self.op(Op::Move { d, a })?;
@@ -138,6 +139,44 @@ impl Emit<'_> {
                 self.three(code, self.v(d), self.v(a), b, imm)
             }
         }
+    }
+    /// The smaller or larger integer without an instruction for it: one operand, changed in all bits that differ where the
+    /// comparison says so.
+    fn sse_extreme(&mut self, op: Bin, d: V, a: V, b: Src) -> Emitted {
+        let (and, and_not, xor) = (
+            codes::AND.at(Level::Sse2),
+            codes::AND_NOT.at(Level::Sse2),
+            codes::XOR.at(Level::Sse2),
+        );
+        self.op(Op::Move { d: OWN, a })?;
+        let other = self.src(b);
+        self.two(codes::GT_I.at(Level::Sse2), OWN, other, None)?;
+        // Now OWN is set where a > b.
+        if d == a {
+            let other = self.src(b);
+            self.two(xor, d, other, None)?;
+            // b ^ (differing bits where the answer is a).
+            let masked = if op == Bin::MinI { and_not } else { and };
+            self.rr(masked, self.v(OWN), self.v(d))?;
+            self.op(Op::Move { d, a: OWN })?;
+            let other = self.src(b);
+            return self.two(xor, d, other, None);
+        }
+        // a ^ (differing bits where the answer is b).
+        if b == Src::Reg(d) {
+            self.rr(xor, self.v(d), self.v(a))?;
+        } else {
+            self.op(Op::Move { d, a })?;
+            let other = self.src(b);
+            self.two(xor, d, other, None)?;
+        }
+        if op == Bin::MinI {
+            self.rr(and, self.v(d), self.v(OWN))?;
+        } else {
+            self.rr(and_not, self.v(OWN), self.v(d))?;
+            self.op(Op::Move { d, a: OWN })?;
+        }
+        self.rr(xor, self.v(d), self.v(a))
     }
     pub(super) fn fma(&mut self, d: V, a: V, b: Src) -> Emitted {
         if self.level != Level::Sse2 {
