@@ -8,7 +8,8 @@
 use super::conv::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant, machine, pack, packed_before, panels, row_blocks,
+    At, Call, Finish, Panels, call, constant, from_afar, machine, pack, packed_before, panels,
+    row_blocks,
 };
 use super::tail::Element;
 use crate::base::diag::{Diagnostic, Result};
@@ -136,6 +137,11 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         weights,
         finish: found.map(Finish::of),
         flat: plain,
+        ahead: from_afar(
+            cx,
+            w.out.iter().cloned().product::<Dim>().fixed(),
+            per_window * v.cout,
+        ),
     };
     let n = cx.b.dim(&v.n);
     let x = cx.input(0)?.buf;
@@ -196,6 +202,8 @@ struct Job<'a> {
     finish: Option<Finish>,
     /// Pixels of an image are numbered along the last spatial axis.
     flat: bool,
+    /// Weights are fetched ahead.
+    ahead: bool,
 }
 
 impl Job<'_> {
@@ -396,6 +404,7 @@ impl Job<'_> {
             segs: self.plan.segs,
             split: p.split,
             b_row: p.padded,
+            ahead: self.ahead,
             start: Start::Zero,
             tail: Tail::default(),
         }

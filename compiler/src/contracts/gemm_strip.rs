@@ -4,7 +4,8 @@
 use super::gemm::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant, machine, pack, packed_before, panels, row_blocks,
+    At, Call, Finish, Panels, call, constant, from_afar, machine, pack, packed_before, panels,
+    row_blocks,
 };
 use super::tail::Element;
 use crate::base::diag::Result;
@@ -296,6 +297,10 @@ impl Job<'_> {
             segs: 1,
             split: p.split,
             b_row,
+            ahead: b_row > 0
+                && self.v.k.fixed().is_some_and(|k| {
+                    from_afar(cx, self.rows.fixed(), k * self.v.n.fixed().unwrap_or(0))
+                }),
             start: Start::Zero,
             tail: Tail::default(),
         };

@@ -8,7 +8,7 @@
 //! The tail is applied to each sum before it is stored.
 //!
 //! Arguments: pointers a, b, c, bias (if `bias` is 1), the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
-//! tiles, and for each tail operand its row distance.
+//! tiles, ahead, and for each tail operand its row distance.
 
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -38,6 +38,8 @@ pub struct Strip {
     pub split: i64,
     /// Elements of B from one k to the next, where they are known (packed panels); 0: `b_row` says.
     pub b_row: i64,
+    /// Whether what lies `ahead` elements behind B is fetched meanwhile: the next panel, where weights come from far away.
+    pub ahead: bool,
     /// Where sums start.
     pub start: Start,
     /// What is done with a sum.
@@ -63,6 +65,7 @@ impl Strip {
             ("segs".to_string(), self.segs),
             ("split".to_string(), self.split),
             ("b_row".to_string(), self.b_row),
+            ("ahead".to_string(), i64::from(self.ahead)),
             ("start".to_string(), self.start as i64),
         ];
         shape.extend(self.tail.to_shape());
@@ -86,6 +89,7 @@ impl Strip {
             segs: get("segs", 1)?,
             split: get("split", 1)?,
             b_row: get("b_row", 0)?,
+            ahead: get("ahead", 0)? == 1,
             start: match get("start", 0)? {
                 0 => Start::Zero,
                 1 => Start::Bias,
@@ -119,7 +123,7 @@ fn reference(callee: &Callee) -> Option<Func> {
         .operands()
         .map(|_| buffer("operand", Access::Read))
         .collect();
-    let [a_row, c_row, k, seg, b_row, tiles] = [(); 6].map(|()| b.int_param());
+    let [a_row, c_row, k, seg, b_row, tiles, _ahead] = [(); 7].map(|()| b.int_param());
     let rows: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
     let b_row = match s.b_row {
         0 => b_row,

@@ -26,6 +26,9 @@ pub struct Panels {
     pub split: i64,
 }
 
+/// Products over more rows use each panel long enough for its way not to matter.
+const FEW_ROWS: i64 = 256;
+
 /// Vectors of a panel at most.
 const MOST_VECTORS: i64 = 8;
 /// Cycles from a multiplication to the next that needs its sum.
@@ -182,7 +185,12 @@ pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
     ];
     args.extend(c.bias.map(|(buf, at)| ptr(buf, at)));
     args.extend(c.operands.iter().map(|o| ptr(o.buf, o.at)));
-    args.extend([c.a.row, c.c.row, c.k, c.seg, c.b.row, c.tiles].map(Arg::Int));
+    let ahead = cx.b.i(match strip.ahead {
+        // A panel is as long as all its k.
+        true => cx.b.as_i64(c.k).unwrap_or(0) * strip.segs * strip.b_row,
+        false => 0,
+    });
+    args.extend([c.a.row, c.c.row, c.k, c.seg, c.b.row, c.tiles, ahead].map(Arg::Int));
     args.extend(c.operands.iter().map(|o| Arg::Int(o.row)));
     cx.b.call(strip.callee(tile), args);
 }
@@ -336,6 +344,13 @@ pub fn machine(cx: &LowerCx) -> Result<(&'static Tile, Vector)> {
         .tile("gemm_strip")
         .zip(cx.machine.vector)
         .ok_or_else(|| Diagnostic::internal("the target has no gemm_strip"))
+}
+
+/// Whether a product's packed weights are worth fetching ahead: they come from beyond the second cache, and few rows pass
+/// under them.
+pub fn from_afar(cx: &LowerCx, rows: Option<i64>, weights: i64) -> bool {
+    rows.is_some_and(|r| r <= FEW_ROWS)
+        && weights * 4 >= i64::from(cx.machine.l2.max(128 << 10)) / 16
 }
 
 /// Packed weights as a constant of the layer.

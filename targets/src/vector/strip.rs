@@ -28,6 +28,7 @@ struct Args {
     seg: u8,
     b_row: u8,
     tiles: u8,
+    ahead: u8,
     operand_rows: u8,
     all: u8,
 }
@@ -49,8 +50,9 @@ impl Args {
             seg: ints + 3,
             b_row: ints + 4,
             tiles: ints + 5,
-            operand_rows: ints + 6,
-            all: ints + 6 + operands,
+            ahead: ints + 6,
+            operand_rows: ints + 7,
+            all: ints + 7 + operands,
         }
     }
 }
@@ -63,6 +65,8 @@ struct Template<'s> {
     cols: usize,
     /// Accumulators: chain, row, vector.
     acc: Vec<V>,
+    /// How far ahead B is fetched, in bytes.
+    ahead: Option<X>,
 }
 
 /// The program of a strip.
@@ -77,6 +81,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         cols: (s.n as usize).div_ceil(isa.lanes),
         args,
         acc: vec![],
+        ahead: None,
     };
     t.write()?;
     t.vm.finish()
@@ -241,6 +246,11 @@ impl Template<'_> {
             self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
             x
         });
+        self.ahead = self.s.ahead.then(|| {
+            let x = self.vm.arg(self.args.ahead);
+            self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+            x
+        });
         let segs = (self.s.segs > 1).then(|| {
             let d = self.vm.x();
             self.vm.op(Op::SetX {
@@ -302,6 +312,10 @@ impl Template<'_> {
         self.drop_bases(bases, stride);
         self.vm.free_x(b);
         b_row.into_iter().for_each(|x| self.vm.free_x(x));
+        self.ahead
+            .take()
+            .into_iter()
+            .for_each(|x| self.vm.free_x(x));
         // Chains come together.
         for chain in 1..self.s.split as usize {
             for i in 0..self.m() {
@@ -391,6 +405,17 @@ impl Template<'_> {
                         let b = if whole { Src::Mem(at) } else { Src::Reg(bs[0]) };
                         self.vm.op(Op::Fma { d, a: a[i], b });
                     }
+                }
+            }
+            if let Some(x) = self.ahead {
+                for line in (0..self.disp(cols)).step_by(64) {
+                    self.vm.op(Op::Prefetch {
+                        at: Mem {
+                            base: b,
+                            index: Some((x, 0)),
+                            disp: packed + line,
+                        },
+                    });
                 }
             }
             if let Some(x) = b_row {

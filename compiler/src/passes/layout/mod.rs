@@ -129,14 +129,14 @@ impl Layout<'_, '_, '_> {
         let Some(&last) = self.g.order().last() else {
             return Ok(v);
         };
-        // A node that stands before the last one may use what that one makes: so it is made and moved behind.
         self.now = last;
+        let before: Vec<NodeId> = self.g.order().to_vec();
         let made = self.ordered(v, &key.1)?;
-        let mut order = self.g.order().to_vec();
+        // It was put before the last node, whose result it may use: it goes behind.
         if let Some((m, _)) = self.g.maker(made)
-            && let Some(at) = order.iter().position(|&x| x == m)
+            && !before.contains(&m)
         {
-            order.remove(at);
+            let mut order = before;
             order.push(m);
             self.g.set_order(order);
         }
