@@ -215,17 +215,26 @@ fn plain(text: &str) -> String {
         Some(t) if t.starts_with("ushll ") || t.starts_with("sshll ") => t.replace("shll ", "xtl "),
         _ => text,
     };
+    // A lane in all lanes is called a move by one of them.
+    let text = match text.strip_prefix("mov ") {
+        Some(t) if t.contains(".4s ") && t.contains('[') => format!("dup {t}"),
+        _ => text,
+    };
     text.to_ascii_lowercase()
 }
 
 #[test]
 fn yaxpeax_reads_the_same() {
+    let mut wrong = vec![];
     for inst in samples() {
         let word = inst.encode().unwrap_or_else(|e| panic!("{e}"));
-        let text =
-            a64_text(word).unwrap_or_else(|| panic!("{inst} = {word:08x} is no instruction"));
-        assert_eq!(plain(&text), plain(&inst.to_string()), "{word:08x}");
+        let text = a64_text(word).unwrap_or_else(|| "no instruction".into());
+        let (theirs, ours) = (plain(&text), plain(&inst.to_string()));
+        if theirs != ours {
+            wrong.push(format!("{word:08x}: {theirs} / {ours}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

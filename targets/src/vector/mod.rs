@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod depthwise;
+pub mod interp;
 pub mod ir;
 pub mod rows;
 pub mod strip;
