@@ -110,7 +110,7 @@ pub fn to_half(bits: u32) -> u16 {
     } else if value < 1.0 / 16384.0 {
         (value * 16_777_216.0).round_ties_even() as u16
     } else {
-        ((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) as u16 - (112 << 10)
+        (((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) - (112 << 10)) as u16
     }
 }
 
