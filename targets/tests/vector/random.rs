@@ -10,7 +10,7 @@ use onnxc_targets::vector::ir::*;
 use crate::each::{BINS, VALUES, is_arithmetic};
 use crate::harness::{Arg, Case, MEMORY};
 
-const PROGRAMS: u64 = 120;
+const PROGRAMS: u64 = 200;
 const POINTERS: u8 = 3;
 const SLOTS: usize = 5;
 
@@ -341,9 +341,52 @@ impl Random {
         };
         self.vm.op(op);
     }
+    /// Accesses close to each other through the same registers, which change meanwhile: what a scheduler may get wrong.
+    fn close(&mut self) {
+        let spot = self.place();
+        for _ in 0..4 + self.below(8) {
+            let disp = spot.disp + self.below(33) as i32 - 16;
+            let at = Mem { disp, ..spot };
+            let (elem, lanes) = (
+                self.of(&[Elem::W32, Elem::W32, Elem::I16, Elem::U8]),
+                self.lanes(),
+            );
+            match self.below(8) {
+                0 => {
+                    let by = self.below(9) as i32 - 4;
+                    let d = spot.base;
+                    self.vm.op(Op::AddI { d, a: d, by });
+                }
+                1 => {
+                    let d = spot.index.map_or(X(INDEX.start), |(x, _)| x);
+                    let by = self.below(3) as i32 - 1;
+                    self.vm.op(Op::AddI { d, a: d, by });
+                }
+                2..=4 => {
+                    let s = self.at_least(Kind::Number);
+                    self.settle(s);
+                    let tmp = self.other(&[s]);
+                    let op = Op::Store {
+                        s,
+                        at,
+                        elem,
+                        lanes,
+                        tmp,
+                    };
+                    self.put(op, tmp, Kind::Undefined);
+                }
+                _ => {
+                    let d = self.any();
+                    self.put(Op::Load { d, at, elem, lanes }, d, Kind::Exact);
+                }
+            }
+        }
+    }
     fn line(&mut self, n: usize) {
         for _ in 0..n {
-            if self.below(6) == 0 {
+            if self.below(16) == 0 {
+                self.close();
+            } else if self.below(6) == 0 {
                 self.address();
             } else {
                 self.vector();
