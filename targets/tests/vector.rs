@@ -1,4 +1,4 @@
-//! Machine code of the vector machine against its interpreter: every operation, and random programs.
+//! Machine code of the vector machine against its interpreter: every operation, random programs, templates.
 
 #[path = "vector/each.rs"]
 mod each;
@@ -6,11 +6,14 @@ mod each;
 mod harness;
 #[path = "vector/random.rs"]
 mod random;
+#[path = "vector/templates.rs"]
+mod templates;
 
 use onnxc_targets::Arch;
 use onnxc_targets::audit::audit;
 use onnxc_targets::features::{Feature, FeatureSet};
 use onnxc_targets::vector::ir::Level;
+use onnxc_targets::vector::rows;
 
 /// Whether code for a level runs here or in an emulator.
 fn runs(level: Level) -> bool {
@@ -41,7 +44,7 @@ fn check(level: Level, cases: &[harness::Case]) {
 }
 
 macro_rules! levels {
-    ($($level:ident $each:ident $random:ident;)*) => {
+    ($($level:ident $each:ident $random:ident $strips:ident;)*) => {
         $(
             #[test]
             fn $each() {
@@ -51,15 +54,20 @@ macro_rules! levels {
             fn $random() {
                 check(Level::$level, &random::cases(Level::$level.isa()));
             }
+            #[test]
+            fn $strips() {
+                let tile = rows::strip(Level::$level, "strip", &[]);
+                check(Level::$level, &templates::cases(Level::$level.isa(), &tile));
+            }
         )*
     };
 }
 
 levels! {
-    Neon every_operation_neon random_programs_neon;
-    Sse2 every_operation_sse2 random_programs_sse2;
-    Avx2 every_operation_avx2 random_programs_avx2;
-    Avx512 every_operation_avx512 random_programs_avx512;
+    Neon every_operation_neon random_programs_neon strips_neon;
+    Sse2 every_operation_sse2 random_programs_sse2 strips_sse2;
+    Avx2 every_operation_avx2 random_programs_avx2 strips_avx2;
+    Avx512 every_operation_avx512 random_programs_avx512 strips_avx512;
 }
 
 /// Neither an instruction outside of the base, nor other bytes on a second try.

@@ -2,7 +2,7 @@
 //!
 //! A tile of m rows and n columns is held in registers. For each k the columns of B are loaded, an element of each row of A is
 //! broadcast (or, where a machine multiplies by lanes, four elements of each row are loaded for four k), and all products are
-//! added. Rows of A are reached from one base for every three rows.
+//! added. Rows of A are reached from one base for every two or three rows.
 
 use super::build::Vm;
 use super::ir::*;
@@ -152,7 +152,7 @@ impl Template<'_> {
         Ok(())
     }
 
-    /// One base register for every three rows of a matrix, and the row distance in bytes.
+    /// Base registers for all rows of a matrix, and the row distance in bytes.
     fn bases(&mut self, pointer: u8, row: u8) -> (Vec<X>, X) {
         let stride = self.vm.arg(row);
         self.vm.op(Op::ShlX {
@@ -161,7 +161,7 @@ impl Template<'_> {
             by: 2,
         });
         let mut bases = vec![self.vm.arg(pointer)];
-        let per = if self.vm.isa.by_lane { 1 } else { 3 };
+        let per = self.rows_per_base();
         for _ in 1..self.m().div_ceil(per) {
             let last = bases[bases.len() - 1];
             let d = self.vm.x();
@@ -169,22 +169,24 @@ impl Template<'_> {
                 d,
                 a: last,
                 b: stride,
-                shift: 0,
+                shift: 1,
             });
             if per == 3 {
-                self.vm.add_x(d, stride, 1);
+                self.vm.add_x(d, stride, 0);
             }
             bases.push(d);
         }
         (bases, stride)
     }
+    /// Rows that are reached from one register: what a load can add to it of its own.
+    fn rows_per_base(&self) -> usize {
+        if self.vm.isa.by_lane { 2 } else { 3 }
+    }
     fn row(&self, bases: &[X], stride: X, i: usize, disp: i32) -> Mem {
-        if self.vm.isa.by_lane {
-            return Mem::at(bases[i], disp);
-        }
+        let per = self.rows_per_base();
         Mem {
-            base: bases[i / 3],
-            index: match i % 3 {
+            base: bases[i / per],
+            index: match i % per {
                 0 => None,
                 r => Some((stride, r as u8 - 1)),
             },

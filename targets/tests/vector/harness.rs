@@ -144,7 +144,7 @@ fn guarded(level: Level) -> String {
 }
 
 /// What the interpreter leaves in memory.
-fn expected(case: &Case) -> Vec<u8> {
+pub fn expected(case: &Case) -> Vec<u8> {
     let mut memory = case.memory.clone();
     let value = |n: &Arg| match *n {
         Arg::Pointer(at) => BASE + at,
