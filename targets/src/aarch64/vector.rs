@@ -33,8 +33,22 @@ const VS: u8 = 30;
 /// An address that a register of [`SHARED`] holds: base, index, bytes on top.
 type Sum = (inst::X, Option<(inst::X, u8)>, i64);
 
+/// In which order a block's instructions stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// As the program says it.
+    Written,
+    /// As [`super::list_schedule`] puts them.
+    Scheduled,
+}
+
 /// The code of a program. `landing_pad`: begin with `bti c`.
 pub fn assemble(p: &Program, landing_pad: bool) -> Result<Code> {
+    assemble_in(p, landing_pad, Order::Scheduled)
+}
+
+/// The same in an order of choice, for who compares them.
+pub fn assemble_in(p: &Program, landing_pad: bool, order: Order) -> Result<Code> {
     if p.isa.level != Level::Neon {
         return Err(Diagnostic::internal(format!(
             "a program for {:?} is no aarch64 code",
@@ -53,6 +67,7 @@ pub fn assemble(p: &Program, landing_pad: bool) -> Result<Code> {
         .filter(|pair| dry.written >> (8 + 2 * pair) & 3 != 0)
         .collect();
     let mut e = Emit::new(p, &arguments, saved);
+    e.order = order;
     if landing_pad {
         e.asm.put(Inst::BtiC);
     }
@@ -82,6 +97,7 @@ struct Emit<'p> {
     frame: u32,
     /// Finds out what is used and keeps nothing.
     dry: bool,
+    order: Order,
     /// Vector registers that were written, by bit.
     written: u32,
     /// What [`SHARED`] hold, and which is taken next.
@@ -106,6 +122,7 @@ impl<'p> Emit<'p> {
             saved,
             frame: low.next_multiple_of(16) + u32::from(p.slots) * 16,
             dry: false,
+            order: Order::Scheduled,
             written: 0,
             sums: [None; 3],
             next_sum: 0,
@@ -176,7 +193,11 @@ impl<'p> Emit<'p> {
         if self.dry {
             return;
         }
-        for i in schedule(&block) {
+        let block = match self.order {
+            Order::Written => block,
+            Order::Scheduled => schedule(&block),
+        };
+        for i in block {
             match i {
                 Inst::LdrLit { t, by } => self.asm.load(t, by as usize),
                 other => self.asm.put(other),

@@ -80,7 +80,7 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize) -> Option<Case> {
 /// Tiles of many shapes.
 pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
     let mut all = vec![];
-    for m in 1..=14 {
+    for m in [1, 2, 3, 4, 5, 6, 8, 9, 11, 14] {
         for n in [1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 19, 24, 31, 32] {
             let start = [Start::Zero, Start::Bias, Start::Sum][(m + n) as usize % 3];
             let whole = (n as usize).next_multiple_of(isa.lanes) as i64;
