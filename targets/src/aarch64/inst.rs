@@ -8,6 +8,8 @@ use std::fmt;
 
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 
+use super::simd::{V2, V3, VImm, VShift};
+
 /// A general register, x0 to x30 without x18.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct X(pub u8);
@@ -22,6 +24,10 @@ pub struct V(pub u8);
 /// How much of a vector register is loaded or stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Width {
+    /// 1 byte; a load clears the rest.
+    B,
+    /// 2 bytes; a load clears the rest.
+    H,
     /// 4 bytes; a load clears the rest.
     S,
     /// 8 bytes; a load clears the rest.
@@ -31,8 +37,11 @@ pub enum Width {
 }
 
 impl Width {
-    fn bytes(self) -> u32 {
+    /// Its size.
+    pub fn bytes(self) -> u32 {
         match self {
+            Width::B => 1,
+            Width::H => 2,
             Width::S => 4,
             Width::D => 8,
             Width::Q => 16,
@@ -40,10 +49,28 @@ impl Width {
     }
     fn letter(self) -> char {
         match self {
+            Width::B => 'b',
+            Width::H => 'h',
             Width::S => 's',
             Width::D => 'd',
             Width::Q => 'q',
         }
+    }
+    /// The bits that tell widths apart in loads and stores: size and the high bit of the operation.
+    fn field(self) -> u32 {
+        match self {
+            Width::B => 0,
+            Width::H => 0x4000_0000,
+            Width::S => 0x8000_0000,
+            Width::D => 0xC000_0000,
+            Width::Q => 0x0080_0000,
+        }
+    }
+    /// How instructions on one lane name it: the lane, and by the lowest set bit its width. None of 16 bytes.
+    fn lane(self, lane: u8) -> Option<u32> {
+        let bytes = self.bytes();
+        let lane = u32::from(lane);
+        (bytes < 16 && lane < 16 / bytes).then_some((lane << 1 | 1) * bytes)
     }
 }
 
@@ -92,8 +119,30 @@ pub enum Inst {
     Ldr { w: Width, t: V, n: X, offset: u32 },
     /// Stores to `n + offset`, a multiple of the width; SP allowed.
     Str { w: Width, t: V, n: X, offset: u32 },
-    /// Loads 4 bytes from `n + m`.
-    LdrIndexS { t: V, n: X, m: X },
+    /// Loads from `n + offset`, from -256 to 255; SP allowed.
+    Ldur { w: Width, t: V, n: X, offset: i32 },
+    /// Stores there.
+    Stur { w: Width, t: V, n: X, offset: i32 },
+    /// Loads from `n + m`, or from `n + m * width`; SP allowed.
+    LdrIndex {
+        w: Width,
+        t: V,
+        n: X,
+        m: X,
+        scaled: bool,
+    },
+    /// Stores there.
+    StrIndex {
+        w: Width,
+        t: V,
+        n: X,
+        m: X,
+        scaled: bool,
+    },
+    /// Loads 16 bytes that lie some way from here.
+    LdrLit { t: V, by: i64 },
+    /// Loads 4 bytes at `n` into every lane; SP allowed.
+    Ld1RS { t: V, n: X },
     /// Stores the low 8 bytes of two registers at `n + offset`; SP allowed.
     StpD { t: V, u: V, n: X, offset: i32 },
     /// The matching load.
@@ -104,8 +153,62 @@ pub enum Inst {
     St1LaneS { t: V, lane: u8, n: X, m: X },
     /// `d.4s += n.4s * m.s[lane]`, fused.
     FmlaLane { d: V, n: V, m: V, lane: u8 },
+    /// `d = n op m`.
+    V3 { op: V3, d: V, n: V, m: V },
+    /// `d = op n`.
+    V2 { op: V2, d: V, n: V },
+    /// Shifts 32-bit lanes.
+    VShift { op: VShift, d: V, n: V, by: u8 },
+    /// A number in all lanes.
+    VImm { op: VImm, d: V, imm: u8 },
+    /// One 32-bit lane of `n` in all lanes of `d`.
+    DupS { d: V, n: V, lane: u8 },
+    /// The low half of a general register in all lanes.
+    DupX { d: V, n: X },
+    /// One lane of `n` in lane 0 of `d`, the rest cleared.
+    MovLane { w: Width, d: V, n: V, lane: u8 },
+    /// Lane 0 of `n` into one lane of `d`.
+    Ins { w: Width, d: V, lane: u8, n: V },
+    /// 16 bytes of `n` and `m` in a row, from byte `by`.
+    Ext { d: V, n: V, m: V, by: u8 },
     /// Clears a vector.
     Zero { d: V },
+    /// `d = n - m`.
+    Sub { d: X, n: X, m: X },
+    /// `d = n + (imm << 12)`, imm below 4096; SP allowed.
+    AddImm12 { d: X, n: X, imm: u32 },
+    /// `d = n - (imm << 12)`, imm below 4096; SP allowed.
+    SubImm12 { d: X, n: X, imm: u32 },
+    /// `d = n - imm`, and compares `n` with it.
+    SubsImm { d: X, n: X, imm: u32 },
+    /// `d = n - m`, and compares them.
+    Subs { d: X, n: X, m: X },
+    /// Compares.
+    Cmp { n: X, m: X },
+    /// Compares `n` with `-imm`, imm below 4096.
+    CmnImm { n: X, imm: u32 },
+    /// `d = n`.
+    Mov { d: X, n: X },
+    /// Sets 16 bits of `d` from bit `16 * part` on.
+    MovK { d: X, imm: u16, part: u8 },
+    /// `d = n * m`.
+    Mul { d: X, n: X, m: X },
+    /// Loads 8 bytes from `n + offset`, a multiple of 8; SP allowed.
+    LdrX { t: X, n: X, offset: u32 },
+    /// Stores there.
+    StrX { t: X, n: X, offset: u32 },
+    /// Loads 8 bytes from `n + offset`, from -256 to 255; SP allowed.
+    LdurX { t: X, n: X, offset: i32 },
+    /// Loads 8 bytes from `n + m`, or from `n + m * 8`; SP allowed.
+    LdrXIndex { t: X, n: X, m: X, scaled: bool },
+    /// Brings the line of `n + offset`, a multiple of 8, near.
+    Prfm { n: X, offset: u32 },
+    /// The same for offsets from -256 to 255.
+    Prfum { n: X, offset: i32 },
+    /// Jumps where a register is zero.
+    Cbz { n: X, by: i64 },
+    /// Jumps where it is not.
+    Cbnz { n: X, by: i64 },
     /// A landing pad for calls; does nothing on CPUs without the extension.
     BtiC,
     /// Returns to the caller.
@@ -114,6 +217,20 @@ pub enum Inst {
     B { by: i64 },
     /// A jump where a condition holds.
     BCond { cond: Cond, by: i64 },
+}
+
+impl Inst {
+    /// The same with another distance; others stay as they are.
+    pub fn to(self, by: i64) -> Inst {
+        match self {
+            Inst::B { .. } => Inst::B { by },
+            Inst::BCond { cond, .. } => Inst::BCond { cond, by },
+            Inst::Cbz { n, .. } => Inst::Cbz { n, by },
+            Inst::Cbnz { n, .. } => Inst::Cbnz { n, by },
+            Inst::LdrLit { t, .. } => Inst::LdrLit { t, by },
+            other => other,
+        }
+    }
 }
 
 fn bad(inst: &Inst, what: &str) -> Box<Diagnostic> {
@@ -156,6 +273,17 @@ impl Inst {
             0 if (-512..=504).contains(&offset) => Ok(((offset / 8) as u32 & 0x7f) << 15),
             _ => Err(bad(&self, "offset out of range")),
         };
+        let near = |offset: i32| match offset {
+            -256..=255 => Ok((offset as u32 & 0x1ff) << 12),
+            _ => Err(bad(&self, "offset out of range")),
+        };
+        let index = |n: X, m: X, scaled: bool| -> Result<u32> {
+            Ok(gp(m)? << 16 | u32::from(scaled) << 12 | gp_sp(n)? << 5)
+        };
+        let one_lane = |w: Width, lane: u8| match w.lane(lane) {
+            Some(field) => Ok(field << 16),
+            None => Err(bad(&self, "no such lane")),
+        };
         let distance = |by: i64, bits: u32| {
             let limit = 1i64 << (bits + 1); // a signed number of words
             match by % 4 {
@@ -192,22 +320,33 @@ impl Inst {
             }
             Inst::MovImm { d, imm } => 0xD280_0000 | u32::from(imm) << 5 | gp(d)?,
             Inst::Ldr { w, t, n, offset } => {
-                let base = match w {
-                    Width::S => 0xBD40_0000,
-                    Width::D => 0xFD40_0000,
-                    Width::Q => 0x3DC0_0000,
-                };
-                base | scaled(offset, w.bytes())? << 10 | gp_sp(n)? << 5 | vec(t)?
+                0x3D40_0000
+                    | w.field()
+                    | scaled(offset, w.bytes())? << 10
+                    | gp_sp(n)? << 5
+                    | vec(t)?
             }
             Inst::Str { w, t, n, offset } => {
-                let base = match w {
-                    Width::S => 0xBD00_0000,
-                    Width::D => 0xFD00_0000,
-                    Width::Q => 0x3D80_0000,
-                };
-                base | scaled(offset, w.bytes())? << 10 | gp_sp(n)? << 5 | vec(t)?
+                0x3D00_0000
+                    | w.field()
+                    | scaled(offset, w.bytes())? << 10
+                    | gp_sp(n)? << 5
+                    | vec(t)?
             }
-            Inst::LdrIndexS { t, n, m } => 0xBC60_6800 | gp(m)? << 16 | gp_sp(n)? << 5 | vec(t)?,
+            Inst::Ldur { w, t, n, offset } => {
+                0x3C40_0000 | w.field() | near(offset)? | gp_sp(n)? << 5 | vec(t)?
+            }
+            Inst::Stur { w, t, n, offset } => {
+                0x3C00_0000 | w.field() | near(offset)? | gp_sp(n)? << 5 | vec(t)?
+            }
+            Inst::LdrIndex { w, t, n, m, scaled } => {
+                0x3C60_6800 | w.field() | index(n, m, scaled)? | vec(t)?
+            }
+            Inst::StrIndex { w, t, n, m, scaled } => {
+                0x3C20_6800 | w.field() | index(n, m, scaled)? | vec(t)?
+            }
+            Inst::LdrLit { t, by } => 0x9C00_0000 | distance(by, 19)? << 5 | vec(t)?,
+            Inst::Ld1RS { t, n } => 0x4D40_C800 | gp_sp(n)? << 5 | vec(t)?,
             Inst::StpD { t, u, n, offset } => {
                 0x6D00_0000 | pair(offset)? | vec(u)? << 10 | gp_sp(n)? << 5 | vec(t)?
             }
@@ -225,6 +364,61 @@ impl Inst {
                     | vec(n)? << 5
                     | vec(d)?
             }
+            Inst::V3 { op, d, n, m } => op.row().0 | vec(m)? << 16 | vec(n)? << 5 | vec(d)?,
+            Inst::V2 { op, d, n } => op.row().0 | vec(n)? << 5 | vec(d)?,
+            Inst::VShift { op, d, n, by } => {
+                let by = op
+                    .field(by)
+                    .ok_or_else(|| bad(&self, "number out of range"))?;
+                op.row().0 | by << 16 | vec(n)? << 5 | vec(d)?
+            }
+            Inst::VImm { op, d, imm } => {
+                let (word, ..) = op.row().ok_or_else(|| bad(&self, "number out of range"))?;
+                word | u32::from(imm >> 5) << 16 | u32::from(imm & 31) << 5 | vec(d)?
+            }
+            Inst::DupS { d, n, lane } => {
+                0x4E00_0400 | one_lane(Width::S, lane)? | vec(n)? << 5 | vec(d)?
+            }
+            Inst::DupX { d, n } => 0x4E04_0C00 | gp(n)? << 5 | vec(d)?,
+            Inst::MovLane { w, d, n, lane } => {
+                0x5E00_0400 | one_lane(w, lane)? | vec(n)? << 5 | vec(d)?
+            }
+            Inst::Ins { w, d, lane, n } => {
+                0x6E00_0400 | one_lane(w, lane)? | vec(n)? << 5 | vec(d)?
+            }
+            Inst::Ext { d, n, m, by } => {
+                0x6E00_0000 | vec(m)? << 16 | below(by.into(), 16)? << 11 | vec(n)? << 5 | vec(d)?
+            }
+            Inst::Sub { d, n, m } => 0xCB00_0000 | gp(m)? << 16 | gp(n)? << 5 | gp(d)?,
+            Inst::AddImm12 { d, n, imm } => {
+                0x9140_0000 | below(imm, 4096)? << 10 | gp_sp(n)? << 5 | gp_sp(d)?
+            }
+            Inst::SubImm12 { d, n, imm } => {
+                0xD140_0000 | below(imm, 4096)? << 10 | gp_sp(n)? << 5 | gp_sp(d)?
+            }
+            Inst::SubsImm { d, n, imm } => {
+                0xF100_0000 | below(imm, 4096)? << 10 | gp(n)? << 5 | gp(d)?
+            }
+            Inst::Subs { d, n, m } => 0xEB00_0000 | gp(m)? << 16 | gp(n)? << 5 | gp(d)?,
+            Inst::Cmp { n, m } => 0xEB00_001F | gp(m)? << 16 | gp(n)? << 5,
+            Inst::CmnImm { n, imm } => 0xB100_001F | below(imm, 4096)? << 10 | gp(n)? << 5,
+            Inst::Mov { d, n } => 0xAA00_03E0 | gp(n)? << 16 | gp(d)?,
+            Inst::MovK { d, imm, part } => {
+                0xF280_0000 | below(part.into(), 4)? << 21 | u32::from(imm) << 5 | gp(d)?
+            }
+            Inst::Mul { d, n, m } => 0x9B00_7C00 | gp(m)? << 16 | gp(n)? << 5 | gp(d)?,
+            Inst::LdrX { t, n, offset } => {
+                0xF940_0000 | scaled(offset, 8)? << 10 | gp_sp(n)? << 5 | gp(t)?
+            }
+            Inst::StrX { t, n, offset } => {
+                0xF900_0000 | scaled(offset, 8)? << 10 | gp_sp(n)? << 5 | gp(t)?
+            }
+            Inst::LdurX { t, n, offset } => 0xF840_0000 | near(offset)? | gp_sp(n)? << 5 | gp(t)?,
+            Inst::LdrXIndex { t, n, m, scaled } => 0xF860_6800 | index(n, m, scaled)? | gp(t)?,
+            Inst::Prfm { n, offset } => 0xF980_0000 | scaled(offset, 8)? << 10 | gp_sp(n)? << 5,
+            Inst::Prfum { n, offset } => 0xF880_0000 | near(offset)? | gp_sp(n)? << 5,
+            Inst::Cbz { n, by } => 0xB400_0000 | distance(by, 19)? << 5 | gp(n)?,
+            Inst::Cbnz { n, by } => 0xB500_0000 | distance(by, 19)? << 5 | gp(n)?,
             Inst::Zero { d } => 0x6F00_E400 | vec(d)?,
             Inst::BtiC => 0xD503_245F,
             Inst::Ret => 0xD65F_03C0,
@@ -254,6 +448,10 @@ impl fmt::Display for Inst {
                 format!("[{n}, #{offset}]")
             }
         };
+        let indexed = |n: X, m: X, bytes: u32, scaled: bool| match (scaled, bytes) {
+            (false, _) => format!("[{n}, {m}]"),
+            (true, bytes) => format!("[{n}, {m}, lsl #{}]", bytes.trailing_zeros()),
+        };
         match *self {
             Inst::Add { d, n, m, lsl: 0 } => write!(f, "add {d}, {n}, {m}"),
             Inst::Add { d, n, m, lsl } => write!(f, "add {d}, {n}, {m}, lsl #{lsl}"),
@@ -276,7 +474,36 @@ impl fmt::Display for Inst {
                 t.0,
                 address(n, offset.into())
             ),
-            Inst::LdrIndexS { t, n, m } => write!(f, "ldr s{}, [{n}, {m}]", t.0),
+            Inst::Ldur { w, t, n, offset } => write!(
+                f,
+                "ldur {}{}, {}",
+                w.letter(),
+                t.0,
+                address(n, offset.into())
+            ),
+            Inst::Stur { w, t, n, offset } => write!(
+                f,
+                "stur {}{}, {}",
+                w.letter(),
+                t.0,
+                address(n, offset.into())
+            ),
+            Inst::LdrIndex { w, t, n, m, scaled } => write!(
+                f,
+                "ldr {}{}, {}",
+                w.letter(),
+                t.0,
+                indexed(n, m, w.bytes(), scaled)
+            ),
+            Inst::StrIndex { w, t, n, m, scaled } => write!(
+                f,
+                "str {}{}, {}",
+                w.letter(),
+                t.0,
+                indexed(n, m, w.bytes(), scaled)
+            ),
+            Inst::LdrLit { t, by } => write!(f, "ldr q{}, .{by:+}", t.0),
+            Inst::Ld1RS { t, n } => write!(f, "ld1r {{v{}.4s}}, [{n}]", t.0),
             Inst::StpD { t, u, n, offset } => {
                 write!(f, "stp d{}, d{}, {}", t.0, u.0, address(n, offset.into()))
             }
@@ -288,6 +515,63 @@ impl fmt::Display for Inst {
             Inst::FmlaLane { d, n, m, lane } => {
                 write!(f, "fmla v{}.4s, v{}.4s, v{}.s[{lane}]", d.0, n.0, m.0)
             }
+            Inst::V3 { op, d, n, m } => {
+                let (_, name, arr) = op.row();
+                if op == V3::Orr && n == m {
+                    return write!(f, "mov v{}.{arr}, v{}.{arr}", d.0, n.0);
+                }
+                write!(f, "{name} v{}.{arr}, v{}.{arr}, v{}.{arr}", d.0, n.0, m.0)
+            }
+            Inst::V2 { op, d, n } => match op.row() {
+                (_, name, "s", of, _) => write!(f, "{name} s{}, v{}.{of}", d.0, n.0),
+                (_, name, to, of, rest) => write!(f, "{name} v{}.{to}, v{}.{of}{rest}", d.0, n.0),
+            },
+            Inst::VShift { op, d, n, by } => {
+                write!(f, "{} v{}.4s, v{}.4s, #{by}", op.row().1, d.0, n.0)
+            }
+            Inst::VImm { op, d, imm } => match op.row() {
+                Some((_, name, _, 0)) => write!(f, "{name} v{}.4s, #{imm}", d.0),
+                Some((_, name, how, by)) => write!(f, "{name} v{}.4s, #{imm}, {how} #{by}", d.0),
+                None => write!(f, "movi v{}.4s, #{imm}, lsl #?", d.0),
+            },
+            Inst::DupS { d, n, lane } => write!(f, "dup v{}.4s, v{}.s[{lane}]", d.0, n.0),
+            Inst::DupX { d, n } => write!(f, "dup v{}.4s, w{}", d.0, n.0),
+            Inst::MovLane { w, d, n, lane } => {
+                let l = w.letter();
+                write!(f, "mov {l}{}, v{}.{l}[{lane}]", d.0, n.0)
+            }
+            Inst::Ins { w, d, lane, n } => {
+                let l = w.letter();
+                write!(f, "mov v{}.{l}[{lane}], v{}.{l}[0]", d.0, n.0)
+            }
+            Inst::Ext { d, n, m, by } => {
+                write!(f, "ext v{}.16b, v{}.16b, v{}.16b, #{by}", d.0, n.0, m.0)
+            }
+            Inst::Sub { d, n, m } => write!(f, "sub {d}, {n}, {m}"),
+            Inst::AddImm12 { d, n, imm } => write!(f, "add {d}, {n}, #{imm}, lsl #12"),
+            Inst::SubImm12 { d, n, imm } => write!(f, "sub {d}, {n}, #{imm}, lsl #12"),
+            Inst::SubsImm { d, n, imm } => write!(f, "subs {d}, {n}, #{imm}"),
+            Inst::Subs { d, n, m } => write!(f, "subs {d}, {n}, {m}"),
+            Inst::Cmp { n, m } => write!(f, "cmp {n}, {m}"),
+            Inst::CmnImm { n, imm } => write!(f, "cmn {n}, #{imm}"),
+            Inst::Mov { d, n } => write!(f, "mov {d}, {n}"),
+            Inst::MovK { d, imm, part: 0 } => write!(f, "movk {d}, #{imm}"),
+            Inst::MovK { d, imm, part } => write!(f, "movk {d}, #{imm}, lsl #{}", part * 16),
+            Inst::Mul { d, n, m } => write!(f, "mul {d}, {n}, {m}"),
+            Inst::LdrX { t, n, offset } => write!(f, "ldr {t}, {}", address(n, offset.into())),
+            Inst::StrX { t, n, offset } => write!(f, "str {t}, {}", address(n, offset.into())),
+            Inst::LdurX { t, n, offset } => write!(f, "ldur {t}, {}", address(n, offset.into())),
+            Inst::LdrXIndex { t, n, m, scaled } => {
+                write!(f, "ldr {t}, {}", indexed(n, m, 8, scaled))
+            }
+            Inst::Prfm { n, offset } => {
+                write!(f, "prfm pldl1keep, {}", address(n, offset.into()))
+            }
+            Inst::Prfum { n, offset } => {
+                write!(f, "prfum pldl1keep, {}", address(n, offset.into()))
+            }
+            Inst::Cbz { n, by } => write!(f, "cbz {n}, .{by:+}"),
+            Inst::Cbnz { n, by } => write!(f, "cbnz {n}, .{by:+}"),
             Inst::Zero { d } => write!(f, "movi v{}.2d, #0", d.0),
             Inst::BtiC => f.write_str("bti c"),
             Inst::Ret => f.write_str("ret"),

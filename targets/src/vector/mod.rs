@@ -3,20 +3,21 @@
 
 pub mod build;
 pub mod depthwise;
+pub mod interp;
 pub mod ir;
 pub mod rows;
 pub mod strip;
 pub mod tail;
 
-use crate::x86_64;
+use crate::{aarch64, x86_64};
 use ir::{Level, Program};
-use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::Code;
 
 /// The machine code of a program, its constants behind it. `landing_pad`: begin with `endbr64` or `bti c`.
 pub fn assemble(program: &Program, landing_pad: bool) -> Result<Code> {
     match program.isa.level {
-        Level::Neon => Err(Diagnostic::internal("no vector machine for A64")),
+        Level::Neon => aarch64::vector::assemble(program, landing_pad),
         _ => x86_64::vector::assemble(program, landing_pad),
     }
 }

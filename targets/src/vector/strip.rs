@@ -2,7 +2,7 @@
 //!
 //! A tile of m rows and n columns is held in registers. For each k the columns of B are loaded, an element of each row of A is
 //! broadcast (or, where a machine multiplies by lanes, four elements of each row are loaded for four k), and all products are
-//! added. Rows of A are reached from one base for every three rows.
+//! added. Rows of A are reached from one base for every two or three rows.
 
 use super::build::Vm;
 use super::ir::*;
@@ -157,7 +157,7 @@ impl Template<'_> {
         Ok(())
     }
 
-    /// One base register for every three rows of a matrix, and the row distance in bytes.
+    /// Base registers for all rows of a matrix, and the row distance in bytes.
     fn bases(&mut self, pointer: u8, row: u8) -> (Vec<X>, X) {
         let stride = self.vm.arg(row);
         self.vm.op(Op::ShlX {
@@ -166,7 +166,7 @@ impl Template<'_> {
             by: 2,
         });
         let mut bases = vec![self.vm.arg(pointer)];
-        let per = if self.vm.isa.by_lane { 1 } else { 3 };
+        let per = self.rows_per_base();
         for _ in 1..self.m().div_ceil(per) {
             let last = bases[bases.len() - 1];
             let d = self.vm.x();
@@ -174,22 +174,24 @@ impl Template<'_> {
                 d,
                 a: last,
                 b: stride,
-                shift: 0,
+                shift: 1,
             });
             if per == 3 {
-                self.vm.add_x(d, stride, 1);
+                self.vm.add_x(d, stride, 0);
             }
             bases.push(d);
         }
         (bases, stride)
     }
+    /// Rows that are reached from one register: what a load can add to it of its own.
+    fn rows_per_base(&self) -> usize {
+        if self.vm.isa.by_lane { 2 } else { 3 }
+    }
     fn row(&self, bases: &[X], stride: X, i: usize, disp: i32) -> Mem {
-        if self.vm.isa.by_lane {
-            return Mem::at(bases[i], disp);
-        }
+        let per = self.rows_per_base();
         Mem {
-            base: bases[i / 3],
-            index: match i % 3 {
+            base: bases[i / per],
+            index: match i % per {
                 0 => None,
                 r => Some((stride, r as u8 - 1)),
             },
@@ -339,25 +341,35 @@ impl Template<'_> {
         count: usize,
         first: usize,
     ) {
+        if self.vm.isa.by_lane {
+            self.lane_steps(bases, stride, b, b_row, count, first);
+        } else {
+            self.splat_steps(bases, stride, b, b_row, count, first);
+        }
+        for x in bases {
+            self.vm.add_i(*x, count as i32 * 4);
+        }
+        if b_row.is_none() {
+            self.vm.add_i(b, (count as i64 * self.s.b_row * 4) as i32);
+        }
+    }
+
+    /// Where elements of A are broadcast.
+    fn splat_steps(
+        &mut self,
+        bases: &[X],
+        stride: X,
+        b: X,
+        b_row: Option<X>,
+        count: usize,
+        first: usize,
+    ) {
         let (m, cols) = (self.m(), self.cols);
-        let by_lane = self.vm.isa.by_lane;
-        let a_regs = if by_lane || m < cols { m } else { 1 };
-        let a = self.vm.vs(a_regs);
-        let bs = self.vm.vs(if by_lane || m >= cols { cols } else { 1 });
+        let a = self.vm.vs(if m < cols { m } else { 1 });
+        let bs = self.vm.vs(if m >= cols { cols } else { 1 });
         for step in 0..count {
             let chain = (first + step) % self.s.split as usize;
             let packed = (step as i64 * self.s.b_row * 4) as i32;
-            if by_lane && step % 4 == 0 {
-                // Four k at once, or as many as are left.
-                let lanes = match count - step {
-                    0..4 => Lanes::First((count - step) as u8),
-                    _ => Lanes::All,
-                };
-                for i in 0..m {
-                    let at = self.row(bases, stride, i, step as i32 * 4);
-                    self.vm.load(a[i], at, lanes);
-                }
-            }
             let splat = |t: &mut Self, i: usize, d: V| {
                 let at = t.row(bases, stride, i, step as i32 * 4);
                 t.vm.op(Op::Splat { d, at });
@@ -368,25 +380,11 @@ impl Template<'_> {
                     self.vm.load(bs[j], at, self.b_lanes(j));
                 }
                 for i in 0..m {
-                    let x = a[if by_lane { i } else { i % a.len() }];
-                    if !by_lane {
-                        splat(self, i, x);
-                    }
+                    let x = a[i % a.len()];
+                    splat(self, i, x);
                     for j in 0..cols {
                         let d = self.acc(chain, i, j);
-                        self.vm.op(match by_lane {
-                            true => Op::FmaLane {
-                                d,
-                                a: bs[j],
-                                b: x,
-                                lane: (step % 4) as u8,
-                            },
-                            false => Op::Fma {
-                                d,
-                                a: x,
-                                b: Src::Reg(bs[j]),
-                            },
-                        });
+                        self.vm.fma(d, x, bs[j]);
                     }
                 }
             } else {
@@ -422,11 +420,56 @@ impl Template<'_> {
                 self.vm.add_x(b, x, 0);
             }
         }
-        for x in bases {
-            self.vm.add_i(*x, count as i32 * 4);
-        }
-        if b_row.is_none() {
-            self.vm.add_i(b, (count as i64 * self.s.b_row * 4) as i32);
+        self.vm.free_all(&a);
+        self.vm.free_all(&bs);
+    }
+
+    /// Where elements of A are lanes: four k of a row are one load, and vectors of B take turns in all registers that are left, so
+    /// that a core which issues in order finds them loaded. All products of a vector of B come one after another: then its
+    /// register is free.
+    fn lane_steps(
+        &mut self,
+        bases: &[X],
+        stride: X,
+        b: X,
+        b_row: Option<X>,
+        count: usize,
+        first: usize,
+    ) {
+        let (m, cols) = (self.m(), self.cols);
+        let a = self.vm.vs(m);
+        let turns = self.vm.spare().clamp(1, 2 * cols);
+        let bs = self.vm.vs(turns);
+        for step in 0..count {
+            let chain = (first + step) % self.s.split as usize;
+            let packed = (step as i64 * self.s.b_row * 4) as i32;
+            // Four k at once, or as many as are left.
+            let lanes = match count - step {
+                left @ 0..4 => Lanes::First(left as u8),
+                _ => Lanes::All,
+            };
+            let fresh = step % 4 == 0;
+            for j in 0..cols {
+                let v = bs[(step * cols + j) % turns];
+                let at = Mem::at(b, packed + self.disp(j));
+                self.vm.load(v, at, self.b_lanes(j));
+                for i in 0..m {
+                    if fresh && j == 0 {
+                        let at = self.row(bases, stride, i, step as i32 * 4);
+                        self.vm.load(a[i], at, lanes);
+                    }
+                    let d = self.acc(chain, i, j);
+                    self.vm.op(Op::FmaLane {
+                        d,
+                        a: v,
+                        b: a[i],
+                        lane: (step % 4) as u8,
+                    });
+                }
+            }
+            if let Some(x) = b_row {
+                self.vm.add_x(b, x, 0);
+            }
         }
         self.vm.free_all(&a);
         self.vm.free_all(&bs);

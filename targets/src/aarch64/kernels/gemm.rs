@@ -244,10 +244,12 @@ impl Emit {
                     m: B_K,
                     lsl: 0,
                 }),
-                Op::LoadA { i, reg } => self.asm.put(Inst::LdrIndexS {
+                Op::LoadA { i, reg } => self.asm.put(Inst::LdrIndex {
+                    w: Width::S,
                     t: self.temps[reg],
                     n: row(i),
                     m: AT,
+                    scaled: false,
                 }),
                 Op::NextA => self.asm.put(Inst::Add {
                     d: AT,

@@ -8,8 +8,15 @@ use iced_x86::{Code as Ins, Instruction, Register};
 const OWN: V = V(15);
 
 impl Emit<'_> {
+    /// All lanes, however they are said.
+    fn whole(&self, lanes: Lanes) -> Lanes {
+        match lanes {
+            Lanes::First(n) if usize::from(n) == self.p.isa.lanes => Lanes::All,
+            other => other,
+        }
+    }
     pub(super) fn load(&mut self, d: V, at: Mem, elem: Elem, lanes: Lanes) -> Emitted {
-        let m = self.mem(at);
+        let (m, lanes) = (self.mem(at), self.whole(lanes));
         match (elem, lanes) {
             (Elem::W32, Lanes::All) => self.rm(codes::LOAD.at(self.level), self.v(d), m),
             (Elem::W32, Lanes::First(n)) => self.load_some(d, at, n),
@@ -101,7 +108,7 @@ impl Emit<'_> {
         }
     }
     pub(super) fn store(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
-        let m = self.mem(at);
+        let (m, lanes) = (self.mem(at), self.whole(lanes));
         match (elem, lanes, self.level) {
             (Elem::W32, Lanes::All, level) => self.mr(codes::STORE.at(level), m, self.v(s)),
             (Elem::W32, Lanes::First(n), _) => self.store_some(s, at, n, tmp),

@@ -1,0 +1,37 @@
+//! Writes the NEON code of a strip of a matrix product to standard output: `strip_code M N [written]`. For `benches/mca.sh`.
+
+use std::io::Write as _;
+
+use onnxc_compiler::contracts::strip::{Start, Strip};
+use onnxc_compiler::loops::tail::Tail;
+use onnxc_targets::aarch64::vector::{Order, assemble_in};
+use onnxc_targets::vector::ir::Level;
+use onnxc_targets::vector::{rows, strip};
+
+fn main() -> Result<(), String> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let size = |n: usize| args.get(n).and_then(|a| a.parse::<i64>().ok());
+    let (Some(m), Some(n)) = (size(0), size(1)) else {
+        return Err("strip_code M N [written]".into());
+    };
+    let order = match args.get(2).map(String::as_str) {
+        Some("written") => Order::Written,
+        _ => Order::Scheduled,
+    };
+    let shape = Strip {
+        m,
+        n,
+        segs: 1,
+        split: 1,
+        b_row: (n + 3) / 4 * 4,
+        start: Start::Zero,
+        tail: Tail::default(),
+    };
+    let tile = rows::strip(Level::Neon, "strip", &[]);
+    let program = strip::program(&shape.callee(&tile), Level::Neon.isa());
+    let code = program.and_then(|p| assemble_in(&p, false, order));
+    let code = code.map_err(|e| e.message.clone())?;
+    std::io::stdout()
+        .write_all(&code.bytes)
+        .map_err(|e| e.to_string())
+}

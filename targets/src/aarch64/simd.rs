@@ -1,0 +1,278 @@
+//! Rows of NEON instructions that share a shape: three registers, two registers, shifts by a constant.
+//!
+//! A row is the word with all register fields zero, the name, and the arrangement of each operand as the disassembler writes it.
+
+/// `d = n op m`; the last four also read `d`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum V3 {
+    FAdd,
+    FSub,
+    FMul,
+    FDiv,
+    FCmEq,
+    FCmGe,
+    FCmGt,
+    Add,
+    Sub,
+    Mul,
+    SMin,
+    SMax,
+    CmEq,
+    CmGt,
+    And,
+    /// `n & !m`.
+    Bic,
+    Orr,
+    Eor,
+    /// The low halves, as 64-bit lanes: `[n.d[0], m.d[0]]`.
+    Zip1D,
+    /// `d += n * m`, fused.
+    FMla,
+    /// `d ? n : m`, bit by bit.
+    Bsl,
+    /// `m ? n : d`.
+    Bit,
+    /// `m ? d : n`.
+    Bif,
+}
+
+impl V3 {
+    /// All of them.
+    pub const ALL: [V3; 23] = [
+        V3::FAdd,
+        V3::FSub,
+        V3::FMul,
+        V3::FDiv,
+        V3::FCmEq,
+        V3::FCmGe,
+        V3::FCmGt,
+        V3::Add,
+        V3::Sub,
+        V3::Mul,
+        V3::SMin,
+        V3::SMax,
+        V3::CmEq,
+        V3::CmGt,
+        V3::And,
+        V3::Bic,
+        V3::Orr,
+        V3::Eor,
+        V3::Zip1D,
+        V3::FMla,
+        V3::Bsl,
+        V3::Bit,
+        V3::Bif,
+    ];
+    /// Word, name, arrangement of all three.
+    pub fn row(self) -> (u32, &'static str, &'static str) {
+        match self {
+            V3::FAdd => (0x4E20_D400, "fadd", "4s"),
+            V3::FSub => (0x4EA0_D400, "fsub", "4s"),
+            V3::FMul => (0x6E20_DC00, "fmul", "4s"),
+            V3::FDiv => (0x6E20_FC00, "fdiv", "4s"),
+            V3::FCmEq => (0x4E20_E400, "fcmeq", "4s"),
+            V3::FCmGe => (0x6E20_E400, "fcmge", "4s"),
+            V3::FCmGt => (0x6EA0_E400, "fcmgt", "4s"),
+            V3::Add => (0x4EA0_8400, "add", "4s"),
+            V3::Sub => (0x6EA0_8400, "sub", "4s"),
+            V3::Mul => (0x4EA0_9C00, "mul", "4s"),
+            V3::SMin => (0x4EA0_6C00, "smin", "4s"),
+            V3::SMax => (0x4EA0_6400, "smax", "4s"),
+            V3::CmEq => (0x6EA0_8C00, "cmeq", "4s"),
+            V3::CmGt => (0x4EA0_3400, "cmgt", "4s"),
+            V3::And => (0x4E20_1C00, "and", "16b"),
+            V3::Bic => (0x4E60_1C00, "bic", "16b"),
+            V3::Orr => (0x4EA0_1C00, "orr", "16b"),
+            V3::Eor => (0x6E20_1C00, "eor", "16b"),
+            V3::Zip1D => (0x4EC0_3800, "zip1", "2d"),
+            V3::FMla => (0x4E20_CC00, "fmla", "4s"),
+            V3::Bsl => (0x6E60_1C00, "bsl", "16b"),
+            V3::Bit => (0x6EA0_1C00, "bit", "16b"),
+            V3::Bif => (0x6EE0_1C00, "bif", "16b"),
+        }
+    }
+    /// Whether the old value of `d` is an operand.
+    pub fn reads_d(self) -> bool {
+        matches!(self, V3::FMla | V3::Bsl | V3::Bit | V3::Bif)
+    }
+}
+
+/// `d = op n`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum V2 {
+    FSqrt,
+    /// To integral: half to even, down, up, towards zero.
+    FRintN,
+    FRintM,
+    FRintP,
+    FRintZ,
+    /// i32 to float.
+    ScvtF,
+    /// Float to i32: truncates, saturates, NaN gives 0.
+    FCvtZs,
+    /// All bits flipped.
+    Not,
+    /// `n > 0`.
+    FCmGtZero,
+    /// Four halves to floats and back.
+    FCvtl,
+    FCvtn,
+    /// The low half of each lane.
+    XtnH,
+    XtnB,
+    /// The high half of each 32-bit lane.
+    ShrnH,
+    /// Four words into the high halves of lanes.
+    ShllH,
+    /// Unsigned and signed widening: words to lanes, bytes to words.
+    UxtlH,
+    SxtlH,
+    UxtlB,
+    SxtlB,
+    /// Lane 0 plus lane 1, the rest cleared.
+    FAddpS,
+}
+
+impl V2 {
+    /// All of them.
+    pub const ALL: [V2; 20] = [
+        V2::FSqrt,
+        V2::FRintN,
+        V2::FRintM,
+        V2::FRintP,
+        V2::FRintZ,
+        V2::ScvtF,
+        V2::FCvtZs,
+        V2::Not,
+        V2::FCmGtZero,
+        V2::FCvtl,
+        V2::FCvtn,
+        V2::XtnH,
+        V2::XtnB,
+        V2::ShrnH,
+        V2::ShllH,
+        V2::UxtlH,
+        V2::SxtlH,
+        V2::UxtlB,
+        V2::SxtlB,
+        V2::FAddpS,
+    ];
+    /// Word, name, arrangements of `d` and `n`, what stands behind.
+    pub fn row(self) -> (u32, &'static str, &'static str, &'static str, &'static str) {
+        match self {
+            V2::FSqrt => (0x6EA1_F800, "fsqrt", "4s", "4s", ""),
+            V2::FRintN => (0x4E21_8800, "frintn", "4s", "4s", ""),
+            V2::FRintM => (0x4E21_9800, "frintm", "4s", "4s", ""),
+            V2::FRintP => (0x4EA1_8800, "frintp", "4s", "4s", ""),
+            V2::FRintZ => (0x4EA1_9800, "frintz", "4s", "4s", ""),
+            V2::ScvtF => (0x4E21_D800, "scvtf", "4s", "4s", ""),
+            V2::FCvtZs => (0x4EA1_B800, "fcvtzs", "4s", "4s", ""),
+            V2::Not => (0x6E20_5800, "mvn", "16b", "16b", ""),
+            V2::FCmGtZero => (0x4EA0_C800, "fcmgt", "4s", "4s", ", #0.0"),
+            V2::FCvtl => (0x0E21_7800, "fcvtl", "4s", "4h", ""),
+            V2::FCvtn => (0x0E21_6800, "fcvtn", "4h", "4s", ""),
+            V2::XtnH => (0x0E61_2800, "xtn", "4h", "4s", ""),
+            V2::XtnB => (0x0E21_2800, "xtn", "8b", "8h", ""),
+            V2::ShrnH => (0x0F10_8400, "shrn", "4h", "4s", ", #16"),
+            V2::ShllH => (0x2E61_3800, "shll", "4s", "4h", ", #16"),
+            V2::UxtlH => (0x2F10_A400, "uxtl", "4s", "4h", ""),
+            V2::SxtlH => (0x0F10_A400, "sxtl", "4s", "4h", ""),
+            V2::UxtlB => (0x2F08_A400, "uxtl", "8h", "8b", ""),
+            V2::SxtlB => (0x0F08_A400, "sxtl", "8h", "8b", ""),
+            V2::FAddpS => (0x7E30_D800, "faddp", "s", "2s", ""),
+        }
+    }
+}
+
+/// Shifts of 32-bit lanes by a constant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VShift {
+    /// Left, by 0 to 31.
+    Shl,
+    /// Right with the sign, by 1 to 32.
+    Sshr,
+    /// Right with zeros, by 1 to 32.
+    Ushr,
+}
+
+impl VShift {
+    /// Word, name.
+    pub fn row(self) -> (u32, &'static str) {
+        match self {
+            VShift::Shl => (0x4F00_5400, "shl"),
+            VShift::Sshr => (0x4F00_0400, "sshr"),
+            VShift::Ushr => (0x6F00_0400, "ushr"),
+        }
+    }
+    /// The seven bits that say by how much, if it can be said.
+    pub fn field(self, by: u8) -> Option<u32> {
+        match self {
+            VShift::Shl if by < 32 => Some(32 + u32::from(by)),
+            VShift::Sshr | VShift::Ushr if (1..=32).contains(&by) => Some(64 - u32::from(by)),
+            _ => None,
+        }
+    }
+}
+
+/// Numbers written into lanes by an immediate of eight bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VImm {
+    /// `imm << shift`, shift 0, 8, 16 or 24.
+    Movi(u8),
+    /// Its complement.
+    Mvni(u8),
+    /// `imm` shifted left by 8 or 16 with ones.
+    MoviOnes(u8),
+    /// The complement of that.
+    MvniOnes(u8),
+    /// `d |= imm << shift`.
+    Orr(u8),
+}
+
+impl VImm {
+    /// Word, name, kind of shift and by how much; `None` where the shift is none.
+    pub fn row(self) -> Option<(u32, &'static str, &'static str, u8)> {
+        let (VImm::Movi(by)
+        | VImm::Mvni(by)
+        | VImm::MoviOnes(by)
+        | VImm::MvniOnes(by)
+        | VImm::Orr(by)) = self;
+        let ones = matches!(self, VImm::MoviOnes(_) | VImm::MvniOnes(_));
+        if by % 8 != 0 || by > 24 || ones && !matches!(by, 8 | 16) {
+            return None;
+        }
+        let step = u32::from(by / 8);
+        Some(match self {
+            VImm::Movi(_) => (0x4F00_0400 | step << 13, "movi", "lsl", by),
+            VImm::Mvni(_) => (0x6F00_0400 | step << 13, "mvni", "lsl", by),
+            VImm::MoviOnes(_) => (0x4F00_C400 | (step - 1) << 12, "movi", "msl", by),
+            VImm::MvniOnes(_) => (0x6F00_C400 | (step - 1) << 12, "mvni", "msl", by),
+            VImm::Orr(_) => (0x4F00_1400 | step << 13, "orr", "lsl", by),
+        })
+    }
+    /// How a register is filled with copies of a number, if that takes one instruction.
+    pub fn of(bits: u32) -> Option<(VImm, u8)> {
+        for by in [0u8, 8, 16, 24] {
+            let mask = 0xffu32 << by;
+            if bits & !mask == 0 {
+                return Some((VImm::Movi(by), (bits >> by) as u8));
+            }
+            if !bits & !mask == 0 {
+                return Some((VImm::Mvni(by), (!bits >> by) as u8));
+            }
+        }
+        for by in [8u8, 16] {
+            let ones = (1u32 << by) - 1;
+            let low = bits & ones == ones && bits >> by <= 0xff;
+            if low {
+                return Some((VImm::MoviOnes(by), (bits >> by) as u8));
+            }
+            if !bits & ones == ones && !bits >> by <= 0xff {
+                return Some((VImm::MvniOnes(by), (!bits >> by) as u8));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,501 @@
+//! Runs programs of the vector machine as they are written down: slow, plain, and the judge of both architectures' code.
+//!
+//! Shares nothing with what makes machine code. Memory is one run of bytes; an access outside of it is an error, as are labels,
+//! registers and slots that do not exist. What an operation leaves undefined (`tmp`, the lanes beside a fold) becomes a
+//! pattern that no program should let through. Which NaN an arithmetic operation gives is not said; here it is always [`NAN`].
+
+use std::collections::HashMap;
+
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+
+use super::ir::*;
+
+/// The NaN that arithmetic gives here. Machines may give others.
+pub const NAN: u32 = 0x7fc0_0000;
+/// What undefined lanes hold: a NaN, and no usual one.
+const UNDEFINED: u32 = 0xffa5_5a5a;
+/// Lanes of the widest machine.
+const MAX_LANES: usize = 16;
+
+type Vector = [u32; MAX_LANES];
+
+struct Machine<'a> {
+    isa: Isa,
+    v: Vec<Vector>,
+    x: [i64; XREGS as usize],
+    slots: Vec<Vector>,
+    args: Vec<i64>,
+    base: i64,
+    memory: &'a mut [u8],
+}
+
+/// Runs a program over `memory`, whose first byte has the address `base`; at most `steps` operations.
+pub fn run(p: &Program, args: &[i64], base: i64, memory: &mut [u8], steps: u64) -> Result<()> {
+    let mut labels = HashMap::new();
+    for (at, op) in p.ops.iter().enumerate() {
+        if !p.isa.has(op) {
+            return wrong(format!("{:?} has no {op:?}", p.isa.level));
+        }
+        if let Op::Label { label } = op
+            && labels.insert(*label, at).is_some()
+        {
+            return wrong(format!("{label:?} is placed twice"));
+        }
+    }
+    if args.len() != usize::from(p.args) {
+        return wrong("a wrong number of arguments");
+    }
+    let mut m = Machine {
+        isa: p.isa,
+        v: vec![[UNDEFINED; MAX_LANES]; p.isa.vregs],
+        x: [i64::MIN / 3; XREGS as usize],
+        slots: vec![[UNDEFINED; MAX_LANES]; p.slots.into()],
+        args: args.to_vec(),
+        base,
+        memory,
+    };
+    let (mut at, mut left) = (0, steps);
+    while let Some(op) = p.ops.get(at) {
+        if left == 0 {
+            return wrong("it does not end");
+        }
+        left -= 1;
+        at = match m.step(op)? {
+            None => at + 1,
+            Some(to) => match labels.get(&to) {
+                Some(to) => *to,
+                None => return wrong(format!("{to:?} is nowhere")),
+            },
+        };
+    }
+    Ok(())
+}
+
+fn wrong<T>(what: impl std::fmt::Display) -> Result<T> {
+    Err(Diagnostic::internal(format!("a kernel is wrong: {what}")))
+}
+
+/// A result of arithmetic.
+fn number(v: f32) -> u32 {
+    if v.is_nan() { NAN } else { v.to_bits() }
+}
+
+fn mask(holds: bool) -> u32 {
+    if holds { u32::MAX } else { 0 }
+}
+
+/// Half precision to single.
+pub fn from_half(h: u16) -> u32 {
+    let sign = u32::from(h & 0x8000) << 16;
+    let (exponent, fraction) = (u32::from(h >> 10 & 31), u32::from(h & 0x3ff));
+    sign | match (exponent, fraction) {
+        (31, 0) => 0x7f80_0000,
+        // Made quiet.
+        (31, f) => 0x7fc0_0000 | f << 13,
+        // Multiples of 2^-24, exact in single precision.
+        (0, f) => (f as f32 / 16_777_216.0).to_bits(),
+        (e, f) => (e + 112) << 23 | f << 13,
+    }
+}
+
+/// Single precision to half, half to even.
+pub fn to_half(bits: u32) -> u16 {
+    let sign = (bits >> 16 & 0x8000) as u16;
+    let magnitude = bits & 0x7fff_ffff;
+    let value = f32::from_bits(magnitude);
+    sign | if value.is_nan() {
+        0x7e00 | (magnitude >> 13 & 0x3ff) as u16
+    } else if value >= 65520.0 {
+        0x7c00
+    } else if value < 1.0 / 16384.0 {
+        (value * 16_777_216.0).round_ties_even() as u16
+    } else {
+        (((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) - (112 << 10)) as u16
+    }
+}
+
+/// Single precision to bfloat16, half to even.
+pub fn to_bf16(bits: u32) -> u16 {
+    if f32::from_bits(bits).is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    ((u64::from(bits) + 0x7fff + u64::from(bits >> 16 & 1)) >> 16) as u16
+}
+
+fn bin(op: Bin, a: u32, b: u32) -> u32 {
+    let (x, y) = (f32::from_bits(a), f32::from_bits(b));
+    let (i, j) = (a as i32, b as i32);
+    match op {
+        Bin::Add => number(x + y),
+        Bin::Sub => number(x - y),
+        Bin::Mul => number(x * y),
+        Bin::Div => number(x / y),
+        Bin::Min if x < y => a,
+        Bin::Max if x > y => a,
+        Bin::Min | Bin::Max => b,
+        Bin::Eq => mask(x == y),
+        Bin::Ne => mask(x != y),
+        Bin::Lt => mask(x < y),
+        Bin::Le => mask(x <= y),
+        Bin::And => a & b,
+        Bin::AndNot => !a & b,
+        Bin::Or => a | b,
+        Bin::Xor => a ^ b,
+        Bin::AddI => a.wrapping_add(b),
+        Bin::SubI => a.wrapping_sub(b),
+        Bin::MulI => a.wrapping_mul(b),
+        Bin::MinI => i.min(j) as u32,
+        Bin::MaxI => i.max(j) as u32,
+        Bin::EqI => mask(a == b),
+        Bin::GtI => mask(i > j),
+    }
+}
+
+fn un(op: Un, a: u32) -> u32 {
+    let x = f32::from_bits(a);
+    match op {
+        Un::Sqrt => number(x.sqrt()),
+        Un::Round => number(x.round_ties_even()),
+        Un::Floor => number(x.floor()),
+        Un::Ceil => number(x.ceil()),
+        Un::Trunc => number(x.trunc()),
+        Un::FromInt => (a as i32 as f32).to_bits(),
+    }
+}
+
+fn shift(op: Shift, a: u32, by: u8) -> u32 {
+    let by = u32::from(by);
+    match op {
+        Shift::Left => a.checked_shl(by).unwrap_or(0),
+        Shift::Right => (a as i32 >> by.min(31)) as u32,
+        Shift::RightU => a.checked_shr(by).unwrap_or(0),
+    }
+}
+
+fn holds(cond: Cond, a: i64, b: i64) -> bool {
+    match cond {
+        Cond::Eq => a == b,
+        Cond::Ne => a != b,
+        Cond::Lt => a < b,
+        Cond::Le => a <= b,
+        Cond::Gt => a > b,
+        Cond::Ge => a >= b,
+    }
+}
+
+impl Machine<'_> {
+    fn v(&self, v: V) -> Result<Vector> {
+        match self.v.get(usize::from(v.0)) {
+            Some(lanes) => Ok(*lanes),
+            None => wrong(format!("there is no {v:?}")),
+        }
+    }
+    fn set(&mut self, d: V, lanes: Vector) -> Result<()> {
+        match self.v.get_mut(usize::from(d.0)) {
+            Some(to) => *to = lanes,
+            None => return wrong(format!("there is no {d:?}")),
+        }
+        Ok(())
+    }
+    fn x(&self, x: X) -> Result<i64> {
+        match self.x.get(usize::from(x.0)) {
+            Some(value) => Ok(*value),
+            None => wrong(format!("there is no {x:?}")),
+        }
+    }
+    fn set_x(&mut self, d: X, value: i64) -> Result<Option<Label>> {
+        match self.x.get_mut(usize::from(d.0)) {
+            Some(to) => *to = value,
+            None => return wrong(format!("there is no {d:?}")),
+        }
+        Ok(None)
+    }
+    /// Where an address lies in memory, if so many bytes do.
+    fn place(&self, at: &Mem, plus: i64, bytes: usize) -> Result<std::ops::Range<usize>> {
+        let index = match at.index {
+            Some((_, 4..)) => return wrong(format!("{at:?} shifts by more than 3")),
+            Some((i, shift)) => self.x(i)?.wrapping_shl(shift.into()),
+            None => 0,
+        };
+        let address = self.x(at.base)?.wrapping_add(index);
+        let address = address.wrapping_add(i64::from(at.disp) + plus);
+        let start = usize::try_from(address.wrapping_sub(self.base)).unwrap_or(usize::MAX);
+        match start.checked_add(bytes) {
+            Some(end) if end <= self.memory.len() => Ok(start..end),
+            _ => wrong(format!("{at:?} is outside of memory ({start:#x})")),
+        }
+    }
+    fn bytes<const N: usize>(&self, at: &Mem, plus: i64) -> Result<[u8; N]> {
+        let mut to = [0; N];
+        to.copy_from_slice(&self.memory[self.place(at, plus, N)?]);
+        Ok(to)
+    }
+    fn word(&self, at: &Mem, plus: i64) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.bytes(at, plus)?))
+    }
+    fn count(&self, lanes: Lanes) -> Result<usize> {
+        match lanes {
+            Lanes::All => Ok(self.isa.lanes),
+            Lanes::First(n) if (1..=self.isa.lanes).contains(&n.into()) => Ok(n.into()),
+            Lanes::First(n) => wrong(format!("{n} lanes")),
+        }
+    }
+    fn load(&self, at: &Mem, elem: Elem, lanes: Lanes) -> Result<Vector> {
+        let mut to = [0; MAX_LANES];
+        for i in 0..self.count(lanes)? {
+            let plus = i as i64 * i64::from(elem.bytes());
+            to[i] = match elem {
+                Elem::W32 => self.word(at, plus)?,
+                Elem::U8 | Elem::I8 => {
+                    let [b] = self.bytes(at, plus)?;
+                    if elem == Elem::U8 {
+                        b.into()
+                    } else {
+                        b as i8 as u32
+                    }
+                }
+                _ => {
+                    let h = u16::from_le_bytes(self.bytes(at, plus)?);
+                    match elem {
+                        Elem::F16 => from_half(h),
+                        Elem::BF16 => u32::from(h) << 16,
+                        Elem::I16 => h as i16 as u32,
+                        _ => h.into(),
+                    }
+                }
+            };
+        }
+        Ok(to)
+    }
+    fn store(&mut self, s: Vector, at: &Mem, elem: Elem, lanes: Lanes) -> Result<()> {
+        for i in 0..self.count(lanes)? {
+            let plus = i as i64 * i64::from(elem.bytes());
+            let bytes = match elem {
+                Elem::F16 => u32::from(to_half(s[i])),
+                Elem::BF16 => u32::from(to_bf16(s[i])),
+                _ => s[i],
+            }
+            .to_le_bytes();
+            let size = elem.bytes() as usize;
+            let place = self.place(at, plus, size)?;
+            self.memory[place].copy_from_slice(&bytes[..size]);
+        }
+        Ok(())
+    }
+    fn src(&self, b: &Src) -> Result<Vector> {
+        match b {
+            Src::Reg(v) => self.v(*v),
+            Src::Mem(m) => self.load(m, Elem::W32, Lanes::All),
+            Src::Splat(m) => Ok([self.word(m, 0)?; MAX_LANES]),
+            Src::Const(bits) => Ok([*bits; MAX_LANES]),
+        }
+    }
+    fn fma(&mut self, d: V, a: V, b: Vector) -> Result<()> {
+        let (c, a) = (self.v(d)?, self.v(a)?);
+        let fused = self.isa.fma;
+        let one = |i: usize| {
+            let [a, b, c] = [a[i], b[i], c[i]].map(f32::from_bits);
+            number(if fused { a.mul_add(b, c) } else { a * b + c })
+        };
+        self.set(d, std::array::from_fn(one))
+    }
+    fn fold(&mut self, op: Fold, d: V, a: V, tmp: V) -> Result<()> {
+        if tmp == a || tmp == d {
+            return wrong("a fold's second register is one of its others");
+        }
+        let op = match op {
+            Fold::Add => Bin::Add,
+            Fold::Min => Bin::Min,
+            Fold::Max => Bin::Max,
+        };
+        let mut x = self.v(a)?;
+        let mut half = self.isa.lanes / 2;
+        while half > 0 {
+            for i in 0..half {
+                x[i] = bin(op, x[i], x[i + half]);
+            }
+            half /= 2;
+        }
+        x[1..].fill(UNDEFINED);
+        self.set(tmp, [UNDEFINED; MAX_LANES])?;
+        self.set(d, x)
+    }
+    fn arg(&mut self, n: u8) -> Result<&mut i64> {
+        match self.args.get_mut(usize::from(n)) {
+            Some(a) => Ok(a),
+            None => wrong(format!("there is no argument {n}")),
+        }
+    }
+    fn slot(&mut self, slot: u16) -> Result<&mut Vector> {
+        match self.slots.get_mut(usize::from(slot)) {
+            Some(s) => Ok(s),
+            None => wrong(format!("there is no slot {slot}")),
+        }
+    }
+    /// Does one operation; where it jumps to.
+    fn step(&mut self, op: &Op) -> Result<Option<Label>> {
+        match *op {
+            Op::Zero { d } => self.set(d, [0; MAX_LANES])?,
+            Op::Const { d, bits } => self.set(d, [bits; MAX_LANES])?,
+            Op::Move { d, a } => self.set(d, self.v(a)?)?,
+            Op::Load { d, at, elem, lanes } => self.set(d, self.load(&at, elem, lanes)?)?,
+            Op::Store {
+                s,
+                at,
+                elem,
+                lanes,
+                tmp,
+            } => {
+                if s == tmp {
+                    return wrong("a store's second register is its first");
+                }
+                self.store(self.v(s)?, &at, elem, lanes)?;
+                self.set(tmp, [UNDEFINED; MAX_LANES])?;
+            }
+            Op::Splat { d, at } => self.set(d, [self.word(&at, 0)?; MAX_LANES])?,
+            Op::SplatX { d, x } => self.set(d, [self.x(x)? as u32; MAX_LANES])?,
+            Op::Bin { op, d, a, ref b } => {
+                let (a, b) = (self.v(a)?, self.src(b)?);
+                self.set(d, std::array::from_fn(|i| bin(op, a[i], b[i])))?;
+            }
+            Op::Un { op, d, a } => self.set(d, self.v(a)?.map(|a| un(op, a)))?,
+            Op::ToInt { d, a, tmp } => {
+                if d == a || d == tmp || a == tmp {
+                    return wrong("the registers of a conversion are not three");
+                }
+                let lanes = self.v(a)?.map(|a| f32::from_bits(a) as i32 as u32);
+                self.set(tmp, [UNDEFINED; MAX_LANES])?;
+                self.set(d, lanes)?;
+            }
+            Op::Shift { op, d, a, by } => self.set(d, self.v(a)?.map(|a| shift(op, a, by)))?,
+            Op::Fma { d, a, ref b } => self.fma(d, a, self.src(b)?)?,
+            Op::FmaLane { d, a, b, lane } => match self.v(b)?.get(usize::from(lane)) {
+                Some(b) if usize::from(lane) < self.isa.lanes => {
+                    self.fma(d, a, [*b; MAX_LANES])?;
+                }
+                _ => return wrong(format!("there is no lane {lane}")),
+            },
+            Op::Select { d, m, a, b } => {
+                let (m, a, b) = (self.v(m)?, self.v(a)?, self.v(b)?);
+                if m[..self.isa.lanes]
+                    .iter()
+                    .any(|m| *m != 0 && *m != u32::MAX)
+                {
+                    return wrong("a mask is neither ones nor zeros");
+                }
+                self.set(d, std::array::from_fn(|i| a[i] & m[i] | b[i] & !m[i]))?;
+            }
+            Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp)?,
+            Op::SplatLane { d, a } => self.set(d, [self.v(a)?[0]; MAX_LANES])?,
+            // Touches nothing, wherever it points.
+            Op::Prefetch { at } => {
+                self.x(at.base)?;
+            }
+            Op::Spill { s, slot } => *self.slot(slot)? = self.v(s)?,
+            Op::Fill { d, slot } => {
+                let lanes = *self.slot(slot)?;
+                self.set(d, lanes)?;
+            }
+            ref other => return self.address_step(other),
+        }
+        Ok(None)
+    }
+    fn address_step(&mut self, op: &Op) -> Result<Option<Label>> {
+        let jump = |holds: bool, to: Label| Ok(holds.then_some(to));
+        match *op {
+            Op::Arg { d, n } => {
+                let value = *self.arg(n)?;
+                self.set_x(d, value)
+            }
+            Op::SetArg { n, s } => {
+                *self.arg(n)? = self.x(s)?;
+                Ok(None)
+            }
+            Op::SetX { d, value } => self.set_x(d, value),
+            Op::MoveX { d, a } => self.set_x(d, self.x(a)?),
+            Op::AddX { d, a, b, shift } if shift < 4 => {
+                let b = self.x(b)?.wrapping_shl(shift.into());
+                self.set_x(d, self.x(a)?.wrapping_add(b))
+            }
+            Op::AddX { shift, .. } => wrong(format!("a shift by {shift}")),
+            Op::SubX { d, a, b } => self.set_x(d, self.x(a)?.wrapping_sub(self.x(b)?)),
+            Op::AddI { d, a, by } => self.set_x(d, self.x(a)?.wrapping_add(by.into())),
+            Op::ShlX { by: 64.., .. } => wrong("a shift by more than 63"),
+            Op::ShlX { d, a, by } => self.set_x(d, self.x(a)? << by),
+            Op::MulX { d, a, b } => self.set_x(d, self.x(a)?.wrapping_mul(self.x(b)?)),
+            Op::LoadX { d, ref at } => {
+                let value = i64::from_le_bytes(self.bytes(at, 0)?);
+                self.set_x(d, value)
+            }
+            Op::Jump { to } => jump(true, to),
+            Op::Branch { x, cond, with, to } => jump(holds(cond, self.x(x)?, with.into()), to),
+            Op::BranchX { a, cond, b, to } => jump(holds(cond, self.x(a)?, self.x(b)?), to),
+            Op::Count { x, by, to } => {
+                let (old, by) = (self.x(x)?, i64::from(by));
+                self.set_x(x, old.wrapping_sub(by))?;
+                // As if numbers had no end.
+                jump(old > by, to)
+            }
+            // A label, or what was done before.
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_round_to_even() {
+        for (value, half) in [
+            (0.0f32, 0u16),
+            (-0.0, 0x8000),
+            (1.0, 0x3c00),
+            (65504.0, 0x7bff),
+            (65519.9, 0x7bff),
+            (65520.0, 0x7c00),
+            (-f32::INFINITY, 0xfc00),
+            // The smallest, and half of it: a tie to even.
+            (1.0 / 16_777_216.0, 1),
+            (0.5 / 16_777_216.0, 0),
+            (1.5 / 16_777_216.0, 2),
+            (1.0 / 16384.0, 0x400),
+            (1.0 + 1.0 / 2048.0, 0x3c00),
+            (1.0 + 3.0 / 2048.0, 0x3c02),
+        ] {
+            assert_eq!(to_half(value.to_bits()), half, "{value}");
+        }
+        // Back and forth gives the same, but for NaN, which becomes quiet.
+        for h in 0..=u16::MAX {
+            let nan = h & 0x7fff > 0x7c00;
+            assert_eq!(to_half(from_half(h)), if nan { h | 0x200 } else { h });
+        }
+    }
+
+    #[test]
+    fn mistakes_are_errors() {
+        let isa = Level::Neon.isa();
+        let p = |ops: Vec<Op>| Program {
+            isa,
+            args: 1,
+            slots: 1,
+            ops,
+        };
+        let go = |ops| run(&p(ops), &[100], 100, &mut [0; 16], 1000);
+        let load = |disp| {
+            let at = Mem::at(X(0), disp);
+            vec![Op::Arg { d: X(0), n: 0 }, Op::Splat { d: V(0), at }]
+        };
+        assert!(go(load(12)).is_ok());
+        assert!(go(load(13)).is_err());
+        assert!(go(load(-1)).is_err());
+        assert!(go(vec![Op::Zero { d: V(30) }]).is_err());
+        assert!(go(vec![Op::Arg { d: X(0), n: 1 }]).is_err());
+        assert!(go(vec![Op::Fill { d: V(0), slot: 1 }]).is_err());
+        assert!(go(vec![Op::Jump { to: Label(0) }]).is_err());
+        let label = Label(3);
+        let end = go(vec![Op::Label { label }, Op::Jump { to: label }]);
+        assert!(end.is_err_and(|e| e.message.contains("does not end")));
+    }
+}

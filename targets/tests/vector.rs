@@ -1,0 +1,104 @@
+//! Machine code of the vector machine against its interpreter: every operation, random programs, templates.
+
+#[path = "vector/each.rs"]
+mod each;
+#[path = "vector/harness.rs"]
+mod harness;
+#[path = "vector/random.rs"]
+mod random;
+#[path = "vector/templates.rs"]
+mod templates;
+
+use onnxc_targets::Arch;
+use onnxc_targets::audit::audit;
+use onnxc_targets::features::{Feature, FeatureSet};
+use onnxc_targets::vector::ir::Level;
+use onnxc_targets::vector::rows;
+
+/// Whether code for a level runs here or in an emulator.
+fn runs(level: Level) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return match level {
+        Level::Neon | Level::Sse2 => true,
+        Level::Avx2 => {
+            std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma")
+                && std::arch::is_x86_feature_detected!("f16c")
+        }
+        Level::Avx512 => {
+            std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+        }
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    return level == Level::Neon;
+}
+
+fn check(level: Level, cases: &[harness::Case]) {
+    if !runs(level) {
+        return eprintln!("skipped: this CPU has no {level:?}");
+    }
+    if let Err(why) = harness::run(level, cases) {
+        eprintln!("skipped: {why}");
+    }
+}
+
+macro_rules! levels {
+    ($($level:ident $each:ident $random:ident $strips:ident;)*) => {
+        $(
+            #[test]
+            fn $each() {
+                check(Level::$level, &each::cases(Level::$level.isa()));
+            }
+            #[test]
+            fn $random() {
+                check(Level::$level, &random::cases(Level::$level.isa()));
+            }
+            #[test]
+            fn $strips() {
+                let tile = rows::strip(Level::$level, "strip", &[]);
+                check(Level::$level, &templates::cases(Level::$level.isa(), &tile));
+            }
+        )*
+    };
+}
+
+levels! {
+    Neon every_operation_neon random_programs_neon strips_neon;
+    Sse2 every_operation_sse2 random_programs_sse2 strips_sse2;
+    Avx2 every_operation_avx2 random_programs_avx2 strips_avx2;
+    Avx512 every_operation_avx512 random_programs_avx512 strips_avx512;
+}
+
+/// Neither an instruction outside of the base, nor other bytes on a second try.
+#[test]
+fn neon_stays_within_the_base() {
+    let isa = Level::Neon.isa();
+    for case in each::cases(isa).iter().chain(&random::cases(isa)) {
+        let code = onnxc_targets::vector::assemble(&case.program, true).unwrap();
+        let found = audit(&code.bytes, Arch::Aarch64, FeatureSet::base(Arch::Aarch64));
+        assert!(found.is_empty(), "{}: {found:?}", case.name);
+        assert_eq!(code.bytes[..4], [0x5f, 0x24, 0x03, 0xd5]);
+        let again = onnxc_targets::vector::assemble(&case.program, true).unwrap();
+        assert_eq!(code, again, "{}", case.name);
+    }
+}
+
+#[test]
+fn x86_stays_within_its_levels() {
+    use Feature::*;
+    for (level, features) in [
+        (Level::Sse2, FeatureSet::base(Arch::X86_64)),
+        (Level::Avx2, FeatureSet::of(&[Avx2, Fma, F16c]).closed()),
+        (Level::Avx512, FeatureSet::of(&[Avx512f, Avx512vl]).closed()),
+    ] {
+        for case in each::cases(level.isa())
+            .iter()
+            .chain(&random::cases(level.isa()))
+        {
+            let code = onnxc_targets::vector::assemble(&case.program, true).unwrap();
+            let found = audit(&code.bytes, Arch::X86_64, features);
+            assert!(found.is_empty(), "{level:?} {}: {found:?}", case.name);
+        }
+    }
+}

@@ -1,0 +1,730 @@
+//! One program for every operation in every form, over values where machines tend to differ.
+
+use onnxc_targets::vector::build::Vm;
+use onnxc_targets::vector::interp::NAN;
+use onnxc_targets::vector::ir::*;
+
+use crate::harness::{Arg, Case, MEMORY};
+
+/// Floats and whole numbers at the edges of something.
+pub const VALUES: [u32; 32] = [
+    0x0000_0000, // 0
+    0x8000_0000, // -0, the smallest i32
+    0x3f80_0000, // 1
+    0xbf80_0000, // -1
+    0x7f80_0000, // inf
+    0xff80_0000, // -inf
+    0x7fc0_0000, // NaN
+    0xffc0_0001, // -NaN with a payload
+    0x7f80_0001, // signalling NaN
+    0xff92_3456, // another
+    0x0000_0001, // the smallest denormal
+    0x807f_ffff, // the largest negative one
+    0x0080_0000, // the smallest normal number
+    0x7f7f_ffff, // the largest
+    0x3f00_0000, // 0.5
+    0x3fc0_0000, // 1.5
+    0x4020_0000, // 2.5
+    0xc020_0000, // -2.5
+    0x4f00_0000, // 2^31
+    0xcf00_0000, // -2^31
+    0x4eff_ffff, // just below 2^31
+    0xcf00_0001, // just below -2^31
+    0x4b00_0001, // 2^23 + 1
+    0xcaff_ffff, // -(2^23 - 0.5)
+    0x3dcc_cccd, // 0.1
+    0x477f_efff, // just below the largest half
+    0x477f_f000, // which rounds to infinity
+    0x3380_0000, // half of the smallest half's neighbour distance
+    0x3f80_8000, // a tie for bfloat16
+    0x3f81_8000, // the other one
+    0x0000_ffff,
+    0x1234_5678,
+];
+
+/// Where results lie; the values twice at the start, so that any rotation is one run.
+const OUT: i32 = 4096;
+
+fn memory() -> Vec<u8> {
+    let mut m: Vec<u8> = VALUES
+        .iter()
+        .chain(&VALUES)
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    m.extend((m.len()..MEMORY).map(|i| (i * 37 + i / 256) as u8));
+    m
+}
+
+/// A program under construction, that stores one vector after another.
+struct Writer {
+    vm: Vm,
+    isa: Isa,
+    base: X,
+    at: i32,
+}
+
+impl Writer {
+    fn new(isa: Isa) -> Writer {
+        let mut vm = Vm::new(isa, 2);
+        let base = vm.arg(0);
+        Writer {
+            vm,
+            isa,
+            base,
+            at: OUT,
+        }
+    }
+    fn bytes(&self) -> i32 {
+        self.isa.lanes as i32 * 4
+    }
+    fn load(&mut self, at: i32) -> V {
+        let d = self.vm.v();
+        self.vm.load(d, Mem::at(self.base, at), Lanes::All);
+        d
+    }
+    /// Stores a register as it is.
+    fn keep(&mut self, v: V) {
+        let tmp = self.vm.v();
+        self.vm
+            .store(v, Mem::at(self.base, self.at), Lanes::All, tmp);
+        self.vm.free(tmp);
+        self.at += self.bytes();
+    }
+    /// Stores a result of arithmetic, all NaN as one.
+    fn keep_number(&mut self, v: V) {
+        let (m, nan) = (self.vm.v(), self.vm.v());
+        self.vm.bin(Bin::Eq, m, v, v);
+        self.vm.op(Op::Const { d: nan, bits: NAN });
+        self.vm.op(Op::Select {
+            d: m,
+            m,
+            a: v,
+            b: nan,
+        });
+        self.keep(m);
+        self.vm.free_all(&[m, nan]);
+    }
+    fn keep_if(&mut self, number: bool, v: V) {
+        if number {
+            self.keep_number(v)
+        } else {
+            self.keep(v)
+        }
+    }
+    fn full(&self) -> bool {
+        self.at + 8 * self.bytes() > MEMORY as i32
+    }
+    fn case(self, name: String) -> Case {
+        Case {
+            name,
+            program: self.vm.finish().unwrap(),
+            args: vec![Arg::Pointer(0), Arg::Number(7)],
+            memory: memory(),
+        }
+    }
+}
+
+pub const BINS: [Bin; 21] = [
+    Bin::Add,
+    Bin::Sub,
+    Bin::Mul,
+    Bin::Div,
+    Bin::Min,
+    Bin::Max,
+    Bin::Eq,
+    Bin::Ne,
+    Bin::Lt,
+    Bin::Le,
+    Bin::And,
+    Bin::AndNot,
+    Bin::Or,
+    Bin::Xor,
+    Bin::AddI,
+    Bin::SubI,
+    Bin::MulI,
+    Bin::MinI,
+    Bin::MaxI,
+    Bin::EqI,
+    Bin::GtI,
+];
+
+/// Whether a result may be any NaN.
+pub fn is_arithmetic(op: Bin) -> bool {
+    matches!(op, Bin::Add | Bin::Sub | Bin::Mul | Bin::Div)
+}
+
+/// Every pair of values, by rotating one list; the second operand and aliases vary with the rotation.
+fn bins(isa: Isa, cases: &mut Vec<Case>) {
+    for op in BINS {
+        let probe = Op::Bin {
+            op,
+            d: V(0),
+            a: V(0),
+            b: Src::Reg(V(0)),
+        };
+        if !isa.has(&probe) {
+            continue;
+        }
+        let mut w = Writer::new(isa);
+        let mut part = 0;
+        for (n, rotation) in (0..VALUES.len() as i32)
+            .flat_map(|r| (0..VALUES.len() / isa.lanes).map(move |c| (c as i32, r)))
+        {
+            if w.full() {
+                cases.push(
+                    std::mem::replace(&mut w, Writer::new(isa)).case(format!("{op:?} {part}")),
+                );
+                part += 1;
+            }
+            let at = n * w.bytes();
+            let a = w.load(at);
+            let second = Mem::at(w.base, at + rotation * 4);
+            let form = (rotation + n) % 8;
+            let (d, b) = match form {
+                // From memory, into either register.
+                0 => (a, Src::Mem(second)),
+                1 => (w.vm.v(), Src::Mem(second)),
+                2 if isa.splat_operand => (w.vm.v(), Src::Splat(second)),
+                3 => (w.vm.v(), Src::Const(VALUES[rotation as usize])),
+                4 => (a, Src::Const(VALUES[rotation as usize])),
+                _ => {
+                    let b = w.load(at + rotation * 4);
+                    let d = match form {
+                        5 => a,
+                        6 => b,
+                        _ => w.vm.v(),
+                    };
+                    if d != b {
+                        w.vm.free(b);
+                    }
+                    (d, Src::Reg(b))
+                }
+            };
+            w.vm.bin(op, d, a, b);
+            // Registers given back may only be taken after the result is kept.
+            w.keep_if(is_arithmetic(op), d);
+            w.vm.free_all(&[a, d]);
+        }
+        let a = w.load(0);
+        w.vm.bin(op, a, a, a);
+        w.keep_if(is_arithmetic(op), a);
+        cases.push(w.case(format!("{op:?} {part}")));
+    }
+}
+
+/// Operations on one operand, shifts, conversions, constants.
+fn uns(isa: Isa, cases: &mut Vec<Case>) {
+    let mut w = Writer::new(isa);
+    let mut part = 0;
+    for c in 0..VALUES.len() as i32 / isa.lanes as i32 {
+        let at = c * w.bytes();
+        for op in [
+            Un::Sqrt,
+            Un::Round,
+            Un::Floor,
+            Un::Ceil,
+            Un::Trunc,
+            Un::FromInt,
+        ] {
+            let (d, a) = (w.vm.v(), w.load(at));
+            let one = Op::Un { op, d, a };
+            if isa.has(&one) {
+                w.vm.op(one);
+                w.keep_number(d);
+                w.vm.op(Op::Un { op, d: a, a });
+                w.keep_number(a);
+            }
+            w.vm.free_all(&[a, d]);
+        }
+        for by in [0, 1, 7, 16, 31] {
+            for op in [Shift::Left, Shift::Right, Shift::RightU] {
+                let (d, a) = (w.vm.v(), w.load(at));
+                w.vm.op(Op::Shift { op, d, a, by });
+                w.keep(d);
+                w.vm.op(Op::Shift { op, d: a, a, by });
+                w.keep(a);
+                w.vm.free_all(&[a, d]);
+            }
+        }
+        let (d, a, tmp) = (w.vm.v(), w.load(at), w.vm.v());
+        w.vm.op(Op::ToInt { d, a, tmp });
+        w.keep(d);
+        w.vm.op(Op::SplatLane { d, a });
+        w.keep(d);
+        w.vm.op(Op::SplatLane { d: a, a });
+        w.keep(a);
+        w.vm.free_all(&[a, d, tmp]);
+        cases.push(std::mem::replace(&mut w, Writer::new(isa)).case(format!("one operand {part}")));
+        part += 1;
+    }
+    let all = VALUES.iter().copied();
+    for bits in all.chain([
+        0xff,
+        0xff00,
+        0xffff_00ff,
+        0x00ff_ffff,
+        0x7f_ffff,
+        0x80ff,
+        0xff80_0000,
+    ]) {
+        let d = w.vm.v();
+        for bits in [bits, !bits] {
+            w.vm.op(Op::Const { d, bits });
+            w.keep(d);
+        }
+        w.vm.free(d);
+        if w.full() {
+            cases.push(
+                std::mem::replace(&mut w, Writer::new(isa)).case(format!("constants {part}")),
+            );
+            part += 1;
+        }
+    }
+    cases.push(w.case("constants".into()));
+}
+
+/// Multiply-adds in every form, selections, folds.
+fn threes(isa: Isa, cases: &mut Vec<Case>) {
+    for rotation in 0..VALUES.len() as i32 {
+        let mut w = Writer::new(isa);
+        let second = Mem::at(w.base, rotation * 4);
+        for form in 0..6 {
+            let (d, a, b) = (w.load(rotation * 8 % 128), w.load(16), w.load(rotation * 4));
+            let src = match form {
+                0 => Src::Reg(b),
+                1 => Src::Mem(second),
+                2 if isa.splat_operand => Src::Splat(second),
+                3 => Src::Const(VALUES[rotation as usize]),
+                4 => Src::Reg(a),
+                _ => Src::Reg(d),
+            };
+            w.vm.fma(d, if form == 5 { d } else { a }, src);
+            w.keep_number(d);
+            w.vm.free_all(&[d, a, b]);
+        }
+        if isa.by_lane {
+            for lane in 0..isa.lanes as u8 {
+                let (d, a, b) = (w.load(rotation * 8 % 128), w.load(16), w.load(rotation * 4));
+                w.vm.op(Op::FmaLane { d, a, b, lane });
+                w.keep_number(d);
+                w.vm.free_all(&[d, a, b]);
+            }
+        }
+        for form in 0..8 {
+            let (a, b) = (w.load(rotation * 4), w.load(64));
+            let (m, d) = (w.vm.v(), w.vm.v());
+            w.vm.bin(Bin::Lt, m, a, b);
+            let (d, x, y) = match form {
+                0 => (d, a, b),
+                1 => (m, a, b),
+                2 => (a, a, b),
+                3 => (b, a, b),
+                4 => (d, m, b),
+                5 => (d, a, m),
+                6 => (m, m, b),
+                _ => (d, a, a),
+            };
+            w.vm.op(Op::Select { d, m, a: x, b: y });
+            w.keep(d);
+            let all = [a, b, m, d, x, y];
+            w.vm.free_all(&all);
+            // The one that the selection did not go to.
+            w.vm.free(V(m.0 + 1));
+        }
+        cases.push(w.case(format!("three operands {rotation}")));
+
+        let mut w = Writer::new(isa);
+        for op in [Fold::Add, Fold::Min, Fold::Max] {
+            for same in [false, true] {
+                let (a, tmp) = (w.load(rotation * 4), w.vm.v());
+                let d = if same { a } else { w.vm.v() };
+                w.vm.op(Op::Fold { op, d, a, tmp });
+                w.vm.op(Op::SplatLane { d, a: d });
+                w.keep_if(op == Fold::Add, d);
+                w.vm.free_all(&[a, d, tmp]);
+            }
+        }
+        cases.push(w.case(format!("folds {rotation}")));
+    }
+}
+
+/// Loads and stores of every element and number of lanes at addresses of every form.
+fn accesses(isa: Isa, cases: &mut Vec<Case>) {
+    for elem in [
+        Elem::W32,
+        Elem::F16,
+        Elem::BF16,
+        Elem::U8,
+        Elem::I8,
+        Elem::U16,
+        Elem::I16,
+    ] {
+        for n in 0..=isa.lanes as u8 {
+            let lanes = if n == 0 { Lanes::All } else { Lanes::First(n) };
+            let mut w = Writer::new(isa);
+            let bytes = w.bytes();
+            let index = w.vm.arg(1);
+            let far = w.vm.x();
+            w.vm.op(Op::AddI {
+                d: far,
+                a: w.base,
+                by: 3_000_000,
+            });
+            let near = w.vm.x();
+            w.vm.op(Op::AddI {
+                d: near,
+                a: w.base,
+                by: 1024,
+            });
+            let read = |at: Mem| Op::Load {
+                d: V(0),
+                at,
+                elem,
+                lanes,
+            };
+            let plain = Mem::at(w.base, 0);
+            // Each place once for the load and once, further behind, for the store.
+            let places = |at: i32| {
+                [
+                    Mem::at(plain.base, at),
+                    Mem::at(plain.base, at + 13),
+                    Mem::at(near, at - 1024),
+                    Mem::at(near, at - 1025),
+                    Mem::at(far, at - 3_000_000),
+                ]
+                .into_iter()
+                .chain((0..4).flat_map(move |shift| {
+                    let scaled = 7 << shift;
+                    [at, scaled].map(|at| Mem {
+                        base: plain.base,
+                        index: Some((index, shift)),
+                        disp: at - scaled,
+                    })
+                }))
+                .collect::<Vec<Mem>>()
+            };
+            if isa.has(&read(plain)) {
+                for at in places(64).into_iter().chain(places(1030)) {
+                    let d = w.vm.v();
+                    w.vm.op(Op::Load { d, at, elem, lanes });
+                    w.keep(d);
+                    w.vm.free(d);
+                    if w.full() {
+                        w.at = OUT;
+                    }
+                }
+            }
+            // The last bytes of memory, and no further.
+            let count = if n == 0 { isa.lanes as i32 } else { n.into() };
+            let last = MEMORY as i32 - count * elem.bytes();
+            if isa.has(&read(plain)) {
+                let d = w.vm.v();
+                let at = Mem::at(w.base, last);
+                w.vm.op(Op::Load { d, at, elem, lanes });
+                w.keep(d);
+                w.vm.free(d);
+            }
+            let write = |at| Op::Store {
+                s: V(0),
+                at,
+                elem,
+                lanes,
+                tmp: V(1),
+            };
+            if isa.has(&write(plain)) {
+                let all = places(1500).into_iter().chain(places(3300));
+                for (i, at) in all.chain([Mem::at(w.base, last)]).enumerate() {
+                    let (s, tmp) = (w.load(i as i32 * bytes % 128), w.vm.v());
+                    w.vm.op(Op::Store {
+                        s,
+                        at: at.plus(i as i32 * 64 * i32::from(at.disp != last)),
+                        elem,
+                        lanes,
+                        tmp,
+                    });
+                    w.vm.free_all(&[s, tmp]);
+                }
+                // What conversions make of every value.
+                if n == 0 {
+                    for c in 0..VALUES.len() as i32 / isa.lanes as i32 {
+                        let (s, tmp) = (w.load(c * bytes), w.vm.v());
+                        let at = Mem::at(w.base, 600 + c * bytes);
+                        w.vm.op(Op::Store {
+                            s,
+                            at,
+                            elem,
+                            lanes,
+                            tmp,
+                        });
+                        w.vm.free_all(&[s, tmp]);
+                    }
+                }
+            }
+            cases.push(w.case(format!("{elem:?} {n}")));
+        }
+    }
+}
+
+/// Address registers, arguments, the frame, branches.
+fn addresses(isa: Isa, cases: &mut Vec<Case>) {
+    let keep_x = |w: &mut Writer, x: X| {
+        let v = w.vm.v();
+        w.vm.op(Op::SplatX { d: v, x });
+        w.keep(v);
+        w.vm.free(v);
+    };
+    let numbers = [
+        0,
+        1,
+        -1,
+        255,
+        4095,
+        4096,
+        -4096,
+        65536,
+        0x1234_5678,
+        -0x1234_5678,
+        i64::MAX,
+        i64::MIN,
+        0x1_0000_0001,
+    ];
+    let mut w = Writer::new(isa);
+    let (a, b, d) = (w.vm.x(), w.vm.x(), w.vm.x());
+    for (i, value) in numbers.into_iter().enumerate() {
+        let next = numbers[(i + 1) % numbers.len()];
+        for op in [
+            Op::AddX { d, a, b, shift: 0 },
+            Op::AddX { d, a, b, shift: 3 },
+            Op::AddX {
+                d: a,
+                a,
+                b,
+                shift: 2,
+            },
+            Op::AddX {
+                d: b,
+                a,
+                b,
+                shift: 1,
+            },
+            Op::SubX { d, a, b },
+            Op::SubX { d: a, a, b },
+            Op::SubX { d: b, a, b },
+            Op::MulX { d, a, b },
+            Op::MulX { d: b, a, b },
+            Op::MoveX { d, a },
+            Op::ShlX { d, a, by: 0 },
+            Op::ShlX { d, a, by: 1 },
+            Op::ShlX { d: a, a, by: 31 },
+            Op::AddI {
+                d,
+                a,
+                by: next as i32,
+            },
+            Op::AddI {
+                d: a,
+                a,
+                by: next as i32,
+            },
+            Op::AddI { d, a, by: -5000 },
+        ] {
+            w.vm.op(Op::SetX { d: a, value });
+            w.vm.op(Op::SetX { d: b, value: next });
+            w.vm.op(Op::SetX { d, value: 99 });
+            w.vm.op(op);
+            for x in [a, b, d] {
+                keep_x(&mut w, x);
+            }
+            if w.full() {
+                w.at = OUT;
+            }
+        }
+        if i % 4 == 3 {
+            cases.push(std::mem::replace(&mut w, Writer::new(isa)).case(format!("addresses {i}")));
+            let _ = (w.vm.x(), w.vm.x(), w.vm.x());
+        }
+    }
+    cases.push(w.case("addresses".into()));
+
+    // Every condition over numbers on both sides of it: a bit in a register where the branch is taken.
+    let conds = [Cond::Eq, Cond::Ne, Cond::Lt, Cond::Le, Cond::Gt, Cond::Ge];
+    for cond in conds {
+        let mut w = Writer::new(isa);
+        let (x, y, sum) = (w.vm.x(), w.vm.x(), w.vm.x());
+        w.vm.op(Op::SetX { d: sum, value: 0 });
+        let mut bit = 0;
+        for value in numbers {
+            for with in [0, 1, -1, 4095, 4096, -4095, -4096, i32::MAX, i32::MIN] {
+                for register in [false, true] {
+                    w.vm.op(Op::SetX { d: x, value });
+                    let to = w.vm.label();
+                    if register {
+                        w.vm.op(Op::SetX {
+                            d: y,
+                            value: with.into(),
+                        });
+                        w.vm.op(Op::BranchX {
+                            a: x,
+                            cond,
+                            b: y,
+                            to,
+                        });
+                    } else {
+                        w.vm.op(Op::Branch { x, cond, with, to });
+                    }
+                    w.vm.op(Op::AddI {
+                        d: sum,
+                        a: sum,
+                        by: 1 << bit,
+                    });
+                    w.vm.place(to);
+                    bit = (bit + 1) % 16;
+                    if bit == 0 {
+                        keep_x(&mut w, sum);
+                        w.vm.op(Op::SetX { d: sum, value: 0 });
+                    }
+                }
+            }
+            if w.full() {
+                w.at = OUT;
+            }
+        }
+        keep_x(&mut w, sum);
+        cases.push(w.case(format!("branch {cond:?}")));
+    }
+
+    let mut w = Writer::new(isa);
+    for (start, by) in [
+        (1, 1),
+        (7, 1),
+        (7, 2),
+        (9, 3),
+        (20_000, 5000),
+        (-3, 1),
+        (0, 4096),
+    ] {
+        let (x, n) = (w.vm.x(), w.vm.x());
+        w.vm.op(Op::SetX { d: x, value: start });
+        w.vm.op(Op::SetX { d: n, value: 0 });
+        w.vm.repeat(x, by, |vm| vm.add_i(n, 1));
+        keep_x(&mut w, x);
+        keep_x(&mut w, n);
+        w.vm.free_x(x);
+        w.vm.free_x(n);
+    }
+    let (skip, end) = (w.vm.label(), w.vm.label());
+    w.vm.op(Op::Jump { to: skip });
+    w.vm.place(end);
+    w.vm.op(Op::SetX { d: X(13), value: 5 });
+    keep_x(&mut w, X(13));
+    let done = w.vm.label();
+    w.vm.op(Op::Jump { to: done });
+    w.vm.place(skip);
+    w.vm.op(Op::Jump { to: end });
+    w.vm.place(done);
+    cases.push(w.case("loops".into()));
+
+    // All arguments, in and out of order, before and after they change, and all registers.
+    for (order, step) in [(0, 1), (9, 9), (3, 7)] {
+        let mut vm = Vm::new(isa, 10);
+        let base = vm.arg(2);
+        let at = |n: i32| Mem::at(base, OUT + n * isa.lanes as i32 * 4);
+        let mut line = 0;
+        let mut n = order;
+        let v = V(isa.vregs as u8 - 1);
+        for round in 0..3 {
+            for _ in 0..10 {
+                n = (n + step) % 10;
+                let d = X((n + round) % 10 + 3);
+                if n != 2 {
+                    vm.op(Op::Arg { d, n });
+                    vm.op(Op::SplatX { d: v, x: d });
+                    vm.store(v, at(line), Lanes::All, V(0));
+                    line += 1;
+                    vm.add_i(d, i32::from(n) * 100);
+                    vm.op(Op::SetArg { n, s: d });
+                }
+            }
+        }
+        let args = (0..10).map(|n| match n {
+            2 => Arg::Pointer(0),
+            n => Arg::Number(1000 + n),
+        });
+        cases.push(Case {
+            name: format!("arguments {order}"),
+            program: vm.finish().unwrap(),
+            args: args.collect(),
+            memory: memory(),
+        });
+    }
+
+    // Every register through the frame and back.
+    for slots in [1, 40] {
+        let mut w = Writer::new(isa);
+        let all = w.vm.vs(isa.vregs);
+        for _ in 0..slots.max(all.len()) {
+            w.vm.slot();
+        }
+        for (i, v) in all.iter().enumerate() {
+            let at = Mem::at(w.base, i as i32 * 4);
+            w.vm.load(*v, at, Lanes::All);
+            w.vm.op(Op::Spill {
+                s: *v,
+                slot: i as u16,
+            });
+            w.vm.op(Op::Zero { d: *v });
+        }
+        for (i, v) in all.iter().enumerate() {
+            let slot = (all.len() - 1 - i) as u16;
+            w.vm.op(Op::Fill { d: *v, slot });
+            w.vm.op(Op::Prefetch {
+                at: Mem::at(w.base, 64 * i as i32 - 300),
+            });
+        }
+        for v in &all {
+            let at = Mem::at(w.base, w.at);
+            w.vm.store(*v, at, Lanes::All, if v.0 == 0 { V(1) } else { V(0) });
+            w.at += w.bytes();
+            // Its scratch register is whatever it is now: nobody reads it again but the first two.
+            if v.0 == 0 {
+                w.vm.op(Op::Zero { d: V(1) });
+            }
+        }
+        cases.push(w.case(format!("frame {slots}")));
+    }
+    let mut w = Writer::new(isa);
+    let (x, zero) = (w.vm.x(), w.vm.x());
+    w.vm.op(Op::SetX { d: zero, value: 3 });
+    for disp in [0, 8, 5, 12] {
+        for index in [None, Some((zero, 0)), Some((zero, 3))] {
+            let base = w.base;
+            w.vm.op(Op::LoadX {
+                d: x,
+                at: Mem { base, index, disp },
+            });
+            keep_x(&mut w, x);
+        }
+    }
+    let (v, base) = (w.vm.v(), w.base);
+    for disp in [0, 4, 7, 4000] {
+        for index in [None, Some((zero, 0)), Some((zero, 2))] {
+            w.vm.op(Op::Splat {
+                d: v,
+                at: Mem { base, index, disp },
+            });
+            w.keep(v);
+        }
+    }
+    cases.push(w.case("words".into()));
+}
+
+/// All cases of a machine.
+pub fn cases(isa: Isa) -> Vec<Case> {
+    let mut all = vec![];
+    bins(isa, &mut all);
+    uns(isa, &mut all);
+    threes(isa, &mut all);
+    accesses(isa, &mut all);
+    addresses(isa, &mut all);
+    all
+}
