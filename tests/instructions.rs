@@ -155,7 +155,8 @@ fn casts() -> Vec<Func> {
 fn tiles(target: &Target) -> Vec<Func> {
     let mut out = vec![];
     for tile in &target.machine.tiles {
-        if tile.needs.iter().any(|f| !target.machine.has(f)) {
+        let there = tile.needs.iter().all(|f| target.machine.has(f));
+        if tile.contract != "gemm_tile" || !there {
             continue;
         }
         let mut b = Builder::new("tile");

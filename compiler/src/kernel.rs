@@ -11,6 +11,7 @@ use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
 use crate::loops::build::Builder;
 use crate::loops::ir::{Access, BufId, Callee, ExprId, Func, LoopKind, Stmt, Ty};
+use crate::loops::lane_loop::LaneLoop;
 
 /// An input or output of what is being lowered.
 #[derive(Clone, Debug)]
@@ -329,7 +330,7 @@ pub struct Kernel {
 }
 
 /// Machine code of a tile.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Code {
     /// The instructions, with their constants behind them; no relocations.
     pub bytes: Vec<u8>,
@@ -353,6 +354,9 @@ pub struct Tile {
     pub make: fn(&Callee, landing_pad: bool) -> Result<Code>,
 }
 
+/// Generates the code of a `Lanes` loop; `None` where it can't. `landing_pad`: begin with `endbr64` or `bti c`.
+pub type MakeLaneLoop = fn(&LaneLoop, landing_pad: bool) -> Option<Result<Code>>;
+
 /// What the compiler may know of the machine it writes for.
 #[derive(Default)]
 pub struct Machine {
@@ -364,6 +368,8 @@ pub struct Machine {
     pub lanes: u32,
     /// What kernels that are written over the vector machine can count on; `None`: there are none.
     pub vector: Option<Vector>,
+    /// Makes kernels of `Lanes` loops, where the machine's vectors are wider than those of compiler-written loops.
+    pub lane_loop: Option<MakeLaneLoop>,
     /// Bytes of the data cache next to the core.
     pub l1d: u32,
     /// Bytes of the second cache.

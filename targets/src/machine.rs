@@ -1,11 +1,12 @@
 //! From a triple and a selection to what the compiler is handed.
 
-use onnxc_compiler::kernel::{Machine, Vector};
+use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Vector};
 use onnxc_compiler::target::Target;
 
 use crate::features::{Feature, FeatureSet};
 use crate::flags::Selection;
 use crate::vector::ir::Level;
+use crate::vector::lanes;
 use crate::{Arch, aarch64, triple, x86_64};
 
 /// Cranelift's settings for features that it makes use of.
@@ -40,6 +41,21 @@ pub fn level(arch: Arch, features: FeatureSet) -> Level {
     }
 }
 
+// The maker of kernels of `Lanes` loops, where registers are wider than those that the compiler itself uses. It must round
+// products and sums as the compiler does.
+fn lane_loop(selection: &Selection) -> Option<MakeLaneLoop> {
+    let level = level(selection.arch, selection.features);
+    let fused = selection.arch == Arch::Aarch64 || selection.features.has(Feature::Fma);
+    if level.isa().fma != fused {
+        return None;
+    }
+    match level {
+        Level::Avx2 => Some(|l, pad| lanes::make(l, Level::Avx2.isa(), pad)),
+        Level::Avx512 => Some(|l, pad| lanes::make(l, Level::Avx512.isa(), pad)),
+        Level::Sse2 | Level::Neon => None,
+    }
+}
+
 /// What the compiler may use of a selection.
 pub fn machine(selection: &Selection) -> Machine {
     let mut features: Vec<String> = selection
@@ -66,6 +82,7 @@ pub fn machine(selection: &Selection) -> Machine {
                 rounds: isa.rounds,
             }
         }),
+        lane_loop: lane_loop(selection),
         l1d: selection.caches.l1d.saturating_mul(1024),
         l2: selection.caches.l2.saturating_mul(1024),
     }

@@ -55,6 +55,7 @@ pub fn machine(plain: bool) -> Machine {
             by_lane: false,
             rounds: true,
         }),
+        ..Machine::default()
     }
 }
 

@@ -40,6 +40,9 @@ pub fn native_targets() -> Vec<Target> {
             if std::arch::is_x86_feature_detected!("fma") {
                 out.push(target(Arch::X86_64, "x86-64-v3"));
             }
+            if std::arch::is_x86_feature_detected!("avx512bw") {
+                out.push(target(Arch::X86_64, "x86-64-v4"));
+            }
             out
         }
         Some(Arch::Aarch64) => vec![target(Arch::Aarch64, "")],

@@ -2,7 +2,7 @@
 //!
 //! Bodies are compiled by several threads; the result does not depend on how many.
 
-use super::func::{self, Called, DIVIDERS, Machine, PARTS, TILES};
+use super::func::{self, Called, DIVIDERS, LOOPS, Machine, PARTS, TILES};
 use super::isa::Isa;
 use super::own::{self, DataReloc};
 use super::steps::{self, Item};
@@ -10,8 +10,10 @@ use super::{Options, Weights, entry};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::kernel;
 use crate::loops::build::Builder;
 use crate::loops::ir::{Access, Callee, Func};
+use crate::loops::lane_loop::LaneLoop;
 use crate::plan::program::{Program, Step};
 use crate::target::{Arch, Target};
 use std::collections::BTreeMap;
@@ -173,7 +175,21 @@ impl Generator<'_> {
             }
         }
         let mut tiles: BTreeMap<(String, Vec<(String, i64)>), u32> = BTreeMap::new();
-        for (i, (f, machine)) in funcs.iter().zip(machines).enumerate() {
+        let mut loops: BTreeMap<LaneLoop, u32> = BTreeMap::new();
+        for (i, (f, mut machine)) in funcs.iter().zip(machines).enumerate() {
+            let mut left = vec![];
+            for (l, code) in std::mem::take(&mut machine.loops) {
+                let part = match loops.get(&l) {
+                    Some(p) => *p,
+                    None => {
+                        let name = format!("loop_{:03}", loops.len());
+                        let part = self.own_code(&name, code)?;
+                        loops.insert(l, part);
+                        part
+                    }
+                };
+                left.push(part);
+            }
             let mut own = vec![];
             for callee in &f.callees {
                 let key = (callee.kernel.clone(), callee.shape.clone());
@@ -190,6 +206,7 @@ impl Generator<'_> {
             }
             let part = self.add(&format!("body_{i:03}"), 32, machine, |c| match c.space {
                 TILES => own.get(c.index as usize).copied(),
+                LOOPS => left.get(c.index as usize).copied(),
                 _ => dividers.get(c.index as usize).copied(),
             })?;
             self.bodies.push(part);
@@ -203,6 +220,10 @@ impl Generator<'_> {
             .find(|t| t.name == callee.kernel)
             .ok_or_else(|| Diagnostic::internal(format!("no tile is called {}", callee.kernel)))?;
         let code = (tile.make)(callee, self.target.landing_pads)?;
+        self.own_code(name, code)
+    }
+    // A function that was not made by Cranelift.
+    fn own_code(&mut self, name: &str, code: kernel::Code) -> Result<u32> {
         // The return address is the caller's to count on x86 only.
         let call = if self.target.arch == Arch::X86_64 {
             8

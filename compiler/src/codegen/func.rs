@@ -8,6 +8,7 @@ use super::isa::Isa;
 use super::lanes::{Class, Classes};
 use super::mem;
 use super::ops::{Dividers, Ops};
+use super::outline::Loops;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Symbols;
 use crate::loops::ir::{BinOp, Expr, ExprId, Func, Stmt, Ty, VarId};
@@ -40,6 +41,9 @@ pub const DIVIDERS: u32 = 2;
 /// [`Called::space`] of other functions of the object.
 pub const PARTS: u32 = 3;
 
+/// [`Called::space`] of [`Machine::loops`].
+pub const LOOPS: u32 = 4;
+
 /// A place in code that the linker completes: the distance to a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Call {
@@ -60,6 +64,8 @@ pub struct Machine {
     pub calls: Vec<Call>,
     /// Bytes of stack, return address included, without what it calls.
     pub frame: u32,
+    /// `Lanes` loops that left the function, with their code.
+    pub loops: Loops,
     /// Cranelift's IR, where asked for.
     pub clif: String,
     /// Disassembly-like listing of the code, where asked for.
@@ -92,6 +98,10 @@ pub struct Cx<'a, 'b> {
     pub classes: Classes,
     /// The variable of the vector loop.
     pub loop_lanes: Option<VarId>,
+    /// Loops that left the function.
+    pub loops: Loops,
+    /// How often each variable is set by a statement, where loops may leave.
+    pub lets: Vec<u32>,
     types: Vec<Ty>,
     callees: Vec<Option<FuncRef>>,
 }
@@ -170,7 +180,8 @@ pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Mac
     let f = &legalize(f);
     let mut params = vec![types::I64; 1 + f.bufs.len()];
     params.extend(f.ints.iter().map(|_| types::I64));
-    build(isa, &signature(&params, &[types::I32]), text, |b| {
+    let mut loops = vec![];
+    let mut machine = build(isa, &signature(&params, &[types::I32]), text, |b| {
         let values = b.block_params_of_entry();
         let (syms, rest) = (values[0], &values[1..]);
         let bufs = rest[..f.bufs.len()].to_vec();
@@ -191,6 +202,8 @@ pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Mac
             memo: HashMap::new(),
             classes: Classes::default(),
             loop_lanes: None,
+            loops: vec![],
+            lets: isa.lane_loop.map_or(vec![], |_| count_lets(f)),
             types: f.types(),
             callees: vec![None; f.callees.len()],
         };
@@ -207,9 +220,12 @@ pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Mac
         cx.block(&f.body)?;
         let zero = cx.o.b.ins().iconst(types::I32, 0);
         cx.o.b.ins().return_(&[zero]);
+        loops = std::mem::take(&mut cx.loops);
         Ok(())
     })
-    .map_err(|e| e.at(format!("function {}", f.name)))
+    .map_err(|e| e.at(format!("function {}", f.name)))?;
+    machine.loops = loops;
+    Ok(machine)
 }
 
 /// A builder whose entry block is open.
@@ -270,6 +286,7 @@ pub(super) fn build(
         bytes: code.code_buffer().to_vec(),
         calls: vec![],
         frame: frame.saturating_add(saved),
+        loops: vec![],
         clif,
         listing: code.vcode.clone().unwrap_or_default(),
     };
@@ -323,6 +340,23 @@ fn divides(f: &Func) -> bool {
             Expr::Bin(BinOp::Div | BinOp::Rem | BinOp::DivU | BinOp::RemU, ..)
         )
     })
+}
+
+// How often each variable is set by a statement.
+fn count_lets(f: &Func) -> Vec<u32> {
+    fn go(body: &[Stmt], out: &mut [u32]) {
+        for s in body {
+            if let Stmt::Let { var, .. } = s
+                && let Some(n) = out.get_mut(var.0 as usize)
+            {
+                *n += 1;
+            }
+            s.blocks().for_each(|b| go(b, out));
+        }
+    }
+    let mut out = vec![0; f.vars.len()];
+    go(&f.body, &mut out);
+    out
 }
 
 // Which symbols are read and never set here.

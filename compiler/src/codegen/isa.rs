@@ -1,6 +1,7 @@
 //! Cranelift's view of a target: settings, and what must be written out because the machine lacks it.
 
 use crate::base::diag::{Diagnostic, Result};
+use crate::kernel::MakeLaneLoop;
 use crate::target::{Arch, Target};
 use cranelift_codegen::isa::{OwnedTargetIsa, lookup};
 use cranelift_codegen::settings::{self, Configurable};
@@ -19,6 +20,10 @@ pub struct Isa {
     pub round: bool,
     /// An integer division by a variable may be given to Cranelift without a trap instruction; else a helper function does it.
     pub divides: bool,
+    /// Makes kernels of `Lanes` loops.
+    pub lane_loop: Option<MakeLaneLoop>,
+    /// Functions begin with a landing pad.
+    pub landing_pads: bool,
 }
 
 impl Isa {
@@ -64,6 +69,8 @@ impl Isa {
             fma: !x86 || has("has_fma"),
             round: !x86 || has("has_sse41"),
             divides: x86,
+            lane_loop: target.machine.lane_loop,
+            landing_pads: target.landing_pads,
             isa: isa
                 .finish(settings::Flags::new(flags))
                 .map_err(|e| setting("instruction set", e))?,

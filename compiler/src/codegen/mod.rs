@@ -18,6 +18,8 @@ pub mod link;
 mod mem;
 pub mod object;
 mod ops;
+mod outline;
+mod outline_find;
 mod own;
 mod round;
 mod steps;

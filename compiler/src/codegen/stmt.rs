@@ -119,7 +119,7 @@ impl Cx<'_, '_> {
         self.o.b.ins().return_(&[s]);
         self.o.b.switch_to_block(good);
     }
-    fn assign(&mut self, var: VarId, value: ExprId) -> Result<()> {
+    pub(super) fn assign(&mut self, var: VarId, value: ExprId) -> Result<()> {
         let class = match self.classes.of_var(var) {
             Class::Linear(_) => Class::Uniform,
             c => c,
@@ -157,7 +157,7 @@ impl Cx<'_, '_> {
         Ok(())
     }
     // The Cranelift variable, made where it is first set.
-    fn slot(&mut self, var: VarId, t: cranelift_codegen::ir::Type) -> Variable {
+    pub(super) fn slot(&mut self, var: VarId, t: cranelift_codegen::ir::Type) -> Variable {
         match self.vars[var.0 as usize] {
             VarSlot::One(v) => v,
             _ => {
@@ -204,6 +204,9 @@ impl Cx<'_, '_> {
             _ => None,
         };
         if known.is_some_and(|n| n <= 0) {
+            return Ok(());
+        }
+        if self.outline(var, extent, kind, body)? {
             return Ok(());
         }
         if kind == LoopKind::Unroll

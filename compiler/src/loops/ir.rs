@@ -83,7 +83,7 @@ impl Const {
 }
 
 /// Operations on one scalar. Those from `Exp` on are written out by `legalize` before code is made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum UnOp {
     /// Floats: flips the sign bit. Integers: wraps.
@@ -129,7 +129,7 @@ pub enum UnOp {
 }
 
 /// Operations on two scalars of one type.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum BinOp {
     /// Integers wrap.
@@ -173,7 +173,7 @@ pub enum BinOp {
 }
 
 /// How a conversion treats integers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum CastKind {
     /// Integers are signed. Float to integer truncates and saturates, NaN gives 0. I64 to I32 wraps, I32 to I64 extends the sign.

@@ -4,6 +4,7 @@ pub mod compact;
 mod ex;
 pub mod interp;
 pub mod ir;
+pub mod lane_loop;
 pub mod legalize;
 pub mod math;
 mod names;

@@ -5,6 +5,7 @@ pub mod build;
 pub mod depthwise;
 pub mod interp;
 pub mod ir;
+pub mod lanes;
 pub mod rows;
 pub mod strip;
 pub mod tail;
