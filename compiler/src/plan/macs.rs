@@ -6,13 +6,16 @@ use crate::loops::compact::operands;
 use crate::loops::ir::*;
 use std::collections::HashMap;
 
+/// Loops of so few rounds are walked round by round, so that a last, shorter block counts as what it is.
+const WALKED: i64 = 32;
+
 /// Fused multiply-adds that run, at the bounds of symbolic sizes; tiles count rows x columns x depth. Loops whose extent
 /// depends on data count once.
 pub fn count(f: &Func, symbols: &Symbols) -> u64 {
     Count {
         f,
         symbols,
-        ranges: HashMap::new(),
+        vars: HashMap::new(),
     }
     .block(&f.body)
 }
@@ -20,7 +23,14 @@ pub fn count(f: &Func, symbols: &Symbols) -> u64 {
 struct Count<'a> {
     f: &'a Func,
     symbols: &'a Symbols,
-    ranges: HashMap<VarId, u64>,
+    vars: HashMap<VarId, Known>,
+}
+
+/// What is known of a variable: a bound, and its value where that is the only one.
+#[derive(Clone, Copy)]
+struct Known {
+    most: Option<i64>,
+    exact: Option<i64>,
 }
 
 impl Count<'_> {
@@ -34,13 +44,35 @@ impl Count<'_> {
             Stmt::For {
                 var, extent, body, ..
             } => {
-                let n = self.most(*extent).unwrap_or(1).max(0) as u64;
-                self.ranges.insert(*var, n);
-                self.block(body).saturating_mul(n)
+                let n = self.most(*extent).unwrap_or(1).max(0);
+                let uneven = (1..=WALKED).contains(&n) && self.decides(*var, body);
+                if uneven {
+                    let mut sum = 0u64;
+                    for i in 0..n {
+                        let at = Some(i);
+                        self.vars.insert(
+                            *var,
+                            Known {
+                                most: at,
+                                exact: at,
+                            },
+                        );
+                        sum = sum.saturating_add(self.block(body));
+                    }
+                    return sum;
+                }
+                let most = Some(n - 1);
+                self.vars.insert(*var, Known { most, exact: None });
+                self.block(body).saturating_mul(n as u64)
+            }
+            Stmt::Let { var, value } => {
+                let (most, exact) = (self.most(*value), self.exact(*value));
+                self.vars.insert(*var, Known { most, exact });
+                self.fmas(*value)
             }
             Stmt::While { body, .. } => self.block(body),
             Stmt::If { then, els, .. } => self.block(then).max(self.block(els)),
-            Stmt::Let { value, .. } | Stmt::Store { value, .. } => self.fmas(*value),
+            Stmt::Store { value, .. } => self.fmas(*value),
             Stmt::Call { callee, args } => {
                 let c = &self.f.callees[*callee];
                 let shape = |n: &str| {
@@ -68,6 +100,28 @@ impl Count<'_> {
             Stmt::SetSym { .. } | Stmt::FailIf { .. } => 0,
         }
     }
+    /// Whether a loop's variable decides how often a loop inside runs, itself or through a name for a value.
+    fn decides(&self, var: VarId, body: &[Stmt]) -> bool {
+        let mut names = vec![var];
+        for s in body {
+            match s {
+                Stmt::Let { var, value } if self.mentions(*value, &names) => names.push(*var),
+                Stmt::For { extent, .. } if self.mentions(*extent, &names) => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+    fn mentions(&self, e: ExprId, names: &[VarId]) -> bool {
+        let mut todo = vec![e];
+        while let Some(e) = todo.pop() {
+            match &self.f.exprs[e] {
+                Expr::Var(v) if names.contains(v) => return true,
+                x => todo.extend(operands(x)),
+            }
+        }
+        false
+    }
     fn fmas(&self, e: ExprId) -> u64 {
         let mut seen = vec![false; e.index() + 1];
         let (mut todo, mut n) = (vec![e], 0);
@@ -80,12 +134,35 @@ impl Count<'_> {
         }
         n
     }
+    /// The value of an index expression, where all in it is known.
+    fn exact(&self, e: ExprId) -> Option<i64> {
+        Some(match &self.f.exprs[e] {
+            Expr::Const(Const::I64(v)) => *v,
+            Expr::Var(v) => self.vars.get(v)?.exact?,
+            Expr::Bin(op, a, b) => {
+                let (a, b) = (self.exact(*a)?, self.exact(*b)?);
+                match op {
+                    BinOp::Add => a.checked_add(b)?,
+                    BinOp::Sub => a.checked_sub(b)?,
+                    BinOp::Mul => a.checked_mul(b)?,
+                    BinOp::Min => a.min(b),
+                    BinOp::Max => a.max(b),
+                    BinOp::Div if b > 0 => a / b,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        })
+    }
     /// The largest value of an index expression made of constants, sizes and loop variables; `None` where unknown.
     fn most(&self, e: ExprId) -> Option<i64> {
+        if let Some(v) = self.exact(e) {
+            return Some(v);
+        }
         Some(match &self.f.exprs[e] {
             Expr::Const(Const::I64(v)) => *v,
             Expr::Sym(s) => self.symbols.get(*s)?.hi,
-            Expr::Var(v) => *self.ranges.get(v)? as i64 - 1,
+            Expr::Var(v) => self.vars.get(v)?.most?,
             Expr::Bin(BinOp::Add, a, b) => self.most(*a)?.saturating_add(self.most(*b)?),
             Expr::Bin(BinOp::Mul, a, b) => self.most(*a)?.saturating_mul(self.most(*b)?),
             Expr::Bin(BinOp::Min, a, b) => match (self.most(*a), self.most(*b)) {
@@ -103,5 +180,35 @@ impl Count<'_> {
             },
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::dim::Dim;
+    use crate::base::dtype::DType;
+    use crate::loops::build::Builder;
+
+    /// Blocks of 4 of 10: the last one has 2.
+    #[test]
+    fn the_last_block_is_shorter() {
+        let mut b = Builder::new("blocks");
+        let x = b.buffer("x", DType::F32, Dim::Fixed(10), Access::ReadWrite);
+        let blocks = b.i(3);
+        b.for_(blocks, LoopKind::Seq, |b, i| {
+            let (ten, four) = (b.i(10), b.i(4));
+            let start = b.mul(i, four);
+            let left = b.sub(ten, start);
+            let n = b.min(left, four);
+            let n = b.let_(n);
+            b.for_(n, LoopKind::Seq, |b, j| {
+                let at = b.add(start, j);
+                let v = b.load(x, at);
+                let w = b.fma(v, v, v);
+                b.store(x, at, w);
+            });
+        });
+        assert_eq!(count(&b.finish(), &Symbols::default()), 10);
     }
 }
