@@ -33,8 +33,8 @@ pub struct Bench {
     /// Time each layer, and compare it with what the machine can do
     #[arg(long, conflicts_with_all = ["against", "exec"])]
     pub layers: bool,
-    /// Measure the machine: multiply-adds a second, and bandwidth of each cache
-    #[arg(long, conflicts_with_all = ["against", "exec"])]
+    /// Measure the machine in place of a model: multiply-adds a second, and bandwidth of each cache
+    #[arg(long, conflicts_with_all = ["against", "layers", "model"])]
     pub roofline: bool,
     /// Write layers or machine as a page of HTML, complete in one file
     #[arg(long, value_name = "FILE")]
