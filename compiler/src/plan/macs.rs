@@ -2,6 +2,7 @@
 
 use crate::base::dim::Symbols;
 use crate::base::id::Id;
+use crate::contracts;
 use crate::loops::compact::operands;
 use crate::loops::ir::*;
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 /// Loops of so few rounds are walked round by round, so that a last, shorter block counts as what it is.
 const WALKED: i64 = 32;
 
-/// Fused multiply-adds that run, at the bounds of symbolic sizes; tiles count rows x columns x depth. Loops whose extent
+/// Fused multiply-adds that run, at the bounds of symbolic sizes; tiles count what their contract's reference does. Loops whose extent
 /// depends on data count once.
 pub fn count(f: &Func, symbols: &Symbols) -> u64 {
     Count {
@@ -73,41 +74,59 @@ impl Count<'_> {
             Stmt::While { body, .. } => self.block(body),
             Stmt::If { then, els, .. } => self.block(then).max(self.block(els)),
             Stmt::Store { value, .. } => self.fmas(*value),
-            Stmt::Call { callee, args } => {
-                let c = &self.f.callees[*callee];
-                let shape = |n: &str| {
-                    let found = c.shape.iter().find(|(k, _)| k == n);
-                    found.map_or(1, |(_, v)| (*v).max(0) as u64)
-                };
-                let ints: Vec<u64> = args
-                    .iter()
-                    .filter_map(|a| match a {
-                        Arg::Int(e) => Some(self.most(*e).unwrap_or(0).max(0) as u64),
-                        _ => None,
-                    })
-                    .collect();
-                let int = |i: usize| ints.get(i).copied().unwrap_or(0);
-                // As the contracts say what their numbers mean.
-                match c.contract.as_str() {
-                    "gemm_strip" => shape("m") * shape("n") * shape("segs") * int(2) * int(5),
-                    "depthwise_tile" => {
-                        let pixels = shape("rows") * shape("cols") * int(5);
-                        pixels * shape("kh") * shape("kw") * int(4)
-                    }
-                    _ => shape("m") * shape("n") * ints.last().copied().unwrap_or(0),
-                }
-            }
+            Stmt::Call { callee, args } => self.call(*callee, args),
             Stmt::SetSym { .. } | Stmt::FailIf { .. } => 0,
         }
     }
-    /// Whether a loop's variable decides how often a loop inside runs, itself or through a name for a value.
+    /// What a tile does is said by the reference of its contract, for the numbers that the call hands over.
+    fn call(&self, callee: usize, args: &[Arg]) -> u64 {
+        let callee = &self.f.callees[callee];
+        let contract = contracts::ALL.iter().find(|c| c.name == callee.contract);
+        let reference = contract.and_then(|c| c.reference);
+        let Some(f) = reference.and_then(|make| make(callee)) else {
+            return 0;
+        };
+        let numbers = args.iter().filter_map(|a| match a {
+            Arg::Int(e) => Some(Known {
+                most: self.most(*e),
+                exact: self.exact(*e),
+            }),
+            Arg::Ptr { .. } => None,
+        });
+        let mut inner = Count {
+            f: &f,
+            symbols: self.symbols,
+            vars: f.ints.iter().copied().zip(numbers).collect(),
+        };
+        inner.block(&f.body)
+    }
+    /// Whether a loop's variable decides how often a loop inside runs, or how much a call does, itself or through a name for a
+    /// value.
     fn decides(&self, var: VarId, body: &[Stmt]) -> bool {
-        let mut names = vec![var];
+        self.any_decides(&mut vec![var], body)
+    }
+    fn any_decides(&self, names: &mut Vec<VarId>, body: &[Stmt]) -> bool {
         for s in body {
-            match s {
-                Stmt::Let { var, value } if self.mentions(*value, &names) => names.push(*var),
-                Stmt::For { extent, .. } if self.mentions(*extent, &names) => return true,
-                _ => {}
+            let found = match s {
+                Stmt::Let { var, value } => {
+                    if self.mentions(*value, names) {
+                        names.push(*var);
+                    }
+                    false
+                }
+                Stmt::For { extent, body, .. } => {
+                    self.mentions(*extent, names) || self.any_decides(names, body)
+                }
+                Stmt::If { then, els, .. } => {
+                    self.any_decides(names, then) || self.any_decides(names, els)
+                }
+                Stmt::Call { args, .. } => args
+                    .iter()
+                    .any(|a| matches!(a, Arg::Int(e) if self.mentions(*e, names))),
+                _ => false,
+            };
+            if found {
+                return true;
             }
         }
         false

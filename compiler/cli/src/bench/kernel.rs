@@ -75,25 +75,31 @@ fn parse_line(line: &str) -> Result<Shape> {
     match (contract, inputs.as_slice()) {
         ("conv", [x, w]) if x.len() == w.len() && x.len() > 2 && x[1] > 0 => {
             let axes = x.len() - 2;
+            let last = number("last", 0) != 0;
+            // Lines say channels first, whatever the layout.
+            let layout = |n: i64, c: i64, spatial: &[i64]| match last {
+                true => [&[n], spatial, &[c]].concat(),
+                false => [&[n, c], spatial].concat(),
+            };
             let attrs = Attrs::default()
                 .with("strides", Attr::Ints(vec![number("stride", 1); axes]))
                 .with("dilations", Attr::Ints(vec![number("dilation", 1); axes]))
                 .with("pads", Attr::Ints(vec![number("pad", 0); 2 * axes]))
-                .with("group", Attr::Int(number("group", 1)));
-            let view = conv::View::of_shapes(&attrs, &dims(x), &dims(w))?;
+                .with("group", Attr::Int(number("group", 1)))
+                .with("channels_last", Attr::Int(i64::from(last)));
+            let input = layout(x[0], x[1], &x[2..]);
+            let view = conv::View::of_shapes(&attrs, &dims(&input), &dims(w))?;
             let spatial: Option<Vec<i64>> = view.window.out.iter().map(Dim::fixed).collect();
             let spatial = spatial.ok_or_else(|| bad(line, "the output has no fixed size"))?;
             if w[1] * number("group", 1) != x[1] {
                 return Err(bad(line, "channels of input and weights differ"));
             }
-            let out = [&[x[0], w[0]], spatial.as_slice()].concat();
-            let inputs = vec![x.clone(), w.clone(), vec![w[0]]];
             Ok(Shape {
                 text: line.into(),
                 contract,
                 attrs,
-                inputs,
-                out,
+                inputs: vec![input, w.clone(), vec![w[0]]],
+                out: layout(x[0], w[0], &spatial),
             })
         }
         ("gemm", [a, b]) if a.len() == 2 && b.len() == 2 && a[1] == b[0] => Ok(Shape {
@@ -292,8 +298,9 @@ mod tests {
         let flags = crate::args::flags::TargetFlags::default();
         let ui = crate::ui::Ui::early(false, false).silent();
         let machine = crate::machine::choose(&flags, crate::machine::Purpose::RunNow, &ui).unwrap();
-        let list =
-            parse("conv 1x4x6x6 4x1x3x3 pad=1 group=4\nconv 1x3x6x6 5x3x1x1\ngemm 3x4 4x20\n");
+        let list = parse(
+            "conv 1x4x6x6 4x1x3x3 pad=1 group=4\nconv 1x4x6x6 4x1x3x3 pad=1 group=4 last=1\nconv 1x3x6x6 5x3x1x1\ngemm 3x4 4x20\n",
+        );
         for shape in list.unwrap() {
             let rows = measure(&machine, &shape, 1e-4, &|_, _| true).unwrap();
             assert!(rows.len() > 1 && rows.iter().filter(|r| r.chosen).count() == 1);

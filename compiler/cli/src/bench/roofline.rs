@@ -266,18 +266,15 @@ fn compile(target: &Target, tile: &'static Tile, bytes: i64, turns: i64) -> Resu
         makes: vec![],
     });
     p.steps.push(Step::Layer(layer));
-    let features = &target.machine;
     let target = Target {
         arch: target.arch,
         triple: target.triple.clone(),
         cpu: target.cpu.clone(),
         isa_flags: target.isa_flags.clone(),
         machine: Features {
-            features: features.features.clone(),
+            features: target.machine.features.clone(),
             tiles: vec![tile],
-            lanes: features.lanes,
-            l1d: features.l1d,
-            l2: features.l2,
+            ..Features::default()
         },
         landing_pads: target.landing_pads,
     };
