@@ -286,7 +286,7 @@ fn executables_need_no_linker() {
         let code = codegen::generate(&p, &t, &options).unwrap();
         let d = descriptor(&p, &code, &t, &options);
         let object = codegen::object::write(&code, &p, &options, &d).unwrap();
-        let exe = exec::executable(&object, &p, &t, &options, None).unwrap();
+        let exe = exec::executable(&object, &p, &t, &options, None, exec::Drive::Answer).unwrap();
         let mut want = vec![];
         for n in [6usize, 3] {
             want.extend(0i32.to_le_bytes());

@@ -12,6 +12,7 @@ pub mod features;
 pub mod flags;
 pub mod machine;
 pub mod native;
+pub mod probe;
 pub mod shape;
 pub mod suggest;
 pub mod triple;

@@ -6,6 +6,7 @@ use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::types::TensorType;
+use onnxc_compiler::codegen::exec::Drive;
 use onnxc_compiler::codegen::{self, Code, Options, Weights, object};
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::ir::{Access, BinOp, Expr, Func, LoopKind};
@@ -218,7 +219,7 @@ pub fn run_executable(
     let p = program(f, symbols);
     let options = Options::default();
     let bytes = object(&p, target, &options)?;
-    let exe = codegen::exec::executable(&bytes, &p, target, &options, None)?;
+    let exe = codegen::exec::executable(&bytes, &p, target, &options, None, Drive::Answer)?;
     let mut input: Vec<u8> = dims.iter().flat_map(|d| d.to_le_bytes()).collect();
     bufs.iter().for_each(|b| input.extend(b));
     let out = execute(&exe, emulator, &input);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use onnxc_compiler::Artifact;
-use onnxc_compiler::artifact::{archive, depfile, header, report, rust_module};
+use onnxc_compiler::artifact::{archive, bench_c, depfile, header, report, rust_module};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::plan::program::{Program, Step};
 
@@ -76,6 +76,11 @@ fn contents(
         EmitKind::Clif => clif(artifact).into_bytes(),
         EmitKind::Asm => disasm::listing(&artifact.object)?.into_bytes(),
         EmitKind::Dot => picture::dot(&artifact.model).into_bytes(),
+        EmitKind::BenchC => {
+            let header = plan.path(EmitKind::Header).and_then(Path::file_name);
+            let header = header.unwrap_or_default().to_string_lossy().into_owned();
+            bench_c::bench_c(info, &header).into_bytes()
+        }
     })
 }
 

@@ -32,6 +32,8 @@ pub enum EmitKind {
     Asm,
     /// The graph for Graphviz.
     Dot,
+    /// A benchmark program in C.
+    BenchC,
 }
 
 /// Kinds, their names, and how their files end.
@@ -47,6 +49,7 @@ pub const KINDS: &[(EmitKind, &str, &str)] = &[
     (EmitKind::Clif, "clif", "clif"),
     (EmitKind::Asm, "asm", "s"),
     (EmitKind::Dot, "dot", "dot"),
+    (EmitKind::BenchC, "bench-c", "bench.c"),
 ];
 
 /// An output that was asked for.
@@ -102,6 +105,14 @@ impl Plan {
             match asked.iter_mut().find(|a| a.kind == e.kind) {
                 Some(a) => *a = e.clone(),
                 None => asked.push(e.clone()),
+            }
+        }
+        // The program is of no use without what it includes and is linked with.
+        if asked.iter().any(|e| e.kind == EmitKind::BenchC) {
+            for kind in [EmitKind::Obj, EmitKind::Header] {
+                if asked.iter().all(|a| a.kind != kind) {
+                    asked.push(Emit { kind, path: None });
+                }
             }
         }
         asked.sort_by_key(|e| e.kind);
@@ -222,6 +233,10 @@ mod tests {
         assert_eq!(
             paths(&["obj"], Some("no_such_folder/")).unwrap(),
             ["no_such_folder/m.o"]
+        );
+        assert_eq!(
+            paths(&["bench-c"], Some("b/net.o")).unwrap(),
+            ["b/net.o", "b/net.h", "b/net.bench.c"]
         );
     }
 

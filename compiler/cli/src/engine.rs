@@ -6,6 +6,7 @@ use onnxc_compiler::artifact::Placement;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dim::Origin;
 use onnxc_compiler::base::tensor::Tensor;
+use onnxc_compiler::codegen::exec::Drive;
 
 use crate::loader::{Event, Model, Session, SessionOptions, Threads};
 use crate::machine::Machine;
@@ -39,22 +40,14 @@ impl<'a> Engine<'a> {
         machine: &Machine,
         exec: Option<&str>,
     ) -> Result<Engine<'a>> {
-        let weights = match artifact.info.placement {
-            Placement::Embed | Placement::Section(_) => None,
-            Placement::File => {
-                let mut all = Vec::new();
-                onnxc_compiler::artifact::weights::each(&artifact.program, |piece| {
-                    all.extend_from_slice(piece);
-                });
-                Some(all)
-            }
-        };
+        let weights = weights(artifact);
         let place = match exec {
             Some(command) => Where::There(Remote::new(
                 artifact,
                 &machine.target,
                 weights.as_deref(),
                 command,
+                Drive::Answer,
             )?),
             None if machine.host => {
                 let model = Model::load(&artifact.object, &artifact.info.prefix)?;
@@ -152,6 +145,20 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// The weights, of an object that has none in it.
+pub fn weights(artifact: &Artifact) -> Option<Vec<u8>> {
+    match artifact.info.placement {
+        Placement::Embed | Placement::Section(_) => None,
+        Placement::File => {
+            let mut all = Vec::new();
+            onnxc_compiler::artifact::weights::each(&artifact.program, |piece| {
+                all.extend_from_slice(piece);
+            });
+            Some(all)
+        }
+    }
+}
+
 /// Data in the order of the program's inputs, found by name.
 pub fn in_order<'t>(artifact: &Artifact, named: &[(&str, &'t Tensor)]) -> Result<Vec<&'t Tensor>> {
     artifact
@@ -227,6 +234,16 @@ impl Loaded<'_> {
     /// One run; the answer is a status.
     pub fn run(&mut self) -> i32 {
         self.session.run()
+    }
+
+    /// So many runs, or fewer where one fails; the answer is a status.
+    pub fn run_times(&mut self, times: u32) -> i32 {
+        self.session.run_times(times)
+    }
+
+    /// One run that calls `hook(layer, begin)` before and after each layer.
+    pub fn run_clocked(&mut self, hook: &mut dyn FnMut(u32, bool)) -> i32 {
+        self.session.run_clocked(hook)
     }
 
     /// One run, told of each layer.

@@ -26,6 +26,7 @@ pub mod picture;
 pub mod print;
 pub mod progress;
 pub mod remote;
+pub mod report;
 pub mod run;
 pub mod table;
 pub mod test_onnx;

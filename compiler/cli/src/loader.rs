@@ -335,6 +335,29 @@ impl<'m> Session<'m> {
         // SAFETY: the context describes live buffers of the sizes that the model's descriptor states.
         self.with_context(|run, ctx| unsafe { run(ctx) })
     }
+    /// Runs the model so often, or until a status that is not 0: for times too short for a clock.
+    pub fn run_times(&mut self, times: u32) -> i32 {
+        self.with_context(|run, ctx| {
+            for _ in 0..times {
+                // SAFETY: as in `run`.
+                let status = unsafe { run(ctx) };
+                if status != onnxc_abi::status::OK {
+                    return status;
+                }
+            }
+            onnxc_abi::status::OK
+        })
+    }
+    /// Runs the model and calls `hook(layer, begin)` before and after each layer, with nothing else in between.
+    pub fn run_clocked(&mut self, hook: &mut dyn FnMut(u32, bool)) -> i32 {
+        let mut hook = hook;
+        self.with_context(|run, ctx| {
+            ctx.trace = Some(on_clock);
+            ctx.trace_user = (&raw mut hook).cast();
+            // SAFETY: as in `run`; the hook outlives the call.
+            unsafe { run(ctx) }
+        })
+    }
     /// Runs the model with a context that `change` has spoiled: for testing that the model refuses it. What `change` sets must
     /// be null, misaligned, or describe memory of the session.
     pub fn run_changed(&mut self, change: &mut dyn FnMut(&mut Context)) -> i32 {
@@ -395,6 +418,12 @@ unsafe extern "C" fn on_trace(user: *mut c_void, layer: u32, begin: u32) {
         arena: view(t.arena),
         outputs: &outputs,
     });
+}
+
+unsafe extern "C" fn on_clock(user: *mut c_void, layer: u32, begin: u32) {
+    // SAFETY: `user` is the hook that `run_clocked` borrows during the run, and nobody else uses it.
+    let hook = unsafe { &mut *user.cast::<&mut dyn FnMut(u32, bool)>() };
+    hook(layer, begin != 0);
 }
 
 // Calls `run(ctx)` with the stack pointer at `top`, a multiple of 16.

@@ -64,6 +64,16 @@ impl Ui {
         })
     }
 
+    /// One that says nothing, for work whose failures are told in another way.
+    pub fn silent(&self) -> Ui {
+        Ui::new(&Global {
+            message_format: MessageFormat::Human,
+            color: Color::Never,
+            verbose: false,
+            quiet: true,
+        })
+    }
+
     /// Whether long work may draw its progress.
     pub fn draws_progress(&self) -> bool {
         !self.json && !self.quiet && std::io::stderr().is_terminal()

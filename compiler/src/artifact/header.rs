@@ -312,7 +312,7 @@ fn list<T: ToString>(items: &[T]) -> String {
 }
 
 // A string literal, the same in every C and C++: octal for all that is not plain ASCII, no trigraphs.
-fn c_string(s: &str) -> String {
+pub(super) fn c_string(s: &str) -> String {
     let mut out = String::from("\"");
     for b in s.bytes() {
         match b {

@@ -4,8 +4,13 @@
 //! exactly as long as those sizes say; runs the model; writes the status (i32) and, if that is 0, the sizes of all outputs (i64 each)
 //! and all outputs to file 1. A run that would read nothing reads one byte. So a model can be run for another machine with nothing but an emulator.
 //!
-//! The driver is made for Linux, talks to it by three system calls, and needs no library.
+//! One made for timing ([`Drive::Time`]) reads two numbers more (i64), samples (at most [`exec_time::MOST_SAMPLES`]) and runs in each, then writes
+//! the status and, if that is 0, the nanoseconds of each sample (i64), the clock being CLOCK_MONOTONIC. Samples of no runs say what
+//! reading the clock costs.
+//!
+//! The driver is made for Linux, talks to it by four system calls, and needs no library.
 
+use super::exec_time::{self, Timing};
 use super::func::{self, Machine, build, signature};
 use super::isa::Isa;
 use super::link::Image;
@@ -28,11 +33,20 @@ const PAGE: usize = 1 << 16;
 const BASE: u64 = 0x40_0000;
 const HEADERS: usize = 64 + 4 * 56;
 
-/// Numbers of read, write and exit_group.
-fn system_calls(arch: Arch) -> [i64; 3] {
+/// What the program does with a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drive {
+    /// Writes its outputs.
+    Answer,
+    /// Writes how long it took.
+    Time,
+}
+
+/// Numbers of read, write, exit_group and clock_gettime.
+fn system_calls(arch: Arch) -> [i64; 4] {
     match arch {
-        Arch::X86_64 => [0, 1, 231],
-        Arch::Aarch64 => [63, 64, 94],
+        Arch::X86_64 => [0, 1, 231, 228],
+        Arch::Aarch64 => [63, 64, 94, 113],
     }
 }
 
@@ -43,6 +57,7 @@ pub fn executable(
     target: &Target,
     options: &Options,
     weights: Option<&[u8]>,
+    drive: Drive,
 ) -> Result<Vec<u8>> {
     let isa = Isa::new(target, true)?;
     let image = Image::new(object, PAGE)?;
@@ -53,7 +68,8 @@ pub fn executable(
     let weights_at = object_at + image.size() as u64;
     let weights_len = weights.map_or(0, <[u8]>::len).next_multiple_of(PAGE);
     let mut memory = Memory::new(weights_at + weights_len as u64);
-    let plan = Plan::new(&mut memory, program, weights.map(|w| (weights_at, w.len())))?;
+    let at = weights.map(|w| (weights_at, w.len()));
+    let plan = Plan::new(&mut memory, program, at, drive)?;
 
     // The driver's functions lie behind the headers; where one lies decides the addresses in the next.
     let mut text = Text {
@@ -156,10 +172,16 @@ struct Plan {
     out_dims: u64,
     out_dims_bytes: u64,
     arena: u64,
+    timing: Option<Timing>,
 }
 
 impl Plan {
-    fn new(m: &mut Memory, p: &Program, weights: Option<(u64, usize)>) -> Result<Plan> {
+    fn new(
+        m: &mut Memory,
+        p: &Program,
+        weights: Option<(u64, usize)>,
+        drive: Drive,
+    ) -> Result<Plan> {
         let largest = |port: &Port| {
             let n = elements(&port.ty.shape).bounds(&p.symbols).1.max(0) as u64;
             n.saturating_mul(port.ty.dtype.size() as u64)
@@ -193,6 +215,11 @@ impl Plan {
         let out_dims_bytes = ranks as u64 * 8;
         let out_dims = m.zeros(out_dims_bytes.max(8));
         let status = m.zeros(8);
+        let timing = (drive == Drive::Time).then(|| Timing {
+            request: m.zeros(16),
+            clock: m.zeros(16),
+            samples: m.zeros(8 * exec_time::MOST_SAMPLES),
+        });
         let (in_list, out_list) = (m.words(&inputs), m.words(&outputs));
         let mut context = [0u8; size_of::<Context>()];
         let mut put =
@@ -256,6 +283,7 @@ impl Plan {
             out_dims,
             out_dims_bytes,
             arena,
+            timing,
         })
     }
 }
@@ -282,7 +310,7 @@ struct Calls {
     output_sizes: u64,
 }
 
-fn call(b: &mut FunctionBuilder, address: u64, args: &[Value], returns: Type) -> Value {
+pub(super) fn call(b: &mut FunctionBuilder, address: u64, args: &[Value], returns: Type) -> Value {
     let sig = b.import_signature(signature(&vec![types::I64; args.len()], &[returns]));
     let f = b.ins().iconst(types::I64, address as i64);
     let call = b.ins().call_indirect(sig, f, args);
@@ -433,7 +461,7 @@ fn transfer(isa: &Isa, calls: &Calls) -> Result<Machine> {
 }
 
 fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> Result<Machine> {
-    let [read, write, exit] = system_calls(arch);
+    let [read, write, exit, clock] = system_calls(arch);
     build(isa, &signature(&[], &[]), false, |e| {
         let b = &mut e.0;
         let (head, end) = (b.create_block(), b.create_block());
@@ -472,8 +500,20 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
             let one = k(b, 1);
             move_bytes(b, read, 0, plan.dims, one);
         }
-        let context = k(b, plan.context);
-        let status = call(b, calls.run, &[context], types::I32);
+        let request = |b: &mut FunctionBuilder, t: &Timing| {
+            let n = k(b, 16);
+            move_bytes(b, read, 0, t.request, n);
+        };
+        let status = match &plan.timing {
+            None => {
+                let context = k(b, plan.context);
+                call(b, calls.run, &[context], types::I32)
+            }
+            Some(t) => {
+                request(b, t);
+                t.take(b, [calls.system, calls.run, plan.context], clock)
+            }
+        };
         let at = k(b, plan.status);
         b.ins().store(mem::flags(), status, at, 0);
         let four = k(b, 4);
@@ -482,14 +522,21 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
         b.ins().brif(status, head, &[], good, &[]);
         b.seal_block(good);
         b.switch_to_block(good);
-        let n = k(b, plan.out_dims_bytes);
-        move_bytes(b, write, 1, plan.out_dims, n);
-        // The run has left all sizes in its symbol table.
-        let (symbols, lengths) = (k(b, plan.arena), k(b, plan.output_lengths));
-        call(b, calls.output_sizes, &[symbols, lengths], types::I32);
-        for (i, at) in plan.outputs.iter().enumerate() {
-            let n = word(b, plan.output_lengths + 8 * i as u64);
-            move_bytes(b, write, 1, *at, n);
+        if let Some(t) = &plan.timing {
+            let n = word(b, t.request);
+            let n = exec_time::least(b, n);
+            let n = b.ins().imul_imm_s(n, 8);
+            move_bytes(b, write, 1, t.samples, n);
+        } else {
+            let n = k(b, plan.out_dims_bytes);
+            move_bytes(b, write, 1, plan.out_dims, n);
+            // The run has left all sizes in its symbol table.
+            let (symbols, lengths) = (k(b, plan.arena), k(b, plan.output_lengths));
+            call(b, calls.output_sizes, &[symbols, lengths], types::I32);
+            for (i, at) in plan.outputs.iter().enumerate() {
+                let n = word(b, plan.output_lengths + 8 * i as u64);
+                move_bytes(b, write, 1, *at, n);
+            }
         }
         b.ins().jump(head, &[]);
         b.seal_block(head);

@@ -9,6 +9,7 @@
 pub mod code;
 mod entry;
 pub mod exec;
+pub mod exec_time;
 mod expr;
 pub mod func;
 mod half;

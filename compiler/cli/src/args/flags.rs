@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use onnxc_compiler::onnx::DimSpec;
 
+pub use super::bench::Bench;
+
 /// Compiles ONNX models to native object files.
 #[derive(Parser, Debug)]
 #[command(
@@ -223,7 +225,7 @@ pub struct Compile {
     /// Where the object goes; other outputs lie beside it
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What to write: obj, staticlib, header, rust, dep-info, report, graph, loops, clif, asm, dot; each may be KIND=PATH
+    /// What to write: obj, staticlib, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c; each may be KIND=PATH
     #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
     pub emit: Vec<crate::emit::Emit>,
     /// Print a list and end
@@ -349,40 +351,6 @@ pub struct Verify {
     /// Execution.
     #[command(flatten)]
     pub exec: ExecFlags,
-    /// Model.
-    #[command(flatten)]
-    pub model_flags: ModelFlags,
-    /// Machine.
-    #[command(flatten)]
-    pub target: TargetFlags,
-    /// Code.
-    #[command(flatten)]
-    pub code: CodeFlags,
-}
-
-/// Flags of `bench`.
-#[derive(Args, Debug)]
-pub struct Bench {
-    /// The model
-    pub model: PathBuf,
-    /// FILE, NAME=FILE, or random:SEED (the default is random:0)
-    #[arg(value_name = "INPUT")]
-    pub inputs: Vec<String>,
-    /// Take the inputs of case 0 from here, and check the outputs before measuring
-    #[arg(long, value_name = "io.npz")]
-    pub reference: Option<PathBuf>,
-    /// Threads that the model's loops are spread over
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub threads: u32,
-    /// Seconds to measure
-    #[arg(long, default_value_t = 1.0, value_parser = parse_seconds)]
-    pub seconds: f64,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Data.
-    #[command(flatten)]
-    pub data: DataFlags,
     /// Model.
     #[command(flatten)]
     pub model_flags: ModelFlags,
@@ -529,7 +497,7 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number of at least 0".to_string())
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
+pub(super) fn parse_seconds(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
         .filter(|v| *v > 0.0 && *v <= 1e6)

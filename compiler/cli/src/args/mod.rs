@@ -3,6 +3,7 @@
 //! Two steps. [`words`] reads what clap can't (`@file`, gcc's `-m...`, `-MD -MF`, bare `-O`, the default verb); what
 //! leaves it is plain long options, which [`flags`] declares. Nothing here touches a model.
 
+pub mod bench;
 pub mod flags;
 pub mod words;
 

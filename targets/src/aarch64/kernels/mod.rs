@@ -1,6 +1,7 @@
 //! Kernel generators for aarch64, best first.
 
 pub mod gemm;
+pub mod probe;
 pub mod schedule;
 
 use onnxc_compiler::kernel::Tile;

@@ -1,6 +1,7 @@
 //! Kernel generators for x86_64, best first.
 
 pub mod gemm;
+pub mod probe;
 
 use crate::vector::ir::Level;
 use crate::vector::rows;

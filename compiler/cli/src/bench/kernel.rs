@@ -1,0 +1,310 @@
+//! Measuring one kernel row on one query: what benches of kernels and tuning are made of.
+//!
+//! The row's loops become a program of one layer, whose operands and scratch memory are the caller's buffers, so nothing but
+//! the kernel runs. [`parse`] reads queries from lines of text, such as those of `benches/shapes.txt`.
+
+use onnxc_compiler::base::attr::{Attr, Attrs};
+use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
+use onnxc_compiler::base::dim::{Dim, Symbols};
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::base::tensor::Tensor;
+use onnxc_compiler::base::types::TensorType;
+use onnxc_compiler::contracts::{self, conv};
+use onnxc_compiler::graph::ir::{Graph, Model};
+use onnxc_compiler::kernel::{Contract, Extra, Kernel, LowerCx, Operand, Query};
+use onnxc_compiler::loops::build::Builder;
+use onnxc_compiler::loops::ir::{Access, Func};
+use onnxc_compiler::plan::program::{Layer, Place, Port, Program, Step};
+use onnxc_compiler::{Artifact, Options, Quiet};
+
+use super::clock::{self, Times};
+use crate::data::random;
+use crate::engine::Engine;
+use crate::machine::Machine;
+
+/// Sizes and attributes of a query, without a machine.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The line that it was read from.
+    pub text: String,
+    contract: &'static str,
+    attrs: Attrs,
+    /// Shapes of the inputs; all but the first are known while compiling.
+    inputs: Vec<Vec<i64>>,
+    out: Vec<i64>,
+}
+
+fn bad(line: &str, why: &str) -> Box<Diagnostic> {
+    Diagnostic::usage("USE002", format!("`{line}`: {why}"))
+}
+
+/// Reads lines: `conv 1x24x56x56 144x24x1x1 stride=1 pad=0 group=1` (input, weights; a bias is added) and
+/// `gemm 128x384 384x1536`. `#` begins a comment.
+pub fn parse(text: &str) -> Result<Vec<Shape>> {
+    let lines = text
+        .lines()
+        .map(|l| l.split('#').next().unwrap_or("").trim());
+    lines.filter(|l| !l.is_empty()).map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Result<Shape> {
+    let mut words = line.split_whitespace();
+    let name = words.next().unwrap_or("");
+    let contract = contracts::ALL.iter().find(|c| c.name == name);
+    let contract = contract.ok_or_else(|| bad(line, "no such contract"))?.name;
+    let mut inputs = Vec::new();
+    let mut numbers = Vec::new();
+    for word in words {
+        let number = |t: &str| t.parse::<i64>().ok().filter(|n| (0..1 << 20).contains(n));
+        match word.split_once('=') {
+            Some((key, value)) => {
+                let n = number(value).ok_or_else(|| bad(line, "expected NAME=NUMBER"))?;
+                numbers.push((key.to_string(), n));
+            }
+            None => {
+                let dims: Option<Vec<i64>> = word.split('x').map(number).collect();
+                inputs.push(dims.ok_or_else(|| bad(line, "expected sizes parted by x"))?);
+            }
+        }
+    }
+    let number = |key: &str, default: i64| {
+        let found = numbers.iter().find(|n| n.0 == key);
+        found.map_or(default, |n| n.1)
+    };
+    let dims = |s: &[i64]| s.iter().map(|n| Dim::Fixed(*n)).collect::<Vec<_>>();
+    match (contract, inputs.as_slice()) {
+        ("conv", [x, w]) if x.len() == w.len() && x.len() > 2 && x[1] > 0 => {
+            let axes = x.len() - 2;
+            let last = number("last", 0) != 0;
+            // Lines say channels first, whatever the layout.
+            let layout = |n: i64, c: i64, spatial: &[i64]| match last {
+                true => [&[n], spatial, &[c]].concat(),
+                false => [&[n, c], spatial].concat(),
+            };
+            let attrs = Attrs::default()
+                .with("strides", Attr::Ints(vec![number("stride", 1); axes]))
+                .with("dilations", Attr::Ints(vec![number("dilation", 1); axes]))
+                .with("pads", Attr::Ints(vec![number("pad", 0); 2 * axes]))
+                .with("group", Attr::Int(number("group", 1)))
+                .with("channels_last", Attr::Int(i64::from(last)));
+            let input = layout(x[0], x[1], &x[2..]);
+            let view = conv::View::of_shapes(&attrs, &dims(&input), &dims(w))?;
+            let spatial: Option<Vec<i64>> = view.window.out.iter().map(Dim::fixed).collect();
+            let spatial = spatial.ok_or_else(|| bad(line, "the output has no fixed size"))?;
+            if w[1] * number("group", 1) != x[1] {
+                return Err(bad(line, "channels of input and weights differ"));
+            }
+            Ok(Shape {
+                text: line.into(),
+                contract,
+                attrs,
+                inputs: vec![input, w.clone(), vec![w[0]]],
+                out: layout(x[0], w[0], &spatial),
+            })
+        }
+        ("gemm", [a, b]) if a.len() == 2 && b.len() == 2 && a[1] == b[0] => Ok(Shape {
+            text: line.into(),
+            contract,
+            attrs: Attrs::default(),
+            inputs: vec![a.clone(), b.clone(), vec![b[1]]],
+            out: vec![a[0], b[1]],
+        }),
+        _ => Err(bad(line, "these are not the operands of the contract")),
+    }
+}
+
+/// A row on a query.
+pub struct Measured {
+    /// The row.
+    pub row: &'static Kernel,
+    /// Whether selection takes it.
+    pub chosen: bool,
+    /// Multiply-accumulates of the query.
+    pub macs: u64,
+    /// Its times.
+    pub times: Times,
+}
+
+/// Measures every row that accepts a query and that `wanted(name, chosen)` wants, `seconds` each.
+pub fn measure(
+    machine: &Machine,
+    shape: &Shape,
+    seconds: f64,
+    wanted: &dyn Fn(&str, bool) -> bool,
+) -> Result<Vec<Measured>> {
+    let contract: &'static Contract = contracts::ALL
+        .iter()
+        .copied()
+        .find(|c| c.name == shape.contract)
+        .ok_or_else(|| bad(&shape.text, "no such contract"))?;
+    let data = shape.inputs.iter().enumerate();
+    let data: Vec<Tensor> = data
+        .map(|(k, dims)| random::tensor(0, k, DType::F32, dims))
+        .collect::<Result<_>>()?;
+    let known = |k: usize, t: &Tensor| (k > 0).then(|| t.clone());
+    let query = Query {
+        contract,
+        attrs: shape.attrs.clone(),
+        inputs: (data.iter().enumerate())
+            .map(|(k, t)| Some((TensorType::of(t), known(k, t))))
+            .collect(),
+        outputs: vec![Some(TensorType::fixed(DType::F32, &shape.out))],
+        machine: &machine.target.machine,
+    };
+    let best = onnxc_compiler::plan::select::select(&query)?.name;
+    let rows: Vec<_> = onnxc_compiler::plan::select::candidates(&query).collect();
+    let mut list = Vec::new();
+    for (row, _) in rows {
+        if !wanted(row.name, row.name == best) {
+            continue;
+        }
+        let (func, contents) = lower(row, &query, &data)?;
+        let artifact = compile(machine, func)?;
+        let inputs: Vec<&Tensor> = contents.iter().collect();
+        let engine = Engine::new(&artifact, machine, None)?;
+        let Some(mut loaded) = engine.load_here(&inputs)? else {
+            return Err(Diagnostic::internal("a kernel that is not here"));
+        };
+        let batch = clock::warm_up(&mut loaded, seconds)?;
+        let samples = clock::sample(&mut loaded, batch, seconds, clock::LEAST)?;
+        list.push(Measured {
+            row,
+            chosen: row.name == best,
+            // What the contract asks for, whatever the row does instead.
+            macs: match shape.contract {
+                "conv" => conv::macs(&query) as u64,
+                _ => contracts::gemm::macs(&query) as u64,
+            },
+            times: Times::of(samples),
+        });
+    }
+    Ok(list)
+}
+
+/// The row's loops, and what each buffer that it only reads holds.
+fn lower(row: &Kernel, query: &Query, data: &[Tensor]) -> Result<(Func, Vec<Tensor>)> {
+    let symbols = Symbols::default();
+    let mut b = Builder::new(row.name);
+    let inputs = query.inputs.iter().flatten().map(|(ty, konst)| {
+        Some(Operand {
+            buf: b.buffer("in", ty.dtype, ty.elements(), Access::Read),
+            ty: ty.clone(),
+            konst: konst.clone(),
+        })
+    });
+    let inputs: Vec<_> = inputs.collect();
+    let outputs = query.outputs.iter().flatten().map(|ty| {
+        Some(Operand {
+            buf: b.buffer("out", ty.dtype, ty.elements(), Access::Write),
+            ty: ty.clone(),
+            konst: None,
+        })
+    });
+    let outputs: Vec<_> = outputs.collect();
+    let mut cx = LowerCx {
+        b,
+        attrs: &query.attrs,
+        inputs,
+        outputs,
+        symbols: &symbols,
+        syms: &[],
+        machine: query.machine,
+        extras: vec![],
+        store_hook: None,
+    };
+    (row.emit)(&mut cx, query)?;
+    let flat = |t: &Tensor| t.reshaped(vec![t.len() as i64]);
+    let mut contents: Vec<Tensor> = data.iter().map(flat).collect();
+    for (_, e) in &cx.extras {
+        if let Extra::Const(t) = e {
+            contents.push(flat(t));
+        }
+    }
+    Ok((cx.b.finish(), contents))
+}
+
+/// A function as a program: what it reads are inputs, what it writes are outputs.
+fn compile(machine: &Machine, func: Func) -> Result<Artifact> {
+    let mut p = Program::default();
+    let mut args = Vec::new();
+    for (_, buf) in func.bufs.iter() {
+        let port = Port {
+            name: format!("b{}", args.len()),
+            ty: TensorType::new(buf.dtype, vec![buf.len.clone()]),
+        };
+        let (list, place): (_, fn(u32, u64) -> Place) = match buf.access {
+            Access::Read => (&mut p.inputs, Place::Input),
+            _ => (&mut p.outputs, Place::Output),
+        };
+        args.push(place(list.len() as u32, 0));
+        list.push(port);
+    }
+    p.arena_bytes = p.symbol_bytes();
+    let kernel = func.name.clone();
+    let func = p.funcs.push(func);
+    let layer = p.layers.push(Layer {
+        name: "000_kernel".into(),
+        func,
+        args,
+        ops: vec![],
+        nodes: vec![],
+        kernel,
+        macs: 0,
+        makes: vec![],
+    });
+    p.steps.push(Step::Layer(layer));
+    let model = Model {
+        graph: Graph::new("kernel"),
+        symbols: Symbols::default(),
+    };
+    let options = Options {
+        prefix: "kernel".into(),
+        ..Options::default()
+    };
+    let mut diags = Diagnostics::default();
+    let made = onnxc_compiler::emit(model, p, &machine.target, &options, &mut Quiet, &mut diags);
+    made.ok_or_else(|| {
+        let first = diags.list.into_iter().find(Diagnostic::is_error);
+        first.map_or_else(|| Diagnostic::internal("a kernel has no code"), Box::new)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_queries() {
+        let list =
+            parse("# none\nconv 1x3x8x8 4x3x3x3 stride=2 pad=1\ngemm 2x3 3x4 # one\n").unwrap();
+        assert_eq!(
+            (&list[0].out, &list[1].out),
+            (&vec![1, 4, 4, 4], &vec![2, 4])
+        );
+        for wrong in [
+            "dot 1x2",
+            "conv 1x3x8x8",
+            "conv 1x3x8x8 4x2x3x3",
+            "gemm 2x3 4x3",
+            "gemm 2xa 3x4",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Every row of every shape of the benches can be written.
+    #[test]
+    fn rows_become_programs() {
+        let flags = crate::args::flags::TargetFlags::default();
+        let ui = crate::ui::Ui::early(false, false).silent();
+        let machine = crate::machine::choose(&flags, crate::machine::Purpose::RunNow, &ui).unwrap();
+        let list = parse(
+            "conv 1x4x6x6 4x1x3x3 pad=1 group=4\nconv 1x4x6x6 4x1x3x3 pad=1 group=4 last=1\nconv 1x3x6x6 5x3x1x1\ngemm 3x4 4x20\n",
+        );
+        for shape in list.unwrap() {
+            let rows = measure(&machine, &shape, 1e-4, &|_, _| true).unwrap();
+            assert!(rows.len() > 1 && rows.iter().filter(|r| r.chosen).count() == 1);
+            assert!(rows.iter().all(|r| r.macs > 0 && !r.times.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Layer by layer: how long each takes, and how long the machine needs for it at least.
+//!
+//! The least time is the larger of two: multiply-adds at the measured peak of f32, and bytes at the measured bandwidth of where
+//! they lie. Bytes are what must be moved once: the values a layer reads and writes, and its weights; scratch memory is not
+//! counted. Values lie where all values of the layer have room together, since neighbours have just made them; weights where
+//! all memory of the model has room, since they were last used one run ago. A share above 1 is possible where work is saved
+//! (Winograd, integers, parts of a table that are not read).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use onnxc_abi::status;
+use onnxc_compiler::loops::ir::Access;
+use onnxc_compiler::plan::program::{Layer, Place, Program};
+use serde_json::{Value, json};
+
+use super::clock::Times;
+use super::record::Row;
+use super::roofline::Roofline;
+use super::subject::Subject;
+use super::{gflops, level, record};
+use crate::engine::{Loaded, failed_run};
+use crate::failure::Outcome;
+use crate::report::{Bars, Page, Part, Roof, Table as HtmlTable};
+use crate::table::{Align, Table, bytes, count};
+
+/// Runs that are timed, at least.
+const LEAST: usize = 10;
+/// Bars of the chart, at most.
+const BARS: usize = 40;
+
+/// A measured layer.
+pub struct LayerTime {
+    /// Its name.
+    pub name: String,
+    /// Its operators.
+    pub ops: String,
+    /// Its kernel.
+    pub kernel: String,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Bytes of values that are read and written once.
+    pub values: u64,
+    /// Bytes of weights.
+    pub weights: u64,
+    /// The shortest time in nanoseconds, all its calls in a run together; 0: it did not run.
+    pub ns: f64,
+    /// The least time, in nanoseconds.
+    pub least: f64,
+    /// Where its values lie.
+    pub level: &'static str,
+}
+
+impl LayerTime {
+    /// The least time over its time.
+    pub fn share(&self) -> f64 {
+        if self.ns > 0.0 {
+            self.least / self.ns
+        } else {
+            0.0
+        }
+    }
+    /// Operations per byte.
+    pub fn intensity(&self) -> f64 {
+        2.0 * self.macs as f64 / ((self.values + self.weights) as f64).max(1.0)
+    }
+}
+
+/// All layers of a model, and what they were compared with.
+pub struct Layers {
+    /// In the order of the program.
+    pub list: Vec<LayerTime>,
+    /// The machine.
+    pub roof: Roofline,
+    /// The shortest whole run, in nanoseconds, traced.
+    pub whole: f64,
+    /// Threads.
+    pub threads: u32,
+}
+
+/// Times every layer.
+pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) -> Outcome<Layers> {
+    let p = &subject.artifact.program;
+    let (best, whole) =
+        subject.loaded(threads, |l| Ok(clock_layers(l, p.layers.len(), seconds)?))?;
+    let footprint = p.arena_bytes.saturating_add(p.weights_bytes);
+    let list = p
+        .layers
+        .iter()
+        .zip(best)
+        .map(|((_, layer), ns)| {
+            let (values, weights) = moved(p, layer);
+            let near = roof.level(values);
+            let far = roof.level(footprint);
+            // Values are read and written in turn, weights are only read.
+            let moving = near.map_or(0.0, |l| values as f64 / l.copy.max(l.read))
+                + far.map_or(0.0, |l| weights as f64 / l.read);
+            LayerTime {
+                name: layer.name.clone(),
+                ops: layer.ops.join("+"),
+                kernel: layer.kernel.clone(),
+                macs: layer.macs,
+                values,
+                weights,
+                ns,
+                least: moving.max(2.0 * layer.macs as f64 / roof.peak),
+                level: near.map_or("", |l| l.name),
+            }
+        })
+        .collect();
+    Ok(Layers {
+        list,
+        roof,
+        whole,
+        threads,
+    })
+}
+
+/// The shortest time of each layer, and of the whole.
+fn clock_layers(
+    loaded: &mut Loaded,
+    layers: usize,
+    seconds: f64,
+) -> onnxc_compiler::base::diag::Result<(Vec<f64>, f64)> {
+    // What looking at the clock costs is part of every time, and taken off.
+    let cost = (0..1000).map(|_| {
+        let t = Instant::now();
+        t.elapsed().as_nanos() as f64
+    });
+    let cost = cost.fold(f64::MAX, f64::min);
+    let mut best = vec![f64::MAX; layers];
+    let mut whole = Vec::new();
+    let begin = Instant::now();
+    while whole.len() < LEAST || begin.elapsed().as_secs_f64() < seconds {
+        let mut sums = vec![0.0; layers];
+        let mut since = Instant::now();
+        let start = since;
+        let status = loaded.run_clocked(&mut |layer, begins| {
+            if begins {
+                since = Instant::now();
+            } else if let Some(sum) = sums.get_mut(layer as usize) {
+                *sum += (since.elapsed().as_nanos() as f64 - cost).max(0.0);
+            }
+        });
+        whole.push(start.elapsed().as_nanos() as f64);
+        if status != status::OK {
+            return Err(failed_run(status));
+        }
+        for (b, s) in best.iter_mut().zip(sums) {
+            *b = b.min(s);
+        }
+    }
+    Ok((best, Times::of(whole).min()))
+}
+
+/// Bytes of values and of weights that a layer must move, each buffer once.
+fn moved(p: &Program, layer: &Layer) -> (u64, u64) {
+    let func = &p.funcs[layer.func];
+    let made = |place: &Place| layer.makes.iter().any(|m| m.2 == *place);
+    let mut places: BTreeMap<Place, (u64, bool)> = BTreeMap::new();
+    for ((_, buf), place) in func.bufs.iter().zip(&layer.args) {
+        // What is written and read again, and is nobody's value, is scratch.
+        if buf.access == Access::ReadWrite && !made(place) {
+            continue;
+        }
+        let n = buf.len.bounds(&p.symbols).1.max(0) as u64;
+        let n = n.saturating_mul(buf.dtype.size() as u64);
+        let entry = places.entry(*place).or_default();
+        *entry = (entry.0.max(n), entry.1 || buf.access != Access::Read);
+    }
+    let written = places.values().filter(|v| v.1).map(|v| v.0);
+    let written: u64 = written.fold(0, u64::saturating_add);
+    // Of what is picked from, no more is read than is written.
+    let picks = layer
+        .ops
+        .iter()
+        .any(|o| o.starts_with("Gather") || *o == "Slice");
+    let (mut values, mut weights) = (0u64, 0u64);
+    for (place, (n, writes)) in &places {
+        let n = if picks && !writes {
+            (*n).min(written)
+        } else {
+            *n
+        };
+        let sum = match place {
+            Place::Weights(_) => &mut weights,
+            _ => &mut values,
+        };
+        *sum = sum.saturating_add(n);
+    }
+    (values, weights)
+}
+
+impl Layers {
+    fn total(&self) -> f64 {
+        self.list.iter().map(|l| l.ns).sum()
+    }
+    /// The least time of all layers over their time.
+    pub fn share(&self) -> f64 {
+        let ran = self.list.iter().filter(|l| l.ns > 0.0);
+        ran.map(|l| l.least).sum::<f64>() / self.total().max(1e-9)
+    }
+
+    /// As rows of a record, layers under the model's name.
+    pub fn rows(&self, subject: &Subject) -> Vec<Row> {
+        let ran = self.list.iter().filter(|l| l.ns > 0.0);
+        let row = |l: &LayerTime| Row {
+            what: format!("{}/{}", subject.name(), l.name),
+            shape: format!("{} {}", l.ops, l.kernel).trim().to_string(),
+            threads: self.threads,
+            ns: l.ns,
+            macs: l.macs,
+            share: Some(gflops(l.macs, l.ns) / self.roof.peak),
+            peer: None,
+        };
+        ran.map(row).collect()
+    }
+
+    /// As JSON.
+    pub fn json(&self, subject: &Subject) -> Value {
+        let list = self.list.iter().map(|l| {
+            json!({
+                "name": l.name, "ops": l.ops, "kernel": l.kernel, "ns": l.ns, "macs": l.macs,
+                "value_bytes": l.values, "weight_bytes": l.weights, "level": l.level,
+                "gflops": gflops(l.macs, l.ns), "least_ns": l.least, "share_of_roofline": l.share(),
+            })
+        });
+        json!({
+            "model": subject.artifact.info.model, "cpu": subject.artifact.info.cpu_text(),
+            "threads": self.threads, "whole_ns": self.whole, "layers_ns": self.total(),
+            "share_of_roofline": self.share(), "roofline": self.roof.json(),
+            "layers": list.collect::<Vec<_>>(),
+        })
+    }
+
+    const COLUMNS: [(&'static str, Align); 10] = [
+        ("#", Align::Right),
+        ("layer", Align::Left),
+        ("us", Align::Right),
+        ("% of time", Align::Right),
+        ("MACs", Align::Right),
+        ("bytes", Align::Right),
+        ("lies in", Align::Left),
+        ("GFLOP/s", Align::Right),
+        ("% of roofline", Align::Right),
+        ("kernel", Align::Left),
+    ];
+
+    fn cells(&self, k: usize, l: &LayerTime) -> Vec<String> {
+        let total = self.total().max(1e-9);
+        let speed = match l.macs {
+            0 => "-".to_string(),
+            _ => format!("{:.1}", gflops(l.macs, l.ns)),
+        };
+        vec![
+            k.to_string(),
+            l.name
+                .split_once('_')
+                .map_or(l.name.as_str(), |n| n.1)
+                .to_string(),
+            format!("{:.2}", l.ns / 1e3),
+            format!("{:.1}", 100.0 * l.ns / total),
+            if l.macs == 0 {
+                "-".into()
+            } else {
+                count(l.macs)
+            },
+            bytes(l.values + l.weights),
+            l.level.to_string(),
+            speed,
+            format!("{:.0}", 100.0 * l.share()),
+            l.kernel.clone(),
+        ]
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        let mut table = Table::new(&Self::COLUMNS);
+        for (k, l) in self.list.iter().enumerate() {
+            table.row(self.cells(k, l));
+        }
+        table.text(40) + "\n" + &self.summary() + &self.roof.text()
+    }
+
+    fn summary(&self) -> String {
+        let macs = self
+            .list
+            .iter()
+            .map(|l| l.macs)
+            .fold(0, u64::saturating_add);
+        format!(
+            "layers {:.1} us of {:.1} us, threads {}, {:.1} GFLOP/s, {:.1}% of the roofline\n",
+            self.total() / 1e3,
+            self.whole / 1e3,
+            self.threads,
+            gflops(macs, self.total()),
+            100.0 * self.share(),
+        )
+    }
+
+    /// As a page.
+    pub fn page(&self, subject: &Subject) -> Page {
+        let ran: Vec<&LayerTime> = self.list.iter().filter(|l| l.ns > 0.0).collect();
+        let mut slow = ran.clone();
+        slow.sort_by(|a, b| b.ns.total_cmp(&a.ns));
+        let text = |v: (&str, Align)| (v.0.to_string(), v.1);
+        Page {
+            title: format!("{}, layer by layer", subject.name()),
+            parts: vec![
+                Part::Facts(vec![
+                    ("CPU".into(), record::cpu()),
+                    ("level".into(), level(subject.machine)),
+                    ("time".into(), self.summary()),
+                    (
+                        "peak".into(),
+                        format!("{:.1} GFLOP/s in f32", self.roof.peak),
+                    ),
+                ]),
+                Part::Heading("Roofline".into()),
+                Part::Roof(Roof {
+                    peak: self.roof.peak,
+                    slopes: (self.roof.levels.iter())
+                        .map(|l| (l.name.to_string(), l.copy.max(l.read)))
+                        .collect(),
+                    points: (ran.iter())
+                        .map(|l| (l.name.clone(), l.intensity(), gflops(l.macs, l.ns)))
+                        .collect(),
+                }),
+                Part::Heading("Where the time goes".into()),
+                Part::Bars(Bars {
+                    title: "microseconds; marked: what the machine needs at least".into(),
+                    bars: (slow.iter().take(BARS))
+                        .map(|l| (l.name.clone(), l.ns / 1e3, l.share()))
+                        .collect(),
+                }),
+                Part::Heading("Layers".into()),
+                Part::Table(HtmlTable {
+                    columns: Self::COLUMNS.map(text).to_vec(),
+                    rows: (self.list.iter().enumerate())
+                        .map(|(k, l)| self.cells(k, l))
+                        .collect(),
+                }),
+                Part::Heading("Machine".into()),
+                self.roof.part(),
+            ],
+        }
+    }
+}

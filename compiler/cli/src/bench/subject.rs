@@ -1,0 +1,152 @@
+//! What is measured: a model, compiled for data, with what its outputs should be.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use onnxc_compiler::Artifact;
+use onnxc_compiler::base::diag::Diagnostic;
+use onnxc_compiler::base::tensor::Tensor;
+use onnxc_compiler::onnx::read_tensor;
+
+use crate::args::flags::Bench;
+use crate::cases::Cases;
+use crate::compare::{compare, default_rule};
+use crate::data::bind::{self, Wanted};
+use crate::data::preprocess::Preprocess;
+use crate::engine::{self, Engine, Loaded};
+use crate::failure::Outcome;
+use crate::files::Source;
+use crate::job::Job;
+use crate::machine::Machine;
+use crate::ui::Ui;
+
+/// A compiled model with its data.
+pub struct Subject<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// How it was compiled.
+    pub job: &'a Job<'a>,
+    /// For which machine.
+    pub machine: &'a Machine,
+    /// What it takes.
+    pub wanted: Vec<Wanted>,
+    /// Data for that.
+    pub data: Vec<Tensor>,
+    /// Outputs there are references for.
+    pub expected: Vec<(usize, Tensor)>,
+    /// The result of compiling.
+    pub artifact: &'a Artifact,
+    /// How long that took.
+    pub compile_ms: f64,
+}
+
+/// Compiles a model for the flags' data and hands it to `f`.
+pub fn with<T>(
+    flags: &Bench,
+    path: &Path,
+    references: &[PathBuf],
+    machine: &Machine,
+    ui: &Ui,
+    f: impl FnOnce(&Subject) -> Outcome<T>,
+) -> Outcome<T> {
+    let source = Source::open(path, &flags.model_flags)?;
+    let job = Job::new(&source, &flags.model_flags, &flags.code, machine, ui)?;
+    let wanted = job.wanted()?;
+    let mut expected = Vec::new();
+    let data = match references {
+        [_, ..] if flags.inputs.is_empty() => {
+            let mut cases = Cases::open(references)?;
+            let first = cases.numbers().first().copied().unwrap_or(0);
+            let case = cases.get(first, wanted.len(), job.signature.outputs.len())?;
+            expected = case.outputs;
+            for (w, t) in wanted.iter().zip(&case.inputs) {
+                bind::check(w, t)?;
+            }
+            case.inputs
+        }
+        _ => {
+            let preprocess = Preprocess::load(flags.data.preprocess.as_deref())?;
+            let words = match flags.inputs.as_slice() {
+                [] => vec!["random:0".to_string()],
+                some => some.to_vec(),
+            };
+            bind::inputs(&words, &wanted, &preprocess, &|b| {
+                read_tensor(b.to_vec().into())
+            })?
+        }
+    };
+    let started = Instant::now();
+    let mut known = Vec::new();
+    let artifact = job.compile_for(&data, &mut known)?;
+    let compile_ms = started.elapsed().as_secs_f64() * 1e3;
+    f(&Subject {
+        path,
+        job: &job,
+        machine,
+        wanted,
+        data,
+        expected,
+        artifact,
+        compile_ms,
+    })
+}
+
+impl Subject<'_> {
+    /// Inputs by name.
+    pub fn named(&self) -> Vec<(&str, &Tensor)> {
+        let names = self.wanted.iter().map(|w| w.name.as_str());
+        names.zip(&self.data).collect()
+    }
+
+    /// Its name: the file's, or its folder's if the file is called `model`.
+    pub fn name(&self) -> String {
+        let stem = self.path.file_stem().unwrap_or_default();
+        let parent = self.path.parent().and_then(Path::file_name);
+        let name = match parent {
+            Some(folder) if stem == "model" => folder,
+            _ => stem,
+        };
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Multiply-accumulates of a run.
+    pub fn macs(&self) -> u64 {
+        let layers = self.artifact.info.layers.iter().map(|l| l.macs);
+        layers.fold(0, u64::saturating_add)
+    }
+
+    /// Whether it computes with quantized numbers: beyond one conversion for each input and output.
+    pub fn quantized(&self) -> bool {
+        let info = &self.artifact.info;
+        let ops = info.layers.iter().flat_map(|l| &l.ops).map(String::as_str);
+        let integer = |o: &str| {
+            o.contains("QuantizeLinear") || o.contains("QLinear") || o.ends_with("Integer")
+        };
+        ops.filter(|o| integer(o)).count() > info.inputs.len() + info.outputs.len()
+    }
+
+    /// Hands the model, ready to run in this process with so many threads, to `f`.
+    pub fn loaded<T>(&self, threads: u32, f: impl FnOnce(&mut Loaded) -> Outcome<T>) -> Outcome<T> {
+        let mut engine = Engine::new(self.artifact, self.machine, None)?;
+        engine.use_threads(threads as usize)?;
+        let inputs = engine::in_order(self.artifact, &self.named())?;
+        let Some(mut loaded) = engine.load_here(&inputs)? else {
+            return Err(Diagnostic::internal("code that is not here was asked for").into());
+        };
+        f(&mut loaded)
+    }
+
+    /// Names of outputs that miss their reference.
+    pub fn wrong(&self, results: &[Tensor]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (o, want) in &self.expected {
+            let border = &self.job.signature.outputs[*o];
+            let rule = default_rule(want.dtype, border.quantized, self.job.signature.half, 1);
+            let good = |got: &Tensor| compare(got, want, rule).pass;
+            if !results.get(*o).is_some_and(good) {
+                wrong.push(border.name.clone());
+            }
+        }
+        wrong
+    }
+}

@@ -1,0 +1,209 @@
+//! Reports as pages of HTML: one file, complete in itself, light or dark as the reader's system is.
+//!
+//! A page is data ([`Page`]); how it looks is said here once for all reports. No script, no font, no picture from outside. All
+//! text is escaped here: names come from models. The same page gives the same bytes.
+
+mod chart;
+
+use std::fmt::Write;
+
+use crate::table::Align;
+
+/// A report.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Its heading.
+    pub title: String,
+    /// Below each other.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a page.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// A heading.
+    Heading(String),
+    /// A paragraph.
+    Text(String),
+    /// Names and what belongs to them.
+    Facts(Vec<(String, String)>),
+    /// A table.
+    Table(Table),
+    /// Bars below each other.
+    Bars(Bars),
+    /// Points below a roof.
+    Roof(Roof),
+}
+
+/// Columns and rows.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Headings, and where cells lie.
+    pub columns: Vec<(String, Align)>,
+    /// Cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Bars, the longest as wide as there is room.
+#[derive(Clone, Debug, Default)]
+pub struct Bars {
+    /// What their length means, with its unit.
+    pub title: String,
+    /// Name, length, and a part of the length that is marked (0 to 1).
+    pub bars: Vec<(String, f64, f64)>,
+}
+
+/// A roofline: both axes logarithmic, operations per byte and operations per second.
+#[derive(Clone, Debug, Default)]
+pub struct Roof {
+    /// The flat part, in GFLOP/s.
+    pub peak: f64,
+    /// The slopes: name and GB/s.
+    pub slopes: Vec<(String, f64)>,
+    /// Name, FLOP per byte, GFLOP/s.
+    pub points: Vec<(String, f64, f64)>,
+}
+
+/// The page as HTML.
+pub fn html(page: &Page) -> String {
+    let mut out = String::new();
+    let title = escape(&page.title);
+    // Writing to a String can't fail.
+    let _ = writeln!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>"
+    );
+    for part in &page.parts {
+        match part {
+            Part::Heading(t) => {
+                let _ = writeln!(out, "<h2>{}</h2>", escape(t));
+            }
+            Part::Text(t) => {
+                let _ = writeln!(out, "<p>{}</p>", escape(t));
+            }
+            Part::Facts(list) => facts(&mut out, list),
+            Part::Table(t) => table(&mut out, t),
+            Part::Bars(b) => chart::bars(&mut out, b),
+            Part::Roof(r) => chart::roof(&mut out, r),
+        }
+    }
+    out += "</body>\n</html>\n";
+    out
+}
+
+fn facts(out: &mut String, list: &[(String, String)]) {
+    *out += "<dl>\n";
+    for (name, value) in list {
+        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
+    }
+    *out += "</dl>\n";
+}
+
+fn table(out: &mut String, t: &Table) {
+    let class = |k: usize| match t.columns.get(k) {
+        Some((_, Align::Right)) => " class=\"n\"",
+        _ => "",
+    };
+    *out += "<div class=\"wide\"><table>\n<thead><tr>";
+    for (k, (name, _)) in t.columns.iter().enumerate() {
+        let _ = write!(out, "<th{}>{}</th>", class(k), escape(name));
+    }
+    *out += "</tr></thead>\n<tbody>\n";
+    for row in &t.rows {
+        *out += "<tr>";
+        for (k, cell) in row.iter().enumerate() {
+            let _ = write!(out, "<td{}>{}</td>", class(k), escape(cell));
+        }
+        *out += "</tr>\n";
+    }
+    *out += "</tbody>\n</table></div>\n";
+}
+
+/// Text that means itself, in elements and in quoted attributes.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            '\'' => out += "&#39;",
+            // What XML has no place for, which SVG would stumble over.
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--bg:#fff;--fg:#1c1e21;--dim:#667;--line:#dde;--bar:#4a7fc1;--mark:#e0883a;--head:#f4f5f8}
+@media (prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e4e6ea;--dim:#99a;--line:#333844;--bar:#6b9fe0;--mark:#f0a050;--head:#20242b}}
+body{background:var(--bg);color:var(--fg);font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--dim)}dd{margin:0}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem}
+th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
+thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}
+svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
+.dim{fill:var(--dim)!important}.grid{stroke:var(--line)}.bar{fill:var(--bar)}.mark{fill:var(--mark)}
+.roof{stroke:var(--fg);stroke-width:1.5;fill:none}.point{fill:var(--bar);fill-opacity:.75}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Page {
+        let cell = |s: &str| s.to_string();
+        Page {
+            title: "a <b> & \"c\"".into(),
+            parts: vec![
+                Part::Heading("layers".into()),
+                Part::Text("x < y".into()),
+                Part::Facts(vec![("cpu".into(), "one".into())]),
+                Part::Table(Table {
+                    columns: vec![("name".into(), Align::Left), ("n".into(), Align::Right)],
+                    rows: vec![vec![cell("<script>"), cell("1")]],
+                }),
+                Part::Bars(Bars {
+                    title: "us".into(),
+                    bars: vec![
+                        ("one".into(), 2.0, 0.5),
+                        ("none".into(), 0.0, 0.0),
+                        ("odd".into(), f64::NAN, f64::INFINITY),
+                    ],
+                }),
+                Part::Roof(Roof {
+                    peak: 100.0,
+                    slopes: vec![("L1".into(), 200.0), ("DRAM".into(), 20.0)],
+                    points: vec![
+                        ("conv".into(), 10.0, 80.0),
+                        ("odd".into(), 0.0, f64::INFINITY),
+                    ],
+                }),
+            ],
+        }
+    }
+
+    #[test]
+    fn nothing_escapes_and_nothing_comes_from_outside() {
+        let text = html(&page());
+        assert!(!text.contains("<script") && text.contains("&lt;script&gt;"));
+        assert!(!text.contains("http") && !text.contains("url(") && !text.contains("@import"));
+        assert!(!text.contains("NaN") && !text.contains("inf"));
+        // Every element that is opened is closed.
+        for tag in [
+            "svg", "table", "tr", "td", "dl", "div", "g", "text", "title", "html",
+        ] {
+            let opened = text.matches(&format!("<{tag}>")).count()
+                + text.matches(&format!("<{tag} ")).count();
+            let closed = text.matches(&format!("</{tag}>")).count();
+            assert_eq!(opened, closed, "{tag}");
+        }
+        assert_eq!(text, html(&page()));
+    }
+}
