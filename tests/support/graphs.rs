@@ -49,6 +49,7 @@ pub fn machine(plain: bool) -> Machine {
         tiles: onnxc_targets::x86_64::kernels::TILES.to_vec(),
         l1d: 32 << 10,
         l2: 512 << 10,
+        ..Machine::default()
     }
 }
 
