@@ -3,8 +3,8 @@
 //! `tests/c/contract.c` is linked with the models of the examples and run, natively and under qemu.
 
 use onnxc_compiler::artifact::{Placement, header};
-use onnxc_compiler::codegen::object::audit;
 use onnxc_tests::compile::compile;
+use onnxc_tests::contract::measure;
 use onnxc_tests::generate::root;
 use onnxc_tests::tools::{have, run, text};
 use std::fs;
@@ -24,44 +24,8 @@ fn check(target: &str, cpu: &str, gcc: &str, emulator: &[&str]) {
     for (file, prefix, dims) in MODELS {
         let model = fs::read(root().join(file)).unwrap();
         let made = compile(model, prefix, target, cpu, Placement::Embed, dims);
-        assert_eq!(
-            audit(&made.object, prefix),
-            Vec::<String>::new(),
-            "{prefix} for {target}"
-        );
-        fs::write(dir.path().join(format!("{prefix}.o")), &made.object).unwrap();
-        fs::write(
-            dir.path().join(format!("{prefix}.h")),
-            header::header(&made.info),
-        )
-        .unwrap();
-        let needed: Vec<&str> = [gcc].into_iter().chain(emulator.first().copied()).collect();
-        if !needed.into_iter().all(have) {
-            continue;
-        }
-        let source = root().join("tests/c/contract.c");
-        run(
-            dir.path(),
-            gcc,
-            &[
-                "-O1",
-                "-static",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-I.",
-                &format!("-DHEADER=\"{prefix}.h\""),
-                &format!("-DP(x)={prefix}_##x"),
-                &format!("-DUP(x)={}_##x", prefix.to_uppercase()),
-                source.to_str().unwrap(),
-                &format!("{prefix}.o"),
-                "-o",
-                "program",
-            ],
-        );
-        let program = dir.path().join("program");
-        let words: Vec<&str> = emulator.iter().copied().chain(program.to_str()).collect();
-        let out = text(&run(dir.path(), words[0], &words[1..]));
+        let out = measure(dir.path(), &made, gcc, emulator);
+        let out = out.unwrap_or_default();
         eprint!("{prefix} for {target} {cpu}: {out}");
     }
 }

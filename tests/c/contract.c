@@ -1,7 +1,8 @@
 /* Holds a compiled model to its contract: wrong contexts are refused with the right status and nothing written, a right one touches
    nothing but its buffers, which lie between pages that can't be touched, all of its arena, and no more stack than promised.
 
-   Built by tests/contract.rs with -DHEADER, -DP(x)=prefix_##x, -DUP(x)=PREFIX_##x; prints what it measured. */
+   Built with -DHEADER, -DP(x)=prefix_##x, -DUP(x)=PREFIX_##x and -DSTACK_LEAST, the bytes that a run along the deepest chain of calls
+   must have used (tests/support/contract.rs); prints what it measured. */
 #define _GNU_SOURCE
 #include HEADER
 #include <stdio.h>
@@ -117,7 +118,7 @@ int main(void) {
     printf("stack %u of %u, arena %u of %u\n", (unsigned)used, (unsigned)UP(STACK_SIZE), (unsigned)touched,
            (unsigned)UP(ARENA_SIZE));
     /* Sizes are rounded up to whole cache lines. */
-    if (used > UP(STACK_SIZE) || touched + 64 < UP(ARENA_SIZE)) failures++;
+    if (used > UP(STACK_SIZE) || used < STACK_LEAST || touched + 64 < UP(ARENA_SIZE)) failures++;
   }
 
   /* Wrong contexts. Outputs hold a pattern that must stay. */

@@ -1,5 +1,6 @@
 //! Shared helpers of the tests.
 pub mod compile;
+pub mod contract;
 pub mod docs;
 pub mod generate;
 pub mod graphs;

@@ -90,8 +90,8 @@ pub struct Buffer {
 
 impl Buffer {
     /// `len` zero bytes at a multiple of `align`. With `guard`, pages before and behind can't be touched, and the buffer
-    /// lies as close to the one behind as `align` allows.
-    pub fn new(len: usize, align: usize, guard: bool) -> Result<Buffer> {
+    /// begins where the one before ends (`front`), or lies as close to the one behind as `align` allows.
+    pub fn new(len: usize, align: usize, guard: bool, front: bool) -> Result<Buffer> {
         if !guard {
             let pages = Pages::new(len)?;
             return Ok(Buffer {
@@ -105,7 +105,8 @@ impl Buffer {
         let pages = Pages::new(inner.saturating_add(2 * page))?;
         pages.protect(0, page, MprotectFlags::empty())?;
         pages.protect(page + inner, page, MprotectFlags::empty())?;
-        let offset = page + (inner - len) / align.max(1) * align.max(1);
+        let room = if front { 0 } else { inner - len };
+        let offset = page + room / align.max(1) * align.max(1);
         Ok(Buffer { pages, offset, len })
     }
     fn ptr(&self) -> *mut u8 {
@@ -203,6 +204,8 @@ fn flush_instructions(_: *mut u8, _: usize) {}
 pub struct SessionOptions<'a> {
     /// Put pages that can't be touched around every buffer.
     pub guard: bool,
+    /// Let guarded buffers begin at a page that can't be touched, rather than end at one.
+    pub front: bool,
     /// Weights, for models that have none in the object.
     pub weights: Option<&'a [u8]>,
     /// Spreads loops over threads, with its first argument.
@@ -244,7 +247,7 @@ impl<'m> Session<'m> {
                     format!("{len} bytes are too many for this machine"),
                 )
             })?;
-            Buffer::new(len, align, options.guard)
+            Buffer::new(len, align, options.guard, options.front)
         };
         let weights = match options.weights {
             Some(w) => {
@@ -388,7 +391,7 @@ impl<'m> Session<'m> {
     pub fn run_measured(&mut self) -> Result<(i32, u64)> {
         let promised = self.model.descriptor().stack_bytes();
         let room = usize::try_from(promised).unwrap_or(usize::MAX);
-        let mut stack = Buffer::new(round_up(room.saturating_add(1 << 16))?, 64, true)?;
+        let mut stack = Buffer::new(round_up(room.saturating_add(1 << 16))?, 64, true, false)?;
         stack.bytes_mut().fill(PAINT);
         let top = stack.bytes_mut().as_mut_ptr_range().end;
         // SAFETY: as in `run`; the stack is larger than what the model says it needs, and bounded by pages that fault.
