@@ -171,7 +171,12 @@ pub fn compile(
     diags: &mut Diagnostics,
 ) -> Option<Artifact> {
     progress.stage("reading");
-    let model = load(bytes, files, options, diags)?;
+    let mut own = options.clone();
+    // Where no kernel reads channels last, the order of the model is the best there is.
+    if target.machine.tile("gemm_strip").is_none() {
+        own.passes.off.insert(passes::layout::PASS.name.to_string());
+    }
+    let model = load(bytes, files, &own, diags)?;
     progress.stage("planning");
     let program = plan(&model, target, options, diags)?;
     emit(model, program, target, options, progress, diags)
