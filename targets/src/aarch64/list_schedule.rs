@@ -195,3 +195,76 @@ pub fn schedule(block: &[Inst]) -> Vec<Inst> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::inst::{V, Width, X};
+    use super::super::simd::V3;
+    use super::*;
+
+    fn load(t: u8, n: u8, offset: u32) -> Inst {
+        Inst::Ldr {
+            w: Width::Q,
+            t: V(t),
+            n: X(n),
+            offset,
+        }
+    }
+    fn store(t: u8, n: u8, offset: u32) -> Inst {
+        Inst::Str {
+            w: Width::Q,
+            t: V(t),
+            n: X(n),
+            offset,
+        }
+    }
+    fn add(d: u8, n: u8, m: u8) -> Inst {
+        Inst::V3 {
+            op: V3::FAdd,
+            d: V(d),
+            n: V(n),
+            m: V(m),
+        }
+    }
+    fn place(list: &[Inst], i: Inst) -> usize {
+        list.iter().position(|x| *x == i).unwrap()
+    }
+
+    #[test]
+    fn loads_go_ahead_where_memory_allows() {
+        // Two sums of two loads each, stored: the second's loads need not wait for the first's store.
+        let block = |second: u32, base: u8| {
+            vec![
+                load(0, 0, 0),
+                load(1, 0, 16),
+                add(0, 0, 1),
+                store(0, 1, 0),
+                load(2, base, second),
+                load(3, base, second + 16),
+                add(2, 2, 3),
+                store(2, 1, 4096),
+            ]
+        };
+        let far = schedule(&block(64, 1));
+        assert!(place(&far, load(2, 1, 64)) < place(&far, add(0, 0, 1)));
+        // The same base and bytes that overlap, or another base: they wait.
+        for (second, base) in [(0, 1), (64, 2)] {
+            let near = schedule(&block(second, base));
+            assert!(place(&near, load(2, base, second)) > place(&near, store(0, 1, 0)));
+        }
+    }
+
+    #[test]
+    fn long_blocks_take_no_longer_for_each_instruction() {
+        // 2^15 stores and loads: with every pair compared this would take minutes.
+        let mut block = vec![];
+        for i in 0..1 << 14 {
+            let at = i % 4096;
+            block.push(load((i % 30) as u8, 0, at * 16));
+            block.push(store((i % 30) as u8, 1, at * 16));
+        }
+        let out = schedule(&block);
+        assert_eq!(out.len(), block.len());
+        assert_eq!(out, schedule(&block));
+    }
+}

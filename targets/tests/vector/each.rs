@@ -156,13 +156,15 @@ pub fn is_arithmetic(op: Bin) -> bool {
 /// Every pair of values, by rotating one list; the second operand and aliases vary with the rotation.
 fn bins(isa: Isa, cases: &mut Vec<Case>) {
     for op in BINS {
-        let probe = Op::Bin {
-            op,
-            d: V(0),
-            a: V(0),
-            b: Src::Reg(V(0)),
+        let has = |b: Src| {
+            isa.has(&Op::Bin {
+                op,
+                d: V(0),
+                a: V(0),
+                b,
+            })
         };
-        if !isa.has(&probe) {
+        if !has(Src::Reg(V(0))) {
             continue;
         }
         let mut w = Writer::new(isa);
@@ -179,7 +181,11 @@ fn bins(isa: Isa, cases: &mut Vec<Case>) {
             let at = n * w.bytes();
             let a = w.load(at);
             let second = Mem::at(w.base, at + rotation * 4);
-            let form = (rotation + n) % 8;
+            let form = match (rotation + n) % 8 {
+                // Not every operation takes one from memory.
+                0 | 1 if !has(Src::Mem(second)) => 7,
+                form => form,
+            };
             let (d, b) = match form {
                 // From memory, into either register.
                 0 => (a, Src::Mem(second)),

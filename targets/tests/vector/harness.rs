@@ -12,7 +12,7 @@ use onnxc_targets::vector::ir::{Level, Program};
 /// Bytes of memory that a case has, right between two pages that can't be touched.
 pub const MEMORY: usize = 8192;
 /// Arguments that every call passes.
-pub const ARGS: usize = 10;
+pub const ARGS: usize = 12;
 /// Where memory lies for the interpreter.
 const BASE: i64 = 0x7000_0000;
 
@@ -41,7 +41,7 @@ typedef int64_t a[ARGS];
 typedef struct { const char *name; const void *code; const unsigned char *in, *out; int64_t stack; a args; int pointers; } row;
 void *callee;
 int64_t depth;
-extern int64_t guarded(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
+extern int64_t guarded(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
 EXTERNS
 static const row rows[] = {
 ROWS
@@ -57,7 +57,7 @@ int main(void) {
     memcpy(m, r->in, MEMORY);
     for (int n = 0; n < ARGS; n++) x[n] = r->args[n] + (r->pointers >> n & 1 ? (int64_t)(intptr_t)m : 0);
     callee = (void *)r->code;
-    int64_t lost = guarded(x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], x[9]);
+    int64_t lost = guarded(x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], x[9], x[10], x[11]);
     if (lost) { printf("%s: %d registers of the caller's changed\n", r->name, (int)lost); bad++; }
     if (depth > r->stack) { printf("%s: %d bytes of stack, not %d\n", r->name, (int)depth, (int)r->stack); bad++; }
     for (int at = 0; at < MEMORY; at++) if (m[at] != r->out[at]) {
@@ -77,7 +77,7 @@ fn guarded(level: Level) -> String {
     let mut s = String::from(".text\n.globl guarded\nguarded:\n");
     let mut line = |text: String| writeln!(s, "  {text}").unwrap();
     if level == Level::Neon {
-        line("ldp x9, x10, [sp]\n stp x29, x30, [sp, #-192]!".into());
+        line("ldp x9, x10, [sp]\n ldp x11, x12, [sp, #16]\n stp x29, x30, [sp, #-192]!".into());
         for i in 0..5 {
             let (r, at) = (19 + 2 * i, 16 + 16 * i);
             line(format!("stp x{r}, x{}, [sp, #{at}]", r + 1));
@@ -86,7 +86,7 @@ fn guarded(level: Level) -> String {
             let (d, at) = (8 + 2 * i, 96 + 16 * i);
             line(format!("stp d{d}, d{}, [sp, #{at}]", d + 1));
         }
-        line("sub sp, sp, #16\n stp x9, x10, [sp]".into());
+        line("sub sp, sp, #32\n stp x9, x10, [sp]\n stp x11, x12, [sp, #16]".into());
         (18..=28).for_each(|x| line(format!("mov x{x}, #{}", 0x1000 + x)));
         (8..=15).for_each(|d| line(format!("fmov d{d}, #{d}.0")));
         line("mov x11, sp\n mov x12, #2048\n movz x13, #0x5a5a, lsl #16".into());
@@ -105,7 +105,7 @@ fn guarded(level: Level) -> String {
         for d in 8..=15 {
             line(format!("fmov d0, #{d}.0\n fcmp d{d}, d0\n cinc x0, x0, ne"));
         }
-        line("add sp, sp, #16".into());
+        line("add sp, sp, #32".into());
         for i in 0..4 {
             let (d, at) = (8 + 2 * i, 96 + 16 * i);
             line(format!("ldp d{d}, d{}, [sp, #{at}]", d + 1));
@@ -119,9 +119,9 @@ fn guarded(level: Level) -> String {
     }
     let kept = ["rbx", "rbp", "r12", "r13", "r14", "r15"];
     kept.iter().for_each(|r| line(format!("push %{r}")));
-    line("sub $40, %rsp".into());
-    for i in 0..4 {
-        let (from, to) = (40 + 48 + 8 + 8 * i, 8 * i);
+    line("sub $56, %rsp".into());
+    for i in 0..6 {
+        let (from, to) = (56 + 48 + 8 + 8 * i, 8 * i);
         line(format!("mov {from}(%rsp), %rax\n mov %rax, {to}(%rsp)"));
     }
     for (i, r) in kept.iter().enumerate() {
@@ -137,7 +137,7 @@ fn guarded(level: Level) -> String {
     for (i, r) in kept.iter().enumerate() {
         line(format!("cmp ${}, %{r}\n je 4f\n inc %rax\n 4:", 0x1000 + i));
     }
-    line("add $40, %rsp".into());
+    line("add $56, %rsp".into());
     kept.iter().rev().for_each(|r| line(format!("pop %{r}")));
     line("ret".into());
     s

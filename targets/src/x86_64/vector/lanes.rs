@@ -143,6 +143,9 @@ impl Emit<'_> {
     /// The smaller or larger integer without an instruction for it: one operand, changed in all bits that differ where the
     /// comparison says so.
     fn sse_extreme(&mut self, op: Bin, d: V, a: V, b: Src) -> Emitted {
+        if b == Src::Reg(a) {
+            return self.op(Op::Move { d, a });
+        }
         let (and, and_not, xor) = (
             codes::AND.at(Level::Sse2),
             codes::AND_NOT.at(Level::Sse2),
