@@ -1,6 +1,7 @@
 //! Fusions: small rewrites, one per file, that raise what exporters took apart or fold one node into another.
 pub mod attention;
 pub mod conv_affine;
+pub mod conv_transpose;
 pub mod engine;
 pub mod gelu;
 pub mod hard_swish;
@@ -16,6 +17,7 @@ pub const ALL: &[&Pass] = &[
     &transpose::PASS,
     &pad_conv::PASS,
     &conv_affine::PASS,
+    &conv_transpose::PASS,
     &gelu::PASS,
     &layer_norm::PASS,
     &hard_swish::PASS,
