@@ -387,6 +387,8 @@ pub struct Vector {
     pub by_lane: bool,
     /// Whether floats can be rounded to whole ones.
     pub rounds: bool,
+    /// Whether half-precision floats are widened while they are loaded.
+    pub halves: bool,
 }
 
 impl Machine {

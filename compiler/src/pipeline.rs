@@ -36,6 +36,10 @@ pub const PIPELINE: &[Step] = &[
     ),
     Until(CLEAN, 8, "fusions leave dead nodes and constants behind"),
     Once(
+        &half::PASS,
+        "before kernels are chosen, behind the fusions: they see one type throughout",
+    ),
+    Once(
         &layout::PASS,
         "kernels want channels last; before this, fusions see the operators as the model has them",
     ),

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::strip::{Start, Strip};
 use onnxc_compiler::loops::tail::Tail;
 use onnxc_targets::aarch64::vector::{Order, assemble_in};
@@ -24,6 +25,8 @@ fn main() -> Result<(), String> {
         segs: 1,
         split: 1,
         b_row: (n + 3) / 4 * 4,
+        b_type: DType::F32,
+        ahead: false,
         start: Start::Zero,
         tail: Tail::default(),
     };

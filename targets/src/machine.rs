@@ -80,6 +80,7 @@ pub fn machine(selection: &Selection) -> Machine {
                 registers: isa.vregs as i64,
                 by_lane: isa.by_lane,
                 rounds: isa.rounds,
+                halves: isa.halves,
             }
         }),
         lane_loop: lane_loop(selection),

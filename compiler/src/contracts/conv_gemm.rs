@@ -33,7 +33,7 @@ fn accepts(q: &Query) -> bool {
     // Halves become f32 on their way into the strip; their weights must be known, to be packed as f32.
     let fits = match (q.inputs.first(), q.inputs.get(1)) {
         (Some(Some((x, _))), Some(Some((w, konst)))) => match x.dtype {
-            DType::F32 => w.dtype == DType::F32,
+            DType::F32 => w.dtype == DType::F32 || konst.is_some(),
             DType::F16 | DType::BF16 => konst.is_some(),
             _ => false,
         },

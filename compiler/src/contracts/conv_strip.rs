@@ -8,8 +8,8 @@
 use super::conv::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant, from_afar, machine, pack, packed_before, panels,
-    row_blocks,
+    At, Call, Finish, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
+    row_blocks, weight_type,
 };
 use super::tail::Element;
 use crate::base::diag::{Diagnostic, Result};
@@ -31,9 +31,13 @@ pub const ROW: Kernel = Kernel {
 };
 
 fn accepts(q: &Query) -> bool {
-    let f32s = |i: usize| {
-        matches!(q.inputs.get(i), None | Some(None))
-            || matches!(q.inputs.get(i), Some(Some((t, _))) if t.dtype == DType::F32)
+    let float = |i: usize| match q.inputs.get(i) {
+        // Weights may be halves.
+        Some(Some((t, _))) if i == 1 => {
+            matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16)
+        }
+        Some(Some((t, _))) => t.dtype == DType::F32,
+        _ => true,
     };
     let known = matches!(q.inputs.get(1), Some(Some((_, Some(_)))));
     let Ok(v) = View::of(q) else { return false };
@@ -43,7 +47,7 @@ fn accepts(q: &Query) -> bool {
         && v.channels_last
         && known
         && !crops
-        && (0..4).all(f32s)
+        && (0..4).all(float)
         && (1..=3).contains(&v.window.rank())
         && v.cin * v.cout > 0
         // One column after the other is what a depthwise kernel is for.
@@ -129,8 +133,10 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         }
     }
     let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
+    let b_type = weight_type(cx, cx.input(1)?.ty.dtype);
     let j = Job {
         v: &v,
+        b_type,
         plan: &plan,
         panels: &panels,
         per_window,
@@ -202,6 +208,8 @@ struct Job<'a> {
     finish: Option<Finish>,
     /// Pixels of an image are numbered along the last spatial axis.
     flat: bool,
+    /// How weights are stored.
+    b_type: DType,
     /// Weights are fetched ahead.
     ahead: bool,
 }
@@ -404,6 +412,7 @@ impl Job<'_> {
             segs: self.plan.segs,
             split: p.split,
             b_row: p.padded,
+            b_type: self.b_type,
             ahead: self.ahead,
             start: Start::Zero,
             tail: Tail::default(),
@@ -729,5 +738,6 @@ fn pack_weights(cx: &mut LowerCx, v: &View, panels: &[Panels], per_window: i64) 
             w[(((g * v.cout + j) * v.cin + c) * taps + tap) as usize]
         }));
     }
-    Ok(constant(cx, out))
+    let d = weight_type(cx, cx.input(1)?.ty.dtype);
+    constant_of(cx, d, out)
 }

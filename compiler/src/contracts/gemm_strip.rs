@@ -4,8 +4,8 @@
 use super::gemm::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant, from_afar, machine, pack, packed_before, panels,
-    row_blocks,
+    At, Call, Finish, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
+    row_blocks, weight_type,
 };
 use super::tail::Element;
 use crate::base::diag::Result;
@@ -32,6 +32,12 @@ const PACK_ROWS: i64 = 24;
 fn accepts(q: &Query) -> bool {
     let operand = |i: usize| match q.inputs.get(i) {
         Some(Some((t, _))) if t.dtype == DType::F32 && t.rank() >= 2 => Some(t),
+        // Halves that are known are packed.
+        Some(Some((t, Some(_))))
+            if i == 1 && t.rank() >= 2 && matches!(t.dtype, DType::F16 | DType::BF16) =>
+        {
+            Some(t)
+        }
         _ => None,
     };
     let (Some(a), Some(b)) = (operand(0), operand(1)) else {
@@ -92,8 +98,13 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         )
     })?;
     // Pixels of a flat product may not run on in an operand that broadcasts along the batch.
+    let b_type = match b_in.konst.is_some() && v.k.fixed().is_some() {
+        true => weight_type(cx, b_in.ty.dtype),
+        false => DType::F32,
+    };
     let job = Job {
         v: &v,
+        b_type,
         panels: &panels,
         finish: found.map(Finish::of),
         flat,
@@ -108,10 +119,11 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
                     m[if v.tb { j * k + p } else { p * n + j } as usize]
                 }));
             }
-            constant(cx, all)
+            constant_of(cx, b_type, all)
         }),
         _ => None,
     };
+    let packed = packed.transpose()?;
     let few = rows.fixed().is_some_and(|r| r < PACK_ROWS);
     let padded: i64 = panels.iter().map(|p| p.count * p.padded).sum();
     let scratch = (packed.is_none() && (v.tb || !few)).then(|| {
@@ -157,6 +169,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
 
 struct Job<'a> {
     v: &'a View,
+    /// How B is stored in panels.
+    b_type: DType,
     panels: &'a [Panels],
     finish: Option<Finish>,
     flat: bool,
@@ -297,6 +311,7 @@ impl Job<'_> {
             segs: 1,
             split: p.split,
             b_row,
+            b_type: self.b_type,
             ahead: b_row > 0
                 && self.v.k.fixed().is_some_and(|k| {
                     from_afar(cx, self.rows.fixed(), k * self.v.n.fixed().unwrap_or(0))

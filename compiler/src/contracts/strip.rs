@@ -5,7 +5,7 @@
 //! its window. B lies `b_row` elements apart from one k to the next, through all segments. Each sum starts from the bias of its
 //! column (or zero, or what C holds) and is one chain of fused multiply-adds, k ascending; with `split` > 1 it is that many
 //! chains over k = 0, split, 2 split ... and k = 1, split + 1 ..., added up in order, the bias being in the first.
-//! The tail is applied to each sum before it is stored.
+//! B may be stored in half precision. The tail is applied to each sum before it is stored.
 //!
 //! Arguments: pointers a, b, c, bias (if `bias` is 1), the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
 //! tiles, ahead, and for each tail operand its row distance.
@@ -38,6 +38,8 @@ pub struct Strip {
     pub split: i64,
     /// Elements of B from one k to the next, where they are known (packed panels); 0: `b_row` says.
     pub b_row: i64,
+    /// How B is stored.
+    pub b_type: DType,
     /// Whether what lies `ahead` elements behind B is fetched meanwhile: the next panel, where weights come from far away.
     pub ahead: bool,
     /// Where sums start.
@@ -65,6 +67,7 @@ impl Strip {
             ("segs".to_string(), self.segs),
             ("split".to_string(), self.split),
             ("b_row".to_string(), self.b_row),
+            ("b_type".to_string(), i64::from(self.b_type.onnx())),
             ("ahead".to_string(), i64::from(self.ahead)),
             ("start".to_string(), self.start as i64),
         ];
@@ -89,6 +92,10 @@ impl Strip {
             segs: get("segs", 1)?,
             split: get("split", 1)?,
             b_row: get("b_row", 0)?,
+            b_type: match DType::from_onnx(get("b_type", 0)? as i32)? {
+                d @ (DType::F32 | DType::F16 | DType::BF16) => d,
+                _ => return None,
+            },
             ahead: get("ahead", 0)? == 1,
             start: match get("start", 0)? {
                 0 => Start::Zero,
@@ -106,9 +113,9 @@ fn reference(callee: &Callee) -> Option<Func> {
     let mut b = Builder::new("gemm_strip");
     // A call says where its buffers begin, not where they end.
     let unknown = Dim::Fixed(i64::MAX);
+    let pa = b.buffer("a", DType::F32, unknown.clone(), Access::Read);
+    let pb = b.buffer("b", s.b_type, unknown.clone(), Access::Read);
     let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
-    let pa = buffer("a", Access::Read);
-    let pb = buffer("b", Access::Read);
     let pc = buffer(
         "c",
         if s.start == Start::Sum {

@@ -4,6 +4,7 @@ use super::pack::RowTiles;
 use super::strip::{Start, Strip};
 use super::tail::Found;
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::{LowerCx, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
@@ -358,6 +359,29 @@ pub fn constant(cx: &mut LowerCx, values: Vec<f32>) -> BufId {
     cx.constant("panels", Tensor::f32(&[values.len() as i64], &values))
 }
 
+/// How the weights of a product are packed: halves stay halves where the machine widens them while it loads.
+pub fn weight_type(cx: &LowerCx, stored: DType) -> DType {
+    let halves = cx.machine.vector.is_some_and(|v| v.halves);
+    match stored {
+        DType::F16 | DType::BF16 if halves => stored,
+        _ => DType::F32,
+    }
+}
+
+/// Packed weights of a type as a constant of the layer.
+pub fn constant_of(cx: &mut LowerCx, d: DType, values: Vec<f32>) -> Result<BufId> {
+    let half = |bits: fn(f32) -> u16| -> Vec<u8> {
+        values.iter().flat_map(|&v| bits(v).to_le_bytes()).collect()
+    };
+    let data = match d {
+        DType::F16 => half(|v| half::f16::from_f32(v).to_bits()),
+        DType::BF16 => half(|v| half::bf16::from_f32(v).to_bits()),
+        _ => return Ok(constant(cx, values)),
+    };
+    let t = Tensor::new(d, vec![values.len() as i64], data.into())?;
+    Ok(cx.constant("panels", t))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,6 +391,7 @@ mod tests {
         registers: 16,
         by_lane: false,
         rounds: true,
+        halves: true,
     };
 
     #[test]

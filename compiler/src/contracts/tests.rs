@@ -45,6 +45,7 @@ fn machine() -> Machine {
             registers: 16,
             by_lane: false,
             rounds: true,
+            halves: true,
         }),
         lanes: 4,
         l1d: 1 << 10,

@@ -1,7 +1,7 @@
 //! Conv and FusedConv.
 
 use super::spatial::{conv_window, explicit, read_window};
-use super::util::{accept_same, bad, float, since};
+use super::util::{accept_product, bad, float, since};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
@@ -79,7 +79,7 @@ pub fn shapes(
 }
 
 fn infer(cx: &mut InferCx) -> Result<()> {
-    let d = accept_same(cx, 0, float)?;
+    let d = accept_product(cx, float)?;
     let bias = cx.opt(2).map(|b| b.ty.shape.clone());
     let (_, shape) = shapes(cx.attrs, &cx.shape(0)?, &cx.shape(1)?, bias.as_deref())?;
     if cx.opt(3).is_some_and(|z| z.ty.shape != shape) {

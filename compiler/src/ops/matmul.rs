@@ -1,6 +1,6 @@
 //! MatMul, Gemm and their fused kin: products of matrices.
 
-use super::util::{accept_same, bad, float, since};
+use super::util::{accept_product, bad, float, since};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
@@ -125,7 +125,7 @@ pub fn matmul_shape(a: &[Dim], b: &[Dim], ta: bool, tb: bool) -> Result<Vec<Dim>
 }
 
 fn infer_matmul(cx: &mut InferCx) -> Result<()> {
-    let d = accept_same(cx, 0, summable)?;
+    let d = accept_product(cx, summable)?;
     let (ta, tb) = (cx.attrs.flag("trans_a"), cx.attrs.flag("trans_b"));
     let shape = matmul_shape(&cx.shape(0)?, &cx.shape(1)?, ta, tb)?;
     cx.out(0, d, shape);
@@ -133,7 +133,7 @@ fn infer_matmul(cx: &mut InferCx) -> Result<()> {
 }
 
 fn infer_gemm(cx: &mut InferCx) -> Result<()> {
-    let d = accept_same(cx, 0, summable)?;
+    let d = accept_product(cx, summable)?;
     let (a, b) = (cx.shape(0)?, cx.shape(1)?);
     if a.len() != 2 || b.len() != 2 {
         return bad("Gemm needs matrices");

@@ -74,6 +74,23 @@ pub fn accept_same(cx: &InferCx, from: usize, ok: Accept) -> Result<DType> {
     Ok(first)
 }
 
+/// The type of a product: all inputs have one, but for a constant second input that is stored in half precision (attribute
+/// `half_weights`, which only the compiler's own passes set).
+pub fn accept_product(cx: &InferCx, ok: Accept) -> Result<DType> {
+    let first = accept(cx, 0, ok)?;
+    for i in 1..cx.inputs.len() {
+        let Some(v) = cx.opt(i) else { continue };
+        let half = i == 1
+            && cx.attrs.flag("half_weights")
+            && v.konst.is_some()
+            && matches!(v.ty.dtype, DType::F16 | DType::BF16);
+        if v.ty.dtype != first && !half {
+            return Err(mismatch(first, v.ty.dtype));
+        }
+    }
+    Ok(first)
+}
+
 /// Two inputs that must have one type have two.
 pub fn mismatch(a: DType, b: DType) -> Box<Diagnostic> {
     Diagnostic::model(

@@ -1,6 +1,7 @@
 //! Passes, one per file. `pipeline` says in which order they run, and why.
 pub mod dead;
 pub mod fold;
+pub mod half;
 pub mod inline_if;
 pub mod layout;
 pub mod merge;

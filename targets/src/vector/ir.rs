@@ -40,6 +40,8 @@ pub struct Isa {
     pub by_lane: bool,
     /// Whether floats can be rounded to whole ones.
     pub rounds: bool,
+    /// Whether half-precision floats are widened while they are loaded.
+    pub halves: bool,
 }
 
 /// The machines.
@@ -57,6 +59,7 @@ impl Level {
     pub fn isa(self) -> Isa {
         let isa = |lanes, vregs, fma, splat_operand, by_lane| Isa {
             rounds: self != Level::Sse2,
+            halves: self != Level::Sse2,
             level: self,
             lanes,
             vregs,

@@ -8,6 +8,7 @@ use super::build::Vm;
 use super::ir::*;
 use super::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::strip::{Start, Strip};
 use onnxc_compiler::loops::ir::Callee;
 use onnxc_compiler::loops::tail::Node;
@@ -116,6 +117,21 @@ impl Template<'_> {
     }
     fn disp(&self, j: usize) -> i32 {
         (j * self.vm.isa.lanes * 4) as i32
+    }
+    /// How B is stored.
+    fn b_elem(&self) -> Elem {
+        match self.s.b_type {
+            DType::F16 => Elem::F16,
+            DType::BF16 => Elem::BF16,
+            _ => Elem::W32,
+        }
+    }
+    fn b_disp(&self, j: usize) -> i32 {
+        (j * self.vm.isa.lanes) as i32 * self.b_elem().bytes()
+    }
+    fn load_b(&mut self, d: V, at: Mem, lanes: Lanes) {
+        let elem = self.b_elem();
+        self.vm.op(Op::Load { d, at, elem, lanes });
     }
     fn acc(&self, chain: usize, i: usize, j: usize) -> V {
         self.acc[(chain * self.m() + i) * self.cols + j]
@@ -245,12 +261,14 @@ impl Template<'_> {
         let b = self.vm.arg(self.args.b);
         let b_row = (self.s.b_row == 0).then(|| {
             let x = self.vm.arg(self.args.b_row);
-            self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+            let by = self.b_elem().bytes().trailing_zeros() as u8;
+            self.vm.op(Op::ShlX { d: x, a: x, by });
             x
         });
         self.ahead = self.s.ahead.then(|| {
             let x = self.vm.arg(self.args.ahead);
-            self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+            let by = self.b_elem().bytes().trailing_zeros() as u8;
+            self.vm.op(Op::ShlX { d: x, a: x, by });
             x
         });
         let segs = (self.s.segs > 1).then(|| {
@@ -350,7 +368,7 @@ impl Template<'_> {
             self.vm.add_i(*x, count as i32 * 4);
         }
         if b_row.is_none() {
-            self.vm.add_i(b, (count as i64 * self.s.b_row * 4) as i32);
+            self.vm.add_i(b, (count as i64 * self.s.b_row) as i32 * self.b_elem().bytes());
         }
     }
 
@@ -369,15 +387,15 @@ impl Template<'_> {
         let bs = self.vm.vs(if m >= cols { cols } else { 1 });
         for step in 0..count {
             let chain = (first + step) % self.s.split as usize;
-            let packed = (step as i64 * self.s.b_row * 4) as i32;
+            let packed = (step as i64 * self.s.b_row) as i32 * self.b_elem().bytes();
             let splat = |t: &mut Self, i: usize, d: V| {
                 let at = t.row(bases, stride, i, step as i32 * 4);
                 t.vm.op(Op::Splat { d, at });
             };
             if bs.len() == cols {
                 for j in 0..cols {
-                    let at = Mem::at(b, packed + self.disp(j));
-                    self.vm.load(bs[j], at, self.b_lanes(j));
+                    let at = Mem::at(b, packed + self.b_disp(j));
+                    self.load_b(bs[j], at, self.b_lanes(j));
                 }
                 for i in 0..m {
                     let x = a[i % a.len()];
@@ -392,11 +410,11 @@ impl Template<'_> {
                     splat(self, i, a[i]);
                 }
                 for j in 0..cols {
-                    let at = Mem::at(b, packed + self.disp(j));
+                    let at = Mem::at(b, packed + self.b_disp(j));
                     let lanes = self.b_lanes(j);
-                    let whole = lanes == Lanes::All && m == 1;
+                    let whole = lanes == Lanes::All && m == 1 && self.b_elem() == Elem::W32;
                     if !whole {
-                        self.vm.load(bs[0], at, lanes);
+                        self.load_b(bs[0], at, lanes);
                     }
                     for i in 0..m {
                         let d = self.acc(chain, i, j);
@@ -406,7 +424,7 @@ impl Template<'_> {
                 }
             }
             if let Some(x) = self.ahead {
-                for line in (0..self.disp(cols)).step_by(64) {
+                for line in (0..self.b_disp(cols)).step_by(64) {
                     self.vm.op(Op::Prefetch {
                         at: Mem {
                             base: b,
@@ -442,7 +460,7 @@ impl Template<'_> {
         let bs = self.vm.vs(turns);
         for step in 0..count {
             let chain = (first + step) % self.s.split as usize;
-            let packed = (step as i64 * self.s.b_row * 4) as i32;
+            let packed = (step as i64 * self.s.b_row) as i32 * self.b_elem().bytes();
             // Four k at once, or as many as are left.
             let lanes = match count - step {
                 left @ 0..4 => Lanes::First(left as u8),
@@ -451,8 +469,8 @@ impl Template<'_> {
             let fresh = step % 4 == 0;
             for j in 0..cols {
                 let v = bs[(step * cols + j) % turns];
-                let at = Mem::at(b, packed + self.disp(j));
-                self.vm.load(v, at, self.b_lanes(j));
+                let at = Mem::at(b, packed + self.b_disp(j));
+                self.load_b(v, at, self.b_lanes(j));
                 for i in 0..m {
                     if fresh && j == 0 {
                         let at = self.row(bases, stride, i, step as i32 * 4);

@@ -1,5 +1,6 @@
 //! Strips of matrix products as machine code, and their interpreted program against sums written out here.
 
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::strip::{Start, Strip};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::tail::Tail;
@@ -97,6 +98,8 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
                     segs,
                     split,
                     b_row,
+                    b_type: DType::F32,
+                    ahead: false,
                     start,
                     tail: Tail::default(),
                 };
