@@ -25,6 +25,7 @@ fn main() -> Result<(), String> {
         split: 1,
         b_row: (n + 3) / 4 * 4,
         start: Start::Zero,
+        ahead: false,
         tail: Tail::default(),
     };
     let tile = rows::strip(Level::Neon, "strip", &[]);
