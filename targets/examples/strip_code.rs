@@ -28,6 +28,7 @@ fn main() -> Result<(), String> {
         b_type: DType::F32,
         ahead: false,
         start: Start::Zero,
+        ahead: false,
         tail: Tail::default(),
     };
     let tile = rows::strip(Level::Neon, "strip", &[]);

@@ -43,7 +43,7 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize) -> Option<Case> {
     if s.start == Start::Bias {
         args.push(pointer(BIAS));
     }
-    args.extend([a_row, c_row, k, seg, b_row, TILES].map(|v| Arg::Number(v as i64)));
+    args.extend([a_row, c_row, k, seg, b_row, TILES, 2 * b_row].map(|v| Arg::Number(v as i64)));
     let case = Case {
         name: format!("{s:?} k {k}"),
         program: strip::program(&s.callee(tile), isa).unwrap_or_else(|e| panic!("{}", e.message)),
@@ -101,6 +101,7 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
                     b_type: DType::F32,
                     ahead: false,
                     start,
+                    ahead: k == 9,
                     tail: Tail::default(),
                 };
                 let (b, rows) = (b_row.max(n + 2), m * TILES as i64);
