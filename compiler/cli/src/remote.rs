@@ -2,7 +2,7 @@
 //!
 //! The model becomes a static executable (see `onnxc_compiler::codegen::exec`) that reads free sizes and inputs and writes a
 //! status, the outputs' sizes and the outputs, or how long runs took. It lies in a temporary file for as long as this value
-//! lives. A command that is `ssh` gets it sent first: it then lies in `/tmp` of the other machine.
+//! lives. A command that is `ssh` gets it sent first: it then lies in a temporary file of the other machine.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -109,8 +109,7 @@ impl Remote {
 
     /// Sends the executable to the machine that `ssh` reaches.
     fn sent(ssh: Vec<String>, program: &[u8]) -> Result<Remote> {
-        let script =
-            "f=$(mktemp /tmp/onnxc-XXXXXX) && cat > \"$f\" && chmod 700 \"$f\" && echo \"$f\"";
+        let script = "f=$(mktemp) && cat > \"$f\" && chmod 700 \"$f\" && echo \"$f\"";
         let mut child = start(&ssh, Some(script))?;
         if let Some(mut input) = child.stdin.take() {
             let _ = input.write_all(program);
