@@ -25,8 +25,6 @@ const MOST_WASTE: i64 = 2;
 
 fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     let patterns = [op("ConvTranspose", [any("x"), konst("w")])];
-    rewrite(g, cx, &patterns, split)?;
-    let patterns = [op("ConvTranspose", [any("x"), konst("w"), konst("b")])];
     rewrite(g, cx, &patterns, split)
 }
 
@@ -104,7 +102,7 @@ fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     let name = g.value(m.value("w")?).name.clone();
     let weights = g.add_const(&name, Tensor::f32(&ws, &weights));
     let mut ins = vec![Some(x), Some(weights)];
-    if let Ok(b) = m.value("b") {
+    if let Some(b) = g.node(root).ins.get(2).copied().flatten() {
         let Some(bias) = g.konst(b).and_then(|t| t.to_f32s()) else {
             return skip("the bias is not a constant");
         };
