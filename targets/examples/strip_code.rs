@@ -26,7 +26,6 @@ fn main() -> Result<(), String> {
         split: 1,
         b_row: (n + 3) / 4 * 4,
         b_type: DType::F32,
-        ahead: false,
         start: Start::Zero,
         ahead: false,
         tail: Tail::default(),

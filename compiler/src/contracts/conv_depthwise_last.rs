@@ -6,8 +6,8 @@
 use super::conv::{View, macs};
 use super::depthwise_tile::Shape;
 use super::pack::RowTiles;
-use super::strip_plan::{Finish, constant};
-use super::tail::Element;
+use super::strip_plan::constant;
+use super::tail::{Element, Found};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
@@ -177,7 +177,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         y: y_axis,
         x: x_axis,
         weights,
-        finish: found.map(Finish::of),
+        finish: found,
     };
     let (row_runs, col_runs) = (y_axis.runs(rows), x_axis.runs(cols));
     let c = v.group;
@@ -209,7 +209,7 @@ struct Job<'a> {
     x: Axis,
     weights: BufId,
     /// `None`: sums go through loops.
-    finish: Option<Finish>,
+    finish: Option<Found>,
 }
 
 impl Job<'_> {
@@ -272,16 +272,15 @@ impl Job<'_> {
             dilation: [self.y.dilation, self.x.dilation],
             cut_rows: rows.cut,
             cut_cols: cols.cut,
-            bias: false,
             tail: crate::loops::tail::Tail::default(),
             lanes: self.vector.lanes,
             rest: channels % self.vector.lanes,
         };
         let full = index(cx, cols.first);
-        let (bias, operands, out) = match &self.finish {
+        let (operands, out) = match &self.finish {
             Some(f) => {
-                shape.tail = f.found.tail.clone();
-                f.at(cx, &full)
+                shape.tail = f.tail.clone();
+                f.block(cx, &full)
             }
             None => {
                 let sums = cx.scratch(
@@ -294,10 +293,9 @@ impl Job<'_> {
                     at: cx.b.i(0),
                     row: cx.b.i(channels),
                 };
-                (None, vec![], out)
+                (vec![], out)
             }
         };
-        shape.bias = bias.is_some();
         let line = match &self.finish {
             Some(_) => self.x.out,
             None => cols.size * cols.count,
@@ -311,7 +309,6 @@ impl Job<'_> {
             ptr(self.weights, w_at),
             ptr(out.buf, out.at),
         ];
-        args.extend(bias.map(|(buf, at)| ptr(buf, at)));
         args.extend(operands.iter().map(|o| ptr(o.buf, o.at)));
         let c = v.group;
         let numbers = [

@@ -8,10 +8,10 @@
 use super::conv::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
+    At, Call, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
     row_blocks, weight_type,
 };
-use super::tail::Element;
+use super::tail::{Element, Found};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -141,7 +141,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         panels: &panels,
         per_window,
         weights,
-        finish: found.map(Finish::of),
+        finish: found,
         flat: plain,
         ahead: from_afar(
             cx,
@@ -205,7 +205,7 @@ struct Job<'a> {
     per_window: i64,
     weights: BufId,
     /// `None`: results go through loops.
-    finish: Option<Finish>,
+    finish: Option<Found>,
     /// Pixels of an image are numbered along the last spatial axis.
     flat: bool,
     /// How weights are stored.
@@ -381,25 +381,24 @@ impl Job<'_> {
         let Some(finish) = &self.finish else {
             return self.through_loops(cx, p, b_at, &index, rows);
         };
-        let (bias, operands, c) = finish.at(cx, &index);
+        let (operands, c) = finish.block(cx, &index);
         let last = rows.calls.len() - 1;
         for (number, &a) in rows.calls.iter().enumerate() {
             let mut strip = self.strip(p, rows.m);
             strip.start = match number {
-                0 => finish.start(),
+                0 => Start::Zero,
                 _ => Start::Sum,
             };
             if number == last {
-                strip.tail = finish.found.tail.clone();
+                strip.tail = finish.tail.clone();
             }
             let operands = if number == last {
                 operands.clone()
             } else {
                 vec![]
             };
-            let bias = bias.filter(|_| number == 0);
             self.call(
-                cx, &strip, p, a, b_at, number, c, bias, operands, rows.tiles, rows,
+                cx, &strip, p, a, b_at, number, c, operands, rows.tiles, rows,
             )?;
         }
         Ok(())
@@ -429,7 +428,6 @@ impl Job<'_> {
         b_at: ExprId,
         number: usize,
         c: At,
-        bias: Option<(BufId, ExprId)>,
         operands: Vec<At>,
         tiles: ExprId,
         rows: &Rows,
@@ -456,7 +454,6 @@ impl Job<'_> {
                 a,
                 b,
                 c,
-                bias,
                 operands,
                 k,
                 seg,
@@ -494,7 +491,7 @@ impl Job<'_> {
                     strip.start = Start::Sum;
                 }
                 let a = cx.b.add(a, by);
-                self.call(cx, &strip, p, a, b_at, number, c, None, vec![], one, rows)?;
+                self.call(cx, &strip, p, a, b_at, number, c, vec![], one, rows)?;
             }
             cx.for_(m_e, LoopKind::Seq, |cx, i| {
                 cx.for_(n_e, LoopKind::Lanes, |cx, j| {

@@ -3,11 +3,11 @@
 //! A call computes `count` tiles that lie side by side, each of `rows` x `cols` pixels. The window of a tile's first pixel begins at
 //! `x`, but for the input rows and columns that lie outside: the first `top` rows, the first `left` columns, the last `bottom` rows and
 //! the last `right` columns of what the tile's windows span don't exist, are not read, and count as zero; `x` points at the
-//! first that exists. Sums start from the bias (or zero) and run over the window row-major, one fused multiply-add each.
+//! first that exists. Sums start from zero and run over the window row-major, one fused multiply-add each.
 //!
 //! Weights lie in blocks of `lanes` channels, `[block][tap][lanes]`, zeros behind the last channel.
 //!
-//! Arguments: pointers x, w, out, bias (if `bias` is 1), the tail's operands; then x_row, x_pixel, out_pixel (elements from one to the
+//! Arguments: pointers x, w, out, the tail's operands; then x_row, x_pixel, out_pixel (elements from one to the
 //! next), line (pixels from one output row to the next), channels, count, x_step (elements), out_step (pixels) from one tile to the
 //! next, and for each tail operand its pixel distance.
 
@@ -43,8 +43,6 @@ pub struct Shape {
     pub cut_rows: [i64; 2],
     /// Input columns outside: before, behind.
     pub cut_cols: [i64; 2],
-    /// Whether sums start from a bias.
-    pub bias: bool,
     /// What is done with a sum.
     pub tail: Tail,
     /// Channels of a block of weights.
@@ -53,8 +51,8 @@ pub struct Shape {
     pub rest: i64,
 }
 
-const NAMES: [&str; 13] = [
-    "rows", "cols", "kh", "kw", "sh", "sw", "dh", "dw", "top", "bottom", "left", "right", "bias",
+const NAMES: [&str; 12] = [
+    "rows", "cols", "kh", "kw", "sh", "sw", "dh", "dw", "top", "bottom", "left", "right",
 ];
 
 impl Shape {
@@ -83,7 +81,6 @@ impl Shape {
             self.cut_rows[1],
             self.cut_cols[0],
             self.cut_cols[1],
-            i64::from(self.bias),
         ];
         let mut shape: Vec<(String, i64)> =
             NAMES.iter().map(|n| n.to_string()).zip(values).collect();
@@ -113,7 +110,6 @@ impl Shape {
             dilation: pair("dh", "dw", 1)?,
             cut_rows: pair("top", "bottom", 0)?,
             cut_cols: pair("left", "right", 0)?,
-            bias: get("bias", 0)? == 1,
             tail: Tail::of_shape(&callee.shape)?,
             lanes: get("lanes", 1)?,
             rest: get("rest", 0)?,
@@ -130,7 +126,6 @@ fn reference(callee: &Callee) -> Option<Func> {
     let px = buffer("x", Access::Read);
     let pw = buffer("w", Access::Read);
     let out = buffer("out", Access::Write);
-    let bias = s.bias.then(|| buffer("bias", Access::Read));
     let operands: Vec<_> = s
         .tail
         .operands()
@@ -151,10 +146,7 @@ fn reference(callee: &Callee) -> Option<Func> {
         b.for_(channels, LoopKind::Seq, |b, c| {
             for r in 0..s.rows {
                 for col in 0..s.cols {
-                    let start = match bias {
-                        Some(buf) => b.load(buf, c),
-                        None => b.f(0.0),
-                    };
+                    let start = b.f(0.0);
                     let sum = b.var(start);
                     for ky in 0..s.kernel[0] {
                         for kx in 0..s.kernel[1] {

@@ -4,10 +4,10 @@
 use super::gemm::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
+    At, Call, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
     row_blocks, weight_type,
 };
-use super::tail::Element;
+use super::tail::{Element, Found};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -106,7 +106,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         v: &v,
         b_type,
         panels: &panels,
-        finish: found.map(Finish::of),
+        finish: found,
         flat,
         rows: &rows,
     };
@@ -172,7 +172,7 @@ struct Job<'a> {
     /// How B is stored in panels.
     b_type: DType,
     panels: &'a [Panels],
-    finish: Option<Finish>,
+    finish: Option<Found>,
     flat: bool,
     rows: &'a Dim,
 }
@@ -323,14 +323,12 @@ impl Job<'_> {
         let mut index = batch.to_vec();
         index.extend([first, column]);
         if let Some(finish) = &self.finish {
-            let (bias, operands, c) = finish.at(cx, &index);
-            strip.start = finish.start();
-            strip.tail = finish.found.tail.clone();
+            let (operands, c) = finish.block(cx, &index);
+            strip.tail = finish.tail.clone();
             let c = Call {
                 a,
                 b,
                 c,
-                bias,
                 operands,
                 k,
                 seg,
@@ -358,7 +356,6 @@ impl Job<'_> {
                     at: zero,
                     row: n_e,
                 },
-                bias: None,
                 operands: vec![],
                 k,
                 seg,

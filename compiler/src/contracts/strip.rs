@@ -2,12 +2,14 @@
 //!
 //! A call computes `tiles * m` rows of `n` columns. The sum of a row runs over `segs` segments of `k` elements of A each, which lie
 //! `seg` elements apart: a product of matrices has one segment, a convolution over channels-last data one for each row of
-//! its window. B lies `b_row` elements apart from one k to the next, through all segments. Each sum starts from the bias of its
-//! column (or zero, or what C holds) and is one chain of fused multiply-adds, k ascending; with `split` > 1 it is that many
-//! chains over k = 0, split, 2 split ... and k = 1, split + 1 ..., added up in order, the bias being in the first.
+//! its window. B lies `b_row` elements apart from one k to the next, through all segments. Each sum starts from zero (or what C
+//! holds) and is one chain of fused multiply-adds, k ascending; with `split` > 1 it is that many
+//! chains over k = 0, split, 2 split ... and k = 1, split + 1 ..., added up in order, what C holds being in the first.
 //! B may be stored in half precision. The tail is applied to each sum before it is stored.
 //!
-//! Arguments: pointers a, b, c, bias (if `bias` is 1), the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
+//! A bias is part of the tail: added first, it would cost accuracy where it is large.
+//!
+//! Arguments: pointers a, b, c, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
 //! tiles, ahead, and for each tail operand its row distance.
 
 use crate::base::dim::Dim;
@@ -53,9 +55,8 @@ pub struct Strip {
 #[allow(missing_docs)]
 pub enum Start {
     Zero = 0,
-    Bias = 1,
     /// With what C holds.
-    Sum = 2,
+    Sum = 1,
 }
 
 impl Strip {
@@ -99,8 +100,7 @@ impl Strip {
             ahead: get("ahead", 0)? == 1,
             start: match get("start", 0)? {
                 0 => Start::Zero,
-                1 => Start::Bias,
-                2 => Start::Sum,
+                1 => Start::Sum,
                 _ => return None,
             },
             tail: Tail::of_shape(&callee.shape)?,
@@ -124,7 +124,6 @@ fn reference(callee: &Callee) -> Option<Func> {
             Access::Write
         },
     );
-    let bias = (s.start == Start::Bias).then(|| buffer("bias", Access::Read));
     let operands: Vec<_> = s
         .tail
         .operands()
@@ -143,10 +142,9 @@ fn reference(callee: &Callee) -> Option<Func> {
             let c_at = b.mul(i, c_row);
             let c_at = b.add(c_at, j);
             let zero = b.f(0.0);
-            let start = match bias {
-                Some(buf) => b.load(buf, j),
-                None if s.start == Start::Sum => b.load(pc, c_at),
-                None => zero,
+            let start = match s.start {
+                Start::Sum => b.load(pc, c_at),
+                Start::Zero => zero,
             };
             let sums: Vec<_> = (0..s.split)
                 .map(|p| b.var(if p == 0 { start } else { zero }))

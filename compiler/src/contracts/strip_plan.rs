@@ -1,14 +1,13 @@
 //! How a product is cut into strips: the width of panels, the rows of tiles, packing, and calls of `gemm_strip`.
 
 use super::pack::RowTiles;
-use super::strip::{Start, Strip};
+use super::strip::Strip;
 use super::tail::Found;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::{LowerCx, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
-use crate::loops::tail::{Node, Tail};
 
 /// Panels of equal width, side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,8 +163,6 @@ pub struct Call {
     pub b: At,
     /// Results.
     pub c: At,
-    /// The bias of the first column.
-    pub bias: Option<(BufId, ExprId)>,
     /// The tail's operands.
     pub operands: Vec<At>,
     /// Length of a segment, and from one to the next.
@@ -184,7 +181,6 @@ pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
         ptr(c.b.buf, c.b.at),
         ptr(c.c.buf, c.c.at),
     ];
-    args.extend(c.bias.map(|(buf, at)| ptr(buf, at)));
     args.extend(c.operands.iter().map(|o| ptr(o.buf, o.at)));
     let ahead = cx.b.i(match strip.ahead {
         // A panel is as long as all its k.
@@ -196,87 +192,16 @@ pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
     cx.b.call(strip.callee(tile), args);
 }
 
-/// What becomes of sums.
-pub struct Finish {
-    /// The bias, where sums start from it.
-    pub bias: Option<super::tail::Place>,
-    /// The rest.
-    pub found: Found,
-}
-
-impl Finish {
-    /// Takes a bias that is added first out of the tail: sums start from it.
-    pub fn of(mut found: Found) -> Finish {
-        let nodes = &found.tail.nodes;
-        let uses = |n: u8| -> usize {
-            nodes
-                .iter()
-                .flat_map(|x| x.operands())
-                .filter(|o| *o == n)
-                .count()
-        };
-        let add = nodes.iter().enumerate().find_map(|(at, n)| match *n {
-            Node::Bin(crate::loops::ir::BinOp::Add, x, y) => {
-                let (r, c) = match (nodes[x as usize], nodes[y as usize]) {
-                    (Node::Result, Node::Column) => (x, y),
-                    (Node::Column, Node::Result) => (y, x),
-                    _ => return None,
-                };
-                (uses(r) == 1 && uses(c) == 1).then_some((at, r as usize, c as usize))
-            }
-            _ => None,
-        });
-        let Some((sum, result, column)) = add else {
-            return Finish { bias: None, found };
-        };
-        // The operand's number among the operands.
-        let number = nodes[..column].iter().filter(|n| n.is_operand()).count();
-        let mut kept = vec![];
-        let mut to = vec![0u8; nodes.len()];
-        for (at, n) in nodes.iter().enumerate() {
-            if at == result || at == column {
-                continue;
-            }
-            to[at] = kept.len() as u8;
-            let map = |o: u8| to[o as usize];
-            kept.push(match *n {
-                _ if at == sum => Node::Result,
-                Node::Un(op, a) => Node::Un(op, map(a)),
-                Node::Bin(op, a, b) => Node::Bin(op, map(a), map(b)),
-                Node::Fma(a, b, c) => Node::Fma(map(a), map(b), map(c)),
-                Node::Select(a, b, c) => Node::Select(map(a), map(b), map(c)),
-                Node::Cast(ty, a) => Node::Cast(ty, map(a)),
-                other => other,
-            });
-        }
-        if kept == [Node::Result] {
-            kept.clear();
-        }
-        found.tail = Tail { nodes: kept };
-        let bias = found.operands.remove(number);
-        Finish {
-            bias: Some(bias),
-            found,
-        }
-    }
-    /// Where a block's sums start.
-    pub fn start(&self) -> Start {
-        match self.bias {
-            Some(_) => Start::Bias,
-            None => Start::Zero,
-        }
-    }
-    /// Bias, operands and output of the block that begins at an index of the output.
-    pub fn at(&self, cx: &mut LowerCx, index: &[ExprId]) -> (Option<(BufId, ExprId)>, Vec<At>, At) {
+impl Found {
+    /// Operands and output of the block that begins at an index of the output.
+    pub fn block(&self, cx: &mut LowerCx, index: &[ExprId]) -> (Vec<At>, At) {
         let mut place = |p: &super::tail::Place| At {
             buf: p.buf,
-            at: self.found.at(&mut cx.b, p, index),
+            at: self.at(&mut cx.b, p, index),
             row: p.row,
         };
-        let bias = self.bias.as_ref().map(|p| place(p));
-        let operands = self.found.operands.iter().map(&mut place).collect();
-        let out = place(&self.found.out);
-        (bias.map(|b| (b.buf, b.at)), operands, out)
+        let operands = self.operands.iter().map(&mut place).collect();
+        (operands, place(&self.out))
     }
 }
 

@@ -13,7 +13,6 @@ use onnxc_compiler::loops::tail::Node;
 
 /// Numbers of the call's arguments.
 struct Args {
-    bias: u8,
     operands: u8,
     ints: u8,
     strides: u8,
@@ -65,9 +64,8 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
             Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
         })?;
     let operands = s.tail.operands().count() as u8;
-    let first = 3 + u8::from(s.bias);
+    let first = 3;
     let args = Args {
-        bias: 3,
         operands: first,
         ints: first + operands,
         strides: first + operands + 8,
@@ -217,26 +215,8 @@ impl Template<'_> {
         let s = self.s;
         let (rows, cols) = (s.rows as usize, s.cols as usize);
         self.acc = self.vm.vs(rows * cols);
-        if s.bias {
-            let p = self.vm.arg(self.args.bias);
-            self.vm.load(
-                self.acc[0],
-                Mem {
-                    base: p,
-                    index: Some((b.at, 0)),
-                    disp: 0,
-                },
-                lanes,
-            );
-            self.vm.free_x(p);
-            for i in 1..self.acc.len() {
-                let (d, a) = (self.acc[i], self.acc[0]);
-                self.vm.op(Op::Move { d, a });
-            }
-        } else {
-            for d in self.acc.clone() {
-                self.vm.op(Op::Zero { d });
-            }
+        for d in self.acc.clone() {
+            self.vm.op(Op::Zero { d });
         }
         let kw = s.kernel[1];
         let w = self.vm.vs(kw as usize);
@@ -375,13 +355,7 @@ impl Template<'_> {
                     d
                 };
                 let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
-                    let d = vm.v();
-                    let at = Mem::at(operands[k].0, 0);
-                    match kind {
-                        Node::Single => vm.op(Op::Splat { d, at }),
-                        _ => vm.load(d, at, lanes),
-                    }
-                    d
+                    tail::operand(vm, kind, Mem::at(operands[k].0, 0), lanes)
                 };
                 let answer = tail::apply(&mut self.vm, &s.tail, result, &mut fetch)?;
                 let tmp = self.vm.v();

@@ -21,7 +21,6 @@ struct Args {
     a: u8,
     b: u8,
     c: u8,
-    bias: u8,
     operands: u8,
     a_row: u8,
     c_row: u8,
@@ -37,13 +36,12 @@ struct Args {
 impl Args {
     fn of(s: &Strip) -> Args {
         let operands = s.tail.operands().count() as u8;
-        let first = 3 + u8::from(s.start == Start::Bias);
+        let first = 3;
         let ints = first + operands;
         Args {
             a: 0,
             b: 1,
             c: 2,
-            bias: 3,
             operands: first,
             a_row: ints,
             c_row: ints + 1,
@@ -230,18 +228,6 @@ impl Template<'_> {
                     self.vm.op(Op::Zero { d: v });
                 }
             }
-            Start::Bias => {
-                let p = self.vm.arg(self.args.bias);
-                for j in 0..self.cols {
-                    let d = self.acc(0, 0, j);
-                    self.vm.load(d, Mem::at(p, self.disp(j)), self.lanes(j));
-                    for i in 1..self.m() {
-                        let to = self.acc(0, i, j);
-                        self.vm.op(Op::Move { d: to, a: d });
-                    }
-                }
-                self.vm.free_x(p);
-            }
             Start::Sum => {
                 let (bases, stride) = self.bases(self.args.c, self.args.c_row);
                 for i in 0..self.m() {
@@ -368,7 +354,10 @@ impl Template<'_> {
             self.vm.add_i(*x, count as i32 * 4);
         }
         if b_row.is_none() {
-            self.vm.add_i(b, (count as i64 * self.s.b_row) as i32 * self.b_elem().bytes());
+            self.vm.add_i(
+                b,
+                (count as i64 * self.s.b_row) as i32 * self.b_elem().bytes(),
+            );
         }
     }
 
@@ -540,15 +529,8 @@ impl Template<'_> {
                 };
                 let (lanes, disp) = (self.lanes(j), self.disp(j));
                 let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
-                    let d = vm.v();
-                    match kind {
-                        Node::Single => vm.op(Op::Splat {
-                            d,
-                            at: Mem::at(pointers[k], 0),
-                        }),
-                        _ => vm.load(d, Mem::at(pointers[k], disp), lanes),
-                    }
-                    d
+                    let disp = if kind == Node::Single { 0 } else { disp };
+                    tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
                 };
                 let answer = tail::apply(&mut self.vm, tail, result, &mut fetch)?;
                 let tmp = self.vm.v();

@@ -15,10 +15,21 @@ enum Value {
         own: bool,
     },
     Const(u32),
+    /// A whole vector in memory, read where it is used.
+    Mem(Mem),
 }
 
-/// Loads the operand with that number (counted over [`Tail::operands`]) into a register that becomes the tail's.
-pub type Fetch<'a> = &'a mut dyn FnMut(&mut Vm, usize, Node) -> V;
+/// How an operand comes.
+#[derive(Clone, Copy)]
+pub enum Operand {
+    /// In a register that becomes the tail's.
+    Reg(V),
+    /// As a whole vector in memory.
+    Mem(Mem),
+}
+
+/// Gives the operand with that number (counted over [`Tail::operands`]).
+pub type Fetch<'a> = &'a mut dyn FnMut(&mut Vm, usize, Node) -> Operand;
 
 /// Applies a tail to `result`, which is left alone unless it is the answer itself. The answer lies in a register that the
 /// caller gives back where it is not `result`.
@@ -52,8 +63,10 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
             }),
             Node::Tile | Node::Column | Node::Single => {
                 operand += 1;
-                let v = fetch(w.vm, operand - 1, *n);
-                Value::Reg { v, own: true }
+                match fetch(w.vm, operand - 1, *n) {
+                    Operand::Reg(v) => Value::Reg { v, own: true },
+                    Operand::Mem(m) => Value::Mem(m),
+                }
             }
             _ => {
                 let v = w.compute(*n, &types)?;
@@ -75,7 +88,27 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
             w.vm.op(Op::Const { d, bits });
             Ok(d)
         }
+        Some(Value::Mem(m)) => {
+            let d = w.vm.v();
+            w.vm.load(d, m, Lanes::All);
+            Ok(d)
+        }
     }
+}
+
+/// An operand at a place, of which some lanes are wanted: read from memory where it is used, if the machine can.
+pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
+    if kind == Node::Single {
+        let d = vm.v();
+        vm.op(Op::Splat { d, at });
+        return Operand::Reg(d);
+    }
+    if lanes == Lanes::All && !vm.isa.by_lane {
+        return Operand::Mem(at);
+    }
+    let d = vm.v();
+    vm.load(d, at, lanes);
+    Operand::Reg(d)
 }
 
 /// Registers beside the result that a tail needs at its worst.
@@ -83,7 +116,7 @@ pub fn registers(tail: &Tail, isa: Isa) -> Result<usize> {
     let wide = Isa { vregs: 200, ..isa };
     let mut vm = Vm::new(wide, 0);
     let result = vm.v();
-    let mut fetch = |vm: &mut Vm, _: usize, _: Node| vm.v();
+    let mut fetch = |vm: &mut Vm, _: usize, _: Node| Operand::Reg(vm.v());
     let answer = apply(&mut vm, tail, result, &mut fetch)?;
     let _ = answer;
     Ok(vm.most().saturating_sub(1))
@@ -119,12 +152,18 @@ impl Writer<'_> {
                 self.vm.op(Op::Const { d, bits });
                 (d, true)
             }
+            Value::Mem(m) => {
+                let d = self.vm.v();
+                self.vm.load(d, m, Lanes::All);
+                (d, true)
+            }
         }
     }
     fn src(&self, n: u8) -> Src {
         match self.values[n as usize] {
             Value::Reg { v, .. } => Src::Reg(v),
             Value::Const(bits) => Src::Const(bits),
+            Value::Mem(m) => Src::Mem(m),
         }
     }
     fn compute(&mut self, n: Node, types: &[Ty]) -> Result<V> {
@@ -292,7 +331,7 @@ impl Writer<'_> {
         let swap = matches!(
             lane,
             Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor | Bin::AddI
-        ) && matches!(self.values[a as usize], Value::Const(_));
+        ) && !matches!(self.values[a as usize], Value::Reg { .. });
         let (a, b) = if swap { (b, a) } else { (a, b) };
         let (x, fresh) = self.reg(a);
         let y = self.src(b);
