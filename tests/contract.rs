@@ -2,10 +2,17 @@
 //!
 //! `tests/c/contract.c` is linked with the models of the examples and run, natively and under qemu.
 
+use onnxc::loader::{Model, SessionOptions};
+use onnxc_abi::status;
 use onnxc_compiler::artifact::{Placement, header};
+use onnxc_compiler::base::diag::Diagnostics;
+use onnxc_compiler::target::Arch;
+use onnxc_compiler::{Options, Quiet, emit, plan};
 use onnxc_tests::compile::compile;
 use onnxc_tests::contract::measure;
 use onnxc_tests::generate::root;
+use onnxc_tests::graphs::read;
+use onnxc_tests::run::target;
 use onnxc_tests::tools::{have, run, text};
 use std::fs;
 
@@ -93,4 +100,42 @@ fn aarch64_cortex_a57() {
         "aarch64-linux-gnu-gcc",
         &["qemu-aarch64-static"],
     );
+}
+
+#[test]
+fn sizes_that_do_not_fit_end_the_run() {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return;
+    }
+    let text = "sym N = 1..8 input 0 axis 0
+graph @g(%x: f32[$N,6]) -> (%y) {
+  %shape = lit i64[2] [-1, 4]
+  %y = Reshape(%x, %shape)
+}
+";
+    let model = read(text).unwrap();
+    let target = target(Arch::X86_64, "");
+    let options = Options::default();
+    let mut diags = Diagnostics::default();
+    let program = plan(&model, &target, &options, &mut diags).unwrap();
+    let made = emit(model, program, &target, &options, &mut Quiet, &mut diags).unwrap();
+    let model = Model::load(&made.object, "model").unwrap();
+    let guarded = SessionOptions {
+        guard: true,
+        ..SessionOptions::default()
+    };
+    let mut s = model.session(&guarded).unwrap();
+    for n in 1..=8 {
+        s.set_dims(&[n]);
+        let fits = (n * 6) % 4 == 0;
+        let wanted = if fits {
+            status::OK
+        } else {
+            status::SHAPE_MISMATCH
+        };
+        assert_eq!(s.run(), wanted, "N = {n}");
+        if fits {
+            assert_eq!(s.out_dims(), [n * 6 / 4, 4]);
+        }
+    }
 }

@@ -221,7 +221,11 @@ impl Planner<'_> {
                     .outs
                     .iter()
                     .any(|&v| s.g.is_used(v) && matches!(s.g.value(v).def, Def::Node(..)));
-            if s.views.free.contains(&n) || !wanted {
+            if s.views.free.contains(&n) {
+                steps.extend(self.sizes_agree(s, n)?);
+                continue;
+            }
+            if !wanted {
                 continue;
             }
             let r = if let Some(copies) = s.views.concats.get(&n) {
@@ -241,6 +245,33 @@ impl Planner<'_> {
             }
         }
         Ok(steps)
+    }
+
+    /// A view whose sizes can't be shown to agree with those of what it looks at is asked about them when it runs.
+    fn sizes_agree(&mut self, s: &Scope, n: NodeId) -> Result<Option<Step<Spot>>> {
+        let node = s.g.node(n);
+        let (Lower::View, Some(Some(from)), &[to]) =
+            (&node.op.lower, node.ins.first(), node.outs.as_slice())
+        else {
+            return Ok(None);
+        };
+        let old = type_of(s.g, *from)?.elements();
+        let new = type_of(s.g, to)?.elements();
+        if old == new {
+            return Ok(None);
+        }
+        let func = super::helpers::same_size(&old, &new);
+        let nodes = node.loc.0.iter().map(|s| s.to_string()).collect();
+        let ops = vec!["SizesAgree"];
+        Ok(Some(self.push(
+            func,
+            vec![],
+            ops,
+            nodes,
+            String::new(),
+            0,
+            vec![],
+        )))
     }
 
     fn concat(
