@@ -7,6 +7,7 @@ use super::storage::{Home, Spot, Storages};
 use super::views::Views;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
+use crate::base::effort::Effort;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
 use crate::graph::ir::{Def, Graph, Model, NodeId, ValueId};
@@ -22,6 +23,8 @@ pub struct Options {
     pub group: bool,
     /// Let an output take over the memory of an operand that dies with it.
     pub in_place: bool,
+    /// How much is done for speed.
+    pub effort: Effort,
     /// Replay the finished plan with the independent checker.
     pub check: bool,
 }
@@ -31,6 +34,7 @@ impl Default for Options {
         Options {
             group: true,
             in_place: true,
+            effort: Effort::default(),
             check: true,
         }
     }
@@ -205,6 +209,7 @@ impl Planner<'_> {
             graph: s.g,
             symbols: self.symbols,
             machine: self.machine,
+            effort: self.options.effort,
         };
         // What needs no layer can't take a tail along.
         let groups = group(s.g, self.options.group, &|n| {
@@ -468,7 +473,9 @@ impl Planner<'_> {
             });
         }
         let sizes = self.storages.sizes();
-        let settled = self.storages.settle(program.symbol_bytes());
+        let settled = self
+            .storages
+            .settle(program.symbol_bytes(), self.options.effort.searches());
         program.arena_bytes = settled.arena_bytes;
         program.peak_bytes = settled.peak_bytes;
         program.weights_bytes = settled.weights_bytes;

@@ -15,7 +15,8 @@ impl Layout<'_, '_, '_> {
         let node = self.g.node(n);
         let (name, attrs) = (node.op.name, node.attrs.clone());
         let (ins, outs) = (node.ins.clone(), node.outs.clone());
-        if node.ins.is_empty() || !node.bodies.is_empty() {
+        // What is channels-last already is left as it is: the pass may run twice.
+        if node.ins.is_empty() || !node.bodies.is_empty() || attrs.flag("channels_last") {
             return Ok(false);
         }
         let Some(Some(first)) = ins.first().copied() else {
