@@ -6,8 +6,9 @@ use onnxc::loader::{Model, SessionOptions};
 use onnxc_abi::status;
 use onnxc_compiler::artifact::{Placement, header};
 use onnxc_compiler::base::diag::Diagnostics;
+use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::target::Arch;
-use onnxc_compiler::{Options, Quiet, emit, plan};
+use onnxc_compiler::{Artifact, Options, Quiet, emit, plan};
 use onnxc_tests::compile::compile;
 use onnxc_tests::contract::measure;
 use onnxc_tests::generate::root;
@@ -138,4 +139,64 @@ graph @g(%x: f32[$N,6]) -> (%y) {
             assert_eq!(s.out_dims(), [n * 6 / 4, 4]);
         }
     }
+}
+
+/// A model from text, compiled with its weights beside it.
+fn beside(text: &str, prefix: &str, effort: Effort) -> Artifact {
+    let target = target(Arch::X86_64, "");
+    let options = Options {
+        prefix: prefix.into(),
+        placement: Placement::File,
+        ..Options::default()
+    }
+    .at(effort);
+    let mut diags = Diagnostics::default();
+    let model = read(text).unwrap();
+    let program = plan(&model, &target, &options, &mut diags).unwrap();
+    emit(model, program, &target, &options, &mut Quiet, &mut diags).unwrap()
+}
+
+#[test]
+fn weights_of_another_training_fit() {
+    let text = "graph @g(%x: f32[1,3,8,8]) -> (%y) {
+  %w = lit f32[8,3,3,3] rand(1)
+  %b = lit f32[8] rand(2)
+  %c = Conv(%x, %w, %b) @\"conv\"
+  %y = Relu(%c) @\"relu\"
+}
+";
+    let first = beside(text, "first", Effort::Normal);
+    let trained = text
+        .replace("rand(1)", "rand(3)")
+        .replace("rand(2)", "rand(4)");
+    let trained = trained.replace("conv", "features.0");
+    let second = beside(&trained, "second", Effort::Most);
+    assert_eq!(first.info.layout_digest, second.info.layout_digest);
+    assert_ne!(first.info.content_digest, second.info.content_digest);
+    // Another stride, another layout: the same weights in other hands.
+    let other = text.replace("%b) @", "%b) { strides = [2, 2] } @");
+    let other = beside(&other, "first", Effort::Normal);
+    assert_ne!(first.info.layout_digest, other.info.layout_digest);
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return;
+    }
+    // The first object with the second's weights computes what the second does.
+    let run = |object: &Artifact, prefix: &str, weights: &Artifact| {
+        let file = weights.weights_file();
+        let model = Model::load(&object.object, prefix).unwrap();
+        let options = SessionOptions {
+            guard: true,
+            weights: Some(&file[onnxc_abi::weights::DATA_OFFSET..]),
+            ..SessionOptions::default()
+        };
+        let mut s = model.session(&options).unwrap();
+        let x = s.input_mut(0).unwrap();
+        x.chunks_exact_mut(4)
+            .for_each(|v| v.copy_from_slice(&1.5f32.to_le_bytes()));
+        assert_eq!(s.run(), status::OK);
+        s.output(0).unwrap().to_vec()
+    };
+    let want = run(&second, "second", &second);
+    assert_eq!(run(&first, "first", &second), want);
+    assert_ne!(run(&first, "first", &first), want);
 }

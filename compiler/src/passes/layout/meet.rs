@@ -15,8 +15,7 @@ impl Layout<'_, '_, '_> {
         let node = self.g.node(n);
         let (name, attrs) = (node.op.name, node.attrs.clone());
         let (ins, outs) = (node.ins.clone(), node.outs.clone());
-        // What is channels-last already is left as it is: the pass may run twice.
-        if node.ins.is_empty() || !node.bodies.is_empty() || attrs.flag("channels_last") {
+        if node.ins.is_empty() || !node.bodies.is_empty() {
             return Ok(false);
         }
         let Some(Some(first)) = ins.first().copied() else {
