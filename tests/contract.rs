@@ -200,3 +200,32 @@ fn weights_of_another_training_fit() {
     assert_eq!(run(&first, "first", &second), want);
     assert_ne!(run(&first, "first", &first), want);
 }
+
+#[test]
+fn quantization_is_stated_through_reshapes() {
+    let text = |second: &str| {
+        format!(
+            "graph @g(%x: u8[2,6]) -> (%y, %z) {{
+  %shape = lit i64[2] [3, 4]
+  %r = Reshape(%x, %shape)
+  %s = lit f32[] [0.5]
+  %t = lit f32[] [0.25]
+  %p = lit u8[] [7]
+  %d = DequantizeLinear(%r, %s, %p)
+  %y = Relu(%d)
+  %e = DequantizeLinear(%x, {second}, %p)
+  %z = Neg(%e)
+}}
+"
+        )
+    };
+    let made = beside(&text("%s"), "model", Effort::Normal);
+    let quant = made.info.inputs[0].quant.as_ref().expect("a quantization");
+    assert_eq!(
+        (&quant.scales[..], &quant.zero_points[..], quant.axis),
+        (&[0.5][..], &[7][..], None)
+    );
+    // Two scales: the input has none of its own.
+    let made = beside(&text("%t"), "model", Effort::Normal);
+    assert!(made.info.inputs[0].quant.is_none());
+}
