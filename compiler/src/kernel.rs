@@ -7,6 +7,7 @@ use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, SymId, Symbols};
 use crate::base::dtype::DType;
+use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
 use crate::loops::build::Builder;
@@ -52,6 +53,8 @@ pub struct LowerCx<'a> {
     pub syms: &'a [SymId],
     /// What the target offers.
     pub machine: &'a Machine,
+    /// How much is done for speed.
+    pub effort: Effort,
     /// Buffers asked for, with their parameters.
     pub extras: Vec<(BufId, Extra)>,
     /// Takes stores over, where a tail follows.
@@ -311,6 +314,8 @@ pub struct Query<'a> {
     pub outputs: Vec<Option<TensorType>>,
     /// What the target offers.
     pub machine: &'a Machine,
+    /// How much is done for speed.
+    pub effort: Effort,
 }
 
 /// How a contract is computed: one row.

@@ -26,6 +26,7 @@ pub mod target;
 
 use artifact::{ModelInfo, Placement};
 use base::diag::{Diagnostic, Diagnostics, Result};
+use base::effort::Effort;
 use bytes::Bytes;
 use graph::ir::Model;
 use onnx::Files;
@@ -46,8 +47,8 @@ pub struct Options {
     pub prefix: String,
     /// Where the weights go.
     pub placement: Placement,
-    /// Whether Cranelift optimises (off at `-O0`).
-    pub optimise: bool,
+    /// How much is done for speed: what `-O` says. [`Options::at`] sets what hangs on it.
+    pub effort: Effort,
     /// Whether a run flushes denormal numbers to zero.
     pub flush_denormals: bool,
     /// Threads that code generation may use; the result does not depend on it.
@@ -66,12 +67,26 @@ impl Default for Options {
             plan: plan::build::Options::default(),
             prefix: "model".to_string(),
             placement: Placement::Embed,
-            optimise: true,
+            effort: Effort::default(),
             flush_denormals: false,
             jobs: 1,
             keep_clif: false,
             max_memory: 4 << 30,
         }
+    }
+}
+
+impl Options {
+    /// The same at another level of optimization.
+    pub fn at(mut self, effort: Effort) -> Options {
+        self.effort = effort;
+        self.plan.effort = effort;
+        if !effort.rewrites() {
+            self.passes.max_edits = 0;
+            self.plan.group = false;
+            self.plan.in_place = false;
+        }
+        self
     }
 }
 
@@ -200,7 +215,7 @@ pub fn emit(
             Placement::File => codegen::Weights::File,
         },
         flush_denormals: options.flush_denormals,
-        optimise: options.optimise,
+        effort: options.effort,
         jobs: options.jobs,
         text: options.keep_clif,
     };

@@ -59,11 +59,16 @@ pub struct Options {
     pub max_edits: usize,
 }
 
+/// Passes and fusions that run only where they are asked for.
+pub const OFF: &[&Pass] = &[
+    // Trades time for memory.
+    &crate::fusions::attention::PASS,
+];
+
 impl Default for Options {
     fn default() -> Self {
         Options {
-            // These trade time for memory: whoever wants that takes them off this list.
-            off: BTreeSet::from([crate::fusions::attention::PASS.name.to_string()]),
+            off: OFF.iter().map(|p| p.name.to_string()).collect(),
             max_edits: usize::MAX,
         }
     }

@@ -30,6 +30,7 @@ extern "C" {
 #define ONNXC_DATA_OUT_OF_RANGE 8 /* an index or a size that was computed from the input data is out of range */
 #define ONNXC_LIMIT 9 /* a loop or a data-dependent size passed its limit */
 #define ONNXC_UNSUPPORTED 10 /* the run reached a part of the model that could not be compiled */
+#define ONNXC_SHAPE_MISMATCH 11 /* sizes that were free when the model was compiled do not fit together where a tensor gets another shape */
 #define ONNXC_OFFLOAD_ABSENT 32 /* a region that must run on an accelerator found none */
 #define ONNXC_OFFLOAD_REFUSED 33 /* the accelerator refused the compiled region */
 #define ONNXC_OFFLOAD_TIMEOUT 34 /* the accelerator did not answer in time */
@@ -343,6 +344,7 @@ static inline const char *onnxc_status_text(int32_t status) {
   case 8: return "an index or a size that was computed from the input data is out of range";
   case 9: return "a loop or a data-dependent size passed its limit";
   case 10: return "the run reached a part of the model that could not be compiled";
+  case 11: return "sizes that were free when the model was compiled do not fit together where a tensor gets another shape";
   case 32: return "a region that must run on an accelerator found none";
   case 33: return "the accelerator refused the compiled region";
   case 34: return "the accelerator did not answer in time";

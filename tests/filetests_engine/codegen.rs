@@ -31,7 +31,7 @@ fn run(case: &Case) -> Outcome {
         Ok(m) => m,
         Err(e) => return Outcome::problem(e.line, e.message),
     };
-    let isa = match Isa::new(&target, true) {
+    let isa = match Isa::new(&target, Default::default()) {
         Ok(i) => i,
         Err(e) => return Outcome::problem(0, e.to_string()),
     };

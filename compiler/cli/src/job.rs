@@ -8,7 +8,7 @@ use onnxc_compiler::onnx::signature::{Axis, Border};
 use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
 use onnxc_compiler::{Artifact, Options};
 
-use crate::args::flags::{CodeFlags, Denormals, ModelFlags, OptLevel, Weights};
+use crate::args::flags::{CodeFlags, Denormals, ModelFlags, Weights};
 use crate::constants;
 use crate::data::bind::Wanted;
 use crate::failure::{Failure, Outcome};
@@ -291,7 +291,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         None => c_identifier(&source.stem(), "model"),
     };
     let known = crate::print::passes();
-    for name in &code.disable_pass {
+    for name in code.disable_pass.iter().chain(&code.enable_pass) {
         if !known.contains(&name.as_str()) {
             return Err(onnxc_targets::suggest::unknown(
                 "pass",
@@ -300,6 +300,16 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
                 "`--print pipeline` lists them",
             ));
         }
+    }
+    if let Some(name) = code
+        .enable_pass
+        .iter()
+        .find(|n| code.disable_pass.contains(n))
+    {
+        return Err(Diagnostic::usage(
+            "USE001",
+            format!("the pass `{name}` is both enabled and disabled"),
+        ));
     }
     let limits = Limits::default();
     let mut options = Options {
@@ -321,22 +331,17 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
             Weights::Section(name) => Placement::Section(name.clone()),
             Weights::File(_) => Placement::File,
         },
-        optimise: code.opt_level != OptLevel::O0,
         flush_denormals: code.denormals == Denormals::Flush,
         jobs: jobs(code),
         ..Options::default()
     };
     options.max_memory = model.max_memory.unwrap_or(options.max_memory);
+    options.passes.off.retain(|p| !code.enable_pass.contains(p));
     options.passes.off.extend(code.disable_pass.iter().cloned());
     if let Some(n) = code.max_edits {
         options.passes.max_edits = usize::try_from(n).unwrap_or(usize::MAX);
     }
-    if code.opt_level == OptLevel::O0 {
-        options.passes.max_edits = 0;
-        options.plan.group = false;
-        options.plan.in_place = false;
-    }
-    Ok(options)
+    Ok(options.at(code.opt_level.effort()))
 }
 
 /// Threads of the compiler: what was asked for, or all there are.

@@ -1,7 +1,8 @@
 //! `--print`: lists of targets, CPUs, features, operators, and the pipeline. Standard output, one item a line.
 
 use onnxc_compiler::onnx::supported;
-use onnxc_compiler::pipeline::{PIPELINE, Step};
+use onnxc_compiler::pass::Pass;
+use onnxc_compiler::pipeline::{OFF, PIPELINE, Step};
 use onnxc_targets::features::FEATURES;
 use onnxc_targets::triple::{Target, WELL_KNOWN};
 use onnxc_targets::{cpu, native};
@@ -75,17 +76,25 @@ fn pipeline() -> String {
     for step in PIPELINE {
         match step {
             Step::Once(pass, why) => {
-                table.row(vec![pass.name.into(), format!("{}; {why}", pass.doc)])
+                table.row(vec![pass.name.into(), format!("{}; {why}", about(pass))])
             }
             Step::Until(passes, _, why) => {
                 table.row(vec!["until stable:".into(), (*why).into()]);
                 for pass in *passes {
-                    table.row(vec![format!("  {}", pass.name), pass.doc.into()]);
+                    table.row(vec![format!("  {}", pass.name), about(pass)]);
                 }
             }
         }
     }
     table.text(usize::MAX)
+}
+
+/// What a pass does, and how it is switched on where it is off.
+fn about(pass: &Pass) -> String {
+    match OFF.iter().any(|p| p.name == pass.name) {
+        true => format!("{} (off by default: --enable-pass {})", pass.doc, pass.name),
+        false => pass.doc.into(),
+    }
 }
 
 /// Names of all passes and fusions.

@@ -141,6 +141,8 @@ fn usage_is_2() {
         &["--weights", "nowhere", &m],
         &["--dim", "N=x", &m],
         &["--disable-pass", "no_such_pass", &m],
+        &["--enable-pass", "no_such_pass", &m],
+        &["--enable-pass", "gelu", "--disable-pass", "gelu", &m],
         &["--prefix", "9 lives", &m],
         &["-o", "x", "--emit", "header,report", &m],
         &["-mwrong", &m],
@@ -495,4 +497,86 @@ fn another_machine_through_a_command() {
     );
     assert_eq!(code(&o), 2);
     assert!(err(&o).contains("--exec"));
+}
+
+#[test]
+fn passes_are_switched_by_name() {
+    let dir = temp();
+    let m = model().display().to_string();
+    let o = onnxc(dir.path(), &["--enable-pass", "atention", &m]);
+    assert_eq!(code(&o), 2);
+    assert!(err(&o).contains("did you mean `attention`?"), "{}", err(&o));
+    let o = onnxc(dir.path(), &["--print", "pipeline"]);
+    let text = out(&o);
+    let off: Vec<&str> = text
+        .lines()
+        .filter(|l| l.contains("off by default"))
+        .collect();
+    assert_eq!(off.len(), 1, "{text}");
+    assert!(off[0].trim_start().starts_with("attention"), "{text}");
+    assert!(off[0].contains("--enable-pass attention"), "{text}");
+    // softmax(Q K) V is several layers without the fusion, and one with it.
+    let attention = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/attention.onnx");
+    let attention = attention.display().to_string();
+    let layers = |more: &[&str]| {
+        let o = onnxc(dir.path(), &[&["inspect", &attention], more].concat());
+        assert_eq!(code(&o), 0, "{}", err(&o));
+        out(&o).matches("ScaledDotProductAttention").count()
+    };
+    assert_eq!(layers(&[]), 0);
+    assert_eq!(layers(&["--enable-pass", "attention"]), 1);
+}
+
+#[test]
+fn levels_differ_in_size_and_agree_in_results() {
+    let dir = temp();
+    let m = model().display().to_string();
+    let run = |level: &str| {
+        let o = onnxc(
+            dir.path(),
+            &[
+                level,
+                &m,
+                "--target-cpu",
+                "x86-64-v2",
+                "-o",
+                "d.o",
+                "--emit",
+                "obj,report",
+            ],
+        );
+        assert_eq!(code(&o), 0, "{}", err(&o));
+        let report = std::fs::read_to_string(dir.path().join("d.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let number = |key: &str| {
+            report[key]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{key}: {report}"))
+        };
+        (
+            number("code_bytes"),
+            report["layers"].as_array().unwrap().len(),
+        )
+    };
+    let [none, quick, normal, most, size] = ["-O0", "-O1", "-O2", "-O3", "-Os"].map(run);
+    assert!(size.0 < normal.0, "{size:?} {normal:?}");
+    assert!(normal.0 < most.0, "{normal:?} {most:?}");
+    assert!(quick.0 != normal.0, "{quick:?} {normal:?}");
+    assert!(none.1 > normal.1, "{none:?} {normal:?}");
+    // The same numbers, but for the order of sums.
+    let results = ["-O0", "-O1", "-O2", "-O3", "-Os"].map(|level| {
+        let o = onnxc(dir.path(), &["run", level, &m, "random:1", "-o", "r.npz"]);
+        assert_eq!(code(&o), 0, "{}", err(&o));
+        let mut r = npz::Npz::open(&dir.path().join("r.npz")).unwrap();
+        let name = r.names().remove(0);
+        r.get(&name).unwrap().to_f32s().unwrap()
+    });
+    let largest = results[2].iter().fold(0f32, |m, v| m.max(v.abs()));
+    for r in &results {
+        let far = r
+            .iter()
+            .zip(&results[2])
+            .filter(|(a, b)| (*a - *b).abs() > 1e-5 * largest);
+        assert_eq!((far.count(), r.len()), (0, results[2].len()));
+    }
 }

@@ -5,6 +5,7 @@ use super::quant;
 use crate::Options;
 use crate::codegen::Code;
 use crate::graph::ir::Model;
+use crate::loops::print::print;
 use crate::plan::program::{ALIGN, Place, Port as ProgramPort, Program};
 use crate::target::Target;
 use sha2::{Digest, Sha256};
@@ -30,7 +31,7 @@ pub fn info(
         weights_bytes: p.weights_bytes,
         weights_align: ALIGN as u32,
         placement: options.placement.clone(),
-        layout_digest: layout(p, code),
+        layout_digest: layout(p),
         content_digest: contents(p),
         stack_bytes: code.stack_bytes,
         code_bytes: code.code_bytes,
@@ -98,12 +99,28 @@ fn layers(p: &Program, code: &Code) -> Vec<LayerInfo> {
     out
 }
 
-/// Code and layout together: weights of another training fit exactly if everything but their values is the same.
-fn layout(p: &Program, code: &Code) -> [u8; 32] {
+/// How weights lie and what is done with them: those of another training fit exactly if everything but their values is the
+/// same. What a layer computes is part of that, as its loops may hold numbers that come from the model; names, the prefix
+/// and the level of optimization are not.
+fn layout(p: &Program) -> [u8; 32] {
     let mut h = Sha256::new();
-    for part in &code.parts {
-        h.update(part.name.as_bytes());
-        h.update(&part.machine.bytes);
+    for (_, layer) in p.layers.iter() {
+        let places: Vec<u64> = (layer.args.iter())
+            .filter_map(|a| match a {
+                Place::Weights(at) => Some(*at),
+                _ => None,
+            })
+            .collect();
+        if places.is_empty() {
+            continue;
+        }
+        let mut func = p.funcs[layer.func].clone();
+        func.name.clear();
+        for b in func.bufs.ids() {
+            func.bufs[b].name.clear();
+        }
+        h.update(print(&func, &p.symbols));
+        places.iter().for_each(|at| h.update(at.to_le_bytes()));
     }
     for (at, bytes) in &p.weights {
         h.update(at.to_le_bytes());

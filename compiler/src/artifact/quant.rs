@@ -4,13 +4,29 @@
 use super::info::PortQuant;
 use crate::graph::ir::{Graph, NodeId};
 
-/// Of input `k`, where everything that uses it dequantizes it in the same way.
+/// Of input `k`, where everything that uses it, reshaped or not, dequantizes it in the same way.
 pub fn of_input(g: &Graph, k: usize) -> Option<PortQuant> {
-    let v = *g.inputs.get(k)?;
-    let mut users = g.users(v).iter();
-    let first = scales(g, *users.next()?, "DequantizeLinear")?;
-    let same = |n: &NodeId| scales(g, *n, "DequantizeLinear").as_ref() == Some(&first);
-    (!g.is_output(v) && users.all(same)).then_some(first)
+    let mut found: Option<PortQuant> = None;
+    let mut todo = vec![(*g.inputs.get(k)?, false)];
+    while let Some((v, viewed)) = todo.pop() {
+        if g.is_output(v) {
+            return None;
+        }
+        for &n in g.users(v) {
+            let node = g.node(n);
+            if matches!(node.op.lower, crate::op::Lower::View) && node.ins.first() == Some(&Some(v))
+            {
+                todo.extend(node.outs.iter().map(|&out| (out, true)));
+                continue;
+            }
+            // An axis means nothing any more behind a reshape.
+            let own = scales(g, n, "DequantizeLinear").filter(|q| !viewed || q.axis.is_none())?;
+            if found.get_or_insert_with(|| own.clone()) != &own {
+                return None;
+            }
+        }
+    }
+    found
 }
 
 /// Of output `k`, also where it was only reshaped since it was quantized.

@@ -65,7 +65,7 @@ pub struct Code {
 /// Compiles a program.
 pub fn generate(program: &Program, target: &Target, options: &Options) -> Result<Code> {
     options.check()?;
-    let isa = Isa::new(target, options.optimise)?;
+    let isa = Isa::new(target, options.effort)?;
     let mut g = Generator {
         program,
         target,

@@ -59,7 +59,7 @@ pub fn executable(
     weights: Option<&[u8]>,
     drive: Drive,
 ) -> Result<Vec<u8>> {
-    let isa = Isa::new(target, true)?;
+    let isa = Isa::new(target, Default::default())?;
     let image = Image::new(object, PAGE)?;
     let run = image
         .symbol(&format!("{}_run", options.prefix))

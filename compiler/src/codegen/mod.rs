@@ -28,6 +28,7 @@ mod stmt;
 mod ty;
 
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::effort::Effort;
 pub use code::{Code, generate};
 
 /// Where weights go.
@@ -51,8 +52,8 @@ pub struct Options {
     pub weights: Weights,
     /// Run with denormals flushed to zero.
     pub flush_denormals: bool,
-    /// Use Cranelift's optimiser.
-    pub optimise: bool,
+    /// How much is done for speed.
+    pub effort: Effort,
     /// Threads that compile.
     pub jobs: usize,
     /// Keep Cranelift's IR of the layers' bodies as text.
@@ -65,7 +66,7 @@ impl Default for Options {
             prefix: "model".to_string(),
             weights: Weights::Embed,
             flush_denormals: false,
-            optimise: true,
+            effort: Effort::default(),
             jobs: 1,
             text: false,
         }

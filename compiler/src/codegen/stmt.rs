@@ -10,8 +10,10 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
 
-// An `Unroll` loop is written out up to so many statements.
-const UNROLLED: i64 = 64;
+// Groups of lanes in one round of a vector loop, where code may be duplicated.
+const GROUPS: i64 = 4;
+// For size a vector loop with a scalar rest must have so many iterations: both have the body's code.
+const WORTH_TWO_BODIES: i64 = 32;
 
 impl Cx<'_, '_> {
     /// Writes statements.
@@ -211,7 +213,7 @@ impl Cx<'_, '_> {
         }
         if kind == LoopKind::Unroll
             && let Some(n) = known
-            && n.saturating_mul(statements(body)) <= UNROLLED
+            && n.saturating_mul(statements(body)) <= self.o.isa.effort.unrolled()
         {
             let slot = self.slot(var, types::I64);
             for i in 0..n {
@@ -224,7 +226,9 @@ impl Cx<'_, '_> {
         let n = self.scalar(extent)?;
         let vector = kind == LoopKind::Lanes
             && self.loop_lanes.is_none()
-            && known.is_none_or(|n| n >= LANES as i64);
+            && known.is_none_or(|n| n >= LANES as i64)
+            && !(self.o.isa.effort.optimize_for_size()
+                && known.is_some_and(|n| n % LANES as i64 != 0 && n < WORTH_TWO_BODIES));
         if vector && let Some(classes) = lanes::classify(self, var, body) {
             return self.vector_loop(var, n, known, classes, body);
         }
@@ -259,7 +263,7 @@ impl Cx<'_, '_> {
         }
         self.classes = classes;
         self.loop_lanes = Some(var);
-        let r = self.counted(var, zero, whole, LANES as i64, known.is_some(), body);
+        let r = self.groups(var, zero, whole, known, body);
         self.loop_lanes = None;
         self.classes = Classes::default();
         self.vars = scalars;
@@ -268,6 +272,48 @@ impl Cx<'_, '_> {
             return Ok(());
         }
         self.counted(var, whole, n, 1, known.is_some(), body)
+    }
+    // The groups of lanes of a vector loop; several in one round, where that may cost code.
+    fn groups(
+        &mut self,
+        var: VarId,
+        zero: Value,
+        whole: Value,
+        known: Option<i64>,
+        body: &[Stmt],
+    ) -> Result<()> {
+        let lanes = LANES as i64;
+        let effort = self.o.isa.effort;
+        let Some(k) = known.filter(|k| {
+            effort.duplicates()
+                && *k >= 2 * GROUPS * lanes
+                && statements(body) * GROUPS <= effort.unrolled()
+        }) else {
+            return self.counted(var, zero, whole, lanes, known.is_some(), body);
+        };
+        let rounds = k / (GROUPS * lanes) * (GROUPS * lanes);
+        let end = self.o.b.ins().iconst(types::I64, rounds);
+        let slot = self.slot(var, types::I64);
+        self.o.b.def_var(slot, zero);
+        let (inside, after) = (self.new_block(), self.new_block());
+        self.jump(inside);
+        self.o.b.switch_to_block(inside);
+        let mut next = zero;
+        for _ in 0..GROUPS {
+            self.block(body)?;
+            let i = self.o.b.use_var(slot);
+            next = self.o.b.ins().iadd_imm_s(i, lanes);
+            self.o.b.def_var(slot, next);
+        }
+        let again = self.o.b.ins().icmp(IntCC::SignedLessThan, next, end);
+        self.o.b.ins().brif(again, inside, &[], after, &[]);
+        self.o.b.seal_block(inside);
+        self.o.b.seal_block(after);
+        self.o.b.switch_to_block(after);
+        if rounds == k / lanes * lanes {
+            return Ok(());
+        }
+        self.counted(var, end, whole, lanes, true, body)
     }
     // for var in (from..to).step_by(step); `runs`: at least once. Tested at the end, as that is one jump less a round.
     fn counted(

@@ -83,6 +83,7 @@ fn run_row(
             .collect(),
         outputs: vec![Some(TensorType::fixed(crate::base::dtype::DType::F32, out))],
         machine: &machine,
+        effort: Default::default(),
     };
     if !(row.accepts)(&q) {
         return None;
@@ -119,6 +120,7 @@ fn run_row(
         symbols: &symbols,
         syms: &[],
         machine: &machine,
+        effort: Default::default(),
         extras: vec![],
         store_hook: None,
     };

@@ -12,7 +12,7 @@ use crate::pass::{Pass, PassCx};
 /// The fusion.
 pub static PASS: Pass = Pass {
     name: "attention",
-    doc: "softmax(Q K * scale + mask) V becomes one operator; saves memory, costs time, off by default",
+    doc: "softmax(Q K * scale + mask) V becomes one operator; saves memory, costs time",
     run,
 };
 

@@ -22,6 +22,8 @@ pub enum Pat {
     Num(f64),
     /// An operator's first output. Arguments that are not listed may be anything.
     Op(&'static str, Vec<Pat>, Option<&'static str>),
+    /// The first of these that matches.
+    Either(Vec<Pat>),
 }
 
 /// Any value.
@@ -35,6 +37,10 @@ pub fn konst(name: &'static str) -> Pat {
 /// A number.
 pub fn num(v: f64) -> Pat {
     Pat::Num(v)
+}
+/// The first of some patterns that matches.
+pub fn either<const N: usize>(patterns: [Pat; N]) -> Pat {
+    Pat::Either(patterns.to_vec())
 }
 /// An operator.
 pub fn op<const N: usize>(name: &'static str, args: [Pat; N]) -> Pat {
@@ -120,6 +126,7 @@ fn step(g: &Graph, pat: &Pat, v: ValueId, mut m: Match) -> Option<Match> {
             };
             t.to_f64s()?.into_iter().all(close).then_some(m)
         }
+        Pat::Either(list) => list.iter().find_map(|p| step(g, p, v, m.clone())),
         Pat::Op(name, args, label) => {
             let (n, 0) = g.maker(v)? else { return None };
             let node = g.node(n);

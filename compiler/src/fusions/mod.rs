@@ -7,6 +7,7 @@ pub mod gelu;
 pub mod hard_swish;
 pub mod layer_norm;
 pub mod pad_conv;
+pub mod squeeze_excite;
 pub mod swish;
 pub mod transpose;
 
@@ -22,5 +23,6 @@ pub const ALL: &[&Pass] = &[
     &layer_norm::PASS,
     &hard_swish::PASS,
     &swish::PASS,
+    &squeeze_excite::PASS,
     &attention::PASS,
 ];

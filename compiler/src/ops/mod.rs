@@ -81,6 +81,7 @@ roll! {
     slice,
     softmax,
     sort,
+    squeeze_excite,
     svm_regressor,
     tile,
     transpose,

@@ -142,6 +142,7 @@ pub fn run_op(
         symbols: &symbols,
         syms: &syms,
         machine: &machine,
+        effort: Default::default(),
         extras: vec![],
         store_hook: None,
     };

@@ -7,6 +7,7 @@ use super::storage::{Home, Spot, Storages};
 use super::views::Views;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
+use crate::base::effort::Effort;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
 use crate::graph::ir::{Def, Graph, Model, NodeId, ValueId};
@@ -22,6 +23,8 @@ pub struct Options {
     pub group: bool,
     /// Let an output take over the memory of an operand that dies with it.
     pub in_place: bool,
+    /// How much is done for speed.
+    pub effort: Effort,
     /// Replay the finished plan with the independent checker.
     pub check: bool,
 }
@@ -31,6 +34,7 @@ impl Default for Options {
         Options {
             group: true,
             in_place: true,
+            effort: Effort::default(),
             check: true,
         }
     }
@@ -205,6 +209,7 @@ impl Planner<'_> {
             graph: s.g,
             symbols: self.symbols,
             machine: self.machine,
+            effort: self.options.effort,
         };
         // What needs no layer can't take a tail along.
         let groups = group(s.g, self.options.group, &|n| {
@@ -221,7 +226,11 @@ impl Planner<'_> {
                     .outs
                     .iter()
                     .any(|&v| s.g.is_used(v) && matches!(s.g.value(v).def, Def::Node(..)));
-            if s.views.free.contains(&n) || !wanted {
+            if s.views.free.contains(&n) {
+                steps.extend(self.sizes_agree(s, n)?);
+                continue;
+            }
+            if !wanted {
                 continue;
             }
             let r = if let Some(copies) = s.views.concats.get(&n) {
@@ -241,6 +250,33 @@ impl Planner<'_> {
             }
         }
         Ok(steps)
+    }
+
+    /// A view whose sizes can't be shown to agree with those of what it looks at is asked about them when it runs.
+    fn sizes_agree(&mut self, s: &Scope, n: NodeId) -> Result<Option<Step<Spot>>> {
+        let node = s.g.node(n);
+        let (Lower::View, Some(Some(from)), &[to]) =
+            (&node.op.lower, node.ins.first(), node.outs.as_slice())
+        else {
+            return Ok(None);
+        };
+        let old = type_of(s.g, *from)?.elements();
+        let new = type_of(s.g, to)?.elements();
+        if old == new {
+            return Ok(None);
+        }
+        let func = super::helpers::same_size(&old, &new);
+        let nodes = node.loc.0.iter().map(|s| s.to_string()).collect();
+        let ops = vec!["SizesAgree"];
+        Ok(Some(self.push(
+            func,
+            vec![],
+            ops,
+            nodes,
+            String::new(),
+            0,
+            vec![],
+        )))
     }
 
     fn concat(
@@ -437,7 +473,9 @@ impl Planner<'_> {
             });
         }
         let sizes = self.storages.sizes();
-        let settled = self.storages.settle(program.symbol_bytes());
+        let settled = self
+            .storages
+            .settle(program.symbol_bytes(), self.options.effort.searches());
         program.arena_bytes = settled.arena_bytes;
         program.peak_bytes = settled.peak_bytes;
         program.weights_bytes = settled.weights_bytes;

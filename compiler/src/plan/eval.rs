@@ -5,6 +5,7 @@
 use super::lower::{Place, Source};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Symbols, fixed_shape};
+use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::contracts::References;
 use crate::graph::ir::{Graph, NodeId, ValueId};
@@ -51,6 +52,7 @@ pub fn eval(g: &Graph, n: NodeId, symbols: &Symbols) -> Result<Option<Vec<Option
         graph: g,
         symbols,
         machine: &machine,
+        effort: Effort::default(),
     }
     .lower_node(n)?;
     let mut results: HashMap<ValueId, Vec<u8>> = HashMap::new();

@@ -18,6 +18,15 @@ pub fn copy(dtype: DType, len: Dim) -> Func {
     compact(&b.finish()).0
 }
 
+/// No buffers. Ends the run where two sizes differ.
+pub fn same_size(old: &Dim, new: &Dim) -> Func {
+    let mut b = Builder::new("same_size");
+    let (old, new) = (b.dim(old), b.dim(new));
+    let differ = b.ne(old, new);
+    b.fail_if(differ, onnxc_abi::status::SHAPE_MISMATCH);
+    compact(&b.finish()).0
+}
+
 /// Which way a slice is copied.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Slice {

@@ -5,6 +5,7 @@ use super::select::select;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, SymId, Symbols};
+use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
 use crate::graph::ir::{Graph, NodeId, ValueId};
@@ -46,6 +47,8 @@ pub struct Place<'a> {
     pub symbols: &'a Symbols,
     /// What the target offers.
     pub machine: &'a Machine,
+    /// How much is done for speed.
+    pub effort: Effort,
 }
 
 impl<'a> Place<'a> {
@@ -115,6 +118,7 @@ impl<'a> Place<'a> {
             symbols: self.symbols,
             syms: &node.syms,
             machine: self.machine,
+            effort: self.effort,
             extras: vec![],
             store_hook: None,
         };
@@ -361,6 +365,7 @@ fn query<'a>(
             .map(|o| o.as_ref().map(|o| o.ty.clone()))
             .collect(),
         machine: cx.machine,
+        effort: cx.effort,
     })
 }
 

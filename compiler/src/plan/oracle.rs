@@ -19,7 +19,7 @@ pub fn evaluate(model: &Model, inputs: &[Tensor]) -> Result<Outcome> {
     let options = Options {
         group: false,
         in_place: false,
-        check: true,
+        ..Options::default()
     };
     let program = build(model, &machine, &options).map_err(|diags| {
         let first = diags.list.into_iter().find(Diagnostic::is_error);

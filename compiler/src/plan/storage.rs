@@ -118,8 +118,8 @@ impl Storages {
     pub fn sizes(&self) -> Vec<u64> {
         self.list.iter().map(|s| s.bytes).collect()
     }
-    /// Settles every storage; `reserved` bytes at the start of the arena are left alone.
-    pub fn settle(self, reserved: u64) -> Settled {
+    /// Settles every storage; `reserved` bytes at the start of the arena are left alone. `search`: try several orders.
+    pub fn settle(self, reserved: u64, search: bool) -> Settled {
         let arena: Vec<usize> = (0..self.list.len())
             .filter(|&i| self.list[i].home == Home::Arena && self.list[i].first != u32::MAX)
             .collect();
@@ -131,7 +131,7 @@ impl Storages {
                 last: self.list[i].last,
             })
             .collect();
-        let placed = place(&intervals, ALIGN);
+        let placed = place(&intervals, ALIGN, search);
         let mut places: Vec<Place> = self
             .list
             .iter()

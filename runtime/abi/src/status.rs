@@ -34,6 +34,7 @@ statuses! {
     DATA_OUT_OF_RANGE = 8 "an index or a size that was computed from the input data is out of range";
     LIMIT = 9 "a loop or a data-dependent size passed its limit";
     UNSUPPORTED = 10 "the run reached a part of the model that could not be compiled";
+    SHAPE_MISMATCH = 11 "sizes that were free when the model was compiled do not fit together where a tensor gets another shape";
     OFFLOAD_ABSENT = 32 "a region that must run on an accelerator found none";
     OFFLOAD_REFUSED = 33 "the accelerator refused the compiled region";
     OFFLOAD_TIMEOUT = 34 "the accelerator did not answer in time";

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
@@ -141,7 +142,7 @@ pub struct TargetFlags {
 /// How to make code.
 #[derive(Args, Debug, Clone)]
 pub struct CodeFlags {
-    /// Optimization: 0, 1, 2, 3 or s
+    /// Optimization: 0 (each node by itself, for finding faults), 1 (compiles quickly), 2, 3 (loops written out further), s (smallest code)
     #[arg(
         short = 'O',
         long = "opt-level",
@@ -165,6 +166,9 @@ pub struct CodeFlags {
     /// Leave out a pass or fusion of `--print pipeline`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub disable_pass: Vec<String>,
+    /// Run a pass or fusion that is off by default
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub enable_pass: Vec<String>,
     /// Stop optimizing after this many edits, to find a faulty one by halving
     #[arg(long, value_name = "N")]
     pub max_edits: Option<u64>,
@@ -179,6 +183,19 @@ pub enum OptLevel {
     O2,
     O3,
     Size,
+}
+
+impl OptLevel {
+    /// What the compiler is told.
+    pub fn effort(self) -> Effort {
+        match self {
+            Self::O0 => Effort::None,
+            Self::O1 => Effort::Quick,
+            Self::O2 => Effort::Normal,
+            Self::O3 => Effort::Most,
+            Self::Size => Effort::Size,
+        }
+    }
 }
 
 impl ValueEnum for OptLevel {

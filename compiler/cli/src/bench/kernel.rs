@@ -7,6 +7,7 @@ use onnxc_compiler::base::attr::{Attr, Attrs};
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::base::types::TensorType;
 use onnxc_compiler::contracts::{self, conv};
@@ -150,6 +151,7 @@ pub fn measure(
             .collect(),
         outputs: vec![Some(TensorType::fixed(DType::F32, &shape.out))],
         machine: &machine.target.machine,
+        effort: Effort::default(),
     };
     let best = onnxc_compiler::plan::select::select(&query)?.name;
     let rows: Vec<_> = onnxc_compiler::plan::select::candidates(&query).collect();
@@ -209,6 +211,7 @@ fn lower(row: &Kernel, query: &Query, data: &[Tensor]) -> Result<(Func, Vec<Tens
         symbols: &symbols,
         syms: &[],
         machine: query.machine,
+        effort: Effort::default(),
         extras: vec![],
         store_hook: None,
     };

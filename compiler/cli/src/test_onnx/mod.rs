@@ -249,6 +249,9 @@ impl Worker {
         for p in &flags.code.disable_pass {
             command.arg(format!("--disable-pass={p}"));
         }
+        for p in &flags.code.enable_pass {
+            command.arg(format!("--enable-pass={p}"));
+        }
         if let Some(n) = flags.code.max_edits {
             command.arg(format!("--max-edits={n}"));
         }

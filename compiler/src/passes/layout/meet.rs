@@ -27,6 +27,7 @@ impl Layout<'_, '_, '_> {
             "MaxPool" if !used(self, 1) => self.spatial(n, &ins, attrs),
             "AveragePool" | "LpPool" => self.spatial(n, &ins, attrs),
             "GlobalAveragePool" | "GlobalMaxPool" => self.global(n, first, name),
+            "SqueezeExcite" => self.squeeze_excite(n, &ins, attrs),
             "BatchNormalization" => self.batch_norm(n, &ins, &attrs),
             "Transpose" => self.transpose(n, first, &attrs),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(n, first),
@@ -105,6 +106,21 @@ impl Layout<'_, '_, '_> {
         let attrs = Attrs::default().with("keepdims", Attr::Int(1));
         let out = self.make(op, attrs, &[Some(l.stored), Some(axes)])?;
         self.lay(n, 0, out, l.perm)?;
+        Ok(true)
+    }
+
+    /// Channels are scaled where they lie.
+    fn squeeze_excite(&mut self, n: NodeId, ins: &[Option<ValueId>], attrs: Attrs) -> Result<bool> {
+        let Some(l) = ins[0].and_then(|x| self.laid(x)) else {
+            return Ok(false);
+        };
+        if l.perm != channels_last(l.perm.len()) {
+            return Ok(false);
+        }
+        let mut new = ins.to_vec();
+        new[0] = Some(l.stored);
+        let outs = self.again(n, attrs.with("channels_last", Attr::Int(1)), new)?;
+        self.lay(n, 0, outs[0], l.perm)?;
         Ok(true)
     }
 
