@@ -109,7 +109,9 @@ fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
             return skip("the bias is not a constant");
         };
         let all = bias.repeat(phases as usize);
-        ins.push(Some(g.add_const("", Tensor::f32(&[all.len() as i64], &all))));
+        ins.push(Some(
+            g.add_const("", Tensor::f32(&[all.len() as i64], &all)),
+        ));
     }
     let around: Vec<i64> = axes.iter().map(|a| a.taps - 1).collect();
     let conv = Attrs::default()
@@ -147,7 +149,12 @@ fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     let ends: Vec<i64> = axes.iter().map(|a| a.begin + a.out).collect();
     let names: Vec<i64> = (2..2 + n as i64).collect();
     let lists = [starts, ends, names].map(|l| numbers(g, &l));
-    let y = step(g, "Slice", Attrs::default(), &[y, lists[0], lists[1], lists[2]])?;
+    let y = step(
+        g,
+        "Slice",
+        Attrs::default(),
+        &[y, lists[0], lists[1], lists[2]],
+    )?;
     Ok(Outcome::Replace(y))
 }
 

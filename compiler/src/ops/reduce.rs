@@ -349,7 +349,7 @@ mod tests {
             let rows = |f: &dyn Fn(&[f32]) -> f64| v.chunks(n).map(f).collect::<Vec<f64>>();
             let run = |name: &str| {
                 let axes = konst(i64s(&[1], &[1]));
-                let x = data(f32s(&[2, n], &v));
+                let x = data(f32s(&[2, n as i64], &v));
                 numbers(name, 18, &Attrs::default(), vec![x, axes])
             };
             // Whole numbers of this size add without rounding.

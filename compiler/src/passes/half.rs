@@ -39,7 +39,12 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     let mut wide: HashMap<ValueId, ValueId> = HashMap::new();
     for n in g.order().to_vec() {
         let node = g.node(n);
-        let touches = node.ins.iter().flatten().chain(&node.outs).any(|&v| half(g, v));
+        let touches = node
+            .ins
+            .iter()
+            .flatten()
+            .chain(&node.outs)
+            .any(|&v| half(g, v));
         let plain = node.bodies.is_empty() && !matches!(node.op.lower, Lower::Control(_));
         let (name, attrs, loc) = (node.op.name, node.attrs.clone(), node.loc.clone());
         let (op, ins, outs) = (node.op, node.ins.clone(), node.outs.clone());
@@ -77,14 +82,15 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             };
             let made = g.add_before(n, op, attrs, new, outs.len(), loc.clone());
             let fits = infer(g, cx, made).is_ok()
-                && outs.iter().zip(&g.node(made).outs.clone()).all(|(&old, &new)| {
-                    match (g.ty(old), g.ty(new)) {
+                && outs
+                    .iter()
+                    .zip(&g.node(made).outs.clone())
+                    .all(|(&old, &new)| match (g.ty(old), g.ty(new)) {
                         (Some(a), Some(b)) if half(g, old) => {
                             b.dtype == DType::F32 && a.shape == b.shape
                         }
                         (a, b) => a == b,
-                    }
-                });
+                    });
             if fits {
                 let news = g.node(made).outs.clone();
                 for (&old, &w) in outs.iter().zip(&news) {
@@ -142,6 +148,9 @@ fn alive(g: &Graph, v: ValueId, wide: &HashMap<ValueId, ValueId>) -> bool {
 fn narrow(g: &mut Graph, cx: &mut PassCx, n: NodeId, v: ValueId, w: ValueId) -> Result<ValueId> {
     let to = g.ty(v).map_or(DType::F16, |t| t.dtype);
     let attrs = Attrs::default().with("to", Attr::Type(to));
-    let loc = g.maker(v).map(|(m, _)| g.node(m).loc.clone()).unwrap_or_default();
+    let loc = g
+        .maker(v)
+        .map(|(m, _)| g.node(m).loc.clone())
+        .unwrap_or_default();
     make(g, cx, n, "Cast", attrs, &[Some(w)], loc)
 }

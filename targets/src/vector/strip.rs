@@ -368,7 +368,10 @@ impl Template<'_> {
             self.vm.add_i(*x, count as i32 * 4);
         }
         if b_row.is_none() {
-            self.vm.add_i(b, (count as i64 * self.s.b_row) as i32 * self.b_elem().bytes());
+            self.vm.add_i(
+                b,
+                (count as i64 * self.s.b_row) as i32 * self.b_elem().bytes(),
+            );
         }
     }
 
