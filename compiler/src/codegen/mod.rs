@@ -21,6 +21,7 @@ pub mod object;
 mod ops;
 mod outline;
 mod outline_find;
+mod outline_merge;
 mod own;
 mod round;
 mod steps;

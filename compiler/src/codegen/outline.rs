@@ -15,8 +15,8 @@ use crate::loops::lane_loop::LaneLoop;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
-// Iterations from which on a call is worth making.
-const WORTH: i64 = 12;
+// Operations on one lane from which on a call is worth making: as many as the compiler's own vectors do in the time of a call.
+const WORTH: i64 = 96;
 
 impl Cx<'_, '_> {
     /// Calls a kernel in place of a loop; `false`: nothing was written, the loop must be.
@@ -36,7 +36,7 @@ impl Cx<'_, '_> {
         let Some(found) = Found::find(self, var, extent, kind, body) else {
             return Ok(false);
         };
-        if found.iterations().is_some_and(|n| n < WORTH) {
+        if found.work().is_some_and(|n| n < WORTH) {
             return Ok(false);
         }
         let known = self.loops.iter().position(|(l, _)| *l == found.code);

@@ -1,6 +1,7 @@
 //! Reads a loop nest and writes it down as a [`LaneLoop`], or finds that it can't be one.
 
 use super::func::Cx;
+use super::outline_merge::merge;
 use crate::base::dtype::DType;
 use crate::loops::ir::{BinOp, BufId, Const, Expr, ExprId, LoopKind, Stmt, Ty, UnOp, VarId};
 use crate::loops::lane_loop::{Inst, LaneLoop, Loop, Num, Spot, Stream, Value, ValueNo};
@@ -126,19 +127,22 @@ impl Found {
         f.loop_(var, extent, kind, body)?;
         f.finish()
     }
-    /// Iterations of the `Lanes` loop in all, where they are known.
-    pub fn iterations(&self) -> Option<i64> {
-        let mut n = 1i64;
-        for l in &self.code.loops {
-            let Num::Known(k) = l.extent else {
-                return None;
-            };
-            n = n.saturating_mul(k);
-            if l.lanes {
-                break;
+    /// Operations on one lane in all, where the number of iterations is known.
+    pub fn work(&self) -> Option<i64> {
+        fn go(l: &LaneLoop, body: &[Inst]) -> Option<i64> {
+            let mut n = 0i64;
+            for i in body {
+                n = n.saturating_add(match i {
+                    Inst::Loop(no, body) => match l.loops.get(usize::from(*no))?.extent {
+                        Num::Known(k) => k.max(0).saturating_mul(go(l, body)?),
+                        Num::Arg(_) => return None,
+                    },
+                    _ => 1,
+                });
             }
+            Some(n)
         }
-        Some(n)
+        go(&self.code, &self.code.body)
     }
 }
 
@@ -472,6 +476,14 @@ impl Find<'_, '_, '_> {
         }
         last
     }
+    // The bits of a constant of 32.
+    fn constant(&self, e: ExprId) -> Option<u32> {
+        match self.cx.f.exprs[e] {
+            Expr::Const(Const::F32(b)) => Some(b),
+            Expr::Const(Const::I32(b)) => Some(b as u32),
+            _ => None,
+        }
+    }
     fn node(&mut self, e: ExprId, have: &HashMap<ExprId, ValueNo>) -> Option<ValueNo> {
         let ty = self.cx.ty(e);
         if matches!(ty, Ty::I64 | Ty::F64) {
@@ -483,6 +495,9 @@ impl Find<'_, '_, '_> {
                 Expr::Const(Const::F32(b)) => Value::Bits(b),
                 Expr::Const(Const::I32(b)) => Value::Bits(b as u32),
                 Expr::Const(Const::Bool(b)) => Value::Bits(0u32.wrapping_sub(u32::from(b))),
+                Expr::Un(UnOp::ToBits | UnOp::FromBits, a) if self.constant(a).is_some() => {
+                    Value::Bits(self.constant(a)?)
+                }
                 _ => {
                     self.shared(e)?;
                     Value::Scalar(self.arg(Source::Lane(e))?)
@@ -547,104 +562,7 @@ impl Find<'_, '_, '_> {
         code.body = insts;
         code.vars = self.mutable.len() as u16;
         code.args = self.found.args.len() as u8;
-        self.merge();
+        merge(code, &self.buffers, &self.written);
         Some(self.found)
-    }
-    // Makes one loop of the `Lanes` loop and the one around it, as often as rows lie behind one another in memory.
-    fn merge(&mut self) {
-        loop {
-            let code = &mut self.found.code;
-            let Some(lanes) = code.loops.iter().position(|l| l.lanes) else {
-                return;
-            };
-            let Some(outer) = lanes.checked_sub(1) else {
-                return;
-            };
-            let (Num::Known(n), Num::Known(m)) =
-                (code.loops[lanes].extent, code.loops[outer].extent)
-            else {
-                return;
-            };
-            let Some(all) = n.checked_mul(m) else {
-                return;
-            };
-            let step = |s: &Stream, l: usize| match s.step(l as u8) {
-                None => Some(0),
-                Some(Num::Known(k)) => Some(k),
-                Some(Num::Arg(_)) => None,
-            };
-            let rows = |s: &Stream| match (step(s, lanes), step(s, outer)) {
-                (Some(a), Some(b)) => a.checked_mul(n) == Some(b),
-                _ => false,
-            };
-            // Rows that find what others wrote must stay in order: what is written must be touched in one place only.
-            let mut touched = vec![];
-            stores(&code.body, &mut touched);
-            touched.extend(code.values.iter().filter_map(Value::spot));
-            let place = |b: &BufId| {
-                let of = |s: &Spot| self.buffers.get(usize::from(s.stream)) == Some(b);
-                let mut spots = touched.iter().filter(|s| of(s));
-                let first = spots.next();
-                spots.all(|s| Some(s) == first)
-            };
-            if !code.streams.iter().all(rows) || !self.written.iter().all(place) {
-                return;
-            }
-            if !flatten(&mut code.body, outer as u8) {
-                return;
-            }
-            code.loops[lanes].extent = Num::Known(all);
-            code.loops[outer].extent = Num::Known(1);
-            for s in &mut code.streams {
-                s.steps.retain(|(l, _)| usize::from(*l) != outer);
-            }
-            // The numbers of loops close ranks.
-            code.loops.remove(outer);
-            renumber(&mut code.body, outer as u8);
-            for s in &mut code.streams {
-                for (l, _) in &mut s.steps {
-                    *l -= u8::from(usize::from(*l) > outer);
-                }
-            }
-        }
-    }
-}
-
-// Where is written.
-fn stores(body: &[Inst], out: &mut Vec<Spot>) {
-    for i in body {
-        match i {
-            Inst::Store(s, _) => out.push(*s),
-            Inst::Loop(_, body) => stores(body, out),
-            _ => {}
-        }
-    }
-}
-
-// Puts the body of a loop that sets no variable where the loop is.
-fn flatten(body: &mut Vec<Inst>, no: u8) -> bool {
-    for at in 0..body.len() {
-        let Inst::Loop(l, inner) = &mut body[at] else {
-            continue;
-        };
-        if *l != no {
-            return flatten(inner, no);
-        }
-        if inner.iter().any(|i| matches!(i, Inst::Set(..))) {
-            return false;
-        }
-        let inner = std::mem::take(inner);
-        body.splice(at..=at, inner);
-        return true;
-    }
-    false
-}
-
-fn renumber(body: &mut [Inst], gone: u8) {
-    for i in body {
-        if let Inst::Loop(l, inner) = i {
-            *l -= u8::from(*l > gone);
-            renumber(inner, gone);
-        }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
+use crate::base::dtype::DType;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{ExprId, LoopKind, Stmt, Ty};
+use crate::loops::build::Builder;
+use crate::loops::ir::{ExprId, LoopKind, Stmt, Ty, VarId};
 
 /// An index whose every axis is 0.
 pub fn origin(cx: &mut LowerCx, rank: usize) -> Vec<ExprId> {
@@ -65,6 +67,112 @@ pub fn fold(
     })?;
     let v = cx.b.get(acc);
     Ok(cx.b.let_(v))
+}
+
+/// Elements of a row from which on it is folded in parts.
+const LONG: i64 = 32;
+
+/// One step of a fold: the value so far with the element at an index.
+pub type FoldStep<'s> = &'s dyn Fn(&mut LowerCx, &[ExprId], ExprId) -> Result<ExprId>;
+
+/// Whether [`fold_in_parts`] keeps partial results: rows of f32 that lie in one piece and are long, or of unknown length.
+pub fn in_parts(shape: &[Dim], axes: &[usize], ty: Ty) -> bool {
+    let last = axes.last().filter(|a| **a + 1 == shape.len());
+    let long = |d: &Dim| d.fixed().is_none_or(|n| n >= LONG);
+    ty == Ty::F32 && last.is_some_and(|a| long(&shape[*a]))
+}
+
+/// Folds the elements along `axes` as [`fold`] does, in parts where [`in_parts`] says so: element `i` of the innermost axis goes
+/// into part `i` modulo 16 (32 for rows of 128 and more), and `join` brings the second half of the parts onto the first
+/// until one is left. The order is the same on every machine, whatever its vectors hold. `init` is what changes nothing;
+/// `step` is written down twice.
+pub fn fold_in_parts(
+    cx: &mut LowerCx,
+    shape: &[Dim],
+    axes: &[usize],
+    index: &[ExprId],
+    init: ExprId,
+    join: &dyn Fn(&mut Builder, ExprId, ExprId) -> ExprId,
+    step: FoldStep,
+) -> Result<ExprId> {
+    if !in_parts(shape, axes, cx.b.ty(init)) {
+        return fold(cx, shape, axes, index, init, step);
+    }
+    let Some((&last, outer)) = axes.split_last() else {
+        return Ok(init);
+    };
+    let count = shape[last].clone();
+    let parts: i64 = match count.fixed() {
+        Some(n) if n >= 128 => 32,
+        _ => 16,
+    };
+    let n = cx.b.dim(&count);
+    let p = cx.b.i(parts);
+    let rounds = cx.b.floor_div(n, p);
+    let rest = cx.b.floor_mod(n, p);
+    let buf = cx.scratch("parts", DType::F32, Dim::Fixed(parts));
+    let whole = cx.b.mul(rounds, p);
+    cx.for_(p, LoopKind::Lanes, |cx, l| {
+        let acc = cx.b.var(init);
+        over(cx, shape, outer, LoopKind::Seq, index, |cx, at| {
+            cx.for_(rounds, LoopKind::Seq, |cx, r| {
+                let r = cx.b.mul(r, p);
+                one(cx, at, last, (r, l), acc, step)
+            })
+        })?;
+        let v = cx.b.get(acc);
+        cx.b.store(buf, l, v);
+        Ok(())
+    })?;
+    cx.for_(rest, LoopKind::Lanes, |cx, l| {
+        let v = cx.b.load(buf, l);
+        let acc = cx.b.var(v);
+        over(cx, shape, outer, LoopKind::Seq, index, |cx, at| {
+            one(cx, at, last, (whole, l), acc, step)
+        })?;
+        let v = cx.b.get(acc);
+        cx.b.store(buf, l, v);
+        Ok(())
+    })?;
+    let mut half = parts / 2;
+    while half >= 4 {
+        let h = cx.b.i(half);
+        cx.for_(h, LoopKind::Lanes, |cx, l| {
+            let second = cx.b.add(l, h);
+            let (a, b) = (cx.b.load(buf, l), cx.b.load(buf, second));
+            let v = join(&mut cx.b, a, b);
+            cx.b.store(buf, l, v);
+            Ok(())
+        })?;
+        half /= 2;
+    }
+    let four = [0, 2, 1, 3].map(|i| {
+        let i = cx.b.i(i);
+        cx.b.load(buf, i)
+    });
+    let (a, b) = (
+        join(&mut cx.b, four[0], four[1]),
+        join(&mut cx.b, four[2], four[3]),
+    );
+    let v = join(&mut cx.b, a, b);
+    Ok(cx.b.let_(v))
+}
+
+// Takes element `i` of axis `last` in.
+fn one(
+    cx: &mut LowerCx,
+    at: &[ExprId],
+    last: usize,
+    (a, b): (ExprId, ExprId),
+    acc: VarId,
+    step: FoldStep,
+) -> Result<()> {
+    let mut at = at.to_vec();
+    at[last] = cx.b.add(a, b);
+    let old = cx.b.get(acc);
+    let new = step(cx, &at, old)?;
+    cx.b.set(acc, new);
+    Ok(())
 }
 
 /// Folds over `count` whole numbers from 0.

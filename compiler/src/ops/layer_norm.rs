@@ -1,7 +1,7 @@
 //! LayerNormalization, RMSNormalization and their kin with a residual in front: the last axes are brought to mean 0 (where
 //! centred) and variance 1, then scaled and shifted.
 
-use super::axes::{count, fold, origin, over, store_plain};
+use super::axes::{count, fold_in_parts, origin, over, store_plain};
 use super::util::{accept, bad, float, since};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
@@ -9,6 +9,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, broadcast, onnx_in, resolve_axis};
 
@@ -146,7 +147,7 @@ impl Norm<'_> {
         let n = cx.b.cast(self.ty, n);
         let zero = cx.b.num(self.ty, 0.0);
         let mean = if self.centred {
-            let sum = fold(cx, self.shape, self.axes, at, zero, |cx, at, sum| {
+            let sum = fold_in_parts(cx, self.shape, self.axes, at, zero, &Builder::add, &|cx, at, sum| {
                 let v = load(cx, at)?;
                 Ok(cx.b.add(sum, v))
             })?;
@@ -155,7 +156,7 @@ impl Norm<'_> {
         } else {
             None
         };
-        let square = fold(cx, self.shape, self.axes, at, zero, |cx, at, sum| {
+        let square = fold_in_parts(cx, self.shape, self.axes, at, zero, &Builder::add, &|cx, at, sum| {
             let mut v = load(cx, at)?;
             if let Some(m) = mean {
                 v = cx.b.sub(v, m);

@@ -8,8 +8,10 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::{LowerCx, wrap};
-use crate::loops::ir::{BinOp, CastKind, Const, ExprId, LoopKind, Ty, UnOp, VarId};
+use crate::loops::build::Builder;
+use crate::loops::ir::{BinOp, CastKind, Const, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
+use crate::ops::axes::fold_in_parts;
 use crate::ops::cast::to_ty;
 use crate::ops::util::*;
 
@@ -179,8 +181,7 @@ impl How {
         }
     }
     /// Two partial results together.
-    fn join(self, cx: &mut LowerCx, a: ExprId, x: ExprId) -> ExprId {
-        let b = &mut cx.b;
+    fn join(self, b: &mut Builder, a: ExprId, x: ExprId) -> ExprId {
         match self.kind {
             Kind::Max if self.ty == Ty::Bool => b.or(a, x),
             Kind::Min if self.ty == Ty::Bool => b.and(a, x),
@@ -219,18 +220,7 @@ impl How {
         let v = b.cast_as(Ty::of(self.d), kind, v);
         wrap(b, self.d, v)
     }
-    /// Whether the order of summing is free, so that several partial sums may be kept.
-    fn sums_floats(self) -> bool {
-        self.ty.is_float()
-            && matches!(
-                self.kind,
-                Kind::Sum | Kind::Mean | Kind::L1 | Kind::L2 | Kind::LogSum | Kind::SumSquare
-            )
-    }
 }
-
-/// Partial sums kept side by side: less rounding, and work for a machine that does several additions at once.
-const PARTS: i64 = 8;
 
 fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
     let shape = cx.in_shape(0)?;
@@ -257,7 +247,7 @@ fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
         Some(false) => LoopKind::Lanes,
         _ => LoopKind::Seq,
     };
-    let last_reduced = gone.last() == Some(&true);
+    let start_at = cx.b.i(0);
     cx.each(&kept, outer_kind, |cx, at| {
         let place = |r: &[ExprId]| -> Vec<ExprId> {
             let (mut k, mut r) = (at.iter(), r.iter());
@@ -272,24 +262,16 @@ fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
             None
         };
         let start = how.identity(cx);
-        let acc = cx.b.var(start);
-        let long = match inner.last() {
-            Some(Dim::Fixed(n)) => *n >= 4 * PARTS,
-            _ => false,
+        let axes: Vec<usize> = (0..shape.len()).filter(|&a| gone[a]).collect();
+        let index = place(&vec![start_at; inner.len()]);
+        let step = |cx: &mut LowerCx, at: &[ExprId], a: ExprId| -> Result<ExprId> {
+            let x = cx.load(0, at)?;
+            let x = how.enter(cx, x, max);
+            Ok(how.join(&mut cx.b, a, x))
         };
-        if how.sums_floats() && last_reduced && long {
-            sum_in_parts(cx, how, &inner, &place, acc)?;
-        } else {
-            cx.each(&inner, LoopKind::Seq, |cx, r| {
-                let x = cx.load(0, &place(r))?;
-                let x = how.enter(cx, x, max);
-                let a = cx.b.get(acc);
-                let next = how.join(cx, a, x);
-                cx.b.set(acc, next);
-                Ok(())
-            })?;
-        }
-        let (a, n) = (cx.b.get(acc), cx.b.dim(&count));
+        let join = |b: &mut Builder, a, x| how.join(b, a, x);
+        let acc = fold_in_parts(cx, &shape, &axes, &index, start, &join, &step)?;
+        let (a, n) = (acc, cx.b.dim(&count));
         let v = how.leave(cx, a, n, max);
         let mut k = at.iter();
         let zero = cx.b.i(0);
@@ -340,55 +322,6 @@ fn finite_max(
     Ok(b.let_(m))
 }
 
-/// Sums rows of the innermost axis in `PARTS` partial sums.
-fn sum_in_parts(
-    cx: &mut LowerCx,
-    how: How,
-    inner: &[Dim],
-    place: &dyn Fn(&[ExprId]) -> Vec<ExprId>,
-    acc: VarId,
-) -> Result<()> {
-    let Some((last, outer)) = inner.split_last() else {
-        return Ok(());
-    };
-    let n = last.fixed().unwrap_or(0);
-    cx.each(outer, LoopKind::Seq, |cx, r| {
-        let zero = cx.b.num(how.ty, 0.0);
-        let parts: Vec<VarId> = (0..PARTS).map(|_| cx.b.var(zero)).collect();
-        let rounds = cx.b.i(n / PARTS);
-        let add = |cx: &mut LowerCx, part: VarId, i: ExprId| -> Result<()> {
-            let x = cx.load(0, &place(&[r, &[i]].concat()))?;
-            let x = how.enter(cx, x, None);
-            let a = cx.b.get(part);
-            let next = cx.b.add(a, x);
-            cx.b.set(part, next);
-            Ok(())
-        };
-        cx.for_(rounds, LoopKind::Seq, |cx, q| {
-            let step = cx.b.i(PARTS);
-            let base = cx.b.mul(q, step);
-            for (k, &part) in parts.iter().enumerate() {
-                let k = cx.b.i(k as i64);
-                let i = cx.b.add(base, k);
-                add(cx, part, i)?;
-            }
-            Ok(())
-        })?;
-        for (k, i) in (n / PARTS * PARTS..n).enumerate() {
-            let i = cx.b.i(i);
-            add(cx, parts[k], i)?;
-        }
-        let mut sums: Vec<ExprId> = parts.iter().map(|&p| cx.b.get(p)).collect();
-        while sums.len() > 1 {
-            sums = sums.chunks(2).map(|p| cx.b.add(p[0], p[1])).collect();
-        }
-        let a = cx.b.get(acc);
-        let next = cx.b.add(a, sums[0]);
-        cx.b.set(acc, next);
-        Ok(())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use crate::base::attr::{Attr, Attrs};
@@ -406,6 +339,27 @@ mod tests {
         assert_eq!(numbers("ReduceMean", 18, &none, vec![x(), axes]), [2.0, 3.0]);
         let noop = attrs([("noop_with_empty_axes", Attr::Int(1))]);
         assert_eq!(numbers("ReduceSumSquare", 18, &noop, vec![x()]), [1.0, 4.0, 9.0, 16.0]);
+    }
+
+    #[test]
+    fn long_rows_are_folded_in_parts() {
+        // Lengths at which parts are full, half full, or fewer.
+        for n in [31usize, 32, 33, 47, 127, 128, 131, 200] {
+            let v: Vec<f32> = (0..2 * n).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+            let rows = |f: &dyn Fn(&[f32]) -> f64| v.chunks(n).map(f).collect::<Vec<f64>>();
+            let run = |name: &str| {
+                let axes = konst(i64s(&[1], &[1]));
+                let x = data(f32s(&[2, n as i64], &v));
+                numbers(name, 18, &Attrs::default(), vec![x, axes])
+            };
+            // Whole numbers of this size add without rounding.
+            let sum = |r: &[f32]| r.iter().map(|x| f64::from(*x)).sum::<f64>();
+            assert_eq!(run("ReduceSum"), rows(&sum), "{n}");
+            let most = |r: &[f32]| r.iter().fold(f64::NEG_INFINITY, |a, x| a.max(f64::from(*x)));
+            assert_eq!(run("ReduceMax"), rows(&most), "{n}");
+            let least = |r: &[f32]| r.iter().fold(f64::INFINITY, |a, x| a.min(f64::from(*x)));
+            assert_eq!(run("ReduceMin"), rows(&least), "{n}");
+        }
     }
 
     #[test]

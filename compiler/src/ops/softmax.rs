@@ -1,6 +1,6 @@
 //! Softmax, LogSoftmax, Hardmax. Before opset 13 they took all axes from `axis` on as one.
 
-use super::axes::{count, fold, origin, others, over};
+use super::axes::{count, fold, fold_in_parts, in_parts, origin, others, over};
 use super::util::float_unary;
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
@@ -8,6 +8,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx, resolve_axis};
 
@@ -99,7 +100,7 @@ fn largest(
     ty: Ty,
 ) -> Result<ExprId> {
     let low = cx.b.num(ty, f64::NEG_INFINITY);
-    fold(cx, shape, axes, at, low, |cx, at, best| {
+    fold_in_parts(cx, shape, axes, at, low, &Builder::max, &|cx, at, best| {
         let x = cx.load(0, at)?;
         Ok(cx.b.max(x, best))
     })
@@ -135,7 +136,10 @@ fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
             let x = cx.load(0, at)?;
             Ok(cx.b.sub(x, top))
         };
-        if let Some(buf) = kept {
+        let parts = in_parts(&shape, &axes, ty);
+        if let Some(buf) = kept
+            && !parts
+        {
             over(cx, &shape, &axes, LoopKind::Lanes, at, |cx, at| {
                 let x = shifted(cx, at)?;
                 let e = cx.b.un(UnOp::Exp, x);
@@ -144,8 +148,16 @@ fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
                 Ok(())
             })?;
         }
-        let sum = fold(cx, &shape, &axes, at, zero, |cx, at, sum| {
+        let sum = fold_in_parts(cx, &shape, &axes, at, zero, &Builder::add, &|cx, at, sum| {
             let e = match kept {
+                Some(buf) if parts => {
+                    let x = shifted(cx, at)?;
+                    let e = cx.b.un(UnOp::Exp, x);
+                    let e = cx.b.let_(e);
+                    let to = place(cx, at);
+                    cx.b.store(buf, to, e);
+                    e
+                }
                 Some(buf) => {
                     let from = place(cx, at);
                     cx.b.load(buf, from)

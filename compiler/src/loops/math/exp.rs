@@ -42,12 +42,8 @@ const ROUND_64: f64 = 6755399441055744.0;
 /// `(n, exp(r) - 1)` with `x = n ln 2 + r`; n whole, of x's width.
 fn reduce(x: V) -> (V, V) {
     if x.ty() == Ty::F32 {
-        let t = x.fma(x.num(LOG2_E), x.num(ROUND_32));
-        let n = t - ROUND_32;
-        let r = n.fma(x.num(-LN2_32.0), x);
-        let r = n.fma(x.num(-LN2_32.1), r);
-        let n = t.bits() - x.num(ROUND_32).bits();
-        (n, (r * r).fma(r.poly(&Q32), r))
+        let (n, e) = reduce_32(x);
+        (n - x.num(ROUND_32).bits(), e)
     } else {
         let t = x * LOG2_E + ROUND_64;
         let n = t - ROUND_64;
@@ -57,12 +53,29 @@ fn reduce(x: V) -> (V, V) {
     }
 }
 
+/// The same in f32, with n in the low 23 bits of a number whose next 9 mean nothing.
+fn reduce_32<'b>(x: V<'b>) -> (V<'b>, V<'b>) {
+    let t = x.fma(x.num(LOG2_E), x.num(ROUND_32));
+    let n = t - ROUND_32;
+    let r = n.fma(x.num(-LN2_32.0), x);
+    let r = n.fma(x.num(-LN2_32.1), r);
+    (t.bits(), (r * r).fma(r.poly(&Q32), r))
+}
+
 /// e^x, gradual underflow and infinities included.
-pub(super) fn exp(x: V) -> V {
+pub(super) fn exp<'b>(x: V<'b>) -> V<'b> {
     let x = match x.ty() {
         Ty::F32 => x.clamp(-104.0, 89.0),
         _ => x.clamp(-746.0, 710.0),
     };
+    if x.ty() == Ty::F32 {
+        let (shifted, e) = reduce_32(x);
+        // n stands in the low bits, what lies above them is shifted out: 2^n in two factors, both normal.
+        let half = shifted.shr(1);
+        let power = |n: V<'b>| (n.shl(23) + n.int(127 << 23)).float();
+        let p = power(half);
+        return e.fma(p, p) * power(shifted - half);
+    }
     let (n, t) = reduce(x);
     let half = n.shr(1);
     (t + 1.0) * half.exp2() * (n - half).exp2()
@@ -94,13 +107,8 @@ pub(super) fn sigmoid(x: V) -> V {
 
 /// `(1 + e^x) / 2^by` in f32, where it neither overflows nor underflows.
 fn one_plus_exp(x: V, by: i64) -> V {
-    let t = x.fma(x.num(LOG2_E), x.num(ROUND_32));
-    let n = t - ROUND_32;
-    let r = n.fma(x.num(-LN2_32.0), x);
-    let r = n.fma(x.num(-LN2_32.1), r);
-    let e = (r * r).fma(r.poly(&Q32), r);
-    // n stands in the low bits of t, what lies above them is shifted out.
-    let n = t.bits().shl(23);
+    let (n, e) = reduce_32(x);
+    let n = n.shl(23);
     let p = (n + n.int((127 - by) << 23)).float();
     let one = n.int((127 - by) << 23).float();
     // 2^n + 1 is exact, or rounded where it is far from the other's size: then the sum is as good as rounded once.

@@ -12,15 +12,19 @@ use super::assemble;
 use super::build::Vm;
 use super::ir::*;
 use onnxc_compiler::base::diag::Result;
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::kernel::Code;
 use onnxc_compiler::loops::lane_loop::{Inst, LaneLoop, Num, Spot, Value, ValueNo};
 use registers::Registers;
 use std::collections::{BTreeMap, BTreeSet};
+use values::elem;
 
 /// Operations up to which a body is repeated within the main loop, and how often.
-const REPEATS: [(usize, i64); 2] = [(10, 4), (24, 2)];
-/// Vectors side by side at most.
-const SIDE_BY_SIDE: usize = 4;
+const REPEATED: i64 = 10;
+const REPEATS: i64 = 4;
+/// Vectors side by side at most: where loops inside carry sums, and where long chains are computed.
+const SUMS: i64 = 4;
+const CHAINS: i64 = 3;
 /// Operations up to which an inner loop is written out.
 const WRITTEN_OUT: i64 = 96;
 
@@ -35,6 +39,8 @@ pub fn make(l: &LaneLoop, isa: Isa, landing_pad: bool) -> Option<Result<Code>> {
 
 /// The program of a loop.
 pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
+    let copy = words(l);
+    let l = copy.as_ref().unwrap_or(l);
     let mut k = Kernel {
         l,
         vm: Vm::new(isa, l.args),
@@ -48,6 +54,55 @@ pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
     };
     k.block(&l.body, &[0])?;
     k.vm.finish().ok()
+}
+
+// A loop that only copies elements of 8 or 16 bits, in whole words: the same in words.
+fn words(l: &LaneLoop) -> Option<LaneLoop> {
+    let lanes = l.loops.iter().position(|x| x.lanes)?;
+    let mut out = l.clone();
+    let mut types = BTreeSet::new();
+    let mut word = |s: &mut Spot| {
+        types.insert(s.dtype);
+        let plain = s.dtype != DType::Bool && elem(s.dtype).is_some();
+        s.dtype = DType::I32;
+        plain
+    };
+    for v in &mut out.values {
+        let Value::Load(s) = v else {
+            return None;
+        };
+        word(s).then_some(())?;
+    }
+    fn each(body: &mut [Inst], word: &mut dyn FnMut(&mut Spot) -> bool) -> Option<()> {
+        for i in body {
+            match i {
+                Inst::Define(_) => {}
+                Inst::Set(..) => return None,
+                Inst::Store(s, _) => word(s).then_some(())?,
+                Inst::Loop(_, body) => each(body, word)?,
+            }
+        }
+        Some(())
+    }
+    each(&mut out.body, &mut word)?;
+    // What is stored is what was loaded: with one type nothing is converted.
+    let (Some(dtype), 1) = (types.first(), types.len()) else {
+        return None;
+    };
+    let size = dtype.size() as i64;
+    let Num::Known(n) = l.loops[lanes].extent else {
+        return None;
+    };
+    (size < 4 && n % (4 / size) == 0).then_some(())?;
+    out.loops[lanes].extent = Num::Known(n * size / 4);
+    for s in &mut out.streams {
+        for (k, step) in &mut s.steps {
+            if usize::from(*k) == lanes {
+                *step = Num::Known(4);
+            }
+        }
+    }
+    Some(out)
 }
 
 struct Kernel<'l> {
@@ -287,18 +342,23 @@ impl Kernel<'_> {
         let n = self.lanes_loop;
         let width = self.vm.isa.lanes as i64;
         let extent = self.l.loops[usize::from(n)].extent;
-        let inner = body.iter().any(|i| matches!(i, Inst::Loop(..)));
+        let has_loops = body.iter().any(|i| matches!(i, Inst::Loop(..)));
         let vectors = match extent {
             Num::Known(k) => (k / width).max(1),
             Num::Arg(_) => i64::MAX,
         };
-        let most = if inner {
-            self.side_by_side(body) as i64
-        } else {
-            let ops = weight(self.l, body) as usize;
-            REPEATS.iter().find(|r| ops <= r.0).map_or(1, |r| r.1)
+        let most = match weight(self.l, body) {
+            _ if has_loops => self.side_by_side(body).min(SUMS),
+            ops if ops > REPEATED => self.side_by_side(body).min(CHAINS),
+            _ => REPEATS,
         };
-        let group = most.min(vectors);
+        let inner = has_loops || weight(self.l, body) > REPEATED;
+        // Groups of one size, as far as they can be.
+        let rounds = (vectors - 1) / most + 1;
+        let group = match extent {
+            Num::Known(_) => (vectors - 1) / rounds + 1,
+            Num::Arg(_) => most,
+        };
         let side = if inner { group as usize } else { 1 };
         let inside = self.enter(body, side)?;
         let was = self.bring(n, body);
@@ -379,10 +439,9 @@ impl Kernel<'_> {
         all.iter().try_for_each(|u| self.block(body, &[*u]))
     }
     /// How many vectors a body with inner loops can keep in registers.
-    fn side_by_side(&self, body: &[Inst]) -> usize {
-        let vars = usize::from(self.l.vars);
-        let each = vars.max(1) + self.pressure(body).saturating_sub(1).max(1);
-        ((self.vm.isa.vregs - 1) / each).clamp(1, SIDE_BY_SIDE)
+    fn side_by_side(&self, body: &[Inst]) -> i64 {
+        let each = usize::from(self.l.vars).saturating_sub(1) + self.pressure(body).max(2);
+        ((self.vm.isa.vregs - 1) / each).max(1) as i64
     }
 
     /// Where an element lies for vector `u`.

@@ -11,7 +11,7 @@ const ONES: u32 = u32::MAX;
 const SIGN: u32 = 1 << 31;
 
 /// How a type is stored, where the machine knows of it; whether lanes are compared with 0 after a load.
-fn elem(d: DType) -> Option<(Elem, bool)> {
+pub fn elem(d: DType) -> Option<(Elem, bool)> {
     Some(match d {
         DType::F32 | DType::I32 => (Elem::W32, false),
         DType::F16 => (Elem::F16, false),
