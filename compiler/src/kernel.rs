@@ -379,6 +379,27 @@ pub struct Machine {
     pub l1d: u32,
     /// Bytes of the second cache.
     pub l2: u32,
+    /// Which Winograd convolutions may be used.
+    pub winograd: Winograd,
+}
+
+/// Which Winograd convolutions may be used: they save products and cost accuracy.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Winograd {
+    /// Results of a tile along an axis at most: 4, 2; 0: none.
+    pub tile: i64,
+    /// The largest error of a layer, relative to its largest output, that may be expected
+    /// ([`crate::contracts::winograd_error`]).
+    pub error: f64,
+}
+
+impl Default for Winograd {
+    fn default() -> Self {
+        Winograd {
+            tile: 4,
+            error: 1e-5,
+        }
+    }
 }
 
 /// The vector registers that generated kernels use.

@@ -1,6 +1,6 @@
 //! From a triple and a selection to what the compiler is handed.
 
-use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Vector};
+use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Vector, Winograd};
 use onnxc_compiler::target::Target;
 
 use crate::features::{Feature, FeatureSet};
@@ -86,6 +86,7 @@ pub fn machine(selection: &Selection) -> Machine {
         lane_loop: lane_loop(selection),
         l1d: selection.caches.l1d.saturating_mul(1024),
         l2: selection.caches.l2.saturating_mul(1024),
+        winograd: Winograd::default(),
     }
 }
 

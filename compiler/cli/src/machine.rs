@@ -1,11 +1,12 @@
 //! Which machine code is made for: triple, CPU, features, and whether this process can run it.
 
 use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::kernel::Winograd;
 use onnxc_compiler::target::Target;
 use onnxc_targets::flags::{Selection, Words};
 use onnxc_targets::{Arch, machine, native, triple};
 
-use crate::args::flags::TargetFlags;
+use crate::args::flags::{TargetFlags, Winograd as WinogradTiles};
 use crate::ui::Ui;
 
 /// What the code is made for.
@@ -66,8 +67,14 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
             ),
         );
     }
-    Ok(Machine {
-        target: machine::target(&triple, &selection),
-        host,
-    })
+    let mut target = machine::target(&triple, &selection);
+    target.machine.winograd = Winograd {
+        tile: match flags.winograd {
+            WinogradTiles::Off => 0,
+            WinogradTiles::F2 => 2,
+            WinogradTiles::F4 => 4,
+        },
+        error: flags.winograd_error.unwrap_or(Winograd::default().error),
+    };
+    Ok(Machine { target, host })
 }

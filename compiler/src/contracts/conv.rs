@@ -7,7 +7,7 @@
 
 use super::finish::Activation;
 use super::window::Window;
-use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip};
+use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip, conv_winograd};
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
@@ -23,6 +23,8 @@ pub static CONV: Contract = Contract {
     reference: None,
     rows: &[
         conv_depthwise_last::ROW,
+        conv_winograd::F4,
+        conv_winograd::F2,
         conv_strip::ROW,
         conv_depthwise::ROW,
         conv_gemm::ROW,

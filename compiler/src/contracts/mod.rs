@@ -4,6 +4,7 @@ pub mod conv_depthwise;
 pub mod conv_depthwise_last;
 pub mod conv_gemm;
 pub mod conv_strip;
+pub mod conv_winograd;
 pub mod depthwise_tile;
 pub mod finish;
 pub mod gemm;
@@ -15,6 +16,8 @@ pub mod strip;
 pub mod strip_plan;
 pub mod tail;
 pub mod window;
+pub mod winograd_error;
+pub mod winograd_tiles;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +36,8 @@ pub static ALL: &[&Contract] = &[
     &gemm_tile::GEMM_TILE,
     &strip::GEMM_STRIP,
     &depthwise_tile::DEPTHWISE_TILE,
+    &winograd_tiles::WINOGRAD_IN,
+    &winograd_tiles::WINOGRAD_OUT,
 ];
 
 /// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.

@@ -1,7 +1,8 @@
 //! Every kernel row against the definition, over sizes at the edges of tiles, strips and pads.
 
 use super::window::Window;
-use super::{References, conv, gemm};
+use super::winograd_error::estimate;
+use super::{References, conv, conv_winograd, gemm};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Diagnostic;
 use crate::base::dim::{Dim, Symbols};
@@ -37,9 +38,21 @@ static DEPTHWISE: Tile = Tile {
     ..STRIP
 };
 
+/// The same for Winograd's transforms.
+static WINOGRAD_IN: Tile = Tile {
+    name: "winograd_in_f32_test",
+    contract: "winograd_in",
+    ..STRIP
+};
+static WINOGRAD_OUT: Tile = Tile {
+    name: "winograd_out_f32_test",
+    contract: "winograd_out",
+    ..STRIP
+};
+
 fn machine() -> Machine {
     Machine {
-        tiles: vec![&TILE, &STRIP, &DEPTHWISE],
+        tiles: vec![&TILE, &STRIP, &DEPTHWISE, &WINOGRAD_IN, &WINOGRAD_OUT],
         vector: Some(Vector {
             lanes: 4,
             registers: 16,
@@ -333,5 +346,133 @@ fn conv_rows_convolve() {
             }
             assert!(answered >= 1, "a row is never tried");
         }
+    }
+}
+
+#[test]
+fn winograd_rows_convolve() {
+    let pads = [
+        [1; 4],
+        [0; 4],
+        [1, 0, 0, 1],
+        [0, 1, 2, 0],
+        [2; 4],
+        [0, 0, 1, 1],
+    ];
+    for h in 1..=13i64 {
+        for (turn, w) in [(0, h), (1, 14 - h), (2, 5), (3, 12)] {
+            let p = pads[(h as usize + turn) % pads.len()];
+            if h + p[0] + p[2] < 3 || w + p[1] + p[3] < 3 {
+                continue;
+            }
+            let (n, cin, cout, group) = match turn {
+                0 => (2, 5, 6, 1),
+                1 => (1, 4, 16, 1),
+                2 => (3, 4, 5, 2),
+                _ => (1, 9, 4, 1),
+            };
+            let x = values(&[n, cin * group, h, w], h + 1);
+            let k = values(&[cout * group, cin, 3, 3], w + 2);
+            let b = values(&[cout * group], 3);
+            let attrs = Attrs::default()
+                .with("strides", Attr::Ints(vec![1; 2]))
+                .with("dilations", Attr::Ints(vec![1; 2]))
+                .with("pads", Attr::Ints(p.to_vec()))
+                .with("group", Attr::Int(group));
+            let win = Window::of(&attrs, &[3, 3], &[Dim::Fixed(h), Dim::Fixed(w)]).unwrap();
+            let mut out = vec![n, cout * group];
+            out.extend(win.out.iter().filter_map(Dim::fixed));
+            let want = convolve(&x, &k, &b, group, &win, &out);
+            let want = permuted(&Tensor::f32(&out, &want), &[0, 2, 3, 1]);
+            let attrs = attrs.with("channels_last", Attr::Int(1));
+            let inputs = [
+                Some((permuted(&x, &[0, 2, 3, 1]), false)),
+                Some((k, true)),
+                Some((b, true)),
+                None,
+            ];
+            for row in [&conv_winograd::F4, &conv_winograd::F2] {
+                let got = run_row(&conv::CONV, row, &attrs, &inputs, &want.shape);
+                let got = got.unwrap_or_else(|| panic!("{} takes no {h}x{w}", row.name));
+                let want = want.to_f32s().unwrap();
+                let largest = want.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+                for (at, (x, y)) in got.iter().zip(&want).enumerate() {
+                    assert!(
+                        (x - y).abs() <= 1e-5 * largest,
+                        "{} {h}x{w} pads {p:?} group {group}, element {at}: {x}, should be {y}",
+                        row.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Winograd's errors against sums in f64 are those that are estimated, and selection goes by the bound.
+#[test]
+fn winograd_errors_are_estimated() {
+    let mut rng = crate::loops::random::Rng(3);
+    let mut numbers = |shape: &[i64]| {
+        let n: i64 = shape.iter().product();
+        let v: Vec<f32> = (0..n)
+            .map(|_| (rng.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0)
+            .collect();
+        Tensor::f32(shape, &v)
+    };
+    for (cin, cout) in [(8, 8), (32, 6)] {
+        let (x, w) = (numbers(&[1, 12, 12, cin]), numbers(&[cout, cin, 3, 3]));
+        let attrs = Attrs::default()
+            .with("strides", Attr::Ints(vec![1; 2]))
+            .with("dilations", Attr::Ints(vec![1; 2]))
+            .with("pads", Attr::Ints(vec![0; 4]))
+            .with("channels_last", Attr::Int(1));
+        let (xv, wv) = (x.to_f32s().unwrap(), w.to_f32s().unwrap());
+        let inputs = [Some((x, false)), Some((w, true)), None, None];
+        let out = [1, 10, 10, cout];
+        let mut bound = [0.0; 2];
+        for (k, (m, row)) in [(4, &conv_winograd::F4), (2, &conv_winograd::F2)]
+            .into_iter()
+            .enumerate()
+        {
+            let got = run_row(&conv::CONV, row, &attrs, &inputs, &out).expect("it accepts");
+            let (mut error, mut largest) = (0.0f64, 0.0f64);
+            for (at, g) in got.iter().enumerate() {
+                let (pixel, o) = (at as i64 / cout, at as i64 % cout);
+                let mut sum = 0.0;
+                for (ky, kx) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
+                    for c in 0..cin {
+                        let x = ((pixel / 10 + ky) * 12 + pixel % 10 + kx) * cin + c;
+                        let w = ((o * cin + c) * 3 + ky) * 3 + kx;
+                        sum += f64::from(xv[x as usize]) * f64::from(wv[w as usize]);
+                    }
+                }
+                error = error.max((f64::from(*g) - sum).abs());
+                largest = largest.max(sum.abs());
+            }
+            let (found, expected) = (error / largest, estimate(m, &wv, cin));
+            assert!(
+                (0.4..2.0).contains(&(found / expected)),
+                "F({m}) of {cin}: {found:e}, estimated {expected:e}"
+            );
+            bound[k] = expected;
+        }
+        // A bound between the two estimates leaves F(2x2) alone.
+        let mut machine = machine();
+        machine.winograd.error = (bound[0] * bound[1]).sqrt();
+        let q = Query {
+            contract: &conv::CONV,
+            attrs,
+            inputs: inputs
+                .iter()
+                .enumerate()
+                .map(|(k, i)| {
+                    let (t, _) = i.as_ref()?;
+                    Some((TensorType::of(t), (k > 0).then(|| t.clone())))
+                })
+                .collect(),
+            outputs: vec![Some(TensorType::fixed(crate::base::dtype::DType::F32, &out))],
+            machine: &machine,
+        };
+        assert!(!(conv_winograd::F4.accepts)(&q) && (conv_winograd::F2.accepts)(&q));
     }
 }

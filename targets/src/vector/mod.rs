@@ -9,6 +9,9 @@ pub mod lanes;
 pub mod rows;
 pub mod strip;
 pub mod tail;
+pub mod winograd;
+pub mod winograd_in;
+pub mod winograd_out;
 
 use crate::{aarch64, x86_64};
 use ir::{Level, Program};

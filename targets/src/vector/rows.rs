@@ -1,7 +1,7 @@
 //! The rows of kernels over the vector machine: one for each template and level.
 
 use super::ir::Level;
-use super::{assemble, depthwise, strip};
+use super::{assemble, depthwise, strip, winograd_in, winograd_out};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
@@ -40,5 +40,31 @@ pub const fn depthwise(level: Level, name: &'static str, needs: &'static [&'stat
         needs,
         tile: (1, 1),
         make: by_level!(level, depthwise::program),
+    }
+}
+
+/// Contract `winograd_in`.
+pub const fn winograd_in(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        name,
+        contract: "winograd_in",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, winograd_in::program),
+    }
+}
+
+/// Contract `winograd_out`.
+pub const fn winograd_out(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        name,
+        contract: "winograd_out",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, winograd_out::program),
     }
 }

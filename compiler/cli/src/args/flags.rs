@@ -137,6 +137,32 @@ pub struct TargetFlags {
     /// gcc's -m words, put here by the first pass over argv.
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub machine_flag: Vec<String>,
+    /// Winograd's algorithm for 3x3 convolutions: none, tiles of 2x2 results, or of 4x4 too
+    #[arg(long, value_enum, default_value = "f4", value_name = "TILES")]
+    pub winograd: Winograd,
+    /// Error that it may be expected to make, relative to a layer's largest output
+    /// (1e-5 if absent)
+    #[arg(long, value_name = "E", value_parser = parse_error)]
+    pub winograd_error: Option<f64>,
+}
+
+/// Tiles of Winograd's algorithm.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Winograd {
+    /// Not used.
+    Off,
+    /// 2x2 results at a time.
+    F2,
+    /// 4x4 results at a time where the error allows.
+    #[default]
+    F4,
+}
+
+fn parse_error(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v >= 0.0 => Ok(v),
+        _ => Err("an error is a number from 0 up, such as 1e-5".to_string()),
+    }
 }
 
 /// How to make code.

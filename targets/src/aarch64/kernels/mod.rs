@@ -14,5 +14,7 @@ const NEON: &[&str] = &["neon"];
 pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Neon, "gemm_strip_f32_neon", NEON),
     &rows::depthwise(Level::Neon, "depthwise_tile_f32_neon", NEON),
+    &rows::winograd_in(Level::Neon, "winograd_in_f32_neon", NEON),
+    &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),
     &gemm::GEMM_TILE_F32_8X12_NEON,
 ];

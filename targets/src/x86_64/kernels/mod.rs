@@ -20,5 +20,11 @@ pub static TILES: &[&Tile] = &[
     &rows::depthwise(Level::Avx512, "depthwise_tile_f32_avx512", AVX512),
     &rows::depthwise(Level::Avx2, "depthwise_tile_f32_avx2fma", AVX2),
     &rows::depthwise(Level::Sse2, "depthwise_tile_f32_sse2", &[]),
+    &rows::winograd_in(Level::Avx512, "winograd_in_f32_avx512", AVX512),
+    &rows::winograd_in(Level::Avx2, "winograd_in_f32_avx2fma", AVX2),
+    &rows::winograd_in(Level::Sse2, "winograd_in_f32_sse2", &[]),
+    &rows::winograd_out(Level::Avx512, "winograd_out_f32_avx512", AVX512),
+    &rows::winograd_out(Level::Avx2, "winograd_out_f32_avx2fma", AVX2),
+    &rows::winograd_out(Level::Sse2, "winograd_out_f32_sse2", &[]),
     &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
 ];

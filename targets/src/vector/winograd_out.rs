@@ -1,0 +1,605 @@
+//! The template of contract `winograd_out`.
+//!
+//! One vector of columns after the other. Two rows of results are made at a time, those that need sums of planes, then
+//! those that need differences: twelve registers, nothing spilled but for long tails.
+
+use super::build::Vm;
+use super::ir::*;
+use super::tail;
+use super::winograd::{Numbers, Walk, bytes, tiles, times};
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::contracts::winograd_tiles::{FACTORS, Out};
+use onnxc_compiler::loops::ir::Callee;
+use onnxc_compiler::loops::tail::Node;
+
+const PLANES: u8 = 0;
+const OUT_PTR: u8 = 1;
+
+/// Numbers of the call's arguments that depend on its tail.
+#[derive(Clone, Copy)]
+struct Args {
+    bias: u8,
+    operands: u8,
+    ints: u8,
+    distances: u8,
+    all: u8,
+}
+
+impl Args {
+    fn of(s: &Out) -> Args {
+        let operands = s.tail.operands().count() as u8;
+        let first = 2 + u8::from(s.bias);
+        let ints = first + operands;
+        Args {
+            bias: 2,
+            operands: first,
+            ints,
+            distances: ints + 14,
+            all: ints + 14 + operands,
+        }
+    }
+    fn int(&self, i: u8) -> u8 {
+        self.ints + i
+    }
+    fn walk(&self) -> Walk {
+        Walk {
+            tile_y: self.int(4),
+            tile_x: self.int(5),
+            tiles_y: self.int(6),
+            tiles_x: self.int(7),
+        }
+    }
+}
+
+const PLANE: u8 = 0;
+const ROW: u8 = 1;
+const COLUMNS: u8 = 2;
+const COUNT: u8 = 3;
+const HEIGHT: u8 = 8;
+const WIDTH: u8 = 9;
+const PIXEL: u8 = 10;
+const OUT_PIXEL: u8 = 11;
+/// Room: rows and columns from the tile's corner to the image's end.
+const ROWS_LEFT: u8 = 12;
+const COLS_LEFT: u8 = 13;
+
+struct Template<'s> {
+    vm: Vm,
+    s: &'s Out,
+    args: Args,
+    k: Numbers,
+}
+
+/// Where a tile's planes are reached from.
+struct Bases {
+    /// Plane 0 at the first column of the vector.
+    first: X,
+    /// One, three and five rows of planes.
+    rows: [X; 3],
+    plane: X,
+    /// Bytes from the first column to the current.
+    at: X,
+}
+
+/// A value that is in a register, or waits in the frame.
+#[derive(Clone, Copy)]
+enum Kept {
+    Reg(V),
+    Slot(u16),
+}
+
+/// The program of an output transform.
+pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
+    let s = Out::of(callee)
+        .filter(|s| s.lanes == isa.lanes as i64)
+        .ok_or_else(|| {
+            Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
+        })?;
+    let args = Args::of(&s);
+    let mut vm = Vm::new(isa, args.all);
+    let k = match s.m {
+        4 => Numbers::of(&mut vm, &numbers()),
+        _ => Numbers::default(),
+    };
+    let mut t = Template { vm, s: &s, args, k };
+    let mut vm = std::mem::replace(&mut t.vm, Vm::new(isa, args.all));
+    tiles(&mut vm, args.int(COUNT), |vm| {
+        std::mem::swap(&mut t.vm, vm);
+        let done = t.tile();
+        std::mem::swap(&mut t.vm, vm);
+        done
+    })?;
+    vm.finish()
+}
+
+fn numbers() -> [f32; 6] {
+    let f = &FACTORS;
+    let [a, b] = [0, 1].map(|i| [f.p[i], f.squares[i], f.cubes[i]]);
+    [a[0], b[0], a[1], b[1], a[2], b[2]]
+}
+
+impl Template<'_> {
+    fn vector(&self) -> i32 {
+        self.vm.isa.lanes as i32 * 4
+    }
+    fn int(&mut self, i: u8) -> X {
+        self.vm.arg(self.args.int(i))
+    }
+
+    fn tile(&mut self) -> Result<()> {
+        let (args, s) = (self.args, self.s);
+        let walk = args.walk();
+        let log = if s.m == 4 { 2 } else { 1 };
+        for (size, tile, left) in [
+            (HEIGHT, walk.tile_y, ROWS_LEFT),
+            (WIDTH, walk.tile_x, COLS_LEFT),
+        ] {
+            let d = self.int(size);
+            let t = self.vm.arg(tile);
+            self.vm.op(Op::ShlX {
+                d: t,
+                a: t,
+                by: log,
+            });
+            self.vm.op(Op::SubX { d, a: d, b: t });
+            self.vm.op(Op::SetArg {
+                n: args.int(left),
+                s: d,
+            });
+            self.vm.free_x(d);
+            self.vm.free_x(t);
+        }
+        self.columns()?;
+        let vm = &mut self.vm;
+        let p = vm.arg(PLANES);
+        vm.add_arg(p, args.int(ROW), 2);
+        vm.op(Op::SetArg { n: PLANES, s: p });
+        vm.free_x(p);
+        // The pixel goes along.
+        let pixel = args.int(PIXEL);
+        let p = vm.arg(pixel);
+        vm.add_i(p, s.m as i32);
+        vm.op(Op::SetArg { n: pixel, s: p });
+        vm.free_x(p);
+        // Forward by `lines` lines of the image and back by as many tiles as lie side by side or rows of them one under another.
+        let jump = |vm: &mut Vm, forward: &dyn Fn(&mut Vm) -> X, back: &dyn Fn(&mut Vm) -> X| {
+            let p = vm.arg(pixel);
+            let f = forward(vm);
+            vm.add_x(p, f, 0);
+            vm.free_x(f);
+            let b = back(vm);
+            vm.op(Op::SubX { d: p, a: p, b });
+            vm.op(Op::SetArg { n: pixel, s: p });
+            vm.free_x(b);
+            vm.free_x(p);
+        };
+        let tiles_of = |vm: &mut Vm, n: u8| {
+            let x = vm.arg(n);
+            vm.op(Op::ShlX {
+                d: x,
+                a: x,
+                by: log,
+            });
+            x
+        };
+        let lines = |vm: &mut Vm, n: X| {
+            let w = vm.arg(args.int(WIDTH));
+            vm.op(Op::MulX { d: n, a: n, b: w });
+            vm.free_x(w);
+            n
+        };
+        walk.next(
+            vm,
+            |vm| {
+                jump(
+                    vm,
+                    &|vm| {
+                        let d = vm.x();
+                        vm.op(Op::SetX { d, value: s.m });
+                        lines(vm, d)
+                    },
+                    &|vm| tiles_of(vm, walk.tiles_x),
+                )
+            },
+            |vm| {
+                jump(
+                    vm,
+                    &|vm| {
+                        let d = vm.arg(args.int(HEIGHT));
+                        lines(vm, d)
+                    },
+                    &|vm| {
+                        let d = tiles_of(vm, walk.tiles_y);
+                        lines(vm, d)
+                    },
+                )
+            },
+        );
+        Ok(())
+    }
+
+    /// All columns of a tile.
+    fn columns(&mut self) -> Result<()> {
+        let lanes = self.vm.isa.lanes as i32;
+        let vm = &mut self.vm;
+        let first = vm.arg(PLANES);
+        let plane = bytes(vm, self.args.int(PLANE));
+        let row = vm.x();
+        // A row of planes: 4 or 6 of them.
+        if self.s.m == 4 {
+            vm.op(Op::AddX {
+                d: row,
+                a: plane,
+                b: plane,
+                shift: 1,
+            });
+            vm.add_x(row, row, 0);
+        } else {
+            vm.op(Op::ShlX {
+                d: row,
+                a: plane,
+                by: 2,
+            });
+        }
+        let rows = [row, times(vm, row, 3), times(vm, row, 5)];
+        let at = vm.x();
+        vm.op(Op::SetX { d: at, value: 0 });
+        let left = self.int(COLUMNS);
+        let b = Bases {
+            first,
+            rows,
+            plane,
+            at,
+        };
+        let (main, rest) = (self.vm.label(), self.vm.label());
+        self.vm.op(Op::Branch {
+            x: left,
+            cond: Cond::Lt,
+            with: lanes,
+            to: rest,
+        });
+        self.vm.place(main);
+        self.vector_of(&b, Lanes::All)?;
+        let vector = self.vector();
+        self.vm.add_i(first, vector);
+        self.vm.add_i(at, vector);
+        self.vm.add_i(left, -lanes);
+        self.vm.op(Op::Branch {
+            x: left,
+            cond: Cond::Ge,
+            with: lanes,
+            to: main,
+        });
+        self.vm.place(rest);
+        if self.s.rest > 0 {
+            self.vector_of(&b, Lanes::First(self.s.rest as u8))?;
+        }
+        for x in [first, plane, rows[0], rows[1], rows[2], at, left] {
+            self.vm.free_x(x);
+        }
+        Ok(())
+    }
+
+    /// Row `i` of planes, `p` being at the column of planes in question.
+    fn at(&self, b: &Bases, p: X, i: usize) -> Mem {
+        let [one, three, five] = b.rows;
+        Mem {
+            base: p,
+            index: match i {
+                0 => None,
+                1 => Some((one, 0)),
+                2 => Some((one, 1)),
+                3 => Some((three, 0)),
+                4 => Some((one, 2)),
+                _ => Some((five, 0)),
+            },
+            disp: 0,
+        }
+    }
+
+    /// One vector of columns.
+    fn vector_of(&mut self, b: &Bases, lanes: Lanes) -> Result<()> {
+        if self.s.m == 2 {
+            let (x, y) = self.down(b, 4, &|t, p, x, y| {
+                let [m0, m1, m2, m3] = [0, 1, 2, 3].map(|i| t.at(b, p, i));
+                let vm = &mut t.vm;
+                vm.load(x, m1, Lanes::All);
+                let two = vm.v();
+                vm.load(two, m2, Lanes::All);
+                vm.bin(Bin::Sub, y, x, two);
+                vm.bin(Bin::Add, x, x, two);
+                vm.bin(Bin::Add, x, x, Src::Mem(m0));
+                vm.bin(Bin::Add, y, y, Src::Mem(m3));
+                vm.free(two);
+            });
+            return self.two_rows(b, [(0, x), (1, y)], lanes);
+        }
+        let f = &FACTORS;
+        self.k.hold(&mut self.vm, &[f.squares[0], f.squares[1]], 14);
+        let (x, y) = self.down(b, 6, &|t, p, x, y| {
+            let [m0, m1, m2, m3, m4] = [0, 1, 2, 3, 4].map(|i| t.at(b, p, i));
+            let vm = &mut t.vm;
+            let s = vm.v();
+            vm.load(x, m1, Lanes::All);
+            vm.bin(Bin::Add, x, x, Src::Mem(m2));
+            vm.load(s, m3, Lanes::All);
+            vm.bin(Bin::Add, s, s, Src::Mem(m4));
+            vm.bin(Bin::Mul, y, x, t.k.src(f.squares[0]));
+            vm.fma(y, s, t.k.src(f.squares[1]));
+            vm.bin(Bin::Add, x, x, Src::Mem(m0));
+            vm.bin(Bin::Add, x, x, s);
+            vm.free(s);
+        });
+        self.k.release(&mut self.vm);
+        self.two_rows(b, [(0, x), (2, y)], lanes)?;
+        let (x, y) = self.down(b, 6, &|t, p, x, y| {
+            let [m1, m2, m3, m4, m5] = [1, 2, 3, 4, 5].map(|i| t.at(b, p, i));
+            let vm = &mut t.vm;
+            let (d1, d2) = (vm.v(), vm.v());
+            vm.load(d1, m1, Lanes::All);
+            vm.bin(Bin::Sub, d1, d1, Src::Mem(m2));
+            vm.load(d2, m3, Lanes::All);
+            vm.bin(Bin::Sub, d2, d2, Src::Mem(m4));
+            vm.load(y, m5, Lanes::All);
+            vm.bin(Bin::Mul, x, d1, t.k.src(f.p[0]));
+            vm.fma(x, d2, t.k.src(f.p[1]));
+            vm.fma(y, d1, t.k.src(f.cubes[0]));
+            vm.fma(y, d2, t.k.src(f.cubes[1]));
+            vm.free(d1);
+            vm.free(d2);
+        });
+        self.two_rows(b, [(1, x), (3, y)], lanes)
+    }
+
+    /// Columns of planes to two rows of values.
+    #[allow(clippy::type_complexity)]
+    fn down(&mut self, b: &Bases, t: usize, line: &dyn Fn(&mut Self, X, V, V)) -> (Vec<V>, Vec<V>) {
+        let p = self.vm.x();
+        self.vm.op(Op::MoveX { d: p, a: b.first });
+        let (mut one, mut two) = (vec![], vec![]);
+        for j in 0..t {
+            let (x, y) = (self.vm.v(), self.vm.v());
+            line(self, p, x, y);
+            one.push(x);
+            two.push(y);
+            if j + 1 < t {
+                self.vm.add_x(p, b.plane, 0);
+            }
+        }
+        self.vm.free_x(p);
+        (one, two)
+    }
+
+    /// Finishes two rows, the second waiting meanwhile.
+    fn two_rows(
+        &mut self,
+        b: &Bases,
+        [(r, one), (s, two)]: [(i32, Vec<V>); 2],
+        lanes: Lanes,
+    ) -> Result<()> {
+        let skip = self.vm.label();
+        let end = self.vm.label();
+        // Registers that the finish of a row needs beside its results: bias, tail, a store's own.
+        let need = tail::registers(&self.s.tail, self.vm.isa)? + 1 + usize::from(self.s.bias);
+        let free_then = self.vm.spare() + one.len() - self.s.m as usize;
+        let spilled = need.saturating_sub(free_then).min(two.len());
+        let waiting: Vec<Kept> = two
+            .iter()
+            .enumerate()
+            .map(|(i, v)| {
+                if i >= spilled {
+                    return Kept::Reg(*v);
+                }
+                let slot = self.vm.slot();
+                self.vm.op(Op::Spill { s: *v, slot });
+                self.vm.free(*v);
+                Kept::Slot(slot)
+            })
+            .collect();
+        if r > 0 {
+            // The first row of a tile is always there.
+            let left = self.int(ROWS_LEFT);
+            self.vm.op(Op::Branch {
+                x: left,
+                cond: Cond::Le,
+                with: r,
+                to: end,
+            });
+            self.vm.free_x(left);
+        }
+        self.row(b, r, one, need, lanes)?;
+        let left = self.int(ROWS_LEFT);
+        self.vm.op(Op::Branch {
+            x: left,
+            cond: Cond::Le,
+            with: s,
+            to: skip,
+        });
+        self.vm.free_x(left);
+        let two: Vec<V> = waiting
+            .into_iter()
+            .map(|k| match k {
+                Kept::Reg(v) => v,
+                Kept::Slot(slot) => {
+                    let d = self.vm.v();
+                    self.vm.op(Op::Fill { d, slot });
+                    d
+                }
+            })
+            .collect();
+        self.k.hold(&mut self.vm, &numbers(), 4 + need);
+        self.row(b, s, two, need, lanes)?;
+        self.k.release(&mut self.vm);
+        self.vm.place(skip);
+        self.vm.place(end);
+        Ok(())
+    }
+
+    /// A row of values to results, which are finished and stored. Takes the registers.
+    fn row(&mut self, b: &Bases, r: i32, v: Vec<V>, need: usize, lanes: Lanes) -> Result<()> {
+        let k = |t: &Self, i: usize| t.k.src(numbers()[i]);
+        let results = if self.s.m == 2 {
+            let vm = &mut self.vm;
+            let d = vm.v();
+            vm.bin(Bin::Sub, d, v[1], v[2]);
+            vm.bin(Bin::Add, v[1], v[1], v[2]);
+            vm.bin(Bin::Add, v[0], v[0], v[1]);
+            vm.bin(Bin::Add, d, d, v[3]);
+            vm.free_all(&v[1..]);
+            vec![v[0], d]
+        } else {
+            let [p, q, p2, q2, p3, q3] = [0, 1, 2, 3, 4, 5].map(|i| k(self, i));
+            let vm = &mut self.vm;
+            let d = vm.v();
+            vm.bin(Bin::Sub, d, v[1], v[2]);
+            vm.bin(Bin::Add, v[1], v[1], v[2]);
+            vm.bin(Bin::Sub, v[2], v[3], v[4]);
+            vm.bin(Bin::Add, v[3], v[3], v[4]);
+            vm.bin(Bin::Add, v[0], v[0], v[1]);
+            vm.bin(Bin::Add, v[0], v[0], v[3]);
+            vm.bin(Bin::Mul, v[4], d, p);
+            vm.fma(v[4], v[2], q);
+            vm.bin(Bin::Mul, v[1], v[1], p2);
+            vm.fma(v[1], v[3], q2);
+            vm.fma(v[5], d, p3);
+            vm.fma(v[5], v[2], q3);
+            vm.free(d);
+            vm.free(v[2]);
+            vm.free(v[3]);
+            vec![v[0], v[4], v[1], v[5]]
+        };
+        self.finish(b, r, results, need, lanes)
+    }
+
+    /// Bias, tail and stores of a row of results.
+    fn finish(
+        &mut self,
+        b: &Bases,
+        r: i32,
+        results: Vec<V>,
+        need: usize,
+        lanes: Lanes,
+    ) -> Result<()> {
+        let args = self.args;
+        let kinds: Vec<Node> = self.s.tail.operands().collect();
+        let spilled = need.saturating_sub(self.vm.spare()).min(results.len());
+        let first_spilled = results.len() - spilled;
+        let kept: Vec<Kept> = results
+            .iter()
+            .enumerate()
+            .map(|(i, v)| {
+                if i < first_spilled {
+                    return Kept::Reg(*v);
+                }
+                let slot = self.vm.slot();
+                self.vm.op(Op::Spill { s: *v, slot });
+                self.vm.free(*v);
+                Kept::Slot(slot)
+            })
+            .collect();
+        let out = self.line(OUT_PTR, args.int(OUT_PIXEL), r, b);
+        let lines: Vec<Option<X>> = kinds
+            .iter()
+            .enumerate()
+            .map(|(i, kind)| {
+                let tile = *kind == Node::Tile;
+                tile.then(|| self.line(args.operands + i as u8, args.distances + i as u8, r, b))
+            })
+            .collect();
+        let bias = self.s.bias.then(|| {
+            let p = self.vm.arg(args.bias);
+            let d = self.vm.v();
+            self.vm.load(d, here(p, b.at), lanes);
+            self.vm.free_x(p);
+            d
+        });
+        let end = self.vm.label();
+        for (c, kept) in kept.into_iter().enumerate() {
+            if c > 0 {
+                let left = self.int(COLS_LEFT);
+                self.vm.op(Op::Branch {
+                    x: left,
+                    cond: Cond::Le,
+                    with: c as i32,
+                    to: end,
+                });
+                self.vm.free_x(left);
+                self.vm.add_arg(out, args.int(OUT_PIXEL), 2);
+                for (i, p) in lines.iter().enumerate() {
+                    if let Some(p) = p {
+                        self.vm.add_arg(*p, args.distances + i as u8, 2);
+                    }
+                }
+            }
+            let result = match kept {
+                Kept::Reg(v) => v,
+                Kept::Slot(slot) => {
+                    let d = self.vm.v();
+                    self.vm.op(Op::Fill { d, slot });
+                    d
+                }
+            };
+            if let Some(x) = bias {
+                self.vm.bin(Bin::Add, result, result, x);
+            }
+            let mut fetch = |vm: &mut Vm, i: usize, kind: Node| {
+                let d = vm.v();
+                if let Some(p) = lines[i] {
+                    vm.load(d, Mem::at(p, 0), lanes);
+                    return d;
+                }
+                let p = vm.arg(args.operands + i as u8);
+                match kind {
+                    Node::Single => vm.op(Op::Splat {
+                        d,
+                        at: Mem::at(p, 0),
+                    }),
+                    _ => vm.load(d, here(p, b.at), lanes),
+                }
+                vm.free_x(p);
+                d
+            };
+            let answer = tail::apply(&mut self.vm, &self.s.tail, result, &mut fetch)?;
+            let tmp = self.vm.v();
+            self.vm.store(answer, Mem::at(out, 0), lanes, tmp);
+            self.vm.free(tmp);
+            self.vm.free(answer);
+            self.vm.free(result);
+        }
+        self.vm.place(end);
+        bias.into_iter().for_each(|v| self.vm.free(v));
+        self.vm.free_x(out);
+        lines.into_iter().flatten().for_each(|x| self.vm.free_x(x));
+        Ok(())
+    }
+
+    /// The first pixel of row `r` of the tile, at the current column, in a tensor that lies as the output does.
+    fn line(&mut self, pointer: u8, distance: u8, r: i32, b: &Bases) -> X {
+        let p = self.int(PIXEL);
+        let vm = &mut self.vm;
+        if r > 0 {
+            let w = vm.arg(self.args.int(WIDTH));
+            if r != 2 {
+                vm.add_x(p, w, 0);
+            }
+            if r > 1 {
+                vm.add_x(p, w, 1);
+            }
+            vm.free_x(w);
+        }
+        let by = bytes(vm, distance);
+        vm.op(Op::MulX { d: p, a: p, b: by });
+        vm.free_x(by);
+        vm.add_arg(p, pointer, 0);
+        vm.add_x(p, b.at, 0);
+        p
+    }
+}
+
+fn here(base: X, at: X) -> Mem {
+    Mem {
+        base,
+        index: Some((at, 0)),
+        disp: 0,
+    }
+}

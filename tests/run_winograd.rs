@@ -1,0 +1,252 @@
+//! The tiles of Winograd's transforms: machine code gives the numbers of their references, between pages that can't be
+//! touched, at each level of this machine.
+
+use onnxc_compiler::base::dim::{Dim, Symbols};
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::contracts::References;
+use onnxc_compiler::contracts::winograd_tiles::{In, Out};
+use onnxc_compiler::kernel::Tile;
+use onnxc_compiler::loops::build::Builder;
+use onnxc_compiler::loops::interp::{Env, Memory, run as interpret};
+use onnxc_compiler::loops::ir::{Access, Arg, BinOp, Callee, Const, Func};
+use onnxc_compiler::loops::random::Rng;
+use onnxc_compiler::loops::tail::{Node, Tail};
+use onnxc_compiler::target::{Arch, Target};
+use onnxc_tests::run::{native_targets, run, target};
+
+fn targets() -> Vec<Target> {
+    let mut all = native_targets();
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        all.push(target(Arch::X86_64, "x86-64-v4"));
+    }
+    all.retain(|t| t.machine.tile("winograd_in").is_some());
+    assert!(!all.is_empty() || !cfg!(target_arch = "x86_64"));
+    all
+}
+
+/// A call over buffers of so many elements; what is written may hold anything before.
+fn calling(callee: Callee, bufs: &[(i64, Access)], ints: &[i64]) -> Func {
+    let mut b = Builder::new("call");
+    let mut args = vec![];
+    for (len, access) in bufs {
+        let buf = b.buffer("b", DType::F32, Dim::Fixed(*len), *access);
+        let offset = b.i(0);
+        args.push(Arg::Ptr { buf, offset });
+    }
+    args.extend(ints.iter().map(|&n| Arg::Int(b.i(n))));
+    b.call(callee, args);
+    b.finish()
+}
+
+fn numbers(rng: &mut Rng, n: i64) -> Vec<u8> {
+    (0..n)
+        .flat_map(|_| ((rng.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes())
+        .collect()
+}
+
+/// Runs both ways and compares the buffers in `compared`.
+fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &[usize]) {
+    let symbols = Symbols::default();
+    let mut got = start.clone();
+    assert_eq!(run(f, &symbols, &[], target, &mut got).expect(what), 0);
+    let mut want = start;
+    let references = References::default();
+    let env = Env {
+        symbols: &symbols,
+        callees: &references,
+        budget: None,
+    };
+    let mut memory = Memory::of(want.iter_mut().map(Vec::as_mut_slice).collect());
+    interpret(f, &mut memory, &[], &mut vec![], &env).expect(what);
+    let fused = target.machine.has("fma");
+    for &k in compared {
+        let floats = |b: &[u8]| -> Vec<f32> {
+            let chunks = b.as_chunks::<4>().0;
+            chunks.iter().map(|c| f32::from_le_bytes(*c)).collect()
+        };
+        let (g, w) = (floats(&got[k]), floats(&want[k]));
+        for (i, (g, w)) in g.iter().zip(&w).enumerate() {
+            // Without fused multiplication each product is rounded once more.
+            let same = g == w || (!fused && (g - w).abs() <= 1e-5 * w.abs().max(1.0));
+            assert!(
+                same,
+                "{what} on {}: [{i}] is {g}, should be {w}",
+                target.cpu
+            );
+        }
+    }
+}
+
+fn up(n: i64, to: i64) -> i64 {
+    (n + to - 1) / to * to
+}
+
+#[test]
+fn input_transforms() {
+    for t in targets() {
+        let lanes = t.machine.vector.expect("a vector machine").lanes;
+        let tile: &Tile = t.machine.tile("winograd_in").expect("a tile");
+        let mut rng = Rng(7);
+        for m in [2, 4] {
+            for case in 0..14i64 {
+                let (h, w) = (1 + case * 5 % 13, 1 + case * 7 % 11);
+                let (top, left) = (case % 3, case / 3 % 3);
+                let images = 1 + case % 2;
+                let rest = [0, 1, lanes - 1][case as usize % 3].min(lanes - 1);
+                let channels = match rest {
+                    0 => lanes * (1 + case % 2),
+                    r => r,
+                };
+                let pixel = channels + case % 4;
+                let grid = [(h + m - 1) / m, (w + m - 1) / m];
+                let all = images * grid[0] * grid[1];
+                // From some tile on to the last.
+                let first = all / 3 % (grid[0] * grid[1]);
+                let count = all - first;
+                let row = up(channels, lanes) + case % 3;
+                let plane = count * row + 16;
+                let planes = (m + 2) * (m + 2);
+                let bufs = [
+                    // The last pixel ends with the channels.
+                    (images * h * w * pixel - (pixel - channels), Access::Read),
+                    (
+                        (planes - 1) * plane + (count - 1) * row + up(channels, lanes),
+                        Access::ReadWrite,
+                    ),
+                    (planes * up(channels, lanes), Access::ReadWrite),
+                ];
+                let ints = [
+                    w * pixel,
+                    pixel,
+                    h * w * pixel,
+                    h,
+                    w,
+                    plane,
+                    row,
+                    channels,
+                    count,
+                    first / grid[1],
+                    first % grid[1],
+                    grid[0],
+                    grid[1],
+                    top,
+                    left,
+                ];
+                let shape = In { m, lanes, rest };
+                let f = calling(shape.callee(tile), &bufs, &ints);
+                let start = bufs.iter().map(|b| numbers(&mut rng, b.0)).collect();
+                check(&format!("in F({m}) case {case}"), &f, &t, start, &[1]);
+            }
+        }
+    }
+}
+
+/// Tails: none; ReLU; a residual, a factor of each column, one for all, and more values at once than some machines have registers.
+fn tails() -> Vec<Tail> {
+    let add = |a, b| Node::Bin(BinOp::Add, a, b);
+    let mul = |a, b| Node::Bin(BinOp::Mul, a, b);
+    let mut long = vec![Node::Result];
+    long.extend((0..13).map(|i| Node::Const(Const::F32((i as f32).to_bits()))));
+    long.extend((0..13).map(|i| mul(0, i + 1)));
+    long.extend((0..13).map(|i| add(if i == 0 { 0 } else { 26 + i }, i + 14)));
+    vec![
+        Tail::default(),
+        Tail {
+            nodes: vec![
+                Node::Result,
+                Node::Const(Const::F32(0)),
+                Node::Bin(BinOp::Max, 0, 1),
+            ],
+        },
+        Tail {
+            nodes: vec![
+                Node::Result,
+                Node::Tile,
+                add(0, 1),
+                Node::Column,
+                mul(2, 3),
+                Node::Single,
+                add(4, 5),
+                Node::Tile,
+                mul(6, 7),
+            ],
+        },
+        Tail { nodes: long },
+    ]
+}
+
+#[test]
+fn output_transforms() {
+    for t in targets() {
+        let lanes = t.machine.vector.expect("a vector machine").lanes;
+        let tile: &Tile = t.machine.tile("winograd_out").expect("a tile");
+        let mut rng = Rng(9);
+        for m in [2, 4] {
+            for (case, tail) in (0..12i64).flat_map(|c| tails().into_iter().map(move |t| (c, t))) {
+                let (h, w) = (1 + case * 5 % 13, 1 + case * 7 % 11);
+                let images = 1 + case % 2;
+                let rest = [0, 1, lanes - 1][case as usize % 3];
+                let columns = lanes * (case % 2 + i64::from(rest == 0)) + rest;
+                let grid = [(h + m - 1) / m, (w + m - 1) / m];
+                let all = images * grid[0] * grid[1];
+                let first = all / 3 % (grid[0] * grid[1]);
+                let count = all - first;
+                let row = up(columns, lanes) + case % 3;
+                let plane = count * row + 16;
+                let planes = (m + 2) * (m + 2);
+                let distance = columns + case % 4;
+                let size = images * h * w * distance - (distance - columns);
+                let bias = case % 2 == 0;
+                let mut bufs = vec![
+                    (
+                        (planes - 1) * plane + (count - 1) * row + up(columns, lanes),
+                        Access::Read,
+                    ),
+                    (size, Access::ReadWrite),
+                ];
+                if bias {
+                    bufs.push((columns, Access::Read));
+                }
+                let mut distances = vec![];
+                for kind in tail.operands() {
+                    bufs.push(match kind {
+                        Node::Tile => (size, Access::Read),
+                        Node::Column => (columns, Access::Read),
+                        _ => (1, Access::Read),
+                    });
+                    distances.push(if kind == Node::Tile { distance } else { 0 });
+                }
+                let (ty, tx) = (first / grid[1], first % grid[1]);
+                let mut ints = vec![
+                    plane,
+                    row,
+                    columns,
+                    count,
+                    ty,
+                    tx,
+                    grid[0],
+                    grid[1],
+                    h,
+                    w,
+                    ty * m * w + tx * m,
+                    distance,
+                    0,
+                    0,
+                ];
+                ints.extend(distances);
+                let what = format!("out F({m}) case {case} tail of {}", tail.nodes.len());
+                let shape = Out {
+                    m,
+                    lanes,
+                    rest,
+                    bias,
+                    tail,
+                };
+                let f = calling(shape.callee(tile), &bufs, &ints);
+                let start = bufs.iter().map(|b| numbers(&mut rng, b.0)).collect();
+                check(&what, &f, &t, start, &[1]);
+            }
+        }
+    }
+}
