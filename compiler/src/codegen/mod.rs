@@ -22,6 +22,7 @@ mod ops;
 mod outline;
 mod outline_find;
 mod own;
+mod parallel;
 mod round;
 mod steps;
 mod stmt;

@@ -20,6 +20,7 @@ pub fn evaluate(model: &Model, inputs: &[Tensor]) -> Result<Outcome> {
         group: false,
         in_place: false,
         check: true,
+        threads: 1,
     };
     let program = build(model, &machine, &options).map_err(|diags| {
         let first = diags.list.into_iter().find(Diagnostic::is_error);
