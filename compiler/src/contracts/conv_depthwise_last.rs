@@ -284,7 +284,7 @@ impl Job<'_> {
                 f.at(cx, &full)
             }
             None => {
-                let sums = cx.scratch(
+                let sums = cx.scratch_per_thread(
                     "sums",
                     DType::F32,
                     Dim::Fixed(rows.size * cols.size * cols.count * channels),
