@@ -9,9 +9,9 @@
 use super::conv::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Finish, Panels, call, constant, from_afar, machine, packed_before, panels, row_blocks,
+    At, Call, Panels, call, constant, from_afar, machine, packed_before, panels, row_blocks,
 };
-use super::tail::Element;
+use super::tail::{Element, Found};
 use super::winograd_error::estimate;
 use super::winograd_tiles::{In, Out, matrices};
 use crate::base::diag::{Diagnostic, Result};
@@ -147,7 +147,7 @@ struct Job<'a> {
     /// Weights are fetched ahead.
     ahead: bool,
     /// `None`: results go through loops.
-    finish: Option<Finish>,
+    finish: Option<Found>,
     /// Rows and columns of tiles.
     grid: [i64; 2],
     input: [i64; 2],
@@ -190,9 +190,9 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     let (line, area) = (cx.b.i(out[1]), cx.b.i(out[0] * out[1]));
     element.over = vec![(0, area), (1, line)];
     let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
-    let finish = found.map(Finish::of).filter(|f| {
+    let finish = found.filter(|f| {
         let as_output = |n: &Node| *n == Node::Tile;
-        f.found.tail.operands().filter(as_output).count() <= MOST_TILES
+        f.tail.operands().filter(as_output).count() <= MOST_TILES
     });
     let count = (m + 2) * (m + 2);
     let row = (v.cin + vector.lanes - 1) / vector.lanes * vector.lanes;
@@ -432,6 +432,7 @@ impl Job<'_> {
                             segs: 1,
                             split: p.split,
                             b_row: p.padded,
+                            b_type: DType::F32,
                             start: Start::Zero,
                             tail: Tail::default(),
                             ahead: self.ahead,
@@ -441,7 +442,6 @@ impl Job<'_> {
                             a,
                             b,
                             c,
-                            bias: None,
                             operands: vec![],
                             k,
                             seg,
@@ -473,13 +473,13 @@ impl Job<'_> {
         };
         let zero = cx.b.i(0);
         let index = [k.first[0], zero, zero, channel];
-        let (bias, operands, out) = finish.at(cx, &index);
+        let (operands, out) = finish.block(cx, &index);
         let shape = Out {
             m: self.m,
             lanes: self.vector.lanes,
             rest: columns % self.vector.lanes,
-            bias: bias.is_some(),
-            tail: finish.found.tail.clone(),
+            bias: false,
+            tail: finish.tail.clone(),
         };
         let [_, y, x] = k.first;
         let pixel = ex!(cx.b; ((y * {cx.b.i(self.m * self.out[1])}) + (x * {cx.b.i(self.m)})));
@@ -496,7 +496,7 @@ impl Job<'_> {
             k.tiles,
             columns,
             [row, plane],
-            bias,
+            None,
             operands,
             to,
         );

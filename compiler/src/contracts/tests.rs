@@ -472,6 +472,7 @@ fn winograd_errors_are_estimated() {
                 .collect(),
             outputs: vec![Some(TensorType::fixed(crate::base::dtype::DType::F32, &out))],
             machine: &machine,
+            effort: Default::default(),
         };
         assert!(!(conv_winograd::F4.accepts)(&q) && (conv_winograd::F2.accepts)(&q));
     }

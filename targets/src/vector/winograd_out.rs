@@ -546,7 +546,7 @@ impl Template<'_> {
                 let d = vm.v();
                 if let Some(p) = lines[i] {
                     vm.load(d, Mem::at(p, 0), lanes);
-                    return d;
+                    return tail::Operand::Reg(d);
                 }
                 let p = vm.arg(args.operands + i as u8);
                 match kind {
@@ -557,7 +557,7 @@ impl Template<'_> {
                     _ => vm.load(d, here(p, b.at), lanes),
                 }
                 vm.free_x(p);
-                d
+                tail::Operand::Reg(d)
             };
             let answer = tail::apply(&mut self.vm, &self.s.tail, result, &mut fetch)?;
             let tmp = self.vm.v();
