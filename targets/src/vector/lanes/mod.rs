@@ -24,7 +24,7 @@ const REPEATED: i64 = 10;
 const REPEATS: i64 = 4;
 /// Vectors side by side at most: where loops inside carry sums, and where long chains are computed.
 const SUMS: i64 = 4;
-const CHAINS: i64 = 3;
+const CHAINS: i64 = 2;
 /// Operations up to which an inner loop is written out.
 const WRITTEN_OUT: i64 = 96;
 
