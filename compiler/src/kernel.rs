@@ -140,7 +140,8 @@ impl<'a> LowerCx<'a> {
             self.b.store(buf, at, value);
         }
     }
-    /// Loops over every element of a shape, the innermost of kind `inner`; `f` gets the index of every axis.
+    /// Loops over every element of a shape, the innermost of kind `inner` (all of them where that is `Parallel`); `f` gets the
+    /// index of every axis.
     pub fn each(
         &mut self,
         shape: &[Dim],
@@ -159,7 +160,7 @@ impl<'a> LowerCx<'a> {
         let r = f(self, &index);
         for (depth, (var, extent)) in vars.into_iter().enumerate().rev() {
             let body = self.b.close_block();
-            let kind = if depth + 1 == shape.len() {
+            let kind = if depth + 1 == shape.len() || inner == LoopKind::Parallel {
                 inner
             } else {
                 LoopKind::Seq
@@ -207,6 +208,23 @@ impl<'a> LowerCx<'a> {
         let els = self.b.close_block();
         self.b.stmt(Stmt::If { cond, then, els });
         r1.and(r2)
+    }
+    /// A loop whose iterations are independent: threads may share them. What an iteration writes no other reads; scratch that
+    /// is written inside comes from [`LowerCx::scratch_per_thread`]. Whether it is worth it is the plan's business.
+    pub fn parallel(
+        &mut self,
+        extent: ExprId,
+        f: impl FnOnce(&mut Self, ExprId) -> Result<()>,
+    ) -> Result<()> {
+        self.for_(extent, LoopKind::Parallel, f)
+    }
+    /// Memory like [`LowerCx::scratch`], of which each thread gets a copy where a loop that writes it is spread over threads. The promise: an
+    /// iteration of a loop that writes it first reads nothing that was there before, and nothing reads later what the iteration
+    /// left. Of a loop around which it is filled beforehand it is one memory that all threads read.
+    pub fn scratch_per_thread(&mut self, name: &str, dtype: DType, len: Dim) -> BufId {
+        let buf = self.b.buffer(name, dtype, len, Access::Private);
+        self.extras.push((buf, Extra::Scratch));
+        buf
     }
     /// Memory of its own, `len` elements, contents undefined.
     pub fn scratch(&mut self, name: &str, dtype: DType, len: Dim) -> BufId {

@@ -82,6 +82,7 @@ pub fn wild(prefix: &str, placement: Placement, free: bool) -> ModelInfo {
         layout_digest: [0xab; 32],
         content_digest: [0xcd; 32],
         stack_bytes: 256,
+        threads: 1,
         code_bytes: 128,
         layers: vec![layer(0, "Conv"), layer(1, "Relu")],
         triple: "x86_64-unknown-linux-gnu".into(),

@@ -143,6 +143,7 @@ pub fn descriptor(p: &Program, code: &Code, target: &Target, options: &Options) 
         layout_digest: [0; 32],
         content_digest: [0; 32],
         stack_bytes: code.stack_bytes,
+        threads: p.threads,
         code_bytes: code.code_bytes,
         layers: code
             .layer_symbols

@@ -26,7 +26,8 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
     let source = Source::open(path, &flags.model_flags)?;
     let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
     let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
-    let mut job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let mut job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
+        .for_threads(flags.threads.threads);
     job.options.keep_clif = plan.path(EmitKind::Clif).is_some();
     let artifact = job.compile()?;
 

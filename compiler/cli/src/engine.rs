@@ -34,7 +34,8 @@ pub struct Loaded<'m> {
 }
 
 impl<'a> Engine<'a> {
-    /// Makes code ready to run: in this process where it is for this machine, else through `exec`.
+    /// Makes code ready to run: in this process where it is for this machine, with the threads that it was compiled for, else
+    /// through `exec`.
     pub fn new(
         artifact: &'a Artifact,
         machine: &Machine,
@@ -64,20 +65,15 @@ impl<'a> Engine<'a> {
                 .help("name an emulator, as in --exec qemu-aarch64-static"));
             }
         };
+        let threads = match (&place, artifact.info.threads) {
+            (Where::Here(..), n @ 2..) => Some(Threads::new(n as usize)?),
+            _ => None,
+        };
         Ok(Engine {
             artifact,
             place,
-            threads: None,
+            threads,
         })
-    }
-
-    /// Lets runs in this process spread loops over threads.
-    pub fn use_threads(&mut self, threads: usize) -> Result<()> {
-        self.threads = match threads {
-            0 | 1 => None,
-            n => Some(Threads::new(n)?),
-        };
-        Ok(())
     }
 
     /// One run: loads the inputs, runs, and gives the outputs.

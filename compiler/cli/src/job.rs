@@ -17,6 +17,7 @@ use crate::machine::Machine;
 use crate::ui::Ui;
 
 /// A model with the flags of its compilation.
+#[derive(Clone)]
 pub struct Job<'a> {
     /// The model.
     pub source: &'a Source,
@@ -138,6 +139,12 @@ impl<'a> Job<'a> {
             shapes,
             constants: Vec::new(),
         }
+    }
+
+    /// The same compilation with loops cut for so many threads.
+    pub fn for_threads(mut self, threads: u32) -> Job<'a> {
+        self.options.plan.threads = threads;
+        self
     }
 
     /// Compiles as the flags say.

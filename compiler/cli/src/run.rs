@@ -24,7 +24,8 @@ const SHOWN: usize = 8;
 pub fn run(flags: &Run, ui: &Ui) -> Outcome {
     let source = Source::open(&flags.model, &flags.model_flags)?;
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
-    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
+        .for_threads(flags.threads.threads);
     let preprocess = Preprocess::load(flags.data.preprocess.as_deref())?;
     let labels = match &flags.labels {
         Some(path) => topk::labels(path)?,

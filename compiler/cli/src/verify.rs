@@ -40,7 +40,8 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
     let source = Source::open(&flags.model, &flags.model_flags)?;
     let mut cases = Cases::open(&flags.reference)?;
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
-    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
+        .for_threads(flags.threads.threads);
     let wanted = job.wanted()?;
     let numbers = match flags.case.as_slice() {
         [] => cases.numbers(),

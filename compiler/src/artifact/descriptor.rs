@@ -38,6 +38,7 @@ pub fn descriptor(info: &ModelInfo) -> Result<Vec<u8>> {
     put!(weights_align = info.weights_align);
     put!(stack_bytes = info.stack_bytes);
     put!(weights_placement = info.placement.number());
+    put!(threads = info.threads);
     b.put(
         head + offset_of!(RawDescriptor, layout_digest),
         &info.layout_digest,

@@ -34,6 +34,7 @@ pub fn info(
         layout_digest: layout(p),
         content_digest: contents(p),
         stack_bytes: code.stack_bytes,
+        threads: p.threads,
         code_bytes: code.code_bytes,
         layers: layers(p, code),
         triple: target.triple.clone(),

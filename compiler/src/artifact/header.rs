@@ -47,6 +47,7 @@ fn write_header(out: &mut String, info: &ModelInfo) -> fmt::Result {
         ("WEIGHTS_ALIGN", u64::from(info.weights_align)),
         ("WEIGHTS_PLACEMENT", u64::from(info.placement.number())),
         ("STACK_SIZE", info.stack_bytes),
+        ("THREADS", u64::from(info.threads)),
         ("NUM_INPUTS", info.inputs.len() as u64),
         ("NUM_OUTPUTS", info.outputs.len() as u64),
         ("NUM_DIMS", info.free_symbols().len() as u64),

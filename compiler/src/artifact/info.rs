@@ -35,6 +35,8 @@ pub struct ModelInfo {
     pub content_digest: [u8; 32],
     /// Bytes of stack a run needs at most, the entry included.
     pub stack_bytes: u64,
+    /// Threads that a run can keep busy; 1 where no loop is spread.
+    pub threads: u32,
     /// Bytes of machine code.
     pub code_bytes: u64,
     /// Layers in the order in which they run.
@@ -391,6 +393,7 @@ pub fn sample() -> ModelInfo {
         layout_digest: [0xab; 32],
         content_digest: [0xcd; 32],
         stack_bytes: 512,
+        threads: 1,
         code_bytes: 600,
         layers: vec![
             layer("speech_000_pad", &["Pad"], &["p0"], 0),

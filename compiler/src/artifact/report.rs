@@ -21,6 +21,7 @@ struct Report<'a> {
     layout_digest: String,
     content_digest: String,
     stack_bytes: u64,
+    threads: u32,
     code_bytes: u64,
     macs: u64,
     inputs: Vec<PortReport<'a>>,
@@ -87,6 +88,7 @@ fn report_of(info: &ModelInfo) -> Report<'_> {
         layout_digest: hex(&info.layout_digest),
         content_digest: hex(&info.content_digest),
         stack_bytes: info.stack_bytes,
+        threads: info.threads,
         code_bytes: info.code_bytes,
         macs: total(info, |l| l.macs),
         inputs: info.inputs.iter().map(|p| port_of(info, p)).collect(),
@@ -180,6 +182,7 @@ pub fn table(info: &ModelInfo) -> String {
     );
     line("code", format!("{} bytes", grouped(info.code_bytes)));
     line("stack", format!("{} bytes", grouped(info.stack_bytes)));
+    line("threads", info.threads.to_string());
     let mut rows =
         vec![["layer", "operators", "kernels", "MACs", "weights", "code"].map(String::from)];
     for l in &info.layers {

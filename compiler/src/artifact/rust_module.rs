@@ -65,6 +65,11 @@ fn write_module(out: &mut String, info: &ModelInfo, descriptor_bytes: usize) -> 
             "STACK_SIZE",
             info.stack_bytes,
         ),
+        (
+            "Threads that a run can keep busy; 1 where no loop is spread.",
+            "THREADS",
+            u64::from(info.threads),
+        ),
     ] {
         writeln!(out, "/// {doc}\npub const {name}: usize = {value};")?;
     }

@@ -2,9 +2,12 @@
 //!
 //! Bodies are compiled by several threads; the result does not depend on how many.
 
-use super::func::{self, Called, DIVIDERS, LOOPS, Machine, PARTS, TILES};
+use super::func::{
+    self, ADDRESSES, Called, DIVIDERS, LOOPS, MODE, Machine, PARTS, REGIONS, TILES,
+};
 use super::isa::Isa;
 use super::own::{self, DataReloc};
+use super::parallel::Hook;
 use super::steps::{self, Item};
 use super::{Options, Weights, entry};
 use crate::base::diag::{Diagnostic, Result};
@@ -39,8 +42,10 @@ pub struct Part {
     pub machine: Machine,
     /// The part that each of `machine.calls` goes to; always an earlier one.
     pub targets: Vec<u32>,
-    /// References to the weights.
-    pub weights: Vec<DataReloc>,
+    /// References to the weights, or to another function.
+    pub data: Vec<DataReloc>,
+    /// Whose address `data` gives; `None`: that of the weights.
+    pub points_to: Option<u32>,
     /// Bytes of stack with all that it calls.
     pub stack: u64,
 }
@@ -73,8 +78,14 @@ pub fn generate(program: &Program, target: &Target, options: &Options) -> Result
         isa: &isa,
         parts: vec![],
         bodies: vec![],
+        body_bytes: vec![],
+        mode: 0,
         stubs: vec![],
     };
+    g.mode = g.plain(
+        "float_mode",
+        own::float_mode(target.arch, target.landing_pads),
+    )?;
     g.bodies()?;
     g.stubs()?;
     g.entry()?;
@@ -85,7 +96,7 @@ pub fn generate(program: &Program, target: &Target, options: &Options) -> Result
         let mut bytes = size(g.stubs[id.0 as usize]);
         let body = layer.func.0 as usize;
         if !std::mem::replace(&mut counted[body], true) {
-            bytes += size(g.bodies[body]);
+            bytes += g.body_bytes[body];
         }
         layer_bytes.push(bytes);
     }
@@ -120,6 +131,10 @@ struct Generator<'a> {
     isa: &'a Isa,
     parts: Vec<Part>,
     bodies: Vec<u32>,
+    /// Bytes of each body with its regions.
+    body_bytes: Vec<u64>,
+    /// Sets the floating-point mode.
+    mode: u32,
     stubs: Vec<u32>,
 }
 
@@ -155,7 +170,8 @@ impl Generator<'_> {
             stack: u64::from(machine.frame) + below,
             machine,
             targets,
-            weights: vec![],
+            data: vec![],
+            points_to: None,
         });
         Ok(self.parts.len() as u32 - 1)
     }
@@ -165,10 +181,17 @@ impl Generator<'_> {
 
     fn bodies(&mut self) -> Result<()> {
         let funcs: Vec<&Func> = self.program.funcs.iter().map(|(_, f)| f).collect();
-        let machines = compile_all(&funcs, self.program, self.isa, self.options)?;
+        let hook = self.program.hook_at().map(|at| Hook {
+            at,
+            mode: own::mode_bits(self.target.arch, self.options.flush_denormals),
+        });
+        let machines = compile_all(&funcs, self.program, self.isa, hook, self.options)?;
         let divides = |m: &Machine| m.calls.iter().any(|c| c.to.space == DIVIDERS);
         let mut dividers = vec![];
-        if machines.iter().any(divides) {
+        if machines
+            .iter()
+            .any(|(m, regions)| divides(m) || regions.iter().any(divides))
+        {
             for i in 0..4 {
                 let m = own::divider(i, self.target.landing_pads);
                 dividers.push(self.plain(["sdiv32", "sdiv64", "udiv32", "udiv64"][i as usize], m)?);
@@ -176,20 +199,7 @@ impl Generator<'_> {
         }
         let mut tiles: BTreeMap<(String, Vec<(String, i64)>), u32> = BTreeMap::new();
         let mut loops: BTreeMap<LaneLoop, u32> = BTreeMap::new();
-        for (i, (f, mut machine)) in funcs.iter().zip(machines).enumerate() {
-            let mut left = vec![];
-            for (l, code) in std::mem::take(&mut machine.loops) {
-                let part = match loops.get(&l) {
-                    Some(p) => *p,
-                    None => {
-                        let name = format!("loop_{:03}", loops.len());
-                        let part = self.own_code(&name, code)?;
-                        loops.insert(l, part);
-                        part
-                    }
-                };
-                left.push(part);
-            }
+        for (i, (f, (mut machine, regions))) in funcs.iter().zip(machines).enumerate() {
             let mut own = vec![];
             for callee in &f.callees {
                 let key = (callee.kernel.clone(), callee.shape.clone());
@@ -204,14 +214,67 @@ impl Generator<'_> {
                 };
                 own.push(part);
             }
-            let part = self.add(&format!("body_{i:03}"), 32, machine, |c| match c.space {
+            let mode = self.mode;
+            // Functions of one machine: tiles, loops that left it, the mode, dividers.
+            let known = |c: Called, left: &[u32]| match c.space {
                 TILES => own.get(c.index as usize).copied(),
                 LOOPS => left.get(c.index as usize).copied(),
+                MODE => Some(mode),
                 _ => dividers.get(c.index as usize).copied(),
+            };
+            let mut bytes = machine.bytes.len();
+            let (mut parts, mut addresses) = (vec![], vec![]);
+            for (k, mut region) in regions.into_iter().enumerate() {
+                let left = self.left(&mut loops, std::mem::take(&mut region.loops))?;
+                let name = format!("body_{i:03}_loop_{k}");
+                let part = self.add(&name, 32, region, |c| known(c, &left))?;
+                bytes += self.parts[part as usize].machine.bytes.len();
+                parts.push(part);
+                addresses.push(self.address_of(&name, part)?);
+            }
+            let left = self.left(&mut loops, std::mem::take(&mut machine.loops))?;
+            let part = self.add(&format!("body_{i:03}"), 32, machine, |c| match c.space {
+                REGIONS => parts.get(c.index as usize).copied(),
+                ADDRESSES => addresses.get(c.index as usize).copied(),
+                _ => known(c, &left),
             })?;
             self.bodies.push(part);
+            self.body_bytes.push(bytes as u64);
         }
         Ok(())
+    }
+    // The parts of loops that left a function.
+    fn left(
+        &mut self,
+        known: &mut BTreeMap<LaneLoop, u32>,
+        loops: super::outline::Loops,
+    ) -> Result<Vec<u32>> {
+        let mut left = vec![];
+        for (l, code) in loops {
+            let part = match known.get(&l) {
+                Some(p) => *p,
+                None => {
+                    let name = format!("loop_{:03}", known.len());
+                    let part = self.own_code(&name, code)?;
+                    known.insert(l, part);
+                    part
+                }
+            };
+            left.push(part);
+        }
+        Ok(left)
+    }
+    // A function that answers the address of another.
+    fn address_of(&mut self, name: &str, part: u32) -> Result<u32> {
+        let (m, relocs) = own::address(self.target.arch, self.target.landing_pads);
+        let at = self.plain(&format!("{name}_address"), m)?;
+        let stack = self.parts[part as usize].stack;
+        let p = &mut self.parts[at as usize];
+        p.data = relocs;
+        p.points_to = Some(part);
+        // Who asks for the address has it called.
+        p.stack += stack;
+        Ok(at)
     }
     fn tile(&mut self, name: &str, callee: &Callee) -> Result<u32> {
         let tiles = &self.target.machine.tiles;
@@ -303,12 +366,11 @@ impl Generator<'_> {
     fn entry(&mut self) -> Result<()> {
         let (arch, pads) = (self.target.arch, self.target.landing_pads);
         let steps = self.steps(&self.program.steps, "steps")?;
-        let mode = self.plain("float_mode", own::float_mode(arch, pads))?;
         let embedded = self.options.weights != Weights::File && self.program.weights_bytes > 0;
         let weights = if embedded {
-            let (m, relocs) = own::weights_address(arch, pads);
+            let (m, relocs) = own::address(arch, pads);
             let part = self.plain("weights_address", m)?;
-            self.parts[part as usize].weights = relocs;
+            self.parts[part as usize].data = relocs;
             Some(part)
         } else {
             None
@@ -329,7 +391,7 @@ impl Generator<'_> {
         let out_dims = self.add("out_dims", 32, sizes, |c| dividers.get(&c.index).copied())?;
         let parts = entry::Parts {
             steps,
-            mode,
+            mode: self.mode,
             weights,
             out_dims,
         };
@@ -360,14 +422,18 @@ fn out_dims(program: &Program) -> Func {
     b.finish()
 }
 
+// A function and its regions.
+type Compiled = (Machine, Vec<Machine>);
+
 // Compiles functions on several threads.
 fn compile_all(
     funcs: &[&Func],
     program: &Program,
     isa: &Isa,
+    hook: Option<Hook>,
     options: &Options,
-) -> Result<Vec<Machine>> {
-    let results: Vec<OnceLock<Result<Machine>>> = funcs.iter().map(|_| OnceLock::new()).collect();
+) -> Result<Vec<Compiled>> {
+    let results: Vec<OnceLock<Result<Compiled>>> = funcs.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         loop {
@@ -375,7 +441,8 @@ fn compile_all(
             let (Some(f), Some(slot)) = (funcs.get(i), results.get(i)) else {
                 break;
             };
-            let _ = slot.set(func::compile(f, &program.symbols, isa, options.text));
+            let symbols = &program.symbols;
+            let _ = slot.set(func::compile_with(f, symbols, isa, hook, options.text));
         }
     };
     std::thread::scope(|s| {

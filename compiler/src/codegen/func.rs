@@ -1,7 +1,8 @@
 //! One function of the loops IR becomes machine code.
 //!
 //! Signature, System V: `fn(syms: *mut i64, buf0, buf1, ..., int0, ...) -> i32`, one pointer for each buffer; the answer is 0 or a
-//! status. Functions it calls are numbered: the object writer knows what they are.
+//! status. Functions it calls are numbered: the object writer knows what they are. Loops over pieces become functions of their own
+//! (`parallel.rs`) where the caller's threads can be asked.
 
 use super::expr::Form;
 use super::isa::Isa;
@@ -9,6 +10,7 @@ use super::lanes::{Class, Classes};
 use super::mem;
 use super::ops::{Dividers, Ops};
 use super::outline::Loops;
+use super::parallel::{self, Hook, Pieces, Region};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Symbols;
 use crate::loops::ir::{BinOp, Expr, ExprId, Func, Stmt, Ty, VarId};
@@ -17,7 +19,7 @@ use crate::target::Arch;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
-    AbiParam, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, Signature, Type,
+    AbiParam, Block, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, Signature, Type,
     UserExternalName, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
@@ -40,9 +42,15 @@ pub const TILES: u32 = 1;
 pub const DIVIDERS: u32 = 2;
 /// [`Called::space`] of other functions of the object.
 pub const PARTS: u32 = 3;
+/// [`Called::space`] of a function's own regions.
+pub const REGIONS: u32 = 4;
+/// [`Called::space`] of functions that give the address of a region.
+pub const ADDRESSES: u32 = 5;
+/// [`Called::space`] of the function that sets the floating-point mode.
+pub const MODE: u32 = 6;
 
 /// [`Called::space`] of [`Machine::loops`].
-pub const LOOPS: u32 = 4;
+pub const LOOPS: u32 = 7;
 
 /// A place in code that the linker completes: the distance to a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,11 +110,56 @@ pub struct Cx<'a, 'b> {
     pub loops: Loops,
     /// How often each variable is set by a statement, where loops may leave.
     pub lets: Vec<u32>,
+    /// How loops over pieces are run; `None`: as any other loop.
+    pub hook: Option<Hook>,
+    /// What loops over pieces use.
+    pub pieces: Pieces,
+    /// Those that were met.
+    pub regions: Vec<Region>,
+    /// Where to go with a status, if not back to the caller.
+    pub leave: Option<Block>,
     types: Vec<Ty>,
     callees: Vec<Option<FuncRef>>,
 }
 
-impl Cx<'_, '_> {
+impl<'a, 'b> Cx<'a, 'b> {
+    /// At the beginning of a function whose entry block is open.
+    pub fn new(
+        f: &'a Func,
+        symbols: &'a Symbols,
+        isa: &'a Isa,
+        b: &'a mut FunctionBuilder<'b>,
+        syms: Value,
+        bufs: Vec<Value>,
+    ) -> Cx<'a, 'b> {
+        let dividers = (!isa.divides && divides(f)).then(|| declare_dividers(b));
+        let mut cx = Cx {
+            f,
+            symbols,
+            o: Ops { b, isa, dividers },
+            syms,
+            bufs,
+            vars: vec![VarSlot::Unset; f.vars.len()],
+            sym_values: vec![],
+            memo: HashMap::new(),
+            classes: Classes::default(),
+            loop_lanes: None,
+            loops: vec![],
+            lets: isa.lane_loop.map_or(vec![], |_| count_lets(f)),
+            hook: None,
+            pieces: Pieces::default(),
+            regions: vec![],
+            leave: None,
+            types: f.types(),
+            callees: vec![None; f.callees.len()],
+        };
+        cx.sym_values = constant_symbols(f)
+            .into_iter()
+            .enumerate()
+            .map(|(i, read)| read.then(|| cx.load_symbol(i)))
+            .collect();
+        cx
+    }
     /// The type of an expression.
     pub fn ty(&self, e: ExprId) -> Ty {
         self.types[e.0 as usize]
@@ -175,57 +228,56 @@ pub(super) fn signature(params: &[Type], returns: &[Type]) -> Signature {
     s
 }
 
-/// Compiles a function. `text`: keep Cranelift's IR and a listing.
+/// Compiles a function, loops over pieces like any other. `text`: keep Cranelift's IR and a listing.
 pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Machine> {
+    compile_with(f, symbols, isa, None, text).map(|all| all.0)
+}
+
+/// Compiles a function and the regions that its loops over pieces become.
+pub fn compile_with(
+    f: &Func,
+    symbols: &Symbols,
+    isa: &Isa,
+    hook: Option<Hook>,
+    text: bool,
+) -> Result<(Machine, Vec<Machine>)> {
     let f = &legalize(f);
     let mut params = vec![types::I64; 1 + f.bufs.len()];
     params.extend(f.ints.iter().map(|_| types::I64));
+    let mut regions = vec![];
     let mut loops = vec![];
     let mut machine = build(isa, &signature(&params, &[types::I32]), text, |b| {
         let values = b.block_params_of_entry();
         let (syms, rest) = (values[0], &values[1..]);
         let bufs = rest[..f.bufs.len()].to_vec();
         let ints = rest[f.bufs.len()..].to_vec();
-        let dividers = (!isa.divides && divides(f)).then(|| declare_dividers(&mut b.0));
-        let mut cx = Cx {
-            f,
-            symbols,
-            o: Ops {
-                b: &mut b.0,
-                isa,
-                dividers,
-            },
-            syms,
-            bufs,
-            vars: vec![VarSlot::Unset; f.vars.len()],
-            sym_values: vec![],
-            memo: HashMap::new(),
-            classes: Classes::default(),
-            loop_lanes: None,
-            loops: vec![],
-            lets: isa.lane_loop.map_or(vec![], |_| count_lets(f)),
-            types: f.types(),
-            callees: vec![None; f.callees.len()],
-        };
+        let mut cx = Cx::new(f, symbols, isa, &mut b.0, syms, bufs);
+        cx.hook = hook;
+        if hook.is_some() {
+            cx.pieces = Pieces::of(f);
+        }
         for (var, value) in f.ints.iter().zip(ints) {
             let slot = cx.o.b.declare_var(types::I64);
             cx.o.b.def_var(slot, value);
             cx.vars[var.0 as usize] = VarSlot::One(slot);
         }
-        cx.sym_values = constant_symbols(f)
-            .into_iter()
-            .enumerate()
-            .map(|(i, read)| read.then(|| cx.load_symbol(i)))
-            .collect();
         cx.block(&f.body)?;
         let zero = cx.o.b.ins().iconst(types::I32, 0);
         cx.o.b.ins().return_(&[zero]);
         loops = std::mem::take(&mut cx.loops);
+        regions = cx.regions;
         Ok(())
     })
     .map_err(|e| e.at(format!("function {}", f.name)))?;
     machine.loops = loops;
-    Ok(machine)
+    let Some(hook) = hook else {
+        return Ok((machine, vec![]));
+    };
+    let compiled = regions
+        .iter()
+        .map(|r| parallel::compile(f, r, symbols, isa, hook, text))
+        .collect::<Result<_>>()?;
+    Ok((machine, compiled))
 }
 
 /// A builder whose entry block is open.

@@ -23,6 +23,7 @@ mod outline;
 mod outline_find;
 mod outline_merge;
 mod own;
+mod parallel;
 mod round;
 mod steps;
 mod stmt;

@@ -156,10 +156,14 @@ impl<'a> Writer<'a> {
                 let symbol = placed.get(*to as usize).map(|s| s.1);
                 (c.offset, call, c.addend, symbol)
             });
+            let target = match p.points_to {
+                Some(part) => placed.get(part as usize).map(|s| s.1),
+                None => weights,
+            };
             let data = p
-                .weights
+                .data
                 .iter()
-                .map(|(at, kind, add)| (*at, *kind, *add, weights));
+                .map(|(at, kind, add)| (*at, *kind, *add, target));
             for (offset, r_type, addend, symbol) in calls.chain(data) {
                 let symbol = symbol
                     .ok_or_else(|| Diagnostic::internal(format!("{} refers to nothing", p.name)))?;

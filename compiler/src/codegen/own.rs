@@ -66,8 +66,8 @@ pub fn mode_bits(arch: Arch, flush: bool) -> i64 {
 /// A relocation that is no call: its offset in the code, ELF type, and addend.
 pub type DataReloc = (u32, u32, i64);
 
-/// `fn() -> *const u8`: the address of the weights, which the linker puts in.
-pub fn weights_address(arch: Arch, pads: bool) -> (Machine, Vec<DataReloc>) {
+/// `fn() -> *const u8`: the address of the weights or of a function, which the linker puts in.
+pub fn address(arch: Arch, pads: bool) -> (Machine, Vec<DataReloc>) {
     let x86 = [0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xc3]; // lea rax, [rip + ...]; ret
     let a64 = [0x9000_0000, 0x9100_0000, RET]; // adrp x0, ...; add x0, x0, ...
     let frame = if arch == Arch::X86_64 { 8 } else { 0 };

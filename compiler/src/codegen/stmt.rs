@@ -118,7 +118,10 @@ impl Cx<'_, '_> {
         self.o.b.seal_block(good);
         self.o.b.switch_to_block(bad);
         let s = self.o.b.ins().iconst(types::I32, i64::from(status as u32));
-        self.o.b.ins().return_(&[s]);
+        match self.leave {
+            Some(block) => self.o.b.ins().jump(block, &[s.into()]),
+            None => self.o.b.ins().return_(&[s]),
+        };
         self.o.b.switch_to_block(good);
     }
     pub(super) fn assign(&mut self, var: VarId, value: ExprId) -> Result<()> {
@@ -200,7 +203,16 @@ impl Cx<'_, '_> {
         Ok(())
     }
 
-    fn loop_(&mut self, var: VarId, extent: ExprId, kind: LoopKind, body: &[Stmt]) -> Result<()> {
+    fn loop_(
+        &mut self,
+        var: VarId,
+        extent: ExprId,
+        kind: LoopKind,
+        body: &[Stmt],
+    ) -> Result<()> {
+        if kind == LoopKind::Parallel && self.pieces(var, extent, body)? {
+            return Ok(());
+        }
         let known = match self.f.exprs[extent] {
             Expr::Const(Const::I64(n)) => Some(n),
             _ => None,

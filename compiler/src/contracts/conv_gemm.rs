@@ -142,8 +142,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         Some(p) => p,
         None => cx.input(1)?.buf,
     };
-    let b_strip = cx.scratch("columns", DType::F32, Dim::Fixed((k * strips.ld).max(1)));
-    let c_block = cx.scratch("c_block", DType::F32, Dim::Fixed(mr * strips.ld));
+    let b_strip = cx.scratch_per_thread("columns", DType::F32, Dim::Fixed((k * strips.ld).max(1)));
+    let c_block = cx.scratch_per_thread("c_block", DType::F32, Dim::Fixed(mr * strips.ld));
     let per = |all: &Dim, one: i64| {
         all.ceil_div(&Dim::Fixed(one))
             .ok_or_else(|| Diagnostic::internal("an empty strip"))

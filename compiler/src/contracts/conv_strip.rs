@@ -472,7 +472,7 @@ impl Job<'_> {
         index: &[ExprId],
         rows: &Rows,
     ) -> Result<()> {
-        let sums = cx.scratch("sums", DType::F32, Dim::Fixed(rows.m * p.n));
+        let sums = cx.scratch_per_thread("sums", DType::F32, Dim::Fixed(rows.m * p.n));
         let rank = self.v.window.rank();
         let (n_e, m_e) = (cx.b.i(p.n), cx.b.i(rows.m));
         cx.for_(rows.tiles, LoopKind::Seq, |cx, t| {
@@ -530,7 +530,7 @@ impl Job<'_> {
         if w.rank() == 1 {
             // One axis: the whole of it is the band.
             let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
-            let buf = cx.scratch("band", DType::F32, height * row);
+            let buf = cx.scratch_per_thread("band", DType::F32, height * row);
             return Ok(Band {
                 buf,
                 rows: 0,
@@ -546,7 +546,7 @@ impl Job<'_> {
         let count = (most + fit - 1) / fit;
         let rows = (most + count - 1) / count;
         let height = (rows - 1) * w.stride[0] + extent;
-        let buf = cx.scratch("band", DType::F32, Dim::Fixed(height) * row);
+        let buf = cx.scratch_per_thread("band", DType::F32, Dim::Fixed(height) * row);
         Ok(Band {
             buf,
             rows,

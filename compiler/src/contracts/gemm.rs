@@ -292,7 +292,7 @@ fn emit_loops(cx: &mut LowerCx, q: &Query) -> Result<()> {
     };
     let scratch = (v.tb && flipped.is_none()).then(|| {
         let len = v.k.clone() * v.n.clone();
-        cx.scratch("b_transposed", b_in.ty.dtype, len)
+        cx.scratch_per_thread("b_transposed", b_in.ty.dtype, len)
     });
     let batch = v.batch.clone();
     cx.each(&batch, LoopKind::Seq, |cx, bi| {

@@ -76,9 +76,9 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     };
     let copied = (packed.is_none() && (v.tb || v.n.fixed().is_none())).then(|| {
         let len = tiles.clone() * Dim::Fixed(nr) * v.k.clone();
-        cx.scratch("b_rows", DType::F32, len)
+        cx.scratch_per_thread("b_rows", DType::F32, len)
     });
-    let c = cx.scratch(
+    let c = cx.scratch_per_thread(
         "c_block",
         DType::F32,
         Dim::Fixed(mr * BLOCK_COLUMNS.max(nr)),

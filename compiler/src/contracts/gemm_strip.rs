@@ -128,7 +128,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let padded: i64 = panels.iter().map(|p| p.count * p.padded).sum();
     let scratch = (packed.is_none() && (v.tb || !few)).then(|| {
         let len = v.k.clone() * Dim::Fixed(padded);
-        cx.scratch("b_panels", DType::F32, len)
+        cx.scratch_per_thread("b_panels", DType::F32, len)
     });
     if flat {
         let zero = cx.b.i(0);
@@ -338,7 +338,7 @@ impl Job<'_> {
             return Ok(());
         }
         // Sums go to scratch, a tile at a time, and from there through the row's stores.
-        let sums = cx.scratch("sums", DType::F32, Dim::Fixed(m * p.n));
+        let sums = cx.scratch_per_thread("sums", DType::F32, Dim::Fixed(m * p.n));
         let (n_e, m_e) = (cx.b.i(p.n), cx.b.i(m));
         cx.for_(tiles, LoopKind::Seq, |cx, t| {
             let row = cx.b.mul(t, m_e);

@@ -38,7 +38,12 @@ fn reference(callee: &Callee) -> Option<Func> {
     let unknown = Dim::Fixed(i64::MAX);
     let pa = b.buffer("a", DType::F32, unknown.clone(), Access::Read);
     let pb = b.buffer("b", DType::F32, unknown.clone(), Access::Read);
-    let pc = b.buffer("c", DType::F32, unknown, Access::ReadWrite);
+    let access = if accumulate {
+        Access::ReadWrite
+    } else {
+        Access::Write
+    };
+    let pc = b.buffer("c", DType::F32, unknown, access);
     let [a_row, a_k, b_k, c_row, k] = [(); 5].map(|()| b.int_param());
     let (m, n) = (b.i(m), b.i(n));
     b.for_(m, LoopKind::Seq, |b, i| {

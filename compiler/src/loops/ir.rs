@@ -226,7 +226,7 @@ pub enum Expr {
 pub enum LoopKind {
     /// One after another.
     Seq,
-    /// Independent: threads may share them.
+    /// Independent: threads may share them. Inside, only private buffers are read after they were written.
     Parallel,
     /// Independent, and worth doing several at once. Variables set inside are local to an iteration.
     Lanes,
@@ -335,6 +335,9 @@ pub enum Access {
     Read,
     Write,
     ReadWrite,
+    /// Scratch with a copy for each iteration of a parallel loop that writes it: an iteration writes before it reads, and nobody
+    /// reads afterwards what it wrote. Elsewhere it is like `ReadWrite`.
+    Private,
 }
 
 /// A buffer parameter.

@@ -12,6 +12,7 @@ pub mod parse;
 pub mod print;
 pub mod random;
 pub mod tail;
+pub mod uses;
 pub mod verify;
 pub mod walk;
 

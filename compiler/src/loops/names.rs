@@ -87,6 +87,7 @@ pub(super) const ACCESS: &[(Access, &str)] = &[
     (Access::Read, "read"),
     (Access::Write, "write"),
     (Access::ReadWrite, "readwrite"),
+    (Access::Private, "private"),
 ];
 
 /// Kinds of loops; `seq` is left out in text.

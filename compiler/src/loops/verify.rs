@@ -11,6 +11,7 @@
 //! 6. Iterations of a parallel or lanes loop are independent as far as variables go: what is declared outside is not set
 //!    inside, and no size is defined there.
 //! 7. A status is not 0.
+//! 8. A private buffer that a parallel loop writes is not read there before.
 //!
 //! All problems are collected. Indices and memory are not this module's: the interpreter checks every access.
 
@@ -126,6 +127,15 @@ impl Verifier<'_> {
         for e in s.exprs() {
             self.tree(e, set);
         }
+        if let Stmt::For {
+            kind: LoopKind::Parallel,
+            body,
+            ..
+        } = s
+            && outside.is_none()
+        {
+            self.private(body);
+        }
         match s {
             Stmt::For {
                 var,
@@ -226,6 +236,50 @@ impl Verifier<'_> {
         }
         self.set_at.insert(var, self.stmt.unwrap_or(0));
         set.insert(var);
+    }
+    // Calls count as writes: what they do is not known here.
+    fn private(&mut self, body: &[Stmt]) {
+        let (mut written, mut read) = (BTreeSet::new(), BTreeSet::new());
+        let private = |b: BufId| {
+            let buffer = self.func.bufs.get(b);
+            buffer.is_some_and(|b| b.access == Access::Private)
+        };
+        let mut early = BTreeSet::new();
+        super::walk::visit(body, &mut |s| {
+            let known = |e: &ExprId| self.func.exprs.get(*e).is_some();
+            let roots: Vec<ExprId> = s.exprs().into_iter().filter(|e| known(e)).collect();
+            for e in super::walk::reachable(self.func, &roots) {
+                if let Expr::Load { buf, .. } | Expr::LoadIf { buf, .. } = self.func.exprs[e]
+                    && private(buf)
+                    && !written.contains(&buf)
+                {
+                    read.insert(buf);
+                }
+            }
+            let mut write = |buf: BufId| {
+                if private(buf) && read.contains(&buf) && !written.contains(&buf) {
+                    early.insert(buf);
+                }
+                written.insert(buf);
+            };
+            match s {
+                Stmt::Store { buf, .. } => write(*buf),
+                Stmt::Call { args, .. } => {
+                    for a in args {
+                        if let Arg::Ptr { buf, .. } = a {
+                            write(*buf);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        });
+        for b in early {
+            let name = self.func.bufs[b].name.clone();
+            self.problem(format!(
+                "private buffer {name} is read in a parallel loop before it is written"
+            ));
+        }
     }
     fn want(&mut self, e: ExprId, ty: Ty, what: &str) {
         if let Some(&got) = self.types.get(e.index())

@@ -42,7 +42,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     } else {
         DType::F32
     };
-    let m = cx.scratch("matrix", dtype, size.clone() * size.clone());
+    let m = cx.scratch_per_thread("matrix", dtype, size.clone() * size.clone());
     cx.each(&outer, LoopKind::Seq, |cx, at| {
         let n = cx.b.dim(&size);
         cx.for_(n, LoopKind::Seq, |cx, i| {

@@ -257,7 +257,7 @@ fn lower_skip(cx: &mut LowerCx) -> Result<()> {
     } else {
         DType::F32
     };
-    let row: BufId = cx.scratch("sum", dtype, x[last].clone());
+    let row: BufId = cx.scratch_per_thread("sum", dtype, x[last].clone());
     let norm = Norm {
         shape: &x,
         axes: &[last],

@@ -72,7 +72,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
 fn lower(cx: &mut LowerCx) -> Result<()> {
     let rows = cx.attrs.flag("rows");
     let (lead, [m, d, n, e]) = sizes(&cx.in_shape(0)?, &cx.in_shape(1)?, &cx.in_shape(2)?, rows)?;
-    let scores = cx.scratch("scores", DType::F32, n.clone());
+    let scores = cx.scratch_per_thread("scores", DType::F32, n.clone());
     let scale = f64::from(cx.attrs.float("scale", 1.0));
     // One index for all loops: the leading axes, then M, N, D, E.
     let b = lead.len();

@@ -120,7 +120,7 @@ fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
         } else {
             DType::F32
         };
-        cx.scratch("exponentials", dtype, count(&shape, &axes))
+        cx.scratch_per_thread("exponentials", dtype, count(&shape, &axes))
     });
     let start = origin(cx, rank);
     let kind = if rows { LoopKind::Seq } else { LoopKind::Lanes };

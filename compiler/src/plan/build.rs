@@ -2,6 +2,7 @@
 
 use super::group::{Group, escaping, group};
 use super::lower::{Lowered, Place as LowerPlace, Source};
+use super::parallel;
 use super::program::*;
 use super::storage::{Home, Spot, Storages};
 use super::views::Views;
@@ -10,9 +11,11 @@ use crate::base::dim::Symbols;
 use crate::base::effort::Effort;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
+use crate::contracts::References;
 use crate::graph::ir::{Def, Graph, Model, NodeId, ValueId};
 use crate::kernel::Machine;
-use crate::loops::ir::Func;
+use crate::loops::compact::compact;
+use crate::loops::ir::{Access, Func};
 use crate::op::Lower;
 use std::collections::HashMap;
 
@@ -27,6 +30,8 @@ pub struct Options {
     pub effort: Effort,
     /// Replay the finished plan with the independent checker.
     pub check: bool,
+    /// Threads that loops are cut for; 1: none is.
+    pub threads: u32,
 }
 
 impl Default for Options {
@@ -36,6 +41,7 @@ impl Default for Options {
             in_place: true,
             effort: Effort::default(),
             check: true,
+            threads: 1,
         }
     }
 }
@@ -75,6 +81,8 @@ pub fn planned(
         layers: Arena::default(),
         now: 1,
         scopes: 0,
+        callees: References::default(),
+        spread: false,
         diags: Diagnostics::default(),
     };
     let steps = p.main(&model.graph);
@@ -101,6 +109,9 @@ pub(super) struct Planner<'a> {
     layers: Arena<LayerId, Layer<Spot>>,
     pub now: u32,
     scopes: usize,
+    callees: References,
+    /// Some loop is spread over threads.
+    spread: bool,
     diags: Diagnostics,
 }
 
@@ -367,13 +378,19 @@ impl Planner<'_> {
     }
 
     fn layer(&mut self, s: &Scope, group: &Group, l: Lowered) -> Result<Vec<Step<Spot>>> {
+        let macs = super::macs::count(&l.func, self.symbols);
+        let func = self.spread(l.func, l.once)?;
         let mut args = vec![];
-        for a in &l.args {
+        for (a, (_, b)) in l.args.iter().zip(func.bufs.iter()) {
             args.push(match a {
                 Source::Value(v) => self.spot(s, *v)?,
                 Source::Const(t) => self.storages.weights(t.data.clone()),
                 Source::Scratch(bytes) => {
-                    let spot = self.storages.add(*bytes, Home::Arena);
+                    let bytes = match b.access {
+                        Access::Private => self.copies(b),
+                        _ => *bytes,
+                    };
+                    let spot = self.storages.add(bytes, Home::Arena);
                     self.storages.touch(spot, self.now);
                     spot
                 }
@@ -386,10 +403,9 @@ impl Planner<'_> {
             let spot = self.spot(s, v)?;
             makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
         }
-        let macs = super::macs::count(&l.func, self.symbols);
         let kernel = l.kernel.to_string();
         Ok(vec![self.push(
-            l.func,
+            func,
             args,
             ops,
             loc.0.iter().map(|s| s.to_string()).collect(),
@@ -397,6 +413,37 @@ impl Planner<'_> {
             macs,
             makes,
         )])
+    }
+
+    /// Cuts loops for the threads to compile for.
+    fn spread(&mut self, func: Func, once: bool) -> Result<Func> {
+        let threads = self.options.threads.max(1);
+        let facts = parallel::Facts {
+            symbols: self.symbols,
+            callees: &self.callees,
+            once,
+            threads: i64::from(threads),
+        };
+        let bufs = func.bufs.len();
+        let func = parallel::spread(func, &facts);
+        if threads == 1 {
+            return Ok(func);
+        }
+        let (func, kept) = compact(&func);
+        if kept.len() != bufs {
+            return Err(Diagnostic::internal("cutting loops lost a buffer"));
+        }
+        if cfg!(debug_assertions) {
+            crate::loops::verify::check(&func, self.symbols)?;
+        }
+        self.spread |= parallel::is_spread(&func);
+        Ok(func)
+    }
+
+    /// Bytes of a private buffer with a copy for each thread.
+    fn copies(&self, b: &crate::loops::ir::Buffer) -> i64 {
+        let all = copy_bytes(b, self.symbols).saturating_mul(u64::from(self.options.threads));
+        i64::try_from(all).unwrap_or(i64::MAX)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -451,6 +498,7 @@ impl Planner<'_> {
             return Ok(None);
         }
         let func = super::helpers::copy(ty.dtype, ty.elements());
+        let func = self.spread(func, true)?;
         Ok(Some(self.helper("Copy", func, vec![from, to])))
     }
 
@@ -458,6 +506,7 @@ impl Planner<'_> {
         let mut program = Program {
             symbols: self.symbols.clone(),
             funcs: self.funcs,
+            threads: if self.spread { self.options.threads } else { 1 },
             ..Program::default()
         };
         for &v in &g.inputs {

@@ -3,7 +3,7 @@
 //! It knows nothing of how places were found. Every read must find, in each of its bytes, what was last written for the
 //! same storage; nothing may be written outside a memory or into inputs and weights.
 
-use super::program::{Place, Program, Step};
+use super::program::{Place, Program, Step, copy_bytes};
 use crate::base::diag::{Diagnostic, Result};
 use crate::loops::ir::Access;
 use std::collections::BTreeMap;
@@ -146,7 +146,11 @@ impl Check<'_> {
             .zip(&self.labels[id.0 as usize])
             .map(|(((_, b), &place), &label)| {
                 let n = b.len.bounds(&self.p.symbols).1.max(0) as u64;
-                let bytes = n.saturating_mul(b.dtype.size() as u64);
+                let bytes = match b.access {
+                    Access::Private => copy_bytes(b, &self.p.symbols)
+                        .saturating_mul(u64::from(self.p.threads)),
+                    _ => n.saturating_mul(b.dtype.size() as u64),
+                };
                 // The bound of a symbolic length may be wider than the product of the bounds that memory is planned for.
                 let bytes = if b.len.fixed().is_some() {
                     bytes

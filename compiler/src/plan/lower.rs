@@ -36,6 +36,8 @@ pub struct Lowered {
     pub args: Vec<Source>,
     /// The kernel row that was chosen, or empty.
     pub kernel: &'static str,
+    /// Each element of its outputs is stored once, and never read.
+    pub once: bool,
 }
 
 /// Where lowering happens.
@@ -215,7 +217,9 @@ impl<'a> Place<'a> {
         if let Some(d) = error {
             return Err(d);
         }
-        self.finish(b, extras, bufs, kernel)
+        // What takes tails stores so, and copying does.
+        let once = self.takes_tails(anchor) || matches!(g.node(anchor).op.lower, Lower::View);
+        self.finish(b, extras, bufs, kernel, once)
     }
 
     fn pointwise(&self, group: &Group) -> Result<Lowered> {
@@ -269,7 +273,7 @@ impl<'a> Place<'a> {
         });
         match error {
             Some(d) => Err(d),
-            None => self.finish(b, vec![], bufs, ""),
+            None => self.finish(b, vec![], bufs, "", true),
         }
     }
 
@@ -279,6 +283,7 @@ impl<'a> Place<'a> {
         extras: Vec<(BufId, Extra)>,
         bufs: HashMap<ValueId, BufId>,
         kernel: &'static str,
+        once: bool,
     ) -> Result<Lowered> {
         let func = b.finish();
         let mut by_buf: HashMap<BufId, Source> = HashMap::new();
@@ -308,7 +313,12 @@ impl<'a> Place<'a> {
                     .ok_or_else(|| Diagnostic::internal("a buffer without a source"))
             })
             .collect::<Result<_>>()?;
-        Ok(Lowered { func, args, kernel })
+        Ok(Lowered {
+            func,
+            args,
+            kernel,
+            once,
+        })
     }
 }
 

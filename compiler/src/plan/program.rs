@@ -3,13 +3,13 @@
 //! A program is a tree of steps over places in four memories: the caller's inputs and outputs, the weights blob and the
 //! arena. Functions get one pointer per buffer and a pointer to the symbol table, which lies at the start of the arena:
 //! one i64 per symbol, rounded up to [`SYMBOL_ALIGN`] bytes and never empty, so that it is also a readable address for loads whose
-//! guard does not hold.
+//! guard does not hold. In a program for several threads the caller's hook and its argument follow the symbols.
 
 use crate::base::dim::Symbols;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
 use crate::ids;
-use crate::loops::ir::Func;
+use crate::loops::ir::{Buffer, Func};
 
 ids! {
     /// A function body; layers of like shape share one.
@@ -98,7 +98,7 @@ pub struct Port {
 }
 
 /// A program.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Program {
     /// Bounded sizes; `Origin::Input` ones are stated by the caller, in order.
     pub symbols: Symbols,
@@ -110,6 +110,8 @@ pub struct Program {
     pub funcs: Arena<FuncId, Func>,
     /// Layers.
     pub layers: Arena<LayerId, Layer>,
+    /// Threads that a run can keep busy: 1, or what was compiled for, where some loop is cut into so many pieces.
+    pub threads: u32,
     /// What happens.
     pub steps: Vec<Step>,
     /// Constants: (byte offset, bytes), ascending, each at a multiple of [`ALIGN`].
@@ -122,10 +124,42 @@ pub struct Program {
     pub peak_bytes: u64,
 }
 
+impl Default for Program {
+    fn default() -> Program {
+        Program {
+            symbols: Symbols::default(),
+            inputs: vec![],
+            outputs: vec![],
+            funcs: Arena::default(),
+            layers: Arena::default(),
+            threads: 1,
+            steps: vec![],
+            weights: vec![],
+            weights_bytes: 0,
+            arena_bytes: 0,
+            peak_bytes: 0,
+        }
+    }
+}
+
+/// Bytes from one copy of a private buffer to the next.
+pub fn copy_bytes(b: &Buffer, symbols: &Symbols) -> u64 {
+    let n = b.len.bounds(symbols).1.max(0) as u64;
+    n.saturating_mul(b.dtype.size() as u64)
+        .min(i64::MAX as u64)
+        .next_multiple_of(ALIGN)
+}
+
 impl Program {
-    /// Bytes of the symbol table at the start of the arena.
+    /// Bytes at the start of the arena: the symbol table, and the hook of the caller's threads behind it.
     pub fn symbol_bytes(&self) -> u64 {
-        ((self.symbols.len() as u64 * 8).max(1)).next_multiple_of(SYMBOL_ALIGN)
+        let hook = if self.threads > 1 { 16 } else { 0 };
+        ((self.symbols.len() as u64 * 8 + hook).max(1)).next_multiple_of(SYMBOL_ALIGN)
+    }
+    /// Where the hook (a function, then its first argument) lies in the arena, in programs for several threads.
+    pub fn hook_at(&self) -> Option<i32> {
+        let at = i32::try_from(self.symbols.len() as u64 * 8).ok()?;
+        (self.threads > 1).then_some(at)
     }
     /// Symbols whose value the caller states, in order.
     pub fn input_symbols(&self) -> impl Iterator<Item = crate::base::dim::SymId> + '_ {

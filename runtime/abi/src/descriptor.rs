@@ -164,8 +164,8 @@ c_struct! {
         stack_bytes: u64 = "uint64_t stack_bytes" @ 104,
         /// `ONNXC_WEIGHTS_EMBEDDED`, `_SECTION` or `_FILE`.
         weights_placement: u32 = "uint32_t weights_placement" @ 112,
-        /// Zero.
-        reserved: u32 = "uint32_t reserved" @ 116,
+        /// Threads that a run can keep busy through `parallel_for`; 1 where no loop is spread.
+        threads: u32 = "uint32_t threads" @ 116,
         /// SHA-256 of how the weights are laid out: weights files with the same one fit.
         layout_digest: [u8; 32] = "uint8_t layout_digest[32]" @ 120,
         /// SHA-256 of the weights the model was compiled with.

@@ -225,6 +225,8 @@ impl<'a> Descriptor<'a> {
         weights_placement weights_placement u32;
         /// Bytes of stack a run needs at most.
         stack_bytes stack_bytes u64;
+        /// Threads that a run can keep busy; 1 where no loop is spread.
+        threads threads u32;
     }
     /// Input `i`.
     pub fn input(&self, i: u32) -> Option<Port<'a>> {

@@ -18,8 +18,8 @@ pub struct Bench {
     /// Take the inputs of case 0 from here, and check the outputs before measuring
     #[arg(long, value_name = "io.npz")]
     pub reference: Option<PathBuf>,
-    /// Threads that the model's loops are spread over; several numbers give several results
-    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Threads to compile for and to run with; several numbers give several results
+    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: Vec<u32>,
     /// Seconds to measure
     #[arg(long, default_value_t = 1.0, value_parser = parse_seconds)]

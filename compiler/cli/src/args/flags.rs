@@ -200,6 +200,14 @@ pub struct CodeFlags {
     pub max_edits: Option<u64>,
 }
 
+/// For how many threads to make code.
+#[derive(Args, Debug, Clone)]
+pub struct ThreadFlags {
+    /// Threads that loops are cut for; the caller brings them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub threads: u32,
+}
+
 /// Optimization level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
@@ -295,6 +303,9 @@ pub struct Compile {
     /// Code.
     #[command(flatten)]
     pub code: CodeFlags,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadFlags,
 }
 
 /// What `--print` prints.
@@ -363,6 +374,9 @@ pub struct Run {
     /// Code.
     #[command(flatten)]
     pub code: CodeFlags,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadFlags,
 }
 
 /// Flags of `verify`.
@@ -403,6 +417,9 @@ pub struct Verify {
     /// Code.
     #[command(flatten)]
     pub code: CodeFlags,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadFlags,
 }
 
 /// Flags of `inspect`.

@@ -125,11 +125,18 @@ impl Subject<'_> {
         ops.filter(|o| integer(o)).count() > info.inputs.len() + info.outputs.len()
     }
 
-    /// Hands the model, ready to run in this process with so many threads, to `f`.
+    /// Hands the model, compiled for so many threads and ready to run in this process, to `f`.
     pub fn loaded<T>(&self, threads: u32, f: impl FnOnce(&mut Loaded) -> Outcome<T>) -> Outcome<T> {
-        let mut engine = Engine::new(self.artifact, self.machine, None)?;
-        engine.use_threads(threads as usize)?;
-        let inputs = engine::in_order(self.artifact, &self.named())?;
+        let mut known = Vec::new();
+        let artifact = match threads {
+            1 => self.artifact,
+            n => {
+                let job = self.job.clone().for_threads(n);
+                job.compile_for(&self.data, &mut known)?
+            }
+        };
+        let engine = Engine::new(artifact, self.machine, None)?;
+        let inputs = engine::in_order(artifact, &self.named())?;
         let Some(mut loaded) = engine.load_here(&inputs)? else {
             return Err(Diagnostic::internal("code that is not here was asked for").into());
         };
