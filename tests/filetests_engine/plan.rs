@@ -1,6 +1,6 @@
 //! `plan` and `lower`: the program that is made of a graph, after inference alone. `plan` prints its layers and where
 //! everything lies, `lower` the loops of every layer. Words: `tiles` plans for a machine with vectors and tiles, `whole`
-//! runs the whole pipeline first. The program must do what the oracle does, on inputs from a seed.
+//! runs the whole pipeline first, `threads` cuts loops for two threads. The program must do what the oracle does, on inputs from a seed.
 
 use super::{Case, Command, Outcome, graph};
 use onnxc_compiler::loops;
@@ -37,7 +37,12 @@ fn go(case: &Case, lower: bool) -> Outcome {
         },
         false => model,
     };
-    let program = match build(&model, &graph::machine(case), &Options::default()) {
+    let threads = case.args.iter().any(|a| a == "threads");
+    let options = Options {
+        threads: 1 + u32::from(threads),
+        ..Options::default()
+    };
+    let program = match build(&model, &graph::machine(case), &options) {
         Ok(p) => p,
         Err(diags) => return graph::problems(case, &diags),
     };

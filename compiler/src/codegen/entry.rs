@@ -137,7 +137,10 @@ pub fn run(isa: &Isa, program: &Program, parts: &Parts, flush: bool) -> Result<M
             e.b.ins().store(mem::flags(), v, arena, (i * 8) as i32);
         }
         if let Some(hook) = program.hook_at() {
-            for (i, v) in [at!(parallel_for), at!(parallel_user)].into_iter().enumerate() {
+            for (i, v) in [at!(parallel_for), at!(parallel_user)]
+                .into_iter()
+                .enumerate()
+            {
                 let v = e.field(v);
                 e.b.ins().store(mem::flags(), v, arena, hook + 8 * i as i32);
             }

@@ -55,7 +55,8 @@ impl Pieces {
             } = s
             {
                 let range = at..at + 1 + statements(body);
-                let mut all: Vec<BufId> = uses.within(range.clone()).iter().map(|u| u.buf).collect();
+                let mut all: Vec<BufId> =
+                    uses.within(range.clone()).iter().map(|u| u.buf).collect();
                 all.sort_unstable();
                 all.dedup();
                 out.push((all, uses.written(range)));

@@ -203,13 +203,7 @@ impl Cx<'_, '_> {
         Ok(())
     }
 
-    fn loop_(
-        &mut self,
-        var: VarId,
-        extent: ExprId,
-        kind: LoopKind,
-        body: &[Stmt],
-    ) -> Result<()> {
+    fn loop_(&mut self, var: VarId, extent: ExprId, kind: LoopKind, body: &[Stmt]) -> Result<()> {
         if kind == LoopKind::Parallel && self.pieces(var, extent, body)? {
             return Ok(());
         }

@@ -62,7 +62,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let (top, bottom) = if two { (w.begin[0], w.end[0]) } else { (0, 0) };
     let ph = h.clone() + Dim::Fixed(top + bottom);
     let pw = wd.clone() + Dim::Fixed(w.begin[last] + w.end[last]);
-    let pad = (!w.is_unpadded()).then(|| cx.scratch_per_thread("plane", DType::F32, ph.clone() * pw.clone()));
+    let pad = (!w.is_unpadded())
+        .then(|| cx.scratch_per_thread("plane", DType::F32, ph.clone() * pw.clone()));
     let x_buf = cx.input(0)?.buf;
     let outer = [v.n.clone(), Dim::Fixed(v.group)];
     cx.each(&outer, LoopKind::Seq, |cx, at| {

@@ -283,7 +283,7 @@ impl Job<'_> {
                 f.block(cx, &full)
             }
             None => {
-                let sums = cx.scratch(
+                let sums = cx.scratch_per_thread(
                     "sums",
                     DType::F32,
                     Dim::Fixed(rows.size * cols.size * cols.count * channels),

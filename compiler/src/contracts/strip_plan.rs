@@ -217,8 +217,16 @@ pub fn row_blocks(
 ) -> Result<()> {
     let per = (block / m).max(1);
     let mut region = |cx: &mut LowerCx, first: ExprId, tiles: ExprId, size: i64| -> Result<()> {
-        let (per_e, size_e) = (cx.b.i(per), cx.b.i(size));
         let known = cx.b.as_i64(tiles);
+        // Blocks of equal size, so that threads can share them evenly.
+        let per = match known {
+            Some(t) if t > per => {
+                let blocks = (t + per - 1) / per;
+                (t + blocks - 1) / blocks
+            }
+            _ => per,
+        };
+        let (per_e, size_e) = (cx.b.i(per), cx.b.i(size));
         if known.is_some_and(|t| t <= per) {
             return f(cx, first, tiles, size);
         }

@@ -62,13 +62,7 @@ pub fn statements(block: &[Stmt]) -> usize {
     n
 }
 
-fn statement(
-    func: &Func,
-    callees: &dyn CalleeResolver,
-    s: &Stmt,
-    at: usize,
-    out: &mut Vec<Use>,
-) {
+fn statement(func: &Func, callees: &dyn CalleeResolver, s: &Stmt, at: usize, out: &mut Vec<Use>) {
     for e in reachable(func, &s.exprs()) {
         if let Expr::Load { buf, .. } | Expr::LoadIf { buf, .. } = func.exprs[e] {
             let write = false;

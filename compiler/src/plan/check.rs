@@ -147,8 +147,9 @@ impl Check<'_> {
             .map(|(((_, b), &place), &label)| {
                 let n = b.len.bounds(&self.p.symbols).1.max(0) as u64;
                 let bytes = match b.access {
-                    Access::Private => copy_bytes(b, &self.p.symbols)
-                        .saturating_mul(u64::from(self.p.threads)),
+                    Access::Private => {
+                        copy_bytes(b, &self.p.symbols).saturating_mul(u64::from(self.p.threads))
+                    }
                     _ => n.saturating_mul(b.dtype.size() as u64),
                 };
                 // The bound of a symbolic length may be wider than the product of the bounds that memory is planned for.

@@ -182,7 +182,10 @@ impl<'a> Planner<'a> {
     fn stmt(&mut self, s: &'a Stmt, at: usize) -> f64 {
         match s {
             Stmt::For {
-                var, extent, body, kind,
+                var,
+                extent,
+                body,
+                kind,
             } => self.loop_(s, *var, *extent, *kind, body, at),
             Stmt::If { then, els, .. } => {
                 let n = statements(then);
@@ -287,9 +290,10 @@ impl<'a> Planner<'a> {
         crate::loops::walk::visit(&self.func.body, &mut |s| {
             if range.contains(&at) {
                 good &= match s {
-                    Stmt::Let { var, .. } => {
-                        self.set_at.get(var).is_none_or(|first| *first >= range.start)
-                    }
+                    Stmt::Let { var, .. } => self
+                        .set_at
+                        .get(var)
+                        .is_none_or(|first| *first >= range.start),
                     Stmt::SetSym { .. } => false,
                     _ => true,
                 };

@@ -118,23 +118,31 @@ impl<'a> Work<'a> {
                 inner.most.insert(*v, n);
             }
         }
-        // A sum in several chains is written as a choice among them: the rounds are what counts.
-        inner.rounds(&f.body)
+        // A sum in several chains is written as a choice among them.
+        let shape = self.func.callees[callee].shape.iter();
+        let split = shape.clone().find(|(n, _)| n == "split").map_or(1, |s| s.1);
+        inner.products(&f.body) / split.max(1) as f64
     }
-    // Rounds of the innermost loops.
-    fn rounds(&mut self, block: &[Stmt]) -> f64 {
+    // Multiply-adds, and rounds of innermost loops that have none.
+    fn products(&mut self, block: &[Stmt]) -> f64 {
         let mut total = 0.0;
         for s in block {
-            if let Stmt::For {
-                var, extent, body, ..
-            } = s
-            {
-                let n = self.enter(*var, *extent);
-                total += n * self.rounds(body).max(1.0);
-            } else if let Stmt::Let { var, value } = s
-                && let Some(n) = self.most(*value)
-            {
-                self.most.insert(*var, n);
+            match s {
+                Stmt::For {
+                    var, extent, body, ..
+                } => {
+                    let n = self.enter(*var, *extent);
+                    total += n * self.products(body).max(1.0);
+                }
+                Stmt::Let { var, value } => {
+                    if let Some(n) = self.most(*value) {
+                        self.most.insert(*var, n);
+                    }
+                    let is_fma =
+                        matches!(self.func.exprs[*value], Expr::Fma(..) | Expr::Select(..));
+                    total += f64::from(u8::from(is_fma));
+                }
+                _ => {}
             }
         }
         total

@@ -1,0 +1,152 @@
+//! Models that were compiled for several threads: the same bits on any number of them, no page fault and no system call.
+//!
+//! `tests/c/threads.c` is linked with a model of many kinds of layers and run, natively and under qemu.
+
+use onnxc_compiler::artifact::header;
+use onnxc_compiler::base::diag::Diagnostics;
+use onnxc_compiler::codegen::object::audit;
+use onnxc_compiler::target::{Arch, Target};
+use onnxc_compiler::{Artifact, Options, Quiet};
+use onnxc_tests::generate::root;
+use onnxc_tests::graphs::{optimised, read};
+use onnxc_tests::run::{native_targets, target};
+use onnxc_tests::tools::{have, run, text};
+use std::path::Path;
+
+// Layers large enough to be spread: convolutions dense, depthwise and with a gate, pooling, a product of rows, softmax,
+// normalisation, a resize, a transpose, sums, and pointwise work.
+const NET: &str = "graph @net(%x: f32[1,3,48,48], %s: f32[96,128]) -> (%y, %p, %q, %r) {
+  %w1 = lit f32[24,3,3,3] rand(1)
+  %b1 = lit f32[24] rand(2)
+  %w2 = lit f32[24,1,3,3] rand(3)
+  %w3 = lit f32[40,24,1,1] rand(4)
+  %w4 = lit f32[128,96] rand(5)
+  %g = lit f32[128] rand(6)
+  %c1 = Conv(%x, %w1, %b1) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 1 } @\"first\"
+  %a1 = Relu(%c1) @\"relu\"
+  %c2 = Conv(%a1, %w2) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 24 } @\"depthwise\"
+  %c3 = Conv(%c2, %w3) { group = 1 } @\"pointwise\"
+  %m = GlobalAveragePool(%c3) @\"mean\"
+  %h = Sigmoid(%m) @\"gate\"
+  %y = Mul(%c3, %h) @\"scale\"
+  %k = MatMul(%s, %w4) @\"product\"
+  %p = Softmax(%k) { axis = -1 } @\"softmax\"
+  %n = LayerNormalization(%s, %g) { axis = -1, epsilon = 0.00001 } @\"norm\"
+  %q = Transpose(%n) { perm = [1, 0] } @\"transpose\"
+  %e = Exp(%s) @\"exp\"
+  %r = ReduceSum(%e) { keepdims = 1 } @\"sum\"
+}
+";
+
+fn made(target: &Target, threads: u32) -> Artifact {
+    let model = read(NET).and_then(|m| optimised(&m)).expect("a model");
+    let mut options = Options {
+        prefix: "net".into(),
+        ..Options::default()
+    };
+    options.plan.threads = threads;
+    let mut diags = Diagnostics::default();
+    let program = onnxc_compiler::plan(&model, target, &options, &mut diags);
+    let program = program.unwrap_or_else(|| panic!("{:?}", diags.list));
+    let made = onnxc_compiler::emit(model, program, target, &options, &mut Quiet, &mut diags);
+    made.unwrap_or_else(|| panic!("{:?}", diags.list))
+}
+
+/// Builds `tests/c/threads.c` with the model in a folder.
+fn build(dir: &Path, artifact: &Artifact, gcc: &str) {
+    assert_eq!(audit(&artifact.object, "net"), Vec::<String>::new());
+    std::fs::write(dir.join("net.o"), &artifact.object).unwrap();
+    std::fs::write(dir.join("net.h"), header::header(&artifact.info)).unwrap();
+    let source = root().join("tests/c/threads.c");
+    let include = format!("-I{}", root().join("runtime/include").display());
+    let args = [
+        "-O1",
+        "-static",
+        "-pthread",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-I.",
+        &include,
+        "-DHEADER=\"net.h\"",
+        "-DP(x)=net_##x",
+        "-DUP(x)=NET_##x",
+        source.to_str().unwrap(),
+        "net.o",
+        "-o",
+        "program",
+    ];
+    run(dir, gcc, &args);
+}
+
+// What the program prints, as two numbers.
+fn numbers(out: &str) -> (i64, i64) {
+    let words: Vec<&str> = out.split_whitespace().collect();
+    let number = |i: usize| words.get(i).and_then(|w| w.parse().ok());
+    (number(1).expect("calls"), number(3).expect("faults"))
+}
+
+#[test]
+fn the_same_bits_and_no_faults() {
+    if !cfg!(target_os = "linux") || !have("gcc") {
+        return;
+    }
+    for target in native_targets() {
+        let dir = tempfile::tempdir().unwrap();
+        for threads in [1, 2, 5] {
+            build(dir.path(), &made(&target, threads), "gcc");
+            let program = dir.path().join("program");
+            let out = text(&run(dir.path(), program.to_str().unwrap(), &[]));
+            let (calls, faults) = numbers(&out);
+            assert_eq!(calls > 5, threads > 1, "{threads} threads: {out}");
+            assert_eq!(faults, 0, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_on_aarch64() {
+    let gcc = "aarch64-linux-gnu-gcc";
+    if !have(gcc) || !have("qemu-aarch64-static") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path(), &made(&target(Arch::Aarch64, ""), 3), gcc);
+    let program = dir.path().join("program");
+    let out = run(
+        dir.path(),
+        "qemu-aarch64-static",
+        &[program.to_str().unwrap()],
+    );
+    assert!(numbers(&text(&out)).0 > 5, "{}", text(&out));
+}
+
+#[test]
+fn no_system_call_between_runs() {
+    if !cfg!(target_os = "linux") || !have("gcc") || !have("strace") {
+        return;
+    }
+    let Some(target) = native_targets().pop() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path(), &made(&target, 2), "gcc");
+    let words = ["-f", "-o", "trace", "./program"];
+    run(dir.path(), "strace", &words);
+    let trace = std::fs::read_to_string(dir.path().join("trace")).unwrap();
+    let mut lines = trace.lines().skip_while(|l| !l.contains("\"begin"));
+    assert!(lines.next().is_some(), "{trace}");
+    let between: Vec<&str> = lines.take_while(|l| !l.contains("\"end")).collect();
+    assert_eq!(between, Vec::<&str>::new());
+}
+
+#[test]
+fn one_thread_is_the_code_without() {
+    let target = target(Arch::X86_64, "");
+    let one = made(&target, 1);
+    let plain: Vec<_> = one.code.parts.iter().map(|p| p.name.clone()).collect();
+    assert!(plain.iter().all(|n| !n.contains("_loop_")));
+    let five = made(&target, 5);
+    assert_eq!((one.info.threads, five.info.threads), (1, 5));
+    assert!(five.info.arena_bytes >= one.info.arena_bytes);
+}
