@@ -370,10 +370,20 @@ fn inspect_and_bench() {
     assert_eq!(names(dir.path()), ["g.dot", "g.svg"]);
     let o = onnxc(dir.path(), &["inspect", &m, "--nodes"]);
     assert!(out(&o).contains("f32[1,10]"), "{}", out(&o));
-    let o = onnxc(dir.path(), &["bench", &m, "--json", "--seconds", "0.01"]);
+    let o = onnxc(
+        dir.path(),
+        &["bench", &m, "--json", "--runs", "20", "--threads", "2"],
+    );
     assert_eq!(code(&o), 0, "{}", err(&o));
     let json: serde_json::Value = serde_json::from_str(&out(&o)).unwrap();
-    for key in ["min_ms", "median_ms", "p99_ms", "threads", "arena_bytes"] {
+    for key in [
+        "min_ms",
+        "median_ms",
+        "p99_ms",
+        "max_ms",
+        "threads",
+        "arena_bytes",
+    ] {
         assert!(json[key].is_number(), "{key}");
     }
     assert!(json["min_ms"].as_f64() <= json["median_ms"].as_f64());

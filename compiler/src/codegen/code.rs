@@ -2,9 +2,7 @@
 //!
 //! Bodies are compiled by several threads; the result does not depend on how many.
 
-use super::func::{
-    self, ADDRESSES, Called, DIVIDERS, LOOPS, MODE, Machine, PARTS, REGIONS, TILES,
-};
+use super::func::{self, ADDRESSES, Called, DIVIDERS, LOOPS, MODE, Machine, PARTS, REGIONS, TILES};
 use super::isa::Isa;
 use super::own::{self, DataReloc};
 use super::parallel::Hook;

@@ -24,6 +24,9 @@ pub struct Bench {
     /// Seconds to measure
     #[arg(long, default_value_t = 1.0, value_parser = parse_seconds)]
     pub seconds: f64,
+    /// Time so many single runs, however long they take: what is said of the longest is worth something
+    #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "against", "layers", "exec"], value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub runs: Option<u32>,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

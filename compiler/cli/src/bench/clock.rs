@@ -1,7 +1,7 @@
 //! Times of runs: how they are taken, and what is said of them.
 //!
-//! What is reported: the shortest, the median and the 99th percentile, since the mean is at the mercy of whatever else the
-//! machine does. Runs too short for a clock are timed several at once.
+//! What is reported: the shortest, the median, the 99th percentile and the longest, since the mean is at the mercy of whatever
+//! else the machine does. Runs too short for a clock are timed several at once.
 
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,18 @@ pub fn sample(loaded: &mut Loaded, batch: u32, seconds: f64, least: usize) -> Re
         samples.push(t.elapsed().as_nanos() as f64 / f64::from(batch));
     }
     Ok(samples)
+}
+
+/// The time of each of so many runs: for what the slowest are, which samples of several runs hide.
+pub fn single(loaded: &mut Loaded, runs: usize) -> Result<Vec<f64>> {
+    // Written beforehand: no run waits for the memory of the list.
+    let mut times = vec![1.0; runs];
+    for slot in &mut times {
+        let t = Instant::now();
+        checked(loaded.run())?;
+        *slot = t.elapsed().as_nanos() as f64;
+    }
+    Ok(times)
 }
 
 #[cfg(test)]

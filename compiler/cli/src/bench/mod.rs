@@ -169,7 +169,10 @@ fn alone(flags: &Bench, subject: &Subject, threads: u32) -> Outcome<Said> {
         }
         let wrong = subject.wrong(&loaded.outputs()?);
         let batch = clock::warm_up(loaded, flags.seconds)?;
-        let samples = clock::sample(loaded, batch, flags.seconds, clock::LEAST)?;
+        let samples = match flags.runs {
+            Some(n) => clock::single(loaded, n as usize)?,
+            None => clock::sample(loaded, batch, flags.seconds, clock::LEAST)?,
+        };
         Ok((Times::of(samples), wrong))
     })?;
     let text = match flags.json {
@@ -226,10 +229,11 @@ fn gflops(macs: u64, ns: f64) -> f64 {
 
 fn line(subject: &Subject, threads: u32, times: &Times) -> String {
     format!(
-        "min {:.4} ms, median {:.4} ms, p99 {:.4} ms ({} runs, threads {threads}, {:.2} GFLOP/s)\n",
+        "min {:.4} ms, median {:.4} ms, p99 {:.4} ms, max {:.4} ms ({} runs, threads {threads}, {:.2} GFLOP/s)\n",
         times.min() / 1e6,
         times.median() / 1e6,
         times.at(0.99) / 1e6,
+        times.at(1.0) / 1e6,
         times.len(),
         gflops(subject.macs(), times.min()),
     )
@@ -248,7 +252,7 @@ fn object(subject: &Subject, threads: u32, times: &Times, wrong: &[String]) -> V
     let verified = (!subject.expected.is_empty()).then_some(wrong.is_empty());
     json!({
         "model": info.model, "min_ms": times.min() / 1e6, "median_ms": times.median() / 1e6,
-        "p99_ms": times.at(0.99) / 1e6, "runs": times.len(), "threads": threads,
+        "p99_ms": times.at(0.99) / 1e6, "max_ms": times.at(1.0) / 1e6, "runs": times.len(), "threads": threads,
         "arena_bytes": info.arena_bytes, "weights_bytes": info.weights_bytes,
         "code_bytes": info.code_bytes, "stack_bytes": info.stack_bytes, "macs": subject.macs(),
         "gflops": gflops(subject.macs(), times.min()), "compile_ms": subject.compile_ms,
