@@ -249,8 +249,8 @@ typedef struct onnxc_descriptor {
   uint64_t stack_bytes;
   /* ONNXC_WEIGHTS_EMBEDDED, _SECTION or _FILE. */
   uint32_t weights_placement;
-  /* Zero. */
-  uint32_t reserved;
+  /* Threads that a run can keep busy through parallel_for; 1 where no loop is spread. */
+  uint32_t threads;
   /* SHA-256 of how the weights are laid out: weights files with the same one fit. */
   uint8_t layout_digest[32];
   /* SHA-256 of the weights the model was compiled with. */
@@ -328,6 +328,17 @@ static inline float onnxc_quant_scale(const onnxc_quant *q, uint32_t i) {
 }
 static inline int32_t onnxc_quant_zero_point(const onnxc_quant *q, uint32_t i) {
   return ((const int32_t *)onnxc_at(&q->zero_points))[i];
+}
+/* Touches every page of the context's arena and of weights that are not in the object, so that no run waits for memory.
+   Weights in the object come in with the first run. */
+static inline void onnxc_prefault(const onnxc_context *ctx) {
+  volatile unsigned char *arena = (volatile unsigned char *)ctx->arena;
+  const volatile unsigned char *weights = (const volatile unsigned char *)ctx->weights;
+  uint64_t i;
+  for (i = 0; i < ctx->arena_size; i += 4096) arena[i] = arena[i];
+  if (ctx->arena_size > 0) arena[ctx->arena_size - 1] = arena[ctx->arena_size - 1];
+  for (i = 0; i < ctx->weights_size; i += 4096) (void)weights[i];
+  if (ctx->weights_size > 0) (void)weights[ctx->weights_size - 1];
 }
 
 /* One line for a person. */
