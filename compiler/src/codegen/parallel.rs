@@ -184,6 +184,7 @@ pub fn compile(
     text: bool,
 ) -> Result<func::Machine> {
     let three = [types::I64; 3];
+    let mut loops = vec![];
     build(isa, &signature(&three, &[types::I32]), text, |e| {
         let p = e.block_params_of_entry();
         let (arg, begin, end) = (p[0], p[1], p[2]);
@@ -239,6 +240,7 @@ pub fn compile(
             }
         }
         cx.block(&region.body)?;
+        loops = std::mem::take(&mut cx.loops);
         let b = cx.o.b;
         let number = b.use_var(piece);
         let next = b.ins().iadd_imm_s(number, 1);
@@ -258,6 +260,7 @@ pub fn compile(
         Ok(())
     })
     .map(|mut m| {
+        m.loops = loops;
         // It is called through a pointer.
         if isa.landing_pads && isa.arch == crate::target::Arch::X86_64 {
             own::with_endbr(&mut m);
