@@ -197,7 +197,6 @@ fn output_transforms() {
                 let planes = (m + 2) * (m + 2);
                 let distance = columns + case % 4;
                 let size = images * h * w * distance - (distance - columns);
-                let bias = case % 2 == 0;
                 let mut bufs = vec![
                     (
                         (planes - 1) * plane + (count - 1) * row + up(columns, lanes),
@@ -205,9 +204,6 @@ fn output_transforms() {
                     ),
                     (size, Access::ReadWrite),
                 ];
-                if bias {
-                    bufs.push((columns, Access::Read));
-                }
                 let mut distances = vec![];
                 for kind in tail.operands() {
                     bufs.push(match kind {
@@ -240,7 +236,6 @@ fn output_transforms() {
                     m,
                     lanes,
                     rest,
-                    bias,
                     tail,
                 };
                 let f = calling(shape.callee(tile), &bufs, &ints);

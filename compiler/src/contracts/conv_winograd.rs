@@ -6,14 +6,15 @@
 //! planes are in memory, and planes lie an odd number of cache lines apart, so that one element of all of them finds room
 //! in a cache.
 
-use super::conv::{View, macs};
+use super::conv::View;
 use super::strip::{Start, Strip};
 use super::strip_plan::{
-    At, Call, Panels, call, constant, from_afar, machine, packed_before, panels, row_blocks,
+    At, Call, Panels, call, from_afar, machine, packed_before, panels, row_blocks,
 };
 use super::tail::{Element, Found};
-use super::winograd_error::estimate;
-use super::winograd_tiles::{In, Out, matrices};
+use super::winograd_choice::{accepts, cost, grid};
+use super::winograd_tiles::{In, Out};
+use super::winograd_weights;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
@@ -42,8 +43,6 @@ pub const F2: Kernel = Kernel {
     emit: |cx, q| emit(cx, q, 2),
 };
 
-/// Padding up to this; a tile at the border then has at least one element of the image.
-const MOST_PADDING: i64 = 2;
 /// Channels of a call of the input transform: a patch of them stays in the first cache.
 const CHUNK: i64 = 64;
 /// Columns of sums that are transformed back at a time, about.
@@ -51,70 +50,8 @@ const COLUMNS: i64 = 64;
 /// Elements of a panel's weights for one plane, up to which the next plane's are fetched meanwhile: longer ones push out what
 /// is needed now.
 const MOST_AHEAD: i64 = 3 << 10;
-/// Operands of a tail that lie as the output does, at most: each needs an address.
-const MOST_TILES: usize = 3;
-
-fn accepts(q: &Query, m: i64) -> bool {
-    let f32s = |i: usize| match q.inputs.get(i) {
-        Some(Some((t, _))) => t.dtype == DType::F32,
-        _ => true,
-    };
-    let tiles = ["gemm_strip", "winograd_in", "winograd_out"];
-    let Some(Some((_, Some(weights)))) = q.inputs.get(1) else {
-        return false;
-    };
-    let Ok(v) = View::of(q) else { return false };
-    let w = &v.window;
-    let fits = tiles.iter().all(|t| q.machine.tile(t).is_some())
-        && q.machine.vector.is_some()
-        && m <= q.machine.winograd.tile
-        && v.channels_last
-        && (0..4).all(f32s)
-        && w.kernel == [3, 3]
-        && w.stride == [1, 1]
-        && w.dilation == [1, 1]
-        && w.begin.iter().chain(&w.end).all(|p| (0..=MOST_PADDING).contains(p))
-        && fixed_shape(&v.input).is_some_and(|s| s.iter().all(|&d| d > 0))
-        && fixed_shape(&w.out).is_some_and(|s| s.iter().all(|&d| d > 0))
-        // Thinner ones are all transforms.
-        && v.cin >= 4
-        && v.cout >= 4;
-    fits && weights
-        .to_f32s()
-        .is_some_and(|x| estimate(m, &x, v.cin) <= q.machine.winograd.error)
-}
-
-/// Rows and columns of tiles.
-fn grid(v: &View, m: i64) -> Option<[i64; 2]> {
-    let out = fixed_shape(&v.window.out)?;
-    Some([0, 1].map(|i| (out[i] + m - 1) / m))
-}
-
-/// As `conv_f32_strip` counts: 0.08 for a multiplication.
-fn cost(q: &Query, m: i64) -> f64 {
-    let (Ok(v), Some(vector)) = (View::of(q), q.machine.vector) else {
-        return f64::INFINITY;
-    };
-    let Some([rows, cols]) = grid(&v, m) else {
-        return f64::INFINITY;
-    };
-    let tiles = (v.n.fixed().unwrap_or(1) * rows * cols) as f64;
-    let planes = ((m + 2) * (m + 2)) as f64;
-    let (cin, cout, group) = (v.cin as f64, v.cout as f64, v.group as f64);
-    let lanes = vector.lanes as f64;
-    let whole = |c: f64| libm::ceil(c / lanes) * lanes;
-    // What a tile costs for each channel that goes in or comes out; products; reading weights.
-    let rest = if v.cin % vector.lanes == 0 {
-        0.0
-    } else {
-        2.0 * lanes
-    };
-    let transforms = planes * 0.25 * (whole(cin) + rest + whole(cout));
-    let products = planes * cin * cout * 0.083;
-    let weights = planes * cin * cout * 4.0 / 24.0;
-    let most = macs(q) * 0.08 * 4.0 + 1e6;
-    (group * (tiles * (transforms + products) + weights * 0.5) + 400.0).min(most)
-}
+/// Operands of a tail that are more than one element, at most: each needs an address register.
+const MOST_OPERANDS: usize = 5;
 
 /// The distance of planes that hold `len` elements: an odd number of cache lines.
 fn apart(len: i64) -> i64 {
@@ -184,15 +121,15 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     let guess = panels(&vector, v.cout, None);
     let tiles = block(&v, cx, m, total, &guess);
     let panels = panels(&vector, v.cout, Some(tiles));
-    let weights = pack(cx, &v, m, &panels)?;
+    let weights = winograd_weights::pack(cx, &v, m, &panels)?;
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = Element::new(&mut cx.b, &sizes, 2);
     let (line, area) = (cx.b.i(out[1]), cx.b.i(out[0] * out[1]));
     element.over = vec![(0, area), (1, line)];
     let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
     let finish = found.filter(|f| {
-        let as_output = |n: &Node| *n == Node::Tile;
-        f.tail.operands().filter(as_output).count() <= MOST_TILES
+        let placed = |n: &Node| *n != Node::Single;
+        f.tail.operands().filter(placed).count() <= MOST_OPERANDS
     });
     let count = (m + 2) * (m + 2);
     let row = (v.cin + vector.lanes - 1) / vector.lanes * vector.lanes;
@@ -432,9 +369,9 @@ impl Job<'_> {
                             segs: 1,
                             split: p.split,
                             b_row: p.padded,
-                            b_type: DType::F32,
                             start: Start::Zero,
                             tail: Tail::default(),
+                            b_type: DType::F32,
                             ahead: self.ahead,
                         };
                         let (k, seg) = (cx.b.i(v.cin), cx.b.i(0));
@@ -478,7 +415,6 @@ impl Job<'_> {
             m: self.m,
             lanes: self.vector.lanes,
             rest: columns % self.vector.lanes,
-            bias: false,
             tail: finish.tail.clone(),
         };
         let [_, y, x] = k.first;
@@ -490,16 +426,7 @@ impl Job<'_> {
             pixel,
             out,
         };
-        self.call_out(
-            cx,
-            &shape,
-            k.tiles,
-            columns,
-            [row, plane],
-            None,
-            operands,
-            to,
-        );
+        self.call_out(cx, &shape, k.tiles, columns, [row, plane], operands, to);
         Ok(())
     }
 
@@ -511,14 +438,12 @@ impl Job<'_> {
         tiles: i64,
         columns: i64,
         [row, plane]: [i64; 2],
-        bias: Option<(BufId, ExprId)>,
         operands: Vec<At>,
         to: Target,
     ) {
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
         let zero = cx.b.i(0);
         let mut args = vec![ptr(self.sums, zero), ptr(to.out.buf, to.out.at)];
-        args.extend(bias.map(|(buf, at)| ptr(buf, at)));
         args.extend(operands.iter().map(|o| ptr(o.buf, o.at)));
         args.extend([plane, row, columns, tiles].map(|n| Arg::Int(cx.b.i(n))));
         args.extend(to.first.map(Arg::Int));
@@ -547,7 +472,6 @@ impl Job<'_> {
             m,
             lanes: self.vector.lanes,
             rest: columns % self.vector.lanes,
-            bias: false,
             tail: Tail::default(),
         };
         let zero = cx.b.i(0);
@@ -563,7 +487,7 @@ impl Job<'_> {
             pixel: zero,
             out,
         };
-        self.call_out(cx, &shape, k.tiles, columns, [row, plane], None, vec![], to);
+        self.call_out(cx, &shape, k.tiles, columns, [row, plane], vec![], to);
         let sizes = [k.tiles, m, m].map(Dim::Fixed);
         let [n, y, x] = k.first;
         cx.each(&sizes, LoopKind::Seq, |cx, at| {
@@ -610,44 +534,4 @@ struct Target {
     /// Number of the first tile's first pixel.
     pixel: ExprId,
     out: At,
-}
-
-/// Weights `[M, C, 3, 3]`, transformed: `[group][panel][plane][C][column]`.
-fn pack(cx: &mut LowerCx, v: &View, m: i64, panels: &[Panels]) -> Result<BufId> {
-    let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
-    let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;
-    let (_, g, _) = matrices(m);
-    let t = g.len();
-    let planes = t * t;
-    let cin = v.cin as usize;
-    let mut out = vec![];
-    for group in 0..v.group as usize {
-        for p in panels {
-            for number in 0..p.count {
-                let at = out.len();
-                let (n, padded) = (p.n as usize, p.padded as usize);
-                out.resize(at + planes * cin * padded, 0.0f32);
-                let first = group * v.cout as usize + (p.first + number * p.n) as usize;
-                for c in 0..cin {
-                    for j in 0..n {
-                        let from = ((first + j) * cin + c) * 9;
-                        let k = w.get(from..from + 9).unwrap_or(&[0.0; 9]);
-                        let mut half = [[0.0f64; 3]; 6];
-                        for (i, h) in half.iter_mut().enumerate().take(t) {
-                            for (x, h) in h.iter_mut().enumerate() {
-                                *h = (0..3).map(|r| g[i][r] * f64::from(k[r * 3 + x])).sum();
-                            }
-                        }
-                        for (i, h) in half.iter().enumerate().take(t) {
-                            for (x, g) in g.iter().enumerate() {
-                                let u: f64 = (0..3).map(|r| h[r] * g[r]).sum();
-                                out[at + ((i * t + x) * cin + c) * padded + j] = u as f32;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-    Ok(constant(cx, out))
 }

@@ -16,8 +16,10 @@ pub mod strip;
 pub mod strip_plan;
 pub mod tail;
 pub mod window;
+pub mod winograd_choice;
 pub mod winograd_error;
 pub mod winograd_tiles;
+pub mod winograd_weights;
 
 #[cfg(test)]
 mod tests;

@@ -470,7 +470,10 @@ fn winograd_errors_are_estimated() {
                     Some((TensorType::of(t), (k > 0).then(|| t.clone())))
                 })
                 .collect(),
-            outputs: vec![Some(TensorType::fixed(crate::base::dtype::DType::F32, &out))],
+            outputs: vec![Some(TensorType::fixed(
+                crate::base::dtype::DType::F32,
+                &out,
+            ))],
             machine: &machine,
             effort: Default::default(),
         };

@@ -8,6 +8,7 @@
 //! weights. The estimate is the largest deviation over the largest output deviation: the error relative to the largest output.
 
 use super::winograd_tiles::matrices;
+use super::winograd_weights::transformed;
 
 /// The usual relative error of one rounding to float32: 2^-24 at most, evenly spread, over a mantissa between 1 and 2.
 const ROUNDING: f64 = 0.6 / (1 << 24) as f64;
@@ -29,17 +30,8 @@ pub fn estimate(m: i64, weights: &[f32], cin: i64) -> f64 {
     for filter in weights.chunks((cin * 9).max(1) as usize) {
         let (mut error, mut output) = (0.0, 0.0);
         for k in filter.as_chunks::<9>().0 {
-            let mut half = [[0.0; 3]; 6];
-            for (i, h) in half.iter_mut().enumerate().take(t) {
-                for (j, h) in h.iter_mut().enumerate() {
-                    *h = (0..3).map(|r| g[i][r] * f64::from(k[r * 3 + j])).sum();
-                }
-            }
-            for i in 0..t {
-                for j in 0..t {
-                    let u: f64 = (0..3).map(|r| half[i][r] * g[j][r]).sum();
-                    error += u * u * weight[i] * weight[j];
-                }
+            for (at, u) in transformed(&g, k).into_iter().enumerate() {
+                error += u * u * weight[at / t] * weight[at % t];
             }
             output += k.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
         }

@@ -3,7 +3,7 @@
 //! Tiles of m x m results are numbered along the rows of an image, then its columns, then the images. `winograd_in` takes
 //! the (m+2) x (m+2) elements of the image under each tile of a run, zero where they lie outside, and writes B'dB: plane
 //! i * (m+2) + j holds element (i, j) of all tiles, one row of channels for each. `winograd_out` takes such planes of sums, M,
-//! and stores A'MA with a bias and a tail, leaving out what of the last tiles lies outside the image.
+//! and stores A'MA after a tail, leaving out what of the last tiles lies outside the image.
 //!
 //! Both transform columns first, then rows, by the steps of [`input_line`] and [`output_line`]. F(4x4) evaluates at the points
 //! 0, 11/16, -11/16, 11/8, -11/8 and infinity: of the points whose powers are exact in float32 they gave the smallest errors,
@@ -14,7 +14,7 @@
 //! plane, one tile to the next), channels, count (tiles), tile_y, tile_x (of the first), tiles_y, tiles_x, top, left (padding).
 //! `channels` are whole vectors; or, with `rest`, that many, and the planes get zeros up to a whole vector.
 //!
-//! `winograd_out`: pointers planes, out, bias (if `bias` is 1), the tail's operands (all at pixel 0); then plane, row, columns, count, tile_y,
+//! `winograd_out`: pointers planes, out, the tail's operands (all at pixel 0); then plane, row, columns, count, tile_y,
 //! tile_x, tiles_y, tiles_x, height, width (of the output), pixel (number of the first tile's first pixel), out_pixel
 //! (elements from one pixel to the next), two numbers of no meaning (room for the kernel), and for each tail operand its pixel distance. `rest` are the columns behind
 //! the whole vectors; planes can be read up to whole vectors.
@@ -141,8 +141,6 @@ pub struct Out {
     pub lanes: i64,
     /// Columns behind the whole vectors.
     pub rest: i64,
-    /// Whether a bias is added.
-    pub bias: bool,
     /// What is done with a result.
     pub tail: Tail,
 }
@@ -182,12 +180,7 @@ impl In {
 impl Out {
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
-        let shape = [
-            ("m", self.m),
-            ("lanes", self.lanes),
-            ("rest", self.rest),
-            ("bias", i64::from(self.bias)),
-        ];
+        let shape = [("m", self.m), ("lanes", self.lanes), ("rest", self.rest)];
         let shape = shape.map(|(k, v)| (k.to_string(), v)).to_vec();
         callee(tile, shape, &self.tail)
     }
@@ -198,7 +191,6 @@ impl Out {
             m: get(callee, "m", 2..5).filter(|m| *m != 3)?,
             lanes,
             rest: get(callee, "rest", 0..lanes)?,
-            bias: get(callee, "bias", 0..2)? == 1,
             tail: Tail::of_shape(&callee.shape)?,
         })
     }
@@ -368,7 +360,6 @@ fn reference_out(callee: &Callee) -> Option<Func> {
     let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
     let planes = buffer("planes", Access::Read);
     let out = buffer("out", Access::Write);
-    let bias = s.bias.then(|| buffer("bias", Access::Read));
     let operands: Vec<_> = s
         .tail
         .operands()
@@ -422,14 +413,6 @@ fn reference_out(callee: &Callee) -> Option<Func> {
                             let at = b.mul(y, width);
                             let at = b.add(at, x);
                             let pixel = b.add(start, at);
-                            let sum = match bias {
-                                Some(buf) => {
-                                    let x = b.load(buf, c);
-                                    b.add(v, x)
-                                }
-                                None => v,
-                            };
-                            let sum = b.let_(sum);
                             let loaded: Vec<_> = s
                                 .tail
                                 .operands()
@@ -446,7 +429,7 @@ fn reference_out(callee: &Callee) -> Option<Func> {
                                     b.load(buf, at)
                                 })
                                 .collect();
-                            let value = s.tail.apply(b, sum, &loaded);
+                            let value = s.tail.apply(b, v, &loaded);
                             let at = b.mul(pixel, out_pixel);
                             let at = b.add(at, c);
                             b.store(out, at, value);

@@ -18,7 +18,6 @@ const OUT_PTR: u8 = 1;
 /// Numbers of the call's arguments that depend on its tail.
 #[derive(Clone, Copy)]
 struct Args {
-    bias: u8,
     operands: u8,
     ints: u8,
     distances: u8,
@@ -28,10 +27,9 @@ struct Args {
 impl Args {
     fn of(s: &Out) -> Args {
         let operands = s.tail.operands().count() as u8;
-        let first = 2 + u8::from(s.bias);
+        let first = 2;
         let ints = first + operands;
         Args {
-            bias: 2,
             operands: first,
             ints,
             distances: ints + 14,
@@ -119,9 +117,6 @@ fn numbers() -> [f32; 6] {
 }
 
 impl Template<'_> {
-    fn vector(&self) -> i32 {
-        self.vm.isa.lanes as i32 * 4
-    }
     fn int(&mut self, i: u8) -> X {
         self.vm.arg(self.args.int(i))
     }
@@ -260,7 +255,7 @@ impl Template<'_> {
         });
         self.vm.place(main);
         self.vector_of(&b, Lanes::All)?;
-        let vector = self.vector();
+        let vector = lanes * 4;
         self.vm.add_i(first, vector);
         self.vm.add_i(at, vector);
         self.vm.add_i(left, -lanes);
@@ -352,7 +347,6 @@ impl Template<'_> {
     }
 
     /// Columns of planes to two rows of values.
-    #[allow(clippy::type_complexity)]
     fn down(&mut self, b: &Bases, t: usize, line: &dyn Fn(&mut Self, X, V, V)) -> (Vec<V>, Vec<V>) {
         let p = self.vm.x();
         self.vm.op(Op::MoveX { d: p, a: b.first });
@@ -377,10 +371,9 @@ impl Template<'_> {
         [(r, one), (s, two)]: [(i32, Vec<V>); 2],
         lanes: Lanes,
     ) -> Result<()> {
-        let skip = self.vm.label();
         let end = self.vm.label();
-        // Registers that the finish of a row needs beside its results: bias, tail, a store's own.
-        let need = tail::registers(&self.s.tail, self.vm.isa)? + 1 + usize::from(self.s.bias);
+        // Registers that the finish of a row needs beside its results: the tail's, a store's own.
+        let need = tail::registers(&self.s.tail, self.vm.isa)? + 1;
         let free_then = self.vm.spare() + one.len() - self.s.m as usize;
         let spilled = need.saturating_sub(free_then).min(two.len());
         let waiting: Vec<Kept> = two
@@ -413,7 +406,7 @@ impl Template<'_> {
             x: left,
             cond: Cond::Le,
             with: s,
-            to: skip,
+            to: end,
         });
         self.vm.free_x(left);
         let two: Vec<V> = waiting
@@ -430,7 +423,6 @@ impl Template<'_> {
         self.k.hold(&mut self.vm, &numbers(), 4 + need);
         self.row(b, s, two, need, lanes)?;
         self.k.release(&mut self.vm);
-        self.vm.place(skip);
         self.vm.place(end);
         Ok(())
     }
@@ -471,7 +463,7 @@ impl Template<'_> {
         self.finish(b, r, results, need, lanes)
     }
 
-    /// Bias, tail and stores of a row of results.
+    /// Tail and stores of a row of results.
     fn finish(
         &mut self,
         b: &Bases,
@@ -498,21 +490,23 @@ impl Template<'_> {
             })
             .collect();
         let out = self.line(OUT_PTR, args.int(OUT_PIXEL), r, b);
+        // Every operand but single elements is reached from a register of its own: it may be read at any point of the tail.
         let lines: Vec<Option<X>> = kinds
             .iter()
             .enumerate()
             .map(|(i, kind)| {
-                let tile = *kind == Node::Tile;
-                tile.then(|| self.line(args.operands + i as u8, args.distances + i as u8, r, b))
+                let n = args.operands + i as u8;
+                match kind {
+                    Node::Tile => Some(self.line(n, args.distances + i as u8, r, b)),
+                    Node::Column => {
+                        let p = self.vm.arg(n);
+                        self.vm.add_x(p, b.at, 0);
+                        Some(p)
+                    }
+                    _ => None,
+                }
             })
             .collect();
-        let bias = self.s.bias.then(|| {
-            let p = self.vm.arg(args.bias);
-            let d = self.vm.v();
-            self.vm.load(d, here(p, b.at), lanes);
-            self.vm.free_x(p);
-            d
-        });
         let end = self.vm.label();
         for (c, kept) in kept.into_iter().enumerate() {
             if c > 0 {
@@ -526,7 +520,7 @@ impl Template<'_> {
                 self.vm.free_x(left);
                 self.vm.add_arg(out, args.int(OUT_PIXEL), 2);
                 for (i, p) in lines.iter().enumerate() {
-                    if let Some(p) = p {
+                    if let (Some(p), Node::Tile) = (p, kinds[i]) {
                         self.vm.add_arg(*p, args.distances + i as u8, 2);
                     }
                 }
@@ -539,25 +533,13 @@ impl Template<'_> {
                     d
                 }
             };
-            if let Some(x) = bias {
-                self.vm.bin(Bin::Add, result, result, x);
-            }
             let mut fetch = |vm: &mut Vm, i: usize, kind: Node| {
-                let d = vm.v();
-                if let Some(p) = lines[i] {
-                    vm.load(d, Mem::at(p, 0), lanes);
-                    return tail::Operand::Reg(d);
+                let p = lines[i].unwrap_or_else(|| vm.arg(args.operands + i as u8));
+                let operand = tail::operand(vm, kind, Mem::at(p, 0), lanes);
+                if lines[i].is_none() {
+                    vm.free_x(p);
                 }
-                let p = vm.arg(args.operands + i as u8);
-                match kind {
-                    Node::Single => vm.op(Op::Splat {
-                        d,
-                        at: Mem::at(p, 0),
-                    }),
-                    _ => vm.load(d, here(p, b.at), lanes),
-                }
-                vm.free_x(p);
-                tail::Operand::Reg(d)
+                operand
             };
             let answer = tail::apply(&mut self.vm, &self.s.tail, result, &mut fetch)?;
             let tmp = self.vm.v();
@@ -567,7 +549,6 @@ impl Template<'_> {
             self.vm.free(result);
         }
         self.vm.place(end);
-        bias.into_iter().for_each(|v| self.vm.free(v));
         self.vm.free_x(out);
         lines.into_iter().flatten().for_each(|x| self.vm.free_x(x));
         Ok(())
@@ -593,13 +574,5 @@ impl Template<'_> {
         vm.add_arg(p, pointer, 0);
         vm.add_x(p, b.at, 0);
         p
-    }
-}
-
-fn here(base: X, at: X) -> Mem {
-    Mem {
-        base,
-        index: Some((at, 0)),
-        disp: 0,
     }
 }

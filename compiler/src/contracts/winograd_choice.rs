@@ -1,0 +1,73 @@
+//! When a convolution may be done by Winograd's algorithm, and what that costs.
+
+use super::conv::{View, macs};
+use super::winograd_error::estimate;
+use crate::base::dim::fixed_shape;
+use crate::base::dtype::DType;
+use crate::kernel::Query;
+
+/// Padding up to this; a tile at the border then has at least one element of the image.
+const MOST_PADDING: i64 = 2;
+
+/// Whether the row for tiles of `m` x `m` results can answer.
+pub fn accepts(q: &Query, m: i64) -> bool {
+    let f32s = |i: usize| match q.inputs.get(i) {
+        Some(Some((t, _))) => t.dtype == DType::F32,
+        _ => true,
+    };
+    let tiles = ["gemm_strip", "winograd_in", "winograd_out"];
+    let Some(Some((_, Some(weights)))) = q.inputs.get(1) else {
+        return false;
+    };
+    let Ok(v) = View::of(q) else { return false };
+    let w = &v.window;
+    let fits = tiles.iter().all(|t| q.machine.tile(t).is_some())
+        && q.machine.vector.is_some()
+        && m <= q.machine.winograd.tile
+        && v.channels_last
+        && (0..4).all(f32s)
+        && w.kernel == [3, 3]
+        && w.stride == [1, 1]
+        && w.dilation == [1, 1]
+        && w.begin.iter().chain(&w.end).all(|p| (0..=MOST_PADDING).contains(p))
+        && fixed_shape(&v.input).is_some_and(|s| s.iter().all(|&d| d > 0))
+        && fixed_shape(&w.out).is_some_and(|s| s.iter().all(|&d| d > 0))
+        // Thinner ones are all transforms.
+        && v.cin >= 4
+        && v.cout >= 4;
+    fits && weights
+        .to_f32s()
+        .is_some_and(|x| estimate(m, &x, v.cin) <= q.machine.winograd.error)
+}
+
+/// Rows and columns of tiles.
+pub fn grid(v: &View, m: i64) -> Option<[i64; 2]> {
+    let out = fixed_shape(&v.window.out)?;
+    Some([0, 1].map(|i| (out[i] + m - 1) / m))
+}
+
+/// As `conv_f32_strip` counts: 0.08 for a multiplication.
+pub fn cost(q: &Query, m: i64) -> f64 {
+    let (Ok(v), Some(vector)) = (View::of(q), q.machine.vector) else {
+        return f64::INFINITY;
+    };
+    let Some([rows, cols]) = grid(&v, m) else {
+        return f64::INFINITY;
+    };
+    let tiles = (v.n.fixed().unwrap_or(1) * rows * cols) as f64;
+    let planes = ((m + 2) * (m + 2)) as f64;
+    let (cin, cout, group) = (v.cin as f64, v.cout as f64, v.group as f64);
+    let lanes = vector.lanes as f64;
+    let whole = |c: f64| libm::ceil(c / lanes) * lanes;
+    // What a tile costs for each channel that goes in or comes out; products; reading weights.
+    let rest = if v.cin % vector.lanes == 0 {
+        0.0
+    } else {
+        2.0 * lanes
+    };
+    let transforms = planes * 0.25 * (whole(cin) + rest + whole(cout));
+    let products = planes * cin * cout * 0.083;
+    let weights = planes * cin * cout * 4.0 / 24.0;
+    let most = macs(q) * 0.08 * 4.0 + 1e6;
+    (group * (tiles * (transforms + products) + weights * 0.5) + 400.0).min(most)
+}
