@@ -457,7 +457,7 @@ impl Isa {
                 let min = matches!(op, Bin::MinI | Bin::MaxI) && matches!(b, Src::Mem(_));
                 !(sse2 && (min || *op == Bin::MulI)) && (!splat || self.splat_operand)
             }
-            Op::Un { op, .. } => !(sse2 && !matches!(op, Un::Sqrt | Un::FromInt)),
+            Op::Un { op, .. } => !sse2 || matches!(op, Un::Sqrt | Un::FromInt),
             Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
             Op::FmaLane { .. } => self.by_lane,
             Op::Load { elem: e, .. } => elem(e),

@@ -219,26 +219,23 @@ impl Template<'_> {
 
     fn start(&mut self) {
         let first = self.m() * self.cols;
-        for v in self.acc[first..].to_vec() {
-            self.vm.op(Op::Zero { d: v });
+        let zeros = match self.s.start {
+            Start::Zero => 0,
+            Start::Sum => first,
+        };
+        for &d in &self.acc[zeros..] {
+            self.vm.op(Op::Zero { d });
         }
-        match self.s.start {
-            Start::Zero => {
-                for v in self.acc[..first].to_vec() {
-                    self.vm.op(Op::Zero { d: v });
+        if self.s.start == Start::Sum {
+            let (bases, stride) = self.bases(self.args.c, self.args.c_row);
+            for i in 0..self.m() {
+                for j in 0..self.cols {
+                    let at = self.row(&bases, stride, i, self.disp(j));
+                    let (d, lanes) = (self.acc(0, i, j), self.lanes(j));
+                    self.vm.load(d, at, lanes);
                 }
             }
-            Start::Sum => {
-                let (bases, stride) = self.bases(self.args.c, self.args.c_row);
-                for i in 0..self.m() {
-                    for j in 0..self.cols {
-                        let at = self.row(&bases, stride, i, self.disp(j));
-                        let (d, lanes) = (self.acc(0, i, j), self.lanes(j));
-                        self.vm.load(d, at, lanes);
-                    }
-                }
-                self.drop_bases(bases, stride);
-            }
+            self.drop_bases(bases, stride);
         }
     }
 

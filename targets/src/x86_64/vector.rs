@@ -331,7 +331,7 @@ impl<'p> Emit<'p> {
                     }
                 }
             }
-            Op::ToInt { d, a, tmp } => self.to_int(d, a, tmp),
+            Op::ToInt { d, a, tmp } => self.truncate(d, a, tmp),
             Op::Shift { op, d, a, by } => {
                 let code = codes::shift(op).at(level);
                 if level == Level::Sse2 {

@@ -266,9 +266,10 @@ impl Emit<'_> {
             }
         }
     }
-    pub(super) fn to_int(&mut self, d: V, a: V, tmp: V) -> Emitted {
+    pub(super) fn truncate(&mut self, d: V, a: V, tmp: V) -> Emitted {
         // Out of range gives the smallest number, whose bits are the complement of the largest's.
-        let limit = 2f32.powi(31).to_bits();
+        const LIMIT: f32 = 2147483648.0;
+        let limit = LIMIT.to_bits();
         self.rr(codes::TO_INT.at(self.level), self.v(d), self.v(a))?;
         self.op(Op::Const {
             d: tmp,
