@@ -26,6 +26,7 @@ pub mod target;
 
 use artifact::{ModelInfo, Placement};
 use base::diag::{Diagnostic, Diagnostics, Result};
+use base::goal::Goal;
 use bytes::Bytes;
 use graph::ir::Model;
 use onnx::Files;
@@ -72,6 +73,18 @@ impl Default for Options {
             keep_clif: false,
             max_memory: 4 << 30,
         }
+    }
+}
+
+impl Options {
+    /// Aims a compilation at a goal: what the plan chooses by it, and the rewrites that trade time for memory.
+    pub fn aim(&mut self, goal: Goal) {
+        self.plan.goal = goal;
+        let attention = fusions::attention::PASS.name;
+        match goal {
+            Goal::Memory => self.passes.off.remove(attention),
+            Goal::Latency | Goal::Size => self.passes.off.insert(attention.to_string()),
+        };
     }
 }
 

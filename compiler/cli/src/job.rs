@@ -326,6 +326,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         jobs: jobs(code),
         ..Options::default()
     };
+    options.aim(code.optimize_for.0);
     options.max_memory = model.max_memory.unwrap_or(options.max_memory);
     options.passes.off.extend(code.disable_pass.iter().cloned());
     if let Some(n) = code.max_edits {
@@ -335,6 +336,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         options.passes.max_edits = 0;
         options.plan.group = false;
         options.plan.in_place = false;
+        options.plan.order = false;
     }
     Ok(options)
 }

@@ -3,6 +3,7 @@ pub mod attr;
 pub mod diag;
 pub mod dim;
 pub mod dtype;
+pub mod goal;
 pub mod id;
 pub mod tensor;
 pub mod text;

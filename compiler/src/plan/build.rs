@@ -7,6 +7,7 @@ use super::storage::{Home, Spot, Storages};
 use super::views::Views;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
+use crate::base::goal::Goal;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
 use crate::graph::ir::{Def, Graph, Model, NodeId, ValueId};
@@ -22,6 +23,10 @@ pub struct Options {
     pub group: bool,
     /// Let an output take over the memory of an operand that dies with it.
     pub in_place: bool,
+    /// Choose the order in which layers run; otherwise it is the graph's.
+    pub order: bool,
+    /// What the plan is to be best at.
+    pub goal: Goal,
     /// Replay the finished plan with the independent checker.
     pub check: bool,
 }
@@ -31,6 +36,8 @@ impl Default for Options {
         Options {
             group: true,
             in_place: true,
+            order: true,
+            goal: Goal::default(),
             check: true,
         }
     }
@@ -89,8 +96,8 @@ pub fn planned(
 
 pub(super) struct Planner<'a> {
     pub symbols: &'a Symbols,
-    machine: &'a Machine,
-    options: &'a Options,
+    pub machine: &'a Machine,
+    pub options: &'a Options,
     pub storages: Storages,
     funcs: Arena<FuncId, Func>,
     same: HashMap<String, FuncId>,
@@ -210,33 +217,44 @@ impl Planner<'_> {
         let groups = group(s.g, self.options.group, &|n| {
             !s.views.free.contains(&n) && !s.views.concats.contains_key(&n) && place.takes_tails(n)
         });
+        // Layers' needs for scratch memory are known once they are lowered; all that can't be lowered is listed in one go.
+        let mut lowered: Vec<Option<Lowered>> = vec![];
+        for group in &groups {
+            let n = group.nodes[0];
+            let layer = wanted(s, group)
+                && !s.views.concats.contains_key(&n)
+                && !matches!(s.g.node(n).op.lower, Lower::Control(_));
+            lowered.push(match layer.then(|| place.lower(group)).transpose() {
+                Ok(l) => l,
+                Err(d) => {
+                    self.diags.push(d.at(s.g.describe(n)));
+                    None
+                }
+            });
+        }
+        if self.diags.has_errors() {
+            return Ok(vec![]);
+        }
+        let (groups, lowered) = self.in_order(s, groups, lowered)?;
         let last_use = last_uses(s, &groups);
         let mut steps = vec![];
-        for (at, group) in groups.iter().enumerate() {
+        for (at, (group, layer)) in groups.iter().zip(lowered).enumerate() {
             let n = group.nodes[0];
-            // Nobody asks for it: the pass that removes such nodes may be switched off.
-            let wanted = group.nodes.len() > 1
-                || s.g
-                    .node(n)
-                    .outs
-                    .iter()
-                    .any(|&v| s.g.is_used(v) && matches!(s.g.value(v).def, Def::Node(..)));
-            if s.views.free.contains(&n) || !wanted {
+            if !wanted(s, group) {
                 continue;
             }
             let r = if let Some(copies) = s.views.concats.get(&n) {
                 self.concat(s, n, copies)
             } else if let Lower::Control(kind) = s.g.node(n).op.lower {
                 self.control(s, n, kind)
+            } else if let Some(l) = layer {
+                self.take_over(s, group, at, &last_use)
+                    .and_then(|()| self.layer(s, group, l))
             } else {
-                place.lower(group).and_then(|l| {
-                    self.take_over(s, group, at, &last_use)?;
-                    self.layer(s, group, l)
-                })
+                Err(Diagnostic::internal("a layer that was not lowered"))
             };
             match r {
                 Ok(more) => steps.extend(more),
-                // All that can't be lowered is listed in one go.
                 Err(d) => self.diags.push(d.at(s.g.describe(n))),
             }
         }
@@ -266,8 +284,7 @@ impl Planner<'_> {
         Ok(steps)
     }
 
-    /// Lets the group's output take over the memory of an operand of the same size that is not needed afterwards. Safe
-    /// because the operand's element is read before the output's is stored, and at no other time.
+    /// Lets the group's output take over the memory of an operand of the same size that is not needed afterwards.
     fn take_over(
         &mut self,
         s: &Scope,
@@ -275,52 +292,12 @@ impl Planner<'_> {
         at: usize,
         last_use: &HashMap<ValueId, usize>,
     ) -> Result<()> {
-        if !self.options.in_place {
-            return Ok(());
-        }
-        // Only the last store: an operand may still be needed for those that come after an earlier one.
-        let Some(&out) = escaping(s.g, group).last() else {
+        let Some((out, from)) = self.takeable(s, group)? else {
             return Ok(());
         };
-        let out_bytes = self.bytes(s.g, out)?;
-        let taken = s.views.is_view(out)
-            || s.views.is_shared(out)
-            || self.storages.get((s.id, out)).is_some();
-        if taken {
-            return Ok(());
-        }
-        let (anchor, tail) = if group.anchored {
-            group.nodes.split_at(1)
-        } else {
-            group.nodes.split_at(0)
-        };
-        let anchor_roots: Vec<ValueId> = anchor
-            .iter()
-            .flat_map(|&n| s.g.node(n).ins.iter().flatten())
-            .map(|&v| s.views.root(v).0)
-            .collect();
-        for v in tail.iter().flat_map(|&n| &s.g.node(n).ins).flatten() {
-            let (root, offset) = s.views.root(*v);
-            let same =
-                s.g.ty(*v)
-                    .zip(s.g.ty(out))
-                    .is_some_and(|(a, b)| a.shape == b.shape && a.dtype.size() == b.dtype.size());
-            let others = tail
-                .iter()
-                .flat_map(|&n| &s.g.node(n).ins)
-                .flatten()
-                .any(|w| w != v && s.views.root(*w).0 == root);
-            if !same
-                || others
-                || offset != 0
-                || !matches!(s.g.value(root).def, Def::Node(m, _) if !group.nodes.contains(&m))
-                || anchor_roots.contains(&root)
-                || last_use.get(&root) != Some(&at)
-                || self.bytes(s.g, root)? != out_bytes
-            {
-                continue;
-            }
-            if let Some(spot) = self.storages.get((s.id, root))
+        for root in from {
+            if last_use.get(&root) == Some(&at)
+                && let Some(spot) = self.storages.get((s.id, root))
                 && self.storages.is_arena(spot)
             {
                 self.storages.assign((s.id, out), spot);
@@ -501,6 +478,14 @@ fn settle_step(s: Step<Spot>, f: &dyn Fn(Spot) -> Place) -> Step {
         },
         Step::Fail(code) => Step::Fail(code),
     }
+}
+
+/// Whether anything needs what the group makes, and it takes work to make it. The pass that removes dead nodes may be
+/// switched off.
+pub(super) fn wanted(s: &Scope, group: &Group) -> bool {
+    let n = group.nodes[0];
+    let used = |v: &ValueId| s.g.is_used(*v) && matches!(s.g.value(*v).def, Def::Node(..));
+    !s.views.free.contains(&n) && (group.nodes.len() > 1 || s.g.node(n).outs.iter().any(used))
 }
 
 /// For each root value the group that uses it last; graph outputs are used after all groups.

@@ -6,6 +6,7 @@
 use super::build::{Options, build};
 use super::run::{Outcome, run};
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::goal::Goal;
 use crate::base::tensor::Tensor;
 use crate::graph::ir::Model;
 use crate::kernel::Machine;
@@ -19,6 +20,8 @@ pub fn evaluate(model: &Model, inputs: &[Tensor]) -> Result<Outcome> {
     let options = Options {
         group: false,
         in_place: false,
+        order: false,
+        goal: Goal::default(),
         check: true,
     };
     let program = build(model, &machine, &options).map_err(|diags| {

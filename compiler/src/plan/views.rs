@@ -15,6 +15,10 @@ pub type Alias = (ValueId, u64);
 #[derive(Default)]
 pub struct Views {
     alias: HashMap<ValueId, Alias>,
+    /// Values in whose memory others lie.
+    shared: HashSet<ValueId>,
+    /// Inputs of Concat nodes that are copied.
+    copied: HashSet<ValueId>,
     /// Concat nodes that the plan does by placement: what remains is to copy these inputs to these bytes of the output.
     pub concats: HashMap<NodeId, Vec<(ValueId, u64)>>,
     /// Nodes that need no layer.
@@ -37,7 +41,11 @@ impl Views {
     }
     /// Whether another value lies in this one's memory.
     pub fn is_shared(&self, v: ValueId) -> bool {
-        self.alias.values().any(|&(root, _)| root == v)
+        self.shared.contains(&v)
+    }
+    fn put(&mut self, v: ValueId, root: ValueId, offset: u64) {
+        self.alias.insert(v, (root, offset));
+        self.shared.insert(root);
     }
 
     /// The views of a graph.
@@ -48,7 +56,7 @@ impl Views {
             match (&node.op.lower, node.op.name) {
                 (Lower::View, _) => {
                     if let (Some(Some(from)), &[out]) = (node.ins.first(), node.outs.as_slice()) {
-                        views.alias.insert(out, (*from, 0));
+                        views.put(out, *from, 0);
                         views.free.insert(n);
                     }
                 }
@@ -125,7 +133,7 @@ impl Views {
 
     fn part(&mut self, g: &Graph, x: ValueId, out: ValueId, offset: i64) {
         let size = g.ty(out).map_or(1, |t| t.dtype.size()) as i64;
-        self.alias.insert(out, (x, (offset * size) as u64));
+        self.put(out, x, (offset * size) as u64);
     }
 
     fn split(&mut self, g: &Graph, n: NodeId) {
@@ -172,14 +180,13 @@ impl Views {
             let Some(s) = fixed(g, *v) else { return };
             let bytes = s.iter().product::<i64>() as u64 * size;
             let made_here = matches!(g.value(*v).def, Def::Node(m, _) if !matches!(g.node(m).op.lower, Lower::Control(_) | Lower::View));
-            let taken = self.is_view(*v)
-                || g.is_output(*v)
-                || !made_here
-                || self.concats.values().flatten().any(|(c, _)| c == v);
+            let taken =
+                self.is_view(*v) || g.is_output(*v) || !made_here || self.copied.contains(v);
             if taken {
+                self.copied.insert(*v);
                 copies.push((*v, offset));
             } else {
-                self.alias.insert(*v, (out, offset));
+                self.put(*v, out, offset);
             }
             offset += bytes;
         }
