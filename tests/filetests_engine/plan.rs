@@ -1,8 +1,10 @@
 //! `plan` and `lower`: the program that is made of a graph, after inference alone. `plan` prints its layers and where
 //! everything lies, `lower` the loops of every layer. Words: `tiles` plans for a machine with vectors and tiles, `whole`
-//! runs the whole pipeline first. The program must do what the oracle does, on inputs from a seed.
+//! runs the whole pipeline first, `memory` and `size` plan for another goal than latency. The program must do what the
+//! oracle does, on inputs from a seed.
 
 use super::{Case, Command, Outcome, graph};
+use onnxc_compiler::base::goal::Goal;
 use onnxc_compiler::loops;
 use onnxc_compiler::plan::build::{Options, build};
 use onnxc_compiler::plan::oracle::evaluate;
@@ -37,7 +39,14 @@ fn go(case: &Case, lower: bool) -> Outcome {
         },
         false => model,
     };
-    let program = match build(&model, &graph::machine(case), &Options::default()) {
+    let goal = Goal::ALL
+        .into_iter()
+        .find(|g| case.args.iter().any(|a| a == g.name()));
+    let options = Options {
+        goal: goal.unwrap_or_default(),
+        ..Options::default()
+    };
+    let program = match build(&model, &graph::machine(case), &options) {
         Ok(p) => p,
         Err(diags) => return graph::problems(case, &diags),
     };

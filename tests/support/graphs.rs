@@ -47,7 +47,6 @@ pub fn machine(plain: bool) -> Machine {
         lanes: 8,
         features: ["avx", "avx2", "fma"].map(String::from).to_vec(),
         tiles: onnxc_targets::x86_64::kernels::TILES.to_vec(),
-        vector: None,
         l1d: 32 << 10,
         l2: 512 << 10,
         vector: Some(Vector {

@@ -1,6 +1,6 @@
 """Arena and its lower bound (the largest live set of the order that is used), model by model.
 
-    python3 benches/memory/arena.py --onnxc target/release/onnxc --models DIR [-- FLAGS OF onnxc inspect ...]
+    python3 benches/arena.py --onnxc target/release/onnxc --models DIR [-- FLAGS OF onnxc inspect ...]
 
 DIR holds a folder per model with `model.onnx` and `io.json`; free sizes are those of case 0. Needs nothing but Python.
 """
