@@ -337,6 +337,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         options.plan.group = false;
         options.plan.in_place = false;
         options.plan.order = false;
+        options.plan.scatter = false;
     }
     Ok(options)
 }

@@ -1,10 +1,11 @@
 //! Graph to program: walks the groups in order, lowers each to a layer, and settles where every value lies.
 
+use super::check::{Gaps, Label};
 use super::group::{Group, escaping, group};
 use super::lower::{Lowered, Place as LowerPlace, Source};
 use super::program::*;
 use super::storage::{Home, Spot, Storages};
-use super::views::Views;
+use super::views::{Part, Rooms, Views};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
 use crate::base::goal::Goal;
@@ -23,6 +24,8 @@ pub struct Options {
     pub group: bool,
     /// Let an output take over the memory of an operand that dies with it.
     pub in_place: bool,
+    /// Let the inputs of a Concat along an inner axis be made where they belong in its output.
+    pub scatter: bool,
     /// Choose the order in which layers run; otherwise it is the graph's.
     pub order: bool,
     /// What the plan is to be best at.
@@ -36,6 +39,7 @@ impl Default for Options {
         Options {
             group: true,
             in_place: true,
+            scatter: true,
             order: true,
             goal: Goal::default(),
             check: true,
@@ -48,7 +52,7 @@ pub struct Planned {
     /// The program.
     pub program: Program,
     /// For each layer and argument the storage that is meant.
-    pub labels: Vec<Vec<u32>>,
+    pub labels: Vec<Vec<Label>>,
     /// Bytes of every storage.
     pub sizes: Vec<u64>,
 }
@@ -76,6 +80,7 @@ pub fn planned(
         funcs: Arena::default(),
         same: HashMap::new(),
         layers: Arena::default(),
+        gaps: HashMap::new(),
         now: 1,
         scopes: 0,
         diags: Diagnostics::default(),
@@ -102,6 +107,8 @@ pub(super) struct Planner<'a> {
     funcs: Arena<FuncId, Func>,
     same: HashMap<String, FuncId>,
     layers: Arena<LayerId, Layer<Spot>>,
+    /// Arguments (layer, number) that do not lie in one piece.
+    gaps: HashMap<(usize, usize), Gaps>,
     pub now: u32,
     scopes: usize,
     diags: Diagnostics,
@@ -120,7 +127,16 @@ impl Planner<'_> {
         Scope {
             g,
             id: self.scopes,
-            views: Views::of(g),
+            views: {
+                let rooms = Rooms::new();
+                let place = LowerPlace {
+                    graph: g,
+                    symbols: self.symbols,
+                    machine: self.machine,
+                    rooms: &rooms,
+                };
+                Views::of(g, &|n| self.options.scatter && place.scatters(n))
+            },
         }
     }
 
@@ -212,6 +228,7 @@ impl Planner<'_> {
             graph: s.g,
             symbols: self.symbols,
             machine: self.machine,
+            rooms: &s.views.rooms,
         };
         // What needs no layer can't take a tail along.
         let groups = group(s.g, self.options.group, &|n| {
@@ -261,25 +278,26 @@ impl Planner<'_> {
         Ok(steps)
     }
 
-    fn concat(
-        &mut self,
-        s: &Scope,
-        n: NodeId,
-        copies: &[(ValueId, u64)],
-    ) -> Result<Vec<Step<Spot>>> {
+    fn concat(&mut self, s: &Scope, n: NodeId, copies: &[Part]) -> Result<Vec<Step<Spot>>> {
         let mut steps = vec![];
         let out = s.g.node(n).outs[0];
-        for &(v, offset) in copies {
+        for part in copies {
             let to = self.spot(s, out)?;
-            let from = self.spot(s, v)?;
-            steps.extend(self.copy(
-                type_of(s.g, v)?,
-                from,
-                Spot {
-                    offset: to.offset + offset,
-                    ..to
-                },
-            )?);
+            let from = self.spot(s, part.value)?;
+            let ty = type_of(s.g, part.value)?;
+            let to = Spot {
+                offset: to.offset + part.offset,
+                ..to
+            };
+            match &part.room {
+                None => steps.extend(self.copy(ty, from, to)?),
+                Some(room) => {
+                    let func = super::helpers::spread(ty.dtype, &ty.shape, room);
+                    let gaps = Gaps::of(&ty.shape, room);
+                    self.gaps.insert((self.layers.len(), 1), gaps);
+                    steps.push(self.helper("Copy", func, vec![from, to]));
+                }
+            }
         }
         Ok(steps)
     }
@@ -309,9 +327,15 @@ impl Planner<'_> {
 
     fn layer(&mut self, s: &Scope, group: &Group, l: Lowered) -> Result<Vec<Step<Spot>>> {
         let mut args = vec![];
-        for a in &l.args {
+        for (at, a) in l.args.iter().enumerate() {
             args.push(match a {
-                Source::Value(v) => self.spot(s, *v)?,
+                Source::Value(v) => {
+                    if let Some(room) = s.views.rooms.get(v) {
+                        let gaps = Gaps::of(&type_of(s.g, *v)?.shape, room);
+                        self.gaps.insert((self.layers.len(), at), gaps);
+                    }
+                    self.spot(s, *v)?
+                }
                 Source::Const(t) => self.storages.weights(t.data.clone()),
                 Source::Scratch(bytes) => {
                     let spot = self.storages.add(*bytes, Home::Arena);
@@ -323,7 +347,9 @@ impl Planner<'_> {
         let ops: Vec<&'static str> = group.nodes.iter().map(|&n| s.g.node(n).op.name).collect();
         let loc = crate::graph::ir::Loc::join(group.nodes.iter().map(|&n| &s.g.node(n).loc));
         let mut makes = vec![];
-        for v in escaping(s.g, group) {
+        // What does not lie in one piece is seen as a part of the Concat.
+        let whole = |v: &ValueId| !s.views.rooms.contains_key(v);
+        for v in escaping(s.g, group).into_iter().filter(whole) {
             let spot = self.spot(s, v)?;
             makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
         }
@@ -420,7 +446,12 @@ impl Planner<'_> {
         program.weights_bytes = settled.weights_bytes;
         let mut labels = vec![];
         for (_, l) in self.layers.iter() {
-            labels.push(l.args.iter().map(|s| s.storage).collect::<Vec<_>>());
+            let number = labels.len();
+            let label = |(at, spot): (usize, &Spot)| Label {
+                storage: spot.storage,
+                gaps: self.gaps.get(&(number, at)).cloned(),
+            };
+            labels.push(l.args.iter().enumerate().map(label).collect::<Vec<_>>());
             let makes = l
                 .makes
                 .iter()

@@ -20,6 +20,7 @@ pub fn evaluate(model: &Model, inputs: &[Tensor]) -> Result<Outcome> {
     let options = Options {
         group: false,
         in_place: false,
+        scatter: false,
         order: false,
         goal: Goal::default(),
         check: true,

@@ -58,7 +58,7 @@ impl Planner<'_> {
                     |v: ValueId| s.g.maker(v).is_some_and(|(m, _)| group.nodes.contains(&m));
                 let reads: Vec<ValueId> = match s.views.concats.get(&group.nodes[0]) {
                     // What lies in place already is not touched again.
-                    Some(copies) => copies.iter().map(|c| c.0).collect(),
+                    Some(copies) => copies.iter().map(|c| c.value).collect(),
                     None => ins().copied().filter(|&v| !inside(v)).collect(),
                 };
                 task.reads = known.list(self, s, reads)?;
