@@ -72,6 +72,27 @@ pub fn planned(
     machine: &Machine,
     options: &Options,
 ) -> std::result::Result<Planned, Diagnostics> {
+    let plan = attempt(model, machine, options)?;
+    // What is written where it belongs needs no copy, but the whole lives from its first part on.
+    let apart = plan.labels.iter().flatten().any(|l| l.gaps.is_some());
+    if options.goal == Goal::Memory && apart {
+        let options = Options {
+            scatter: false,
+            ..options.clone()
+        };
+        let other = attempt(model, machine, &options)?;
+        if other.program.arena_bytes < plan.program.arena_bytes {
+            return Ok(other);
+        }
+    }
+    Ok(plan)
+}
+
+fn attempt(
+    model: &Model,
+    machine: &Machine,
+    options: &Options,
+) -> std::result::Result<Planned, Diagnostics> {
     let mut p = Planner {
         symbols: &model.symbols,
         machine,
