@@ -27,6 +27,7 @@ pub mod target;
 use artifact::{ModelInfo, Placement};
 use base::diag::{Diagnostic, Diagnostics, Result};
 use base::effort::Effort;
+use base::goal::Goal;
 use bytes::Bytes;
 use graph::ir::Model;
 use onnx::Files;
@@ -85,8 +86,19 @@ impl Options {
             self.passes.max_edits = 0;
             self.plan.group = false;
             self.plan.in_place = false;
+            self.plan.order = false;
+            self.plan.scatter = false;
         }
         self
+    }
+    /// Aims a compilation at a goal: what the plan chooses by it, and the rewrites that trade time for memory.
+    pub fn aim(&mut self, goal: Goal) {
+        self.plan.goal = goal;
+        let attention = fusions::attention::PASS.name;
+        match goal {
+            Goal::Memory => self.passes.off.remove(attention),
+            Goal::Latency | Goal::Size => self.passes.off.insert(attention.to_string()),
+        };
     }
 }
 

@@ -1,8 +1,10 @@
 //! `plan` and `lower`: the program that is made of a graph, after inference alone. `plan` prints its layers and where
 //! everything lies, `lower` the loops of every layer. Words: `tiles` plans for a machine with vectors and tiles, `whole`
-//! runs the whole pipeline first, `threads` cuts loops for two threads. The program must do what the oracle does, on inputs from a seed.
+//! runs the whole pipeline first, `threads` cuts loops for two threads, `memory` and `size` plan for another goal than latency.
+//! The program must do what the oracle does, on inputs from a seed.
 
 use super::{Case, Command, Outcome, graph};
+use onnxc_compiler::base::goal::Goal;
 use onnxc_compiler::loops;
 use onnxc_compiler::plan::build::{Options, build};
 use onnxc_compiler::plan::oracle::evaluate;
@@ -38,8 +40,12 @@ fn go(case: &Case, lower: bool) -> Outcome {
         false => model,
     };
     let threads = case.args.iter().any(|a| a == "threads");
+    let goal = Goal::ALL
+        .into_iter()
+        .find(|g| case.args.iter().any(|a| a == g.name()));
     let options = Options {
         threads: 1 + u32::from(threads),
+        goal: goal.unwrap_or_default(),
         ..Options::default()
     };
     let program = match build(&model, &graph::machine(case), &options) {

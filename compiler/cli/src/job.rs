@@ -342,6 +342,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
         jobs: jobs(code),
         ..Options::default()
     };
+    options.aim(code.optimize_for.0);
     options.max_memory = model.max_memory.unwrap_or(options.max_memory);
     options.passes.off.retain(|p| !code.enable_pass.contains(p));
     options.passes.off.extend(code.disable_pass.iter().cloned());

@@ -4,6 +4,7 @@ pub mod diag;
 pub mod dim;
 pub mod dtype;
 pub mod effort;
+pub mod goal;
 pub mod id;
 pub mod tensor;
 pub mod text;

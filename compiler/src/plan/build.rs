@@ -1,14 +1,16 @@
 //! Graph to program: walks the groups in order, lowers each to a layer, and settles where every value lies.
 
+use super::check::{Gaps, Label};
 use super::group::{Group, escaping, group};
 use super::lower::{Lowered, Place as LowerPlace, Source};
 use super::parallel;
 use super::program::*;
 use super::storage::{Home, Spot, Storages};
-use super::views::Views;
+use super::views::{Part, Rooms, Views};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
 use crate::base::effort::Effort;
+use crate::base::goal::Goal;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
 use crate::contracts::References;
@@ -28,6 +30,12 @@ pub struct Options {
     pub in_place: bool,
     /// How much is done for speed.
     pub effort: Effort,
+    /// Let the inputs of a Concat along an inner axis be made where they belong in its output.
+    pub scatter: bool,
+    /// Choose the order in which layers run; otherwise it is the graph's.
+    pub order: bool,
+    /// What the plan is to be best at.
+    pub goal: Goal,
     /// Replay the finished plan with the independent checker.
     pub check: bool,
     /// Threads that loops are cut for; 1: none is.
@@ -40,6 +48,9 @@ impl Default for Options {
             group: true,
             in_place: true,
             effort: Effort::default(),
+            scatter: true,
+            order: true,
+            goal: Goal::default(),
             check: true,
             threads: 1,
         }
@@ -51,7 +62,7 @@ pub struct Planned {
     /// The program.
     pub program: Program,
     /// For each layer and argument the storage that is meant.
-    pub labels: Vec<Vec<u32>>,
+    pub labels: Vec<Vec<Label>>,
     /// Bytes of every storage.
     pub sizes: Vec<u64>,
 }
@@ -71,6 +82,27 @@ pub fn planned(
     machine: &Machine,
     options: &Options,
 ) -> std::result::Result<Planned, Diagnostics> {
+    let plan = attempt(model, machine, options)?;
+    // What is written where it belongs needs no copy, but the whole lives from its first part on.
+    let apart = plan.labels.iter().flatten().any(|l| l.gaps.is_some());
+    if options.goal == Goal::Memory && apart {
+        let options = Options {
+            scatter: false,
+            ..options.clone()
+        };
+        let other = attempt(model, machine, &options)?;
+        if other.program.arena_bytes < plan.program.arena_bytes {
+            return Ok(other);
+        }
+    }
+    Ok(plan)
+}
+
+fn attempt(
+    model: &Model,
+    machine: &Machine,
+    options: &Options,
+) -> std::result::Result<Planned, Diagnostics> {
     let mut p = Planner {
         symbols: &model.symbols,
         machine,
@@ -79,6 +111,7 @@ pub fn planned(
         funcs: Arena::default(),
         same: HashMap::new(),
         layers: Arena::default(),
+        gaps: HashMap::new(),
         now: 1,
         scopes: 0,
         callees: References::default(),
@@ -101,12 +134,14 @@ pub fn planned(
 
 pub(super) struct Planner<'a> {
     pub symbols: &'a Symbols,
-    machine: &'a Machine,
-    options: &'a Options,
+    pub machine: &'a Machine,
+    pub options: &'a Options,
     pub storages: Storages,
     funcs: Arena<FuncId, Func>,
     same: HashMap<String, FuncId>,
     layers: Arena<LayerId, Layer<Spot>>,
+    /// Arguments (layer, number) that do not lie in one piece.
+    gaps: HashMap<(usize, usize), Gaps>,
     pub now: u32,
     scopes: usize,
     callees: References,
@@ -128,7 +163,17 @@ impl Planner<'_> {
         Scope {
             g,
             id: self.scopes,
-            views: Views::of(g),
+            views: {
+                let rooms = Rooms::new();
+                let place = LowerPlace {
+                    graph: g,
+                    symbols: self.symbols,
+                    machine: self.machine,
+                    effort: self.options.effort,
+                    rooms: &rooms,
+                };
+                Views::of(g, &|n| self.options.scatter && place.scatters(n))
+            },
         }
     }
 
@@ -221,42 +266,54 @@ impl Planner<'_> {
             symbols: self.symbols,
             machine: self.machine,
             effort: self.options.effort,
+            rooms: &s.views.rooms,
         };
         // What needs no layer can't take a tail along.
         let groups = group(s.g, self.options.group, &|n| {
             !s.views.free.contains(&n) && !s.views.concats.contains_key(&n) && place.takes_tails(n)
         });
+        // Layers' needs for scratch memory are known once they are lowered; all that can't be lowered is listed in one go.
+        let mut lowered: Vec<Option<Lowered>> = vec![];
+        for group in &groups {
+            let n = group.nodes[0];
+            let layer = wanted(s, group)
+                && !s.views.concats.contains_key(&n)
+                && !matches!(s.g.node(n).op.lower, Lower::Control(_));
+            lowered.push(match layer.then(|| place.lower(group)).transpose() {
+                Ok(l) => l,
+                Err(d) => {
+                    self.diags.push(d.at(s.g.describe(n)));
+                    None
+                }
+            });
+        }
+        if self.diags.has_errors() {
+            return Ok(vec![]);
+        }
+        let (groups, lowered) = self.in_order(s, groups, lowered)?;
         let last_use = last_uses(s, &groups);
         let mut steps = vec![];
-        for (at, group) in groups.iter().enumerate() {
+        for (at, (group, layer)) in groups.iter().zip(lowered).enumerate() {
             let n = group.nodes[0];
-            // Nobody asks for it: the pass that removes such nodes may be switched off.
-            let wanted = group.nodes.len() > 1
-                || s.g
-                    .node(n)
-                    .outs
-                    .iter()
-                    .any(|&v| s.g.is_used(v) && matches!(s.g.value(v).def, Def::Node(..)));
             if s.views.free.contains(&n) {
                 steps.extend(self.sizes_agree(s, n)?);
                 continue;
             }
-            if !wanted {
+            if !wanted(s, group) {
                 continue;
             }
             let r = if let Some(copies) = s.views.concats.get(&n) {
                 self.concat(s, n, copies)
             } else if let Lower::Control(kind) = s.g.node(n).op.lower {
                 self.control(s, n, kind)
+            } else if let Some(l) = layer {
+                self.take_over(s, group, at, &last_use)
+                    .and_then(|()| self.layer(s, group, l))
             } else {
-                place.lower(group).and_then(|l| {
-                    self.take_over(s, group, at, &last_use)?;
-                    self.layer(s, group, l)
-                })
+                Err(Diagnostic::internal("a layer that was not lowered"))
             };
             match r {
                 Ok(more) => steps.extend(more),
-                // All that can't be lowered is listed in one go.
                 Err(d) => self.diags.push(d.at(s.g.describe(n))),
             }
         }
@@ -290,31 +347,31 @@ impl Planner<'_> {
         )))
     }
 
-    fn concat(
-        &mut self,
-        s: &Scope,
-        n: NodeId,
-        copies: &[(ValueId, u64)],
-    ) -> Result<Vec<Step<Spot>>> {
+    fn concat(&mut self, s: &Scope, n: NodeId, copies: &[Part]) -> Result<Vec<Step<Spot>>> {
         let mut steps = vec![];
         let out = s.g.node(n).outs[0];
-        for &(v, offset) in copies {
+        for part in copies {
             let to = self.spot(s, out)?;
-            let from = self.spot(s, v)?;
-            steps.extend(self.copy(
-                type_of(s.g, v)?,
-                from,
-                Spot {
-                    offset: to.offset + offset,
-                    ..to
-                },
-            )?);
+            let from = self.spot(s, part.value)?;
+            let ty = type_of(s.g, part.value)?;
+            let to = Spot {
+                offset: to.offset + part.offset,
+                ..to
+            };
+            match &part.room {
+                None => steps.extend(self.copy(ty, from, to)?),
+                Some(room) => {
+                    let func = super::helpers::spread(ty.dtype, &ty.shape, room);
+                    let gaps = Gaps::of(&ty.shape, room);
+                    self.gaps.insert((self.layers.len(), 1), gaps);
+                    steps.push(self.helper("Copy", func, vec![from, to]));
+                }
+            }
         }
         Ok(steps)
     }
 
-    /// Lets the group's output take over the memory of an operand of the same size that is not needed afterwards. Safe
-    /// because the operand's element is read before the output's is stored, and at no other time.
+    /// Lets the group's output take over the memory of an operand of the same size that is not needed afterwards.
     fn take_over(
         &mut self,
         s: &Scope,
@@ -322,52 +379,12 @@ impl Planner<'_> {
         at: usize,
         last_use: &HashMap<ValueId, usize>,
     ) -> Result<()> {
-        if !self.options.in_place {
-            return Ok(());
-        }
-        // Only the last store: an operand may still be needed for those that come after an earlier one.
-        let Some(&out) = escaping(s.g, group).last() else {
+        let Some((out, from)) = self.takeable(s, group)? else {
             return Ok(());
         };
-        let out_bytes = self.bytes(s.g, out)?;
-        let taken = s.views.is_view(out)
-            || s.views.is_shared(out)
-            || self.storages.get((s.id, out)).is_some();
-        if taken {
-            return Ok(());
-        }
-        let (anchor, tail) = if group.anchored {
-            group.nodes.split_at(1)
-        } else {
-            group.nodes.split_at(0)
-        };
-        let anchor_roots: Vec<ValueId> = anchor
-            .iter()
-            .flat_map(|&n| s.g.node(n).ins.iter().flatten())
-            .map(|&v| s.views.root(v).0)
-            .collect();
-        for v in tail.iter().flat_map(|&n| &s.g.node(n).ins).flatten() {
-            let (root, offset) = s.views.root(*v);
-            let same =
-                s.g.ty(*v)
-                    .zip(s.g.ty(out))
-                    .is_some_and(|(a, b)| a.shape == b.shape && a.dtype.size() == b.dtype.size());
-            let others = tail
-                .iter()
-                .flat_map(|&n| &s.g.node(n).ins)
-                .flatten()
-                .any(|w| w != v && s.views.root(*w).0 == root);
-            if !same
-                || others
-                || offset != 0
-                || !matches!(s.g.value(root).def, Def::Node(m, _) if !group.nodes.contains(&m))
-                || anchor_roots.contains(&root)
-                || last_use.get(&root) != Some(&at)
-                || self.bytes(s.g, root)? != out_bytes
-            {
-                continue;
-            }
-            if let Some(spot) = self.storages.get((s.id, root))
+        for root in from {
+            if last_use.get(&root) == Some(&at)
+                && let Some(spot) = self.storages.get((s.id, root))
                 && self.storages.is_arena(spot)
             {
                 self.storages.assign((s.id, out), spot);
@@ -381,9 +398,15 @@ impl Planner<'_> {
         let macs = super::macs::count(&l.func, self.symbols);
         let func = self.spread(l.func, l.once)?;
         let mut args = vec![];
-        for (a, (_, b)) in l.args.iter().zip(func.bufs.iter()) {
+        for (at, (a, (_, b))) in l.args.iter().zip(func.bufs.iter()).enumerate() {
             args.push(match a {
-                Source::Value(v) => self.spot(s, *v)?,
+                Source::Value(v) => {
+                    if let Some(room) = s.views.rooms.get(v) {
+                        let gaps = Gaps::of(&type_of(s.g, *v)?.shape, room);
+                        self.gaps.insert((self.layers.len(), at), gaps);
+                    }
+                    self.spot(s, *v)?
+                }
                 Source::Const(t) => self.storages.weights(t.data.clone()),
                 Source::Scratch(bytes) => {
                     let bytes = match b.access {
@@ -399,7 +422,9 @@ impl Planner<'_> {
         let ops: Vec<&'static str> = group.nodes.iter().map(|&n| s.g.node(n).op.name).collect();
         let loc = crate::graph::ir::Loc::join(group.nodes.iter().map(|&n| &s.g.node(n).loc));
         let mut makes = vec![];
-        for v in escaping(s.g, group) {
+        // What does not lie in one piece is seen as a part of the Concat.
+        let whole = |v: &ValueId| !s.views.rooms.contains_key(v);
+        for v in escaping(s.g, group).into_iter().filter(whole) {
             let spot = self.spot(s, v)?;
             makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
         }
@@ -530,7 +555,12 @@ impl Planner<'_> {
         program.weights_bytes = settled.weights_bytes;
         let mut labels = vec![];
         for (_, l) in self.layers.iter() {
-            labels.push(l.args.iter().map(|s| s.storage).collect::<Vec<_>>());
+            let number = labels.len();
+            let label = |(at, spot): (usize, &Spot)| Label {
+                storage: spot.storage,
+                gaps: self.gaps.get(&(number, at)).cloned(),
+            };
+            labels.push(l.args.iter().enumerate().map(label).collect::<Vec<_>>());
             let makes = l
                 .makes
                 .iter()
@@ -588,6 +618,14 @@ fn settle_step(s: Step<Spot>, f: &dyn Fn(Spot) -> Place) -> Step {
         },
         Step::Fail(code) => Step::Fail(code),
     }
+}
+
+/// Whether anything needs what the group makes, and it takes work to make it. The pass that removes dead nodes may be
+/// switched off.
+pub(super) fn wanted(s: &Scope, group: &Group) -> bool {
+    let n = group.nodes[0];
+    let used = |v: &ValueId| s.g.is_used(*v) && matches!(s.g.value(*v).def, Def::Node(..));
+    !s.views.free.contains(&n) && (group.nodes.len() > 1 || s.g.node(n).outs.iter().any(used))
 }
 
 /// For each root value the group that uses it last; graph outputs are used after all groups.

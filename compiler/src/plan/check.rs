@@ -1,22 +1,75 @@
 //! The judge of memory plans: replays a program step by step on a map of which bytes hold whose data.
 //!
-//! It knows nothing of how places were found. Every read must find, in each of its bytes, what was last written for the
+//! It knows nothing of how places were found. What is written with gaps counts as written in its runs alone. Every read must find, in each of its bytes, what was last written for the
 //! same storage; nothing may be written outside a memory or into inputs and weights.
 
 use super::program::{Place, Program, Step, copy_bytes};
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::{Dim, strides};
 use crate::loops::ir::Access;
 use std::collections::BTreeMap;
 
+/// What an argument of a layer stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// The storage that is meant.
+    pub storage: u32,
+    /// Where it does not lie in one piece.
+    pub gaps: Option<Gaps>,
+}
+
+/// How a value lies that is not in one piece: axes by (size, distance), outermost first, and elements in a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gaps {
+    axes: Vec<(u64, u64)>,
+    run: u64,
+}
+
+impl Gaps {
+    /// A value of a fixed shape with the distances of a room.
+    pub fn of(shape: &[Dim], room: &[Dim]) -> Gaps {
+        let size = |d: &Dim| d.fixed().unwrap_or(0).max(0) as u64;
+        let steps = strides(room);
+        let mut gaps = Gaps {
+            axes: shape
+                .iter()
+                .zip(&steps)
+                .map(|(d, s)| (size(d), size(s)))
+                .collect(),
+            run: 1,
+        };
+        // Inner axes that follow each other without a gap are one run.
+        while let Some(&(n, step)) = gaps.axes.last() {
+            if step != gaps.run {
+                break;
+            }
+            gaps.run *= n;
+            gaps.axes.pop();
+        }
+        gaps
+    }
+    /// First elements of all runs, ascending.
+    fn runs(&self) -> Vec<u64> {
+        let mut starts = vec![0];
+        for &(n, step) in &self.axes {
+            starts = starts
+                .iter()
+                .flat_map(|s| (0..n).map(move |i| s + i * step))
+                .collect();
+        }
+        starts
+    }
+}
+
 /// Checks a program; `labels` names, for each layer and argument, the storage that is meant, `sizes` its bytes.
-pub fn check(p: &Program, labels: &[Vec<u32>], sizes: &[u64]) -> Result<()> {
+pub fn check(p: &Program, labels: &[Vec<Label>], sizes: &[u64]) -> Result<()> {
     let mut held = Held::default();
     Check { p, labels, sizes }.steps(&p.steps, &mut held)
 }
 
 struct Check<'a> {
     p: &'a Program,
-    labels: &'a [Vec<u32>],
+    labels: &'a [Vec<Label>],
     sizes: &'a [u64],
 }
 
@@ -45,6 +98,20 @@ impl Held {
             if end > to {
                 self.0.insert(to, (end, who));
             }
+        }
+        // Neighbours with the same label are one range.
+        let (mut from, mut to) = (from, to);
+        if let Some((&start, &(end, who))) = self.0.range(..from).next_back()
+            && end == from
+            && who == label
+        {
+            from = start;
+        }
+        if let Some(&(end, who)) = self.0.get(&to)
+            && who == label
+        {
+            self.0.remove(&to);
+            to = end;
         }
         self.0.insert(from, (to, label));
     }
@@ -116,7 +183,7 @@ impl Check<'_> {
         body.iter().find_map(|s| match s {
             Step::Layer(l) => {
                 let at = self.p.layers[*l].args.iter().position(|a| *a == iter)?;
-                Some(self.labels[l.0 as usize][at])
+                Some(self.labels[l.0 as usize][at].storage)
             }
             Step::If { then, els, .. } => self
                 .counter_label(iter, then)
@@ -144,7 +211,8 @@ impl Check<'_> {
             .iter()
             .zip(&layer.args)
             .zip(&self.labels[id.0 as usize])
-            .map(|(((_, b), &place), &label)| {
+            .map(|(((_, b), &place), l)| {
+                let label = l.storage;
                 let n = b.len.bounds(&self.p.symbols).1.max(0) as u64;
                 let bytes = match b.access {
                     Access::Private => {
@@ -158,10 +226,10 @@ impl Check<'_> {
                 } else {
                     bytes.min(self.sizes[label as usize])
                 };
-                (b, place, bytes, label)
+                (b, place, bytes, label, &l.gaps)
             })
             .collect();
-        for (b, place, bytes, label) in &args {
+        for (b, place, bytes, label, gaps) in &args {
             if b.access != Access::Write && matches!(place, Place::Output(..)) {
                 // Outputs are read back only by what wrote them; the caller's memory is not shared.
                 continue;
@@ -169,6 +237,9 @@ impl Check<'_> {
             if let Some((from, to)) = range(*place, *bytes) {
                 if to > self.p.arena_bytes || from < self.p.symbol_bytes() {
                     return wrong("reaches outside the arena", &b.name);
+                }
+                if gaps.is_some() && b.access == Access::Read {
+                    return wrong("reads what does not lie in one piece", &b.name);
                 }
                 // Symbolic sizes: only as much as the last writer of a smaller bound wrote can be asked for.
                 if b.access == Access::Read
@@ -187,7 +258,7 @@ impl Check<'_> {
                 return wrong("writes into an input", &b.name);
             }
         }
-        for (i, (b, place, bytes, label)) in args.iter().enumerate() {
+        for (i, (b, place, bytes, label, gaps)) in args.iter().enumerate() {
             if b.access == Access::Read {
                 continue;
             }
@@ -195,7 +266,7 @@ impl Check<'_> {
                 continue;
             };
             // What is written must not lie over another argument, unless that is the same storage taken over.
-            for (j, (other, p2, bytes2, label2)) in args.iter().enumerate() {
+            for (j, (other, p2, bytes2, label2, _)) in args.iter().enumerate() {
                 if let Some((f2, t2)) = range(*p2, *bytes2)
                     && i != j
                     && label2 != label
@@ -205,7 +276,16 @@ impl Check<'_> {
                     return wrong("writes over another of its buffers", &other.name);
                 }
             }
-            held.write(from, to, *label);
+            match gaps {
+                None => held.write(from, to, *label),
+                Some(gaps) => {
+                    let size = b.dtype.size() as u64;
+                    for start in gaps.runs() {
+                        let at = from + start * size;
+                        held.write(at, at + gaps.run * size, *label);
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -214,6 +294,30 @@ impl Check<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_apart_is_held_in_its_runs() {
+        let dims = |d: &[i64]| d.iter().map(|&d| Dim::Fixed(d)).collect::<Vec<_>>();
+        // 2 x 3 pixels of 4 channels, at a pitch of 10.
+        let pixels = Gaps::of(&dims(&[2, 3, 4]), &dims(&[2, 3, 10]));
+        assert_eq!(pixels.run, 4);
+        assert_eq!(pixels.runs(), [0, 10, 20, 30, 40, 50]);
+        // Rows that stand below others: each image is one run.
+        let rows = Gaps::of(&dims(&[2, 3, 4]), &dims(&[2, 5, 4]));
+        assert_eq!((rows.run, rows.runs()), (12, vec![0, 20]));
+        let whole = Gaps::of(&dims(&[2, 3]), &dims(&[2, 3]));
+        assert_eq!((whole.run, whole.runs()), (6, vec![0]));
+        // Only both parts make the whole.
+        let mut h = Held::default();
+        for at in pixels.runs() {
+            h.write(at, at + pixels.run, 1);
+        }
+        assert!(h.holds(10, 14, 1) && !h.holds(0, 60, 1));
+        for at in pixels.runs() {
+            h.write(at + 4, at + 10, 1);
+        }
+        assert!(h.holds(0, 60, 1) && h.0.len() == 1);
+    }
 
     #[test]
     fn held_ranges() {

@@ -3,6 +3,7 @@
 //! The machine it lowers for has no features, so the result is the same on every host and for every target.
 
 use super::lower::{Place, Source};
+use super::views::Rooms;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Symbols, fixed_shape};
 use crate::base::effort::Effort;
@@ -53,6 +54,7 @@ pub fn eval(g: &Graph, n: NodeId, symbols: &Symbols) -> Result<Option<Vec<Option
         symbols,
         machine: &machine,
         effort: Effort::default(),
+        rooms: &Rooms::new(),
     }
     .lower_node(n)?;
     let mut results: HashMap<ValueId, Vec<u8>> = HashMap::new();

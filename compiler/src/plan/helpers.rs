@@ -27,6 +27,28 @@ pub fn same_size(old: &Dim, new: &Dim) -> Func {
     compact(&b.finish()).0
 }
 
+/// Buffers: from, to. Copies a value of that shape to where it lies in a larger room.
+pub fn spread(dtype: DType, shape: &[Dim], room: &[Dim]) -> Func {
+    let mut b = Builder::new("spread");
+    let from = b.buffer("from", dtype, elements(shape), Access::Read);
+    let to = b.buffer("to", dtype, reach(shape, room), Access::Write);
+    b.nest(shape, LoopKind::Lanes, |b, index| {
+        let (p, w) = (b.offset(shape, index), b.offset(room, index));
+        let v = b.load(from, p);
+        b.store(to, w, v);
+    });
+    compact(&b.finish()).0
+}
+
+/// Elements from the first to the last of a value of that shape in a larger room.
+pub fn reach(shape: &[Dim], room: &[Dim]) -> Dim {
+    let one = Dim::Fixed(1);
+    let steps = shape.iter().zip(strides(room));
+    steps.fold(one.clone(), |at, (d, step)| {
+        at + (d.clone() - one.clone()) * step
+    })
+}
+
 /// Which way a slice is copied.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Slice {

@@ -1,7 +1,9 @@
 //! A group of nodes becomes one function over buffers.
 
 use super::group::{Group, escaping};
+use super::helpers::reach;
 use super::select::select;
+use super::views::Rooms;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, SymId, Symbols};
@@ -51,6 +53,8 @@ pub struct Place<'a> {
     pub machine: &'a Machine,
     /// How much is done for speed.
     pub effort: Effort,
+    /// Values that do not lie in one piece.
+    pub rooms: &'a Rooms,
 }
 
 impl<'a> Place<'a> {
@@ -62,6 +66,13 @@ impl<'a> Place<'a> {
             Lower::Contract(..) => self.kernel_of(n).is_ok_and(|k| k.tails),
             _ => false,
         }
+    }
+
+    /// Whether the node's only output is stored element by element, so that it need not lie in one piece.
+    pub fn scatters(&self, n: NodeId) -> bool {
+        let node = self.graph.node(n);
+        node.outs.len() == 1
+            && (matches!(node.op.lower, Lower::Pointwise(_)) || self.takes_tails(n))
     }
 
     fn kernel_of(&self, n: NodeId) -> Result<&'static Kernel> {
@@ -88,7 +99,7 @@ impl<'a> Place<'a> {
             inputs.push(match v {
                 None => None,
                 Some(v) => {
-                    let buf = declare(&mut b, g, *v, Access::Read, bufs)?;
+                    let buf = self.declare(&mut b, *v, Access::Read, bufs)?;
                     Some(Operand {
                         ty: type_of(g, *v)?,
                         buf,
@@ -103,7 +114,7 @@ impl<'a> Place<'a> {
             outputs.push(match g.is_used(v) && g.maker(v).is_some() {
                 false => None,
                 true => {
-                    let buf = declare(&mut b, g, v, Access::Write, bufs)?;
+                    let buf = self.declare(&mut b, v, Access::Write, bufs)?;
                     Some(Operand {
                         ty: type_of(g, v)?,
                         buf,
@@ -172,11 +183,11 @@ impl<'a> Place<'a> {
                 .flatten()
                 .filter(|&&v| !made_in(g, v, group))
             {
-                declare(&mut cx.b, g, *v, Access::Read, &mut bufs)?;
+                self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
             }
         }
         for &v in &stores {
-            declare(&mut cx.b, g, v, Access::Write, &mut bufs)?;
+            self.declare(&mut cx.b, v, Access::Write, &mut bufs)?;
         }
         let mut hook = |b: &mut Builder, o: usize, index: &[ExprId], value: ExprId| {
             if o != 0 {
@@ -192,12 +203,12 @@ impl<'a> Place<'a> {
             };
             let mut known = HashMap::from([(main_out, value)]);
             let run = run_points(b, g, tail, &bufs, index, &mut known, &space, None)
-                .and_then(|()| store_all(b, g, &stores, &bufs, index, &known));
+                .and_then(|()| store_all(b, g, &stores, &bufs, index, &known, self.rooms));
             if let Err(d) = run {
                 error = error.take().or(Some(d));
             }
         };
-        if !tail.is_empty() {
+        if !tail.is_empty() || stores.iter().any(|v| self.rooms.contains_key(v)) {
             cx.store_hook = Some(&mut hook);
         }
         match &g.node(anchor).op.lower {
@@ -230,19 +241,23 @@ impl<'a> Place<'a> {
         for v in group.nodes.iter().flat_map(|&n| &g.node(n).ins).flatten() {
             if !made_in(g, *v, group) && !operands.contains(v) {
                 operands.push(*v);
-                declare(&mut b, g, *v, Access::Read, &mut bufs)?;
+                self.declare(&mut b, *v, Access::Read, &mut bufs)?;
             }
         }
         let stores = escaping(g, group);
         for &v in &stores {
-            declare(&mut b, g, v, Access::Write, &mut bufs)?;
+            self.declare(&mut b, v, Access::Write, &mut bufs)?;
         }
         let space = type_of(g, g.node(group.nodes[0]).outs[0])?.shape;
         let shapes: Vec<Vec<Dim>> = operands
             .iter()
             .map(|&v| Ok(type_of(g, v)?.shape))
             .collect::<Result<_>>()?;
-        let (space, shapes) = collapse(&space, &shapes);
+        let rooms: Vec<Vec<Dim>> = stores
+            .iter()
+            .map(|v| self.rooms.get(v).unwrap_or(&space).clone())
+            .collect();
+        let (space, shapes, rooms) = collapse(&space, &shapes, &rooms);
         let shapes: HashMap<ValueId, Vec<Dim>> = operands.into_iter().zip(shapes).collect();
         let mut error = None;
         b.nest(&space, LoopKind::Lanes, |b, index| {
@@ -258,8 +273,8 @@ impl<'a> Place<'a> {
                 Some(&shapes),
             )
             .and_then(|()| {
-                for v in &stores {
-                    let at = b.offset(&space, index);
+                for (v, room) in stores.iter().zip(&rooms) {
+                    let at = b.offset(room, index);
                     let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
                         return Err(Diagnostic::internal(
                             "an escaping value that no node of the group makes",
@@ -275,6 +290,33 @@ impl<'a> Place<'a> {
             Some(d) => Err(d),
             None => self.finish(b, vec![], bufs, "", true),
         }
+    }
+
+    /// The buffer parameter of a value.
+    fn declare(
+        &self,
+        b: &mut Builder,
+        v: ValueId,
+        access: Access,
+        bufs: &mut HashMap<ValueId, BufId>,
+    ) -> Result<BufId> {
+        if let Some(&buf) = bufs.get(&v) {
+            return Ok(buf);
+        }
+        let ty = type_of(self.graph, v)?;
+        let value = self.graph.value(v);
+        let name = if value.name.is_empty() {
+            format!("{v:?}")
+        } else {
+            value.name.clone()
+        };
+        let len = match self.rooms.get(&v) {
+            Some(room) => reach(&ty.shape, room),
+            None => ty.elements(),
+        };
+        let buf = b.buffer(&name, ty.dtype, len, access);
+        bufs.insert(v, buf);
+        Ok(buf)
     }
 
     fn finish(
@@ -320,27 +362,6 @@ impl<'a> Place<'a> {
             once,
         })
     }
-}
-
-fn declare(
-    b: &mut Builder,
-    g: &Graph,
-    v: ValueId,
-    access: Access,
-    bufs: &mut HashMap<ValueId, BufId>,
-) -> Result<BufId> {
-    if let Some(&buf) = bufs.get(&v) {
-        return Ok(buf);
-    }
-    let ty = type_of(g, v)?;
-    let name = if g.value(v).name.is_empty() {
-        format!("{v:?}")
-    } else {
-        g.value(v).name.clone()
-    };
-    let buf = b.buffer(&name, ty.dtype, ty.elements(), access);
-    bufs.insert(v, buf);
-    Ok(buf)
 }
 
 fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
@@ -443,6 +464,7 @@ fn store_all(
     bufs: &HashMap<ValueId, BufId>,
     index: &[ExprId],
     known: &HashMap<ValueId, ExprId>,
+    rooms: &Rooms,
 ) -> Result<()> {
     for v in stores {
         let (Some(&buf), Some(&value)) = (bufs.get(v), known.get(v)) else {
@@ -450,8 +472,10 @@ fn store_all(
                 "an anchor with a tail and a second output",
             ));
         };
-        let shape = type_of(g, *v)?.shape;
-        let at = b.offset(&shape, index);
+        let at = match rooms.get(v) {
+            Some(room) => b.offset(room, index),
+            None => b.offset(&type_of(g, *v)?.shape, index),
+        };
         b.store(buf, at, value);
     }
     Ok(())
@@ -468,8 +492,12 @@ fn copy(cx: &mut LowerCx) -> Result<()> {
 }
 
 /// Merges axes that every operand either has whole or broadcasts whole, and drops axes of size 1, so that the innermost
-/// loop is as long as possible.
-fn collapse(space: &[Dim], shapes: &[Vec<Dim>]) -> (Vec<Dim>, Vec<Vec<Dim>>) {
+/// loop is as long as possible. Results lie in rooms: their axes merge where they lie in one piece.
+fn collapse(
+    space: &[Dim],
+    shapes: &[Vec<Dim>],
+    rooms: &[Vec<Dim>],
+) -> (Vec<Dim>, Vec<Vec<Dim>>, Vec<Vec<Dim>>) {
     let one = Dim::Fixed(1);
     let at = |s: &Vec<Dim>, axis: usize| -> Dim {
         let skip = space.len() - s.len();
@@ -481,20 +509,23 @@ fn collapse(space: &[Dim], shapes: &[Vec<Dim>]) -> (Vec<Dim>, Vec<Vec<Dim>>) {
     };
     let mut out: Vec<Dim> = vec![];
     let mut outs: Vec<Vec<Dim>> = vec![vec![]; shapes.len()];
+    let mut places: Vec<Vec<Dim>> = vec![vec![]; rooms.len()];
     for (axis, d) in space.iter().enumerate() {
-        if *d == one {
+        let whole = rooms.iter().all(|r| r[axis] == *d);
+        if *d == one && whole {
             continue;
         }
         // Mergeable with the axis before it if no operand changes between having and broadcasting.
-        let merge = out.last().is_some_and(|last| {
-            shapes.iter().zip(&outs).all(|(s, o)| {
-                let own = at(s, axis);
-                match o.last() {
-                    Some(p) => (own == *d && p == last) || (own == one && *p == one),
-                    None => false,
-                }
-            })
-        });
+        let merge = whole
+            && out.last().is_some_and(|last| {
+                shapes.iter().zip(&outs).all(|(s, o)| {
+                    let own = at(s, axis);
+                    match o.last() {
+                        Some(p) => (own == *d && p == last) || (own == one && *p == one),
+                        None => false,
+                    }
+                })
+            });
         if merge && let Some(last) = out.last_mut() {
             *last = last.clone() * d.clone();
             for (s, o) in shapes.iter().zip(&mut outs) {
@@ -504,14 +535,20 @@ fn collapse(space: &[Dim], shapes: &[Vec<Dim>]) -> (Vec<Dim>, Vec<Vec<Dim>>) {
                     *p = last.clone();
                 }
             }
+            for p in places.iter_mut().filter_map(|p| p.last_mut()) {
+                *p = p.clone() * d.clone();
+            }
         } else {
             out.push(d.clone());
             for (s, o) in shapes.iter().zip(&mut outs) {
                 o.push(at(s, axis));
             }
+            for (r, p) in rooms.iter().zip(&mut places) {
+                p.push(r[axis].clone());
+            }
         }
     }
-    (out, outs)
+    (out, outs, places)
 }
 
 /// The symbols that a node defines must be stored by its layer; this is the loop body for control nodes.

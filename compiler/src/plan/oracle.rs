@@ -19,6 +19,8 @@ pub fn evaluate(model: &Model, inputs: &[Tensor]) -> Result<Outcome> {
     let options = Options {
         group: false,
         in_place: false,
+        scatter: false,
+        order: false,
         ..Options::default()
     };
     let program = build(model, &machine, &options).map_err(|diags| {

@@ -1,7 +1,9 @@
 //! Values that need no memory of their own: they are a part of another value's bytes.
 //!
 //! Reshapes always are. Slice and Split are where the part lies in one piece, and the inputs of a Concat are where they
-//! lie one behind the other in its output; their makers then write straight into it.
+//! lie one behind the other in its output; their makers then write straight into it. Where they don't lie in one piece (a
+//! Concat along an inner axis) a maker that stores element by element writes them with the distances of the output: the
+//! value has a *room*, the sizes from which its distances follow, larger than its own along that axis.
 
 use crate::base::dim::Dim;
 use crate::graph::ir::{Def, Graph, NodeId, ValueId};
@@ -11,12 +13,31 @@ use std::collections::{HashMap, HashSet};
 /// Where a value lies: which value's memory, at which byte.
 pub type Alias = (ValueId, u64);
 
+/// The sizes from which distances between elements follow, for values that do not lie in one piece.
+pub type Rooms = HashMap<ValueId, Vec<Dim>>;
+
+/// An input of a Concat that is copied.
+pub struct Part {
+    /// The input.
+    pub value: ValueId,
+    /// First byte in the output.
+    pub offset: u64,
+    /// The room it gets there, where it does not lie in one piece.
+    pub room: Option<Vec<Dim>>,
+}
+
 /// What needs no memory and what needs no layer.
 #[derive(Default)]
 pub struct Views {
     alias: HashMap<ValueId, Alias>,
+    /// Values in whose memory others lie.
+    shared: HashSet<ValueId>,
+    /// Inputs of Concat nodes that are copied.
+    copied: HashSet<ValueId>,
     /// Concat nodes that the plan does by placement: what remains is to copy these inputs to these bytes of the output.
-    pub concats: HashMap<NodeId, Vec<(ValueId, u64)>>,
+    pub concats: HashMap<NodeId, Vec<Part>>,
+    /// Values that do not lie in one piece. Each is read by one Concat only, which is done by placement.
+    pub rooms: Rooms,
     /// Nodes that need no layer.
     pub free: HashSet<NodeId>,
 }
@@ -37,24 +58,28 @@ impl Views {
     }
     /// Whether another value lies in this one's memory.
     pub fn is_shared(&self, v: ValueId) -> bool {
-        self.alias.values().any(|&(root, _)| root == v)
+        self.shared.contains(&v)
+    }
+    fn put(&mut self, v: ValueId, root: ValueId, offset: u64) {
+        self.alias.insert(v, (root, offset));
+        self.shared.insert(root);
     }
 
-    /// The views of a graph.
-    pub fn of(g: &Graph) -> Views {
+    /// The views of a graph. `scatters` says whether a node stores its only output element by element.
+    pub fn of(g: &Graph, scatters: &dyn Fn(NodeId) -> bool) -> Views {
         let mut views = Views::default();
         for &n in g.order() {
             let node = g.node(n);
             match (&node.op.lower, node.op.name) {
                 (Lower::View, _) => {
                     if let (Some(Some(from)), &[out]) = (node.ins.first(), node.outs.as_slice()) {
-                        views.alias.insert(out, (*from, 0));
+                        views.put(out, *from, 0);
                         views.free.insert(n);
                     }
                 }
                 (_, "Slice") => views.slice(g, n),
                 (_, "Split") => views.split(g, n),
-                (_, "Concat") => views.concat(g, n),
+                (_, "Concat") => views.concat(g, n, scatters),
                 _ => {}
             }
         }
@@ -125,7 +150,7 @@ impl Views {
 
     fn part(&mut self, g: &Graph, x: ValueId, out: ValueId, offset: i64) {
         let size = g.ty(out).map_or(1, |t| t.dtype.size()) as i64;
-        self.alias.insert(out, (x, (offset * size) as u64));
+        self.put(out, x, (offset * size) as u64);
     }
 
     fn split(&mut self, g: &Graph, n: NodeId) {
@@ -156,32 +181,54 @@ impl Views {
         self.free.insert(n);
     }
 
-    fn concat(&mut self, g: &Graph, n: NodeId) {
+    fn concat(&mut self, g: &Graph, n: NodeId, scatters: &dyn Fn(NodeId) -> bool) {
         let node = g.node(n);
         let &[out] = node.outs.as_slice() else { return };
         let Some(shape) = fixed(g, out) else { return };
         let Ok(axis) = crate::op::resolve_axis(node.attrs.int("axis", 0), shape.len()) else {
             return;
         };
-        if shape[..axis].iter().any(|&d| d != 1) {
+        let apart = shape[..axis].iter().any(|&d| d != 1);
+        let size = g.ty(out).map_or(1, |t| t.dtype.size()) as u64;
+        let inner: i64 = shape[axis + 1..].iter().product();
+        let ins: Vec<ValueId> = node.ins.iter().flatten().copied().collect();
+        let Some(sizes) = ins.iter().map(|&v| fixed(g, v)).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let goes_there = |views: &Views, v: ValueId| {
+            let made_here = match g.value(v).def {
+                Def::Node(m, _) if apart => g.users(v).len() == 1 && scatters(m),
+                Def::Node(m, _) => !matches!(g.node(m).op.lower, Lower::Control(_) | Lower::View),
+                _ => false,
+            };
+            made_here && !views.is_view(v) && !g.is_output(v) && !views.copied.contains(&v)
+        };
+        // Copies alone are what the operator does itself.
+        if apart && (shape.contains(&0) || !ins.iter().any(|&v| goes_there(self, v))) {
             return;
         }
-        let size = g.ty(out).map_or(1, |t| t.dtype.size()) as u64;
-        let (mut offset, mut copies) = (0, vec![]);
-        for v in node.ins.iter().flatten() {
-            let Some(s) = fixed(g, *v) else { return };
-            let bytes = s.iter().product::<i64>() as u64 * size;
-            let made_here = matches!(g.value(*v).def, Def::Node(m, _) if !matches!(g.node(m).op.lower, Lower::Control(_) | Lower::View));
-            let taken = self.is_view(*v)
-                || g.is_output(*v)
-                || !made_here
-                || self.concats.values().flatten().any(|(c, _)| c == v);
-            if taken {
-                copies.push((*v, offset));
+        let (mut at, mut copies) = (0, vec![]);
+        for (&v, s) in ins.iter().zip(&sizes) {
+            let offset = (at * inner) as u64 * size;
+            let room = apart.then(|| {
+                let mut room = s.clone();
+                room[axis] = shape[axis];
+                room.into_iter().map(Dim::Fixed).collect::<Vec<_>>()
+            });
+            if goes_there(self, v) {
+                self.put(v, out, offset);
+                if let Some(room) = room {
+                    self.rooms.insert(v, room);
+                }
             } else {
-                self.alias.insert(*v, (out, offset));
+                self.copied.insert(v);
+                copies.push(Part {
+                    value: v,
+                    offset,
+                    room,
+                });
             }
-            offset += bytes;
+            at += s[axis];
         }
         self.concats.insert(n, copies);
     }

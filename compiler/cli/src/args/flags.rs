@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use onnxc_compiler::base::effort::Effort;
+use onnxc_compiler::base::goal::Goal;
 use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
@@ -177,6 +178,9 @@ pub struct CodeFlags {
         value_name = "LEVEL"
     )]
     pub opt_level: OptLevel,
+    /// What to be best at: time of a run, bytes of the arena, or bytes of code and weights
+    #[arg(long, value_enum, default_value = "latency", value_name = "GOAL")]
+    pub optimize_for: OptimizeFor,
     /// What all global symbols begin with; the file's stem if absent
     #[arg(long, value_name = "NAME")]
     pub prefix: Option<String>,
@@ -244,6 +248,24 @@ impl ValueEnum for OptLevel {
             Self::O3 => "3",
             Self::Size => "s",
         }))
+    }
+}
+
+/// What to be best at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OptimizeFor(pub Goal);
+
+impl ValueEnum for OptimizeFor {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self(Goal::Latency), Self(Goal::Memory), Self(Goal::Size)]
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            Goal::Latency => "Least time of a run",
+            Goal::Memory => "Smallest arena, where it costs time too",
+            Goal::Size => "Smallest code and weights, then the smallest arena",
+        };
+        Some(PossibleValue::new(self.0.name()).help(help))
     }
 }
 
