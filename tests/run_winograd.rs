@@ -1,6 +1,8 @@
 //! The tiles of Winograd's transforms: machine code gives the numbers of their references, between pages that can't be
-//! touched, at each level of this machine.
+//! touched, at each level of this machine, and on aarch64 in an emulator.
 
+use onnxc::loader::host_arch;
+use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::References;
@@ -12,7 +14,11 @@ use onnxc_compiler::loops::ir::{Access, Arg, BinOp, Callee, Const, Func};
 use onnxc_compiler::loops::random::Rng;
 use onnxc_compiler::loops::tail::{Node, Tail};
 use onnxc_compiler::target::{Arch, Target};
-use onnxc_tests::run::{native_targets, run, target};
+use onnxc_tests::run::{native_targets, run, run_executable, target};
+use onnxc_tests::tools::have;
+
+/// Emulates aarch64 on other machines.
+const EMULATOR: &str = "qemu-aarch64-static";
 
 fn targets() -> Vec<Target> {
     let mut all = native_targets();
@@ -20,9 +26,19 @@ fn targets() -> Vec<Target> {
     if std::arch::is_x86_feature_detected!("avx512f") {
         all.push(target(Arch::X86_64, "x86-64-v4"));
     }
-    all.retain(|t| t.machine.tile("winograd_in").is_some());
-    assert!(!all.is_empty() || !cfg!(target_arch = "x86_64"));
+    if have(EMULATOR) && all.iter().all(|t| t.arch != Arch::Aarch64) {
+        all.push(target(Arch::Aarch64, ""));
+    }
+    assert!(!all.is_empty());
     all
+}
+
+/// Runs a function where its target can run.
+fn run_on(f: &Func, symbols: &Symbols, target: &Target, bufs: &mut [Vec<u8>]) -> Result<i32> {
+    match host_arch() == Some(target.arch) {
+        true => run(f, symbols, &[], target, bufs),
+        false => run_executable(f, symbols, &[], target, Some(EMULATOR), bufs),
+    }
 }
 
 /// A call over buffers of so many elements; what is written may hold anything before.
@@ -49,7 +65,7 @@ fn numbers(rng: &mut Rng, n: i64) -> Vec<u8> {
 fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &[usize]) {
     let symbols = Symbols::default();
     let mut got = start.clone();
-    assert_eq!(run(f, &symbols, &[], target, &mut got).expect(what), 0);
+    assert_eq!(run_on(f, &symbols, target, &mut got).expect(what), 0);
     let mut want = start;
     let references = References::default();
     let env = Env {
@@ -59,7 +75,7 @@ fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &
     };
     let mut memory = Memory::of(want.iter_mut().map(Vec::as_mut_slice).collect());
     interpret(f, &mut memory, &[], &mut vec![], &env).expect(what);
-    let fused = target.machine.has("fma");
+    let fused = target.arch == Arch::Aarch64 || target.machine.has("fma");
     for &k in compared {
         let floats = |b: &[u8]| -> Vec<f32> {
             let chunks = b.as_chunks::<4>().0;

@@ -1,6 +1,6 @@
 //! When a convolution may be done by Winograd's algorithm, and what that costs.
 
-use super::conv::{View, macs};
+use super::conv::View;
 use super::winograd_error::estimate;
 use crate::base::dim::fixed_shape;
 use crate::base::dtype::DType;
@@ -24,6 +24,8 @@ pub fn accepts(q: &Query, m: i64) -> bool {
     let fits = tiles.iter().all(|t| q.machine.tile(t).is_some())
         && q.machine.vector.is_some()
         && m <= q.machine.winograd.tile
+        // Weights grow by four.
+        && !q.effort.optimize_for_size()
         && v.channels_last
         && (0..4).all(f32s)
         && w.kernel == [3, 3]
@@ -46,7 +48,10 @@ pub fn grid(v: &View, m: i64) -> Option<[i64; 2]> {
     Some([0, 1].map(|i| (out[i] + m - 1) / m))
 }
 
-/// As `conv_f32_strip` counts: 0.08 for a multiplication.
+/// Channels that a vector with lanes to spare costs beside its own: all of its tiles are copied.
+const REST: f64 = 48.0;
+
+/// In the measure of `conv_f32_strip`, 0.08 for a multiplication, which says nothing of columns that fill no vector.
 pub fn cost(q: &Query, m: i64) -> f64 {
     let (Ok(v), Some(vector)) = (View::of(q), q.machine.vector) else {
         return f64::INFINITY;
@@ -59,15 +64,10 @@ pub fn cost(q: &Query, m: i64) -> f64 {
     let (cin, cout, group) = (v.cin as f64, v.cout as f64, v.group as f64);
     let lanes = vector.lanes as f64;
     let whole = |c: f64| libm::ceil(c / lanes) * lanes;
+    let rest = if v.cin % vector.lanes == 0 { 0.0 } else { REST };
     // What a tile costs for each channel that goes in or comes out; products; reading weights.
-    let rest = if v.cin % vector.lanes == 0 {
-        0.0
-    } else {
-        2.0 * lanes
-    };
-    let transforms = planes * 0.25 * (whole(cin) + rest + whole(cout));
-    let products = planes * cin * cout * 0.083;
-    let weights = planes * cin * cout * 4.0 / 24.0;
-    let most = macs(q) * 0.08 * 4.0 + 1e6;
-    (group * (tiles * (transforms + products) + weights * 0.5) + 400.0).min(most)
+    let transforms = planes * 0.37 * (whole(cin) + rest + whole(cout));
+    let products = planes * cin * whole(cout) * 0.083;
+    let weights = planes * cin * cout * 4.0 / 48.0;
+    group * (tiles * (transforms + products) * cout / whole(cout) + weights) + 400.0
 }
