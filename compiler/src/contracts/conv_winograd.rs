@@ -134,18 +134,18 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     let count = (m + 2) * (m + 2);
     let row = (v.cin + vector.lanes - 1) / vector.lanes * vector.lanes;
     let plane = apart(tiles * row);
-    let planes = cx.scratch("planes", DType::F32, Dim::Fixed(count * plane));
+    let planes = cx.scratch_per_thread("planes", DType::F32, Dim::Fixed(count * plane));
     let widest = panels
         .iter()
         .map(|p| chunk(p) * p.padded)
         .max()
         .unwrap_or(1);
-    let sums = cx.scratch(
+    let sums = cx.scratch_per_thread(
         "sums",
         DType::F32,
         Dim::Fixed(count * apart(tiles * widest)),
     );
-    let patch = cx.scratch("patch", DType::F32, Dim::Fixed(count * row.min(CHUNK)));
+    let patch = cx.scratch_per_thread("patch", DType::F32, Dim::Fixed(count * row.min(CHUNK)));
     let job = Job {
         v: &v,
         m,
@@ -467,7 +467,7 @@ impl Job<'_> {
     ) -> Result<()> {
         let m = self.m;
         let len = k.tiles * m * m * columns;
-        let results = cx.scratch("results", DType::F32, Dim::Fixed(len));
+        let results = cx.scratch_per_thread("results", DType::F32, Dim::Fixed(len));
         let shape = Out {
             m,
             lanes: self.vector.lanes,

@@ -110,7 +110,7 @@ pub fn fold_in_parts(
     let p = cx.b.i(parts);
     let rounds = cx.b.floor_div(n, p);
     let rest = cx.b.floor_mod(n, p);
-    let buf = cx.scratch("parts", DType::F32, Dim::Fixed(parts));
+    let buf = cx.scratch_per_thread("parts", DType::F32, Dim::Fixed(parts));
     let whole = cx.b.mul(rounds, p);
     cx.for_(p, LoopKind::Lanes, |cx, l| {
         let acc = cx.b.var(init);
