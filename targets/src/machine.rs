@@ -35,7 +35,7 @@ pub fn level(arch: Arch, features: FeatureSet) -> Level {
     let all = |list: &[Feature]| list.iter().all(|f| features.has(*f));
     match arch {
         Arch::Aarch64 => Level::Neon,
-        Arch::X86_64 if all(&[Feature::Avx512f]) => Level::Avx512,
+        Arch::X86_64 if all(&[Feature::Avx512f, Feature::Avx512vl]) => Level::Avx512,
         Arch::X86_64 if all(&[Feature::Avx2, Feature::Fma, Feature::F16c]) => Level::Avx2,
         Arch::X86_64 => Level::Sse2,
     }

@@ -8,7 +8,7 @@ use crate::vector::rows;
 use onnxc_compiler::kernel::Tile;
 
 /// What AVX-512 kernels need.
-const AVX512: &[&str] = &["avx512f"];
+const AVX512: &[&str] = &["avx512f", "avx512vl"];
 /// What AVX2 kernels need.
 const AVX2: &[&str] = &["avx2", "fma", "f16c"];
 
