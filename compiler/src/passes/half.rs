@@ -133,6 +133,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         }
         g.set_output(k, made);
     }
+    super::dead::left_behind(g);
     Ok(())
 }
 

@@ -197,7 +197,10 @@ impl Views {
         };
         let goes_there = |views: &Views, v: ValueId| {
             let made_here = match g.value(v).def {
-                Def::Node(m, _) if apart => g.users(v).len() == 1 && scatters(m),
+                // A Concat that is done by placement has parts that lie as if it were in one piece.
+                Def::Node(m, _) if apart => {
+                    g.users(v).len() == 1 && scatters(m) && !views.concats.contains_key(&m)
+                }
                 Def::Node(m, _) => !matches!(g.node(m).op.lower, Lower::Control(_) | Lower::View),
                 _ => false,
             };

@@ -75,6 +75,9 @@ impl Layout<'_, '_, '_> {
         let Some(rank) = self.rank(x).filter(|r| (3..=5).contains(r)) else {
             return Ok(false);
         };
+        if attrs.flag("channels_last") {
+            return Ok(false);
+        }
         let conv = self.g.node(n).op.name == "Conv";
         // Pooling alone is no reason to transpose.
         if !conv && self.laid(x).is_none() {

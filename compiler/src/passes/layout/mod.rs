@@ -65,6 +65,10 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         loc: Loc::default(),
     };
     for n in order {
+        // What nobody asks for stays as it is, until it is removed.
+        if !l.g.node(n).outs.iter().any(|&v| l.g.is_used(v)) {
+            continue;
+        }
         l.now = n;
         l.loc = l.g.node(n).loc.clone();
         if l.cx.edits >= l.cx.max_edits || !l.node(n)? {
@@ -80,6 +84,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             l.g.set_output(k, plain);
         }
     }
+    crate::passes::dead::left_behind(g);
     Ok(())
 }
 
