@@ -23,6 +23,7 @@ pub mod ml_tree_read;
 mod nn_tests;
 pub mod quantized;
 pub mod recurrent;
+mod recurrent_weights;
 pub mod resize_table;
 pub mod small_float;
 pub mod spatial;

@@ -1,15 +1,14 @@
-//! What LSTM, GRU and RNN share: attributes, shapes, walking over directions, samples and steps, and products with the
-//! weights, lanes along the gates.
+//! What LSTM, GRU and RNN share: attributes, shapes, walking over directions, samples and steps.
 
-use super::axes::fold_n;
+use super::recurrent_weights::{Matrix, strips};
 use super::util::{accept, bad, float};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
-use crate::base::tensor::Tensor;
 use crate::contracts::finish::Activation;
-use crate::contracts::gemm::transposed;
+use crate::contracts::strip::Start;
+use crate::contracts::strip_plan::At;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{BufId, ExprId, LoopKind, Ty};
@@ -76,6 +75,9 @@ pub fn activations(attrs: &Attrs, direction: usize, per: usize) -> Result<Vec<Ac
         })
         .collect()
 }
+
+/// Elements of projected inputs at most: longer sequences are multiplied step by step.
+const MOST_PROJECTED: i64 = 1 << 24;
 
 /// Sizes of a recurrent operator.
 #[derive(Clone)]
@@ -209,61 +211,6 @@ pub fn infer(cx: &mut InferCx, gates: i64, biases: i64, extra: usize) -> Result<
     Ok(())
 }
 
-/// Weights as the loops read them: element (k, j) at `base(dir) + k * ks + j * js`.
-#[derive(Clone, Copy)]
-pub struct Weights {
-    buf: BufId,
-    ks: i64,
-    js: i64,
-    /// Rows of one direction times its columns.
-    size: i64,
-    k: i64,
-}
-
-impl Weights {
-    /// Of input `i`, `[dirs, rows, k]`; constant ones are transposed at compile time, so that lanes along rows are
-    /// contiguous.
-    pub fn of(cx: &mut LowerCx, i: usize, rows: i64, k: i64) -> Result<Weights> {
-        let o = cx.input(i)?.clone();
-        let flipped: Option<Tensor> = o.konst.as_ref().and_then(transposed);
-        Ok(match flipped {
-            Some(t) => Weights {
-                buf: cx.constant("weights", t),
-                ks: rows,
-                js: 1,
-                size: rows * k,
-                k,
-            },
-            None => Weights {
-                buf: o.buf,
-                ks: 1,
-                js: k,
-                size: rows * k,
-                k,
-            },
-        })
-    }
-    /// `init` + sum over k of `x(k)` * weight(k, j).
-    pub fn dot(
-        &self,
-        cx: &mut LowerCx,
-        dir: ExprId,
-        j: ExprId,
-        init: ExprId,
-        x: &dyn Fn(&mut LowerCx, ExprId) -> Result<ExprId>,
-    ) -> Result<ExprId> {
-        let k = cx.b.i(self.k);
-        fold_n(cx, k, init, |cx, k, sum| {
-            let v = x(cx, k)?;
-            let b = &mut cx.b;
-            let at =
-                ex!(b; ((dir * {b.i(self.size)}) + (k * {b.i(self.ks)})) + (j * {b.i(self.js)}));
-            let w = b.load(self.buf, at);
-            Ok(b.fma(v, w, sum))
-        })
-    }
-}
-
 /// A walk over directions, samples and steps.
 pub struct Walk {
     /// Sizes.
@@ -272,6 +219,8 @@ pub struct Walk {
     pub ty: Ty,
     /// The state of one sample.
     pub h: BufId,
+    /// Products of the input of all steps of a sample with W, where they are made at once: `[steps, rows]`.
+    pub projected: Option<BufId>,
     /// Largest magnitude of what enters an activation.
     clip: Option<f32>,
 }
@@ -288,13 +237,18 @@ pub struct Step {
 }
 
 impl Walk {
-    /// Begins.
+    /// Begins. `gates`: rows of state size in W and R.
     pub fn new(cx: &mut LowerCx, gates: i64) -> Result<Walk> {
         let s = Sizes::of_cx(cx, gates)?;
         let h = scratch(cx, "state", s.hidden)?;
+        let rows = gates * s.hidden;
+        let all = s.seq.clone() * Dim::Fixed(rows);
+        let once = strips(cx, 1) && all.bounds(cx.symbols).1 <= MOST_PROJECTED;
+        let projected = once.then(|| cx.scratch("projected", DType::F32, all));
         Ok(Walk {
             ty: cx.in_ty(0)?,
             h,
+            projected,
             clip: cx.attrs.opt_float("clip"),
             s,
         })
@@ -335,6 +289,46 @@ impl Walk {
             [st.t, st.b, k]
         };
         cx.load(0, &index)
+    }
+    /// The first feature of the input of a step.
+    pub fn x_at(&self, cx: &mut LowerCx, b: ExprId, t: ExprId) -> Result<ExprId> {
+        let zero = cx.b.i(0);
+        let index = if self.s.batch_first {
+            [b, t, zero]
+        } else {
+            [t, b, zero]
+        };
+        let shape = cx.in_shape(0)?;
+        Ok(cx.b.offset(&shape, &index))
+    }
+    /// W times the input of all steps of a sample.
+    fn project(&self, cx: &mut LowerCx, d: i64, b: ExprId) -> Result<()> {
+        let Some(into) = self.projected else {
+            return Ok(());
+        };
+        let zero = cx.b.i(0);
+        let at = self.x_at(cx, b, zero)?;
+        let step = match self.s.batch_first {
+            true => cx.b.i(self.s.input),
+            false => {
+                let batch = cx.b.dim(&self.s.batch);
+                let input = cx.b.i(self.s.input);
+                cx.b.mul(batch, input)
+            }
+        };
+        let rows = cx.in_shape(1)?[1].fixed().unwrap_or(0);
+        let a = At {
+            buf: cx.input(0)?.buf,
+            at,
+            row: step,
+        };
+        let c = At {
+            buf: into,
+            at: zero,
+            row: cx.b.i(rows),
+        };
+        let matrix = Matrix::of(cx, 1, d, (0, rows), self.s.seq.fixed())?;
+        matrix.multiply(cx, &self.s.seq, a, c, Start::Zero)
     }
     /// Sets a state vector from input `i`, or to 0.
     pub fn begin(
@@ -400,6 +394,7 @@ impl Walk {
                     None => seq,
                 };
                 begin(cx, dir, b)?;
+                self.project(cx, d, b)?;
                 self.begin(cx, 5, self.h, dir, b)?;
                 let hidden = cx.b.i(self.s.hidden);
                 cx.for_(len, LoopKind::Seq, |cx, i| {

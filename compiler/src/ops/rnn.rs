@@ -1,6 +1,7 @@
 //! RNN, GRU, LSTM.
 
-use super::recurrent::{Step, Walk, Weights, activations, infer, read, scratch};
+use super::recurrent::{Step, Walk, activations, infer, read, scratch};
+use super::recurrent_weights::Weights;
 use super::util::since;
 use crate::base::diag::Result;
 use crate::ex;
@@ -56,13 +57,14 @@ fn gate(cx: &mut LowerCx, buf: BufId, row: i64, hidden: i64, j: ExprId) -> ExprI
     cx.b.load(buf, at)
 }
 
-/// For every j of `from..to`: stores W x + its bias, and, where asked, R h + its bias, into `into`.
+/// Rows `from..to` of the gates: W x + its bias, and, where asked, R h + its bias, into the same elements of `into`.
 #[allow(clippy::too_many_arguments)]
 fn products(
     cx: &mut LowerCx,
     walk: &Walk,
     w: &Weights,
     r: Option<&Weights>,
+    d: usize,
     st: Step,
     (from, to): (i64, i64),
     rows: i64,
@@ -76,13 +78,23 @@ fn products(
             let more = walk.bias(cx, st.dir, j, 1, rows)?;
             sum = cx.b.add(sum, more);
         }
-        sum = w.dot(cx, st.dir, j, sum, &|cx, k| walk.x(cx, st, k))?;
-        if let Some(r) = r {
-            sum = r.dot(cx, st.dir, j, sum, &|cx, k| Ok(cx.b.load(walk.h, k)))?;
+        if let Some(all) = walk.projected {
+            let at = ex!(cx.b; ({st.t} * {cx.b.i(rows)}) + j);
+            let x = cx.b.load(all, at);
+            sum = cx.b.add(sum, x);
         }
         cx.b.store(into, j, sum);
         Ok(())
-    })
+    })?;
+    let zero = cx.b.i(0);
+    if walk.projected.is_none() {
+        let x = (cx.input(0)?.buf, walk.x_at(cx, st.b, st.t)?);
+        w.add_product(cx, d, (from, to), x, into, from)?;
+    }
+    match r {
+        Some(r) => r.add_product(cx, d, (from, to), (walk.h, zero), into, from),
+        None => Ok(()),
+    }
 }
 
 fn rnn(cx: &mut LowerCx) -> Result<()> {
@@ -96,7 +108,7 @@ fn rnn(cx: &mut LowerCx) -> Result<()> {
         &mut |_, _, _| Ok(()),
         &mut |cx, d, st| {
             let f = activations(cx.attrs, d, 1)?;
-            products(cx, &walk, &w, Some(&r), st, (0, h), h, gates)?;
+            products(cx, &walk, &w, Some(&r), d, st, (0, h), h, gates)?;
             let n = cx.b.i(h);
             cx.for_(n, LoopKind::Lanes, |cx, j| {
                 let v = cx.b.load(gates, j);
@@ -124,8 +136,8 @@ fn gru(cx: &mut LowerCx) -> Result<()> {
         &mut |_, _, _| Ok(()),
         &mut |cx, d, st| {
             let act = activations(cx.attrs, d, 2)?;
-            products(cx, &walk, &w, Some(&r), st, (0, 2 * h), 3 * h, gates)?;
-            products(cx, &walk, &w, None, st, (2 * h, 3 * h), 3 * h, gates)?;
+            products(cx, &walk, &w, Some(&r), d, st, (0, 2 * h), 3 * h, gates)?;
+            products(cx, &walk, &w, None, d, st, (2 * h, 3 * h), 3 * h, gates)?;
             let two = cx.b.i(2 * h);
             cx.for_(two, LoopKind::Lanes, |cx, j| {
                 let v = cx.b.load(gates, j);
@@ -134,12 +146,11 @@ fn gru(cx: &mut LowerCx) -> Result<()> {
                 cx.b.store(gates, j, v);
                 Ok(())
             })?;
-            let n = cx.b.i(h);
+            let (n, zero) = (cx.b.i(h), cx.b.i(0));
             cx.for_(n, LoopKind::Lanes, |cx, j| {
                 let v = if linear {
                     let row = ex!(cx.b; j + {cx.b.i(2 * h)});
-                    let bias = walk.bias(cx, st.dir, row, 1, 3 * h)?;
-                    r.dot(cx, st.dir, row, bias, &|cx, k| Ok(cx.b.load(walk.h, k)))?
+                    walk.bias(cx, st.dir, row, 1, 3 * h)?
                 } else {
                     let reset = gate(cx, gates, 1, h, j);
                     let state = cx.b.load(walk.h, j);
@@ -148,16 +159,27 @@ fn gru(cx: &mut LowerCx) -> Result<()> {
                 cx.b.store(other, j, v);
                 Ok(())
             })?;
+            let last = (2 * h, 3 * h);
+            if linear {
+                r.add_product(cx, d, last, (walk.h, zero), other, 0)?;
+            } else {
+                cx.for_(n, LoopKind::Lanes, |cx, j| {
+                    let row = ex!(cx.b; j + {cx.b.i(2 * h)});
+                    let bias = walk.bias(cx, st.dir, row, 1, 3 * h)?;
+                    let own = cx.b.load(gates, row);
+                    let v = cx.b.add(own, bias);
+                    cx.b.store(gates, row, v);
+                    Ok(())
+                })?;
+                r.add_product(cx, d, last, (other, zero), gates, 2 * h)?;
+            }
             cx.for_(n, LoopKind::Lanes, |cx, j| {
                 let own = gate(cx, gates, 2, h, j);
                 let v = if linear {
                     let (reset, past) = (gate(cx, gates, 1, h, j), cx.b.load(other, j));
                     ex!(cx.b; own + (reset * past))
                 } else {
-                    let row = ex!(cx.b; j + {cx.b.i(2 * h)});
-                    let bias = walk.bias(cx, st.dir, row, 1, 3 * h)?;
-                    let init = cx.b.add(own, bias);
-                    r.dot(cx, st.dir, row, init, &|cx, k| Ok(cx.b.load(other, k)))?
+                    own
                 };
                 let v = walk.clip(cx, v);
                 let v = act[1].apply(&mut cx.b, v);
@@ -184,7 +206,7 @@ fn lstm(cx: &mut LowerCx) -> Result<()> {
         &mut |cx, dir, b| walk.begin(cx, 6, cell, dir, b),
         &mut |cx, d, st| {
             let act = activations(cx.attrs, d, 3)?;
-            products(cx, &walk, &w, Some(&r), st, (0, 4 * h), 4 * h, gates)?;
+            products(cx, &walk, &w, Some(&r), d, st, (0, 4 * h), 4 * h, gates)?;
             let n = cx.b.i(h);
             cx.for_(n, LoopKind::Lanes, |cx, j| {
                 let old = cx.b.load(cell, j);
