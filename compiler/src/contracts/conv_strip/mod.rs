@@ -5,6 +5,8 @@
 //! read a copy of the input with its border of zeros, a band of rows at a time. Dilated or grouped windows take a segment per element and
 //! add up row by row in the output.
 
+mod band;
+
 use super::conv::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
@@ -185,17 +187,6 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             Some(band) => j.bands(cx, n, x, base, &strides, band),
         }
     })
-}
-
-/// A copy of some rows of the input with their border.
-struct Band {
-    buf: BufId,
-    /// Output rows (along the first axis) of a band.
-    rows: i64,
-    /// Input rows of a band.
-    height: i64,
-    /// Sizes of the other axes with their borders.
-    sizes: Vec<Dim>,
 }
 
 struct Job<'a> {
@@ -517,192 +508,6 @@ impl Job<'_> {
         full.extend(spatial);
         full.push(index[rank + 1]);
         self.v.store(cx, &full, sum)
-    }
-
-    /// The scratch of a band: as many rows as fit into a quarter of the second cache.
-    fn band(&self, cx: &mut LowerCx) -> Result<Band> {
-        let w = &self.v.window;
-        let sizes: Vec<Dim> = (1..w.rank())
-            .map(|i| self.v.input[i].clone() + Dim::Fixed(w.begin[i] + w.end[i]))
-            .collect();
-        let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.channels());
-        let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(4);
-        if w.rank() == 1 {
-            // One axis: the whole of it is the band.
-            let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
-            let buf = cx.scratch_per_thread("band", DType::F32, height * row);
-            return Ok(Band {
-                buf,
-                rows: 0,
-                height: 0,
-                sizes,
-            });
-        }
-        let room = i64::from(cx.machine.l2.max(128 << 10)) / 4;
-        let extent = w.extent(0);
-        let most = w.out[0].bounds(cx.symbols).1.max(1);
-        let fit = ((room / bytes - extent) / w.stride[0] + 1).clamp(1, most);
-        // Bands of equal height.
-        let count = (most + fit - 1) / fit;
-        let rows = (most + count - 1) / count;
-        let height = (rows - 1) * w.stride[0] + extent;
-        let buf = cx.scratch_per_thread("band", DType::F32, Dim::Fixed(height) * row);
-        Ok(Band {
-            buf,
-            rows,
-            height,
-            sizes,
-        })
-    }
-
-    /// Band after band: copied with its border, then computed.
-    fn bands(
-        &self,
-        cx: &mut LowerCx,
-        n: ExprId,
-        x: BufId,
-        base: ExprId,
-        strides: &[ExprId],
-        band: &Band,
-    ) -> Result<()> {
-        let w = &self.v.window;
-        let c = cx.b.i(self.channels());
-        let mut own = vec![c];
-        for d in band.sizes.iter().rev() {
-            let d = cx.b.dim(d);
-            let s = cx.b.mul(own[0], d);
-            own.insert(0, s);
-        }
-        let zero = cx.b.i(0);
-        if w.rank() == 1 {
-            let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
-            let height = cx.b.dim(&height);
-            self.fill(cx, x, base, strides, band, &own, zero, height)?;
-            let source = Source {
-                buf: band.buf,
-                base: zero,
-                strides: own,
-            };
-            let one = cx.b.i(1);
-            return self.rows(cx, n, &source, zero, one);
-        }
-        let rows = cx.b.i(band.rows);
-        let all = cx.b.dim(&w.out[0]);
-        let count = w.out[0]
-            .ceil_div(&Dim::Fixed(band.rows))
-            .ok_or_else(|| Diagnostic::internal("a band without rows"))?;
-        let whole = w.out[0].fixed().is_some_and(|o| o % band.rows == 0);
-        let count = cx.b.dim(&count);
-        cx.for_(count, LoopKind::Seq, |cx, t| {
-            let first = cx.b.mul(t, rows);
-            let first = cx.b.let_(first);
-            let here = if whole {
-                rows
-            } else {
-                let left = cx.b.sub(all, first);
-                let here = cx.b.min(left, rows);
-                cx.b.let_(here)
-            };
-            let top = ex!(cx.b; first * {cx.b.i(w.stride[0])});
-            let height = cx.b.i(band.height);
-            self.fill(cx, x, base, strides, band, &own, top, height)?;
-            let source = Source {
-                buf: band.buf,
-                base: zero,
-                strides: own.clone(),
-            };
-            self.rows(cx, n, &source, first, here)
-        })
-    }
-
-    /// Copies `height` rows from row `top` of the bordered input on.
-    #[allow(clippy::too_many_arguments)]
-    fn fill(
-        &self,
-        cx: &mut LowerCx,
-        x: BufId,
-        base: ExprId,
-        strides: &[ExprId],
-        band: &Band,
-        own: &[ExprId],
-        top: ExprId,
-        height: ExprId,
-    ) -> Result<()> {
-        let w = &self.v.window;
-        let rank = w.rank();
-        let c = cx.b.i(self.channels());
-        cx.for_(height, LoopKind::Seq, |cx, r| {
-            let b = &mut cx.b;
-            let y = ex!(b; (r + top) - {b.i(w.begin[0])});
-            let y = b.let_(y);
-            let (zero, h) = (b.i(0), b.dim(&self.v.input[0]));
-            let inside = b.in_range(y, zero, h);
-            let to = b.mul(r, own[0]);
-            let from = ex!(b; base + (y * {strides[0]}));
-            if rank == 1 {
-                // A pixel.
-                b.for_(c, LoopKind::Lanes, |b, i| {
-                    let (at, f) = (b.add(from, i), b.f(0.0));
-                    let v = b.load_if(x, inside, at, f);
-                    let at = b.add(to, i);
-                    b.store(band.buf, at, v);
-                });
-                return Ok(());
-            }
-            // Lines of pixels: all axes between the first and the last.
-            let middle: Vec<Dim> = band.sizes[..rank - 2].to_vec();
-            cx.each(&middle, LoopKind::Seq, |cx, at| {
-                let b = &mut cx.b;
-                let (mut inside, mut from, mut to) = (inside, from, to);
-                for (i, &z) in at.iter().enumerate() {
-                    let axis = i + 1;
-                    let from_z = ex!(b; z - {b.i(w.begin[axis])});
-                    let n = b.dim(&self.v.input[axis]);
-                    let ok = b.in_range(from_z, zero, n);
-                    inside = b.and(inside, ok);
-                    let by = b.mul(from_z, strides[axis]);
-                    from = b.add(from, by);
-                    let by = b.mul(z, own[axis]);
-                    to = b.add(to, by);
-                }
-                let (from, to, inside) = (b.let_(from), b.let_(to), b.let_(inside));
-                let last = rank - 1;
-                let f = b.f(0.0);
-                let line = b.dim(&self.v.input[last]);
-                let line = b.mul(line, c);
-                let (left, right) = (
-                    w.begin[last] * self.channels(),
-                    w.end[last] * self.channels(),
-                );
-                let (left_e, right_e) = (b.i(left), b.i(right));
-                b.for_(left_e, LoopKind::Lanes, |b, i| {
-                    let at = b.add(to, i);
-                    b.store(band.buf, at, f);
-                });
-                b.if_(
-                    inside,
-                    |b| {
-                        b.for_(line, LoopKind::Lanes, |b, i| {
-                            let at = b.add(from, i);
-                            let v = b.load(x, at);
-                            let at = ex!(b; (to + left_e) + i);
-                            b.store(band.buf, at, v);
-                        });
-                    },
-                    |b| {
-                        b.for_(line, LoopKind::Lanes, |b, i| {
-                            let at = ex!(b; (to + left_e) + i);
-                            b.store(band.buf, at, f);
-                        });
-                    },
-                );
-                b.for_(right_e, LoopKind::Lanes, |b, i| {
-                    let at = ex!(b; ((to + left_e) + line) + i);
-                    b.store(band.buf, at, f);
-                });
-                Ok(())
-            })
-        })
     }
 }
 
