@@ -281,7 +281,7 @@ fn permuted(t: &Tensor, perm: &[usize]) -> Tensor {
 fn conv_rows_convolve() {
     // (channels, height, width), (output channels, group, kernel), stride, dilation, pads
     type Case = ((i64, i64, i64), (i64, i64, i64, i64), i64, i64, [i64; 4]);
-    let cases: [Case; 8] = [
+    let cases: [Case; 10] = [
         ((3, 5, 6), (5, 1, 1, 1), 1, 1, [0; 4]),
         ((2, 7, 9), (6, 1, 3, 3), 1, 1, [1; 4]),
         ((2, 7, 9), (6, 2, 3, 3), 2, 1, [1, 0, 1, 2]),
@@ -290,6 +290,9 @@ fn conv_rows_convolve() {
         ((4, 6, 7), (8, 4, 3, 2), 2, 1, [0, 1, 2, 0]),
         ((3, 9, 9), (3, 3, 7, 7), 2, 1, [3; 4]),
         ((2, 4, 4), (3, 1, 3, 3), 1, 1, [4, 4, 4, 4]),
+        // Sequences written as images.
+        ((3, 19, 1), (5, 1, 4, 1), 1, 1, [1, 0, 2, 0]),
+        ((3, 13, 1), (9, 1, 1, 1), 2, 1, [0; 4]),
     ];
     for ((c, h, wd), (m, group, kh, kw), stride, dilation, pads) in cases {
         let (x, w, b) = (

@@ -7,6 +7,7 @@ pub mod gelu;
 pub mod hard_swish;
 pub mod layer_norm;
 pub mod pad_conv;
+pub mod power;
 pub mod squeeze_excite;
 pub mod swish;
 pub mod transpose;
@@ -19,6 +20,7 @@ pub const ALL: &[&Pass] = &[
     &pad_conv::PASS,
     &conv_affine::PASS,
     &conv_transpose::PASS,
+    &power::PASS,
     &gelu::PASS,
     &layer_norm::PASS,
     &hard_swish::PASS,

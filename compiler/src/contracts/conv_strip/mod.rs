@@ -106,8 +106,40 @@ struct Source {
     strides: Vec<ExprId>,
 }
 
+/// Takes off last spatial axes that are 1 throughout (a sequence written as an image): rows of results lie along the first that
+/// is more. Gives their number.
+fn narrow(v: &mut View) -> usize {
+    let mut gone = 0;
+    while v.window.rank() > 1 {
+        let w = &mut v.window;
+        let last = w.rank() - 1;
+        let trivial = v.input[last].is(1)
+            && w.out[last].is(1)
+            && w.kernel[last] == 1
+            && w.begin[last] == 0
+            && w.end[last] == 0;
+        if !trivial {
+            break;
+        }
+        v.input.pop();
+        w.out.pop();
+        for list in [
+            &mut w.kernel,
+            &mut w.stride,
+            &mut w.dilation,
+            &mut w.begin,
+            &mut w.end,
+        ] {
+            list.pop();
+        }
+        gone += 1;
+    }
+    gone
+}
+
 fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
-    let v = View::of(q)?;
+    let mut v = View::of(q)?;
+    let gone = narrow(&mut v);
     let (_, vector) = machine(cx)?;
     let plan = Plan::of(&v);
     let w = &v.window;
@@ -145,6 +177,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         weights,
         finish: found,
         flat: plain,
+        gone,
         ahead: from_afar(
             cx,
             w.out.iter().cloned().product::<Dim>().fixed(),
@@ -199,6 +232,8 @@ struct Job<'a> {
     finish: Option<Found>,
     /// Pixels of an image are numbered along the last spatial axis.
     flat: bool,
+    /// Axes of size 1 between the last that is gone through and the channels.
+    gone: usize,
     /// How weights are stored.
     b_type: DType,
     /// Weights are fetched ahead.
@@ -368,6 +403,7 @@ impl Job<'_> {
         let channel = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(g * self.v.cout + p.first)});
         let channel = cx.b.let_(channel);
         let mut index = rows.index.clone();
+        index.extend((0..self.gone).map(|_| cx.b.i(0)));
         index.push(channel);
         let Some(finish) = &self.finish else {
             return self.through_loops(cx, p, b_at, &index, rows);
@@ -490,7 +526,8 @@ impl Job<'_> {
                     let sum = cx.b.load(sums, at);
                     let mut full = index.to_vec();
                     full[rank] = ex!(cx.b; ({full[rank]} + row) + i);
-                    full[rank + 1] = ex!(cx.b; {full[rank + 1]} + j);
+                    let last = full.len() - 1;
+                    full[last] = cx.b.add(full[last], j);
                     self.store(cx, &full, sum)
                 })
             })
@@ -506,7 +543,7 @@ impl Job<'_> {
         let spatial = cx.b.unoffset(&self.v.window.out, index[rank]);
         let mut full = vec![index[0]];
         full.extend(spatial);
-        full.push(index[rank + 1]);
+        full.extend(&index[rank + 1..]);
         self.v.store(cx, &full, sum)
     }
 }
