@@ -350,6 +350,9 @@ fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {
     }
 }
 
+/// Taps of an element that are written out, at most.
+const WRITTEN_OUT: i64 = 16;
+
 fn emit(
     cx: &mut LowerCx,
     out: &[Dim],
@@ -358,10 +361,63 @@ fn emit(
     dtype: DType,
     ty: Ty,
 ) -> Result<()> {
-    let own = Ty::of(dtype);
+    let sizes: Vec<i64> = plan
+        .iter()
+        .map(|a| match a {
+            Axis::Table { n, .. } if how.mode != "nearest" => *n,
+            _ => 1,
+        })
+        .collect();
+    let element = Element {
+        plan,
+        nearest: how.mode == "nearest",
+        dtype,
+        ty,
+    };
+    let few = sizes.iter().product::<i64>() <= WRITTEN_OUT;
+    if let Some((Axis::Same, rest)) = plan.split_last()
+        && !rest.is_empty()
+        && few
+    {
+        return element.rows(cx, out, &sizes);
+    }
     cx.each(out, LoopKind::Lanes, |cx, o| {
+        let beyond = element.beyond(cx, o);
+        if element.nearest {
+            let none = vec![cx.b.i(0); o.len()];
+            let (index, _) = element.tap(cx, o, &none);
+            let v = cx.load(0, &index)?;
+            return element.store(cx, o, v, beyond);
+        }
+        let zero = cx.b.num(ty, 0.0);
+        let sum = cx.b.var(zero);
+        crate::contracts::conv::seq(cx, &sizes, |cx, k| {
+            let (at, w) = element.tap(cx, o, k);
+            let v = cx.load(0, &at)?;
+            let v = cx.b.cast(ty, v);
+            let old = cx.b.get(sum);
+            let new = cx.b.fma(w, v, old);
+            cx.b.set(sum, new);
+            Ok(())
+        })?;
+        let v = cx.b.get(sum);
+        element.store(cx, o, v, beyond)
+    })
+}
+
+/// How an element of the output is made.
+struct Element<'a> {
+    plan: &'a [Axis],
+    nearest: bool,
+    dtype: DType,
+    ty: Ty,
+}
+
+impl Element<'_> {
+    /// Whether it lies outside of what is resized.
+    fn beyond(&self, cx: &mut LowerCx, o: &[ExprId]) -> ExprId {
         let mut beyond = cx.b.bool(false);
-        for (a, &o) in plan.iter().zip(o) {
+        for (a, &o) in self.plan.iter().zip(o) {
             if let Axis::Table {
                 outside: Some(buf), ..
             } = a
@@ -370,65 +426,96 @@ fn emit(
                 beyond = cx.b.or(beyond, c);
             }
         }
+        beyond
+    }
+    /// Index and weight of tap `k` (one number for each axis).
+    fn tap(&self, cx: &mut LowerCx, o: &[ExprId], k: &[ExprId]) -> (Vec<ExprId>, ExprId) {
+        let mut at = vec![];
+        let mut w = cx.b.num(self.ty, 1.0);
+        for ((a, &o), &k) in self.plan.iter().zip(o).zip(k) {
+            at.push(match a {
+                Axis::Same => o,
+                Axis::Repeat(k) => ex!(cx.b; o / {cx.b.i(*k)}),
+                Axis::Table { index, .. } if self.nearest => cx.b.load(*index, o),
+                Axis::Table {
+                    n, index, weight, ..
+                } => {
+                    let row = ex!(cx.b; (o * {cx.b.i(*n)}) + k);
+                    if let Some(weight) = weight {
+                        let f = cx.b.load(*weight, row);
+                        w = cx.b.mul(w, f);
+                    }
+                    cx.b.load(*index, row)
+                }
+            });
+        }
+        (at, w)
+    }
+    fn store(
+        &self,
+        cx: &mut LowerCx,
+        o: &[ExprId],
+        value: ExprId,
+        beyond: ExprId,
+    ) -> Result<()> {
+        let own = Ty::of(self.dtype);
         let extra = f64::from(cx.attrs.float("extrapolation_value", 0.0));
-        if how.mode == "nearest" {
-            let index: Vec<ExprId> = plan
-                .iter()
-                .zip(o)
-                .map(|(a, &o)| match a {
-                    Axis::Same => o,
-                    Axis::Repeat(k) => ex!(cx.b; o / {cx.b.i(*k)}),
-                    Axis::Table { index, .. } => cx.b.load(*index, o),
-                })
-                .collect();
-            let v = cx.load(0, &index)?;
+        if self.nearest {
             let e = cx.b.num(own, extra);
-            let v = cx.b.select(beyond, e, v);
+            let v = cx.b.select(beyond, e, value);
             cx.store(0, o, v);
             return Ok(());
         }
-        let sizes: Vec<i64> = plan
-            .iter()
-            .map(|a| if let Axis::Table { n, .. } = a { *n } else { 1 })
-            .collect();
-        let zero = cx.b.num(ty, 0.0);
-        let sum = cx.b.var(zero);
-        crate::contracts::conv::seq(cx, &sizes, |cx, k| {
-            let mut at = vec![];
-            let mut w = cx.b.num(ty, 1.0);
-            for ((a, &o), &k) in plan.iter().zip(o).zip(k) {
-                if let Axis::Table {
-                    n,
-                    index,
-                    weight: Some(weight),
-                    ..
-                } = a
-                {
-                    let row = ex!(cx.b; (o * {cx.b.i(*n)}) + k);
-                    let f = cx.b.load(*weight, row);
-                    w = cx.b.mul(w, f);
-                    at.push(cx.b.load(*index, row));
-                } else {
-                    at.push(o);
-                }
-            }
-            let v = cx.load(0, &at)?;
-            let v = cx.b.cast(ty, v);
-            let old = cx.b.get(sum);
-            let new = cx.b.fma(w, v, old);
-            cx.b.set(sum, new);
-            Ok(())
-        })?;
-        let mut v = cx.b.get(sum);
-        let e = cx.b.num(ty, extra);
-        v = cx.b.select(beyond, e, v);
-        if let Some((lo, hi)) = dtype.int_range() {
+        let e = cx.b.num(self.ty, extra);
+        let mut v = cx.b.select(beyond, e, value);
+        if let Some((lo, hi)) = self.dtype.int_range() {
             v = cx.b.un(UnOp::Round, v);
-            let (lo, hi) = (cx.b.num(ty, lo as f64), cx.b.num(ty, hi as f64));
+            let (lo, hi) = (cx.b.num(self.ty, lo as f64), cx.b.num(self.ty, hi as f64));
             v = cx.b.clamp(v, lo, hi);
             v = cx.b.cast(own, v);
         }
         cx.store(0, o, v);
         Ok(())
-    })
+    }
+    /// The last axis stays as it is: what its elements share is found once for all of them.
+    fn rows(&self, cx: &mut LowerCx, out: &[Dim], sizes: &[i64]) -> Result<()> {
+        let last = out.len() - 1;
+        cx.each(&out[..last], LoopKind::Seq, |cx, o| {
+            let mut o = o.to_vec();
+            let none = cx.b.i(0);
+            o.push(none);
+            let beyond = self.beyond(cx, &o);
+            let beyond = cx.b.let_(beyond);
+            let mut taps = vec![];
+            for number in 0..sizes.iter().product::<i64>() {
+                let mut rest = number;
+                let mut k = vec![none; sizes.len()];
+                for (k, &n) in k.iter_mut().zip(sizes).rev() {
+                    *k = cx.b.i(rest % n);
+                    rest /= n;
+                }
+                let (at, w) = self.tap(cx, &o, &k);
+                let at: Vec<ExprId> = at.into_iter().map(|i| cx.b.let_(i)).collect();
+                taps.push((at, cx.b.let_(w)));
+            }
+            let n = cx.b.dim(&out[last]);
+            cx.for_(n, LoopKind::Lanes, |cx, c| {
+                let mut o = o.clone();
+                o[last] = c;
+                let mut sum = cx.b.num(self.ty, 0.0);
+                for (at, w) in &taps {
+                    let mut at = at.clone();
+                    at[last] = c;
+                    let v = cx.load(0, &at)?;
+                    if self.nearest {
+                        sum = v;
+                        break;
+                    }
+                    let v = cx.b.cast(self.ty, v);
+                    sum = cx.b.fma(*w, v, sum);
+                }
+                self.store(cx, &o, sum, beyond)
+            })
+        })
+    }
 }

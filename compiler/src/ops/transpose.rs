@@ -16,6 +16,9 @@ pub static OPS: &[&OpDef] = &[
     &REVERSE_SEQUENCE,
 ];
 
+/// Last axes up to this length are written out.
+const SHORT: i64 = 8;
+
 /// Axis i of the output is axis `perm[i]` of the input; without `perm` the axes are reversed.
 pub static TRANSPOSE: OpDef = OpDef {
     name: "Transpose",
@@ -34,12 +37,18 @@ pub static TRANSPOSE: OpDef = OpDef {
     },
     lower: Lower::Loops(|cx| {
         let perm = perm(cx.attrs.ints("perm"), cx.in_shape(0)?.len())?;
-        map_output(cx, |cx, at| {
+        let shape = cx.out_shape()?;
+        // A short last axis is written out: a loop over it would cost more than what it does.
+        let short = shape.last().and_then(Dim::fixed).is_some_and(|n| n <= SHORT);
+        let kind = if short { LoopKind::Unroll } else { LoopKind::Lanes };
+        cx.each(&shape, kind, |cx, at| {
             let mut from = at.to_vec();
             for (&p, &i) in perm.iter().zip(at) {
                 from[p] = i;
             }
-            cx.load(0, &from)
+            let v = cx.load(0, &from)?;
+            cx.store(0, at, v);
+            Ok(())
         })
     }),
     tails: true,
