@@ -6,7 +6,7 @@ use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{ExprId, LoopKind, UnOp};
+use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx};
 use crate::ops::util::*;
 
@@ -62,12 +62,10 @@ fn lower(cx: &mut LowerCx, max: bool) -> Result<()> {
     let keep = cx.attrs.int("keepdims", 1) != 0;
     let mut kept = shape.clone();
     kept.remove(axis);
-    let kind = if axis + 1 == shape.len() {
-        LoopKind::Seq
-    } else {
-        LoopKind::Lanes
-    };
-    cx.each(&kept, kind, |cx, at| {
+    // Positions are counted in 32 bits where they fit: then several are looked for at once.
+    let narrow = shape[axis].bounds(cx.symbols).1 <= i64::from(i32::MAX);
+    let count = if narrow { Ty::I32 } else { Ty::I64 };
+    cx.each(&kept, LoopKind::Lanes, |cx, at| {
         let place = |i: ExprId| {
             let mut p = at.to_vec();
             p.insert(axis, i);
@@ -78,19 +76,22 @@ fn lower(cx: &mut LowerCx, max: bool) -> Result<()> {
         let nothing = cx.b.int(cx.in_ty(0)?, 0);
         let some = cx.b.lt(zero, n);
         let first = cx.load_if(0, some, &place(zero), nothing)?;
-        let (best, where_) = (cx.b.var(first), cx.b.var(zero));
+        let start = cx.b.int(count, 0);
+        let (best, where_) = (cx.b.var(first), cx.b.var(start));
         cx.for_(n, LoopKind::Seq, |cx, i| {
             let x = cx.load(0, &place(i))?;
             let x = cx.b.let_(x);
             let (old, at) = (cx.b.get(best), cx.b.get(where_));
             let better = beats(cx, d, x, old, max, last);
             let better = cx.b.let_(better);
+            let i = cx.b.cast(count, i);
             let (x, i) = (cx.b.select(better, x, old), cx.b.select(better, i, at));
             cx.b.set(best, x);
             cx.b.set(where_, i);
             Ok(())
         })?;
         let v = cx.b.get(where_);
+        let v = cx.b.cast(Ty::I64, v);
         let mut to = at.to_vec();
         if keep {
             to.insert(axis, zero);
