@@ -36,6 +36,10 @@ const SMALL_MAP: i64 = 14 * 14;
 
 fn accepts(q: &Query) -> bool {
     let f32s = |i: usize| match q.inputs.get(i) {
+        // Weights may be halves: they are known, and packed as f32.
+        Some(Some((t, _))) if i == 1 => {
+            matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16)
+        }
         Some(Some((t, _))) => t.dtype == DType::F32,
         _ => true,
     };

@@ -12,6 +12,10 @@ const MOST_PADDING: i64 = 2;
 /// Whether the row for tiles of `m` x `m` results can answer.
 pub fn accepts(q: &Query, m: i64) -> bool {
     let f32s = |i: usize| match q.inputs.get(i) {
+        // Weights may be halves: they are known, and packed as f32.
+        Some(Some((t, _))) if i == 1 => {
+            matches!(t.dtype, DType::F32 | DType::F16 | DType::BF16)
+        }
         Some(Some((t, _))) => t.dtype == DType::F32,
         _ => true,
     };
