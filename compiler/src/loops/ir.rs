@@ -234,6 +234,16 @@ pub enum LoopKind {
     Unroll,
 }
 
+impl LoopKind {
+    /// The kind where no threads are to share the iterations.
+    pub fn serial(self) -> LoopKind {
+        match self {
+            LoopKind::Parallel => LoopKind::Seq,
+            kind => kind,
+        }
+    }
+}
+
 /// A statement.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Stmt {

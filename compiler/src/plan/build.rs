@@ -3,13 +3,14 @@
 use super::check::{Gaps, Label};
 use super::group::{Group, escaping, group};
 use super::lower::{Lowered, Place as LowerPlace, Source};
+use super::names::layer_name;
+pub use super::options::Options;
 use super::parallel;
 use super::program::*;
 use super::storage::{Home, Spot, Storages};
 use super::views::{Part, Rooms, Views};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
-use crate::base::effort::Effort;
 use crate::base::goal::Goal;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
@@ -20,42 +21,6 @@ use crate::loops::compact::compact;
 use crate::loops::ir::{Access, Func};
 use crate::op::Lower;
 use std::collections::HashMap;
-
-/// Choices of planning.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Fold pointwise work into the layer before it.
-    pub group: bool,
-    /// Let an output take over the memory of an operand that dies with it.
-    pub in_place: bool,
-    /// How much is done for speed.
-    pub effort: Effort,
-    /// Let the inputs of a Concat along an inner axis be made where they belong in its output.
-    pub scatter: bool,
-    /// Choose the order in which layers run; otherwise it is the graph's.
-    pub order: bool,
-    /// What the plan is to be best at.
-    pub goal: Goal,
-    /// Replay the finished plan with the independent checker.
-    pub check: bool,
-    /// Threads that loops are cut for; 1: none is.
-    pub threads: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            group: true,
-            in_place: true,
-            effort: Effort::default(),
-            scatter: true,
-            order: true,
-            goal: Goal::default(),
-            check: true,
-            threads: 1,
-        }
-    }
-}
 
 /// A program with what its judge needs to know.
 pub struct Planned {
@@ -580,7 +545,7 @@ impl Planner<'_> {
         let options = self.options;
         program.steps = steps
             .into_iter()
-            .map(|s| settle_step(s, &|s| settled.place(s)))
+            .map(|s| s.settle(&|s| settled.place(s)))
             .collect();
         program.weights = settled.weights;
         if options.check {
@@ -591,32 +556,6 @@ impl Planner<'_> {
             labels,
             sizes,
         })
-    }
-}
-
-fn settle_step(s: Step<Spot>, f: &dyn Fn(Spot) -> Place) -> Step {
-    let all = |l: Vec<Step<Spot>>| l.into_iter().map(|s| settle_step(s, f)).collect();
-    match s {
-        Step::Layer(l) => Step::Layer(l),
-        Step::If { cond, then, els } => Step::If {
-            cond: f(cond),
-            then: all(then),
-            els: all(els),
-        },
-        Step::Loop {
-            trips,
-            max_trips,
-            cond,
-            iter,
-            body,
-        } => Step::Loop {
-            trips: trips.map(f),
-            max_trips,
-            cond: cond.map(f),
-            iter: f(iter),
-            body: all(body),
-        },
-        Step::Fail(code) => Step::Fail(code),
     }
 }
 
@@ -647,28 +586,4 @@ pub(super) fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
     g.ty(v).cloned().ok_or_else(|| {
         Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name))
     })
-}
-
-/// `003_conv1_relu`: number, last part of the first ONNX node's name, operators; letters, digits and `_` only.
-fn layer_name(number: usize, ops: &[&str], nodes: &[String]) -> String {
-    let clean = |s: &str| -> String {
-        s.chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect()
-    };
-    let node = nodes
-        .first()
-        .map(|n| n.rsplit(['/', ':']).next().unwrap_or(n))
-        .unwrap_or("");
-    let mut name = format!("{number:03}");
-    for part in std::iter::once(node).chain(ops.iter().copied().take(6)) {
-        let part = clean(part).to_lowercase();
-        let part = part.trim_matches('_');
-        // A node named after its operator needs no second mention.
-        if !part.is_empty() && !name.split('_').any(|p| p == part) && name.len() + part.len() < 56 {
-            name.push('_');
-            name.push_str(part);
-        }
-    }
-    name
 }

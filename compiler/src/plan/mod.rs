@@ -8,6 +8,8 @@ mod helpers;
 pub mod lower;
 mod macs;
 pub mod memory;
+mod names;
+pub mod options;
 pub mod oracle;
 pub mod order;
 pub mod parallel;

@@ -136,10 +136,7 @@ fn serial(block: Vec<Stmt>) -> Vec<Stmt> {
         } => Stmt::For {
             var,
             extent,
-            kind: match kind {
-                LoopKind::Parallel => LoopKind::Seq,
-                k => k,
-            },
+            kind: kind.serial(),
             body: serial(body),
         },
         Stmt::While { cond, body } => Stmt::While {
@@ -354,10 +351,7 @@ impl Cutter {
             } => Stmt::For {
                 var,
                 extent,
-                kind: match kind {
-                    LoopKind::Parallel => LoopKind::Seq,
-                    k => k,
-                },
+                kind: kind.serial(),
                 body: self.block(body, at),
             },
             Stmt::While { cond, body } => Stmt::While {

@@ -88,6 +88,35 @@ pub enum Step<P = Place> {
     Fail(i32),
 }
 
+impl<P> Step<P> {
+    /// The same step with every place `f` of what it was.
+    pub fn settle(self, f: &dyn Fn(P) -> Place) -> Step {
+        let all = |l: Vec<Step<P>>| l.into_iter().map(|s| s.settle(f)).collect();
+        match self {
+            Step::Layer(l) => Step::Layer(l),
+            Step::If { cond, then, els } => Step::If {
+                cond: f(cond),
+                then: all(then),
+                els: all(els),
+            },
+            Step::Loop {
+                trips,
+                max_trips,
+                cond,
+                iter,
+                body,
+            } => Step::Loop {
+                trips: trips.map(f),
+                max_trips,
+                cond: cond.map(f),
+                iter: f(iter),
+                body: all(body),
+            },
+            Step::Fail(code) => Step::Fail(code),
+        }
+    }
+}
+
 /// A port of the program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {

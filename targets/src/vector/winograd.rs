@@ -85,47 +85,26 @@ impl Walk {
     /// On to the next tile: `row` is written where a row of tiles begins, `image` where an image does.
     pub fn next(&self, vm: &mut Vm, row: impl FnOnce(&mut Vm), image: impl FnOnce(&mut Vm)) {
         let done = vm.label();
-        let x = vm.arg(self.tile_x);
-        vm.add_i(x, 1);
-        vm.op(Op::SetArg {
-            n: self.tile_x,
-            s: x,
-        });
-        let end = vm.arg(self.tiles_x);
-        vm.op(Op::BranchX {
-            a: x,
-            cond: Cond::Lt,
-            b: end,
-            to: done,
-        });
-        vm.op(Op::SetX { d: x, value: 0 });
-        vm.op(Op::SetArg {
-            n: self.tile_x,
-            s: x,
-        });
-        vm.free_x(x);
-        vm.free_x(end);
+        // The next one of `at`, or past the end the first one, and on to what follows.
+        let advance = |vm: &mut Vm, at: u8, end: u8| {
+            let i = vm.arg(at);
+            vm.add_i(i, 1);
+            vm.op(Op::SetArg { n: at, s: i });
+            let end = vm.arg(end);
+            vm.op(Op::BranchX {
+                a: i,
+                cond: Cond::Lt,
+                b: end,
+                to: done,
+            });
+            vm.op(Op::SetX { d: i, value: 0 });
+            vm.op(Op::SetArg { n: at, s: i });
+            vm.free_x(i);
+            vm.free_x(end);
+        };
+        advance(vm, self.tile_x, self.tiles_x);
         row(vm);
-        let y = vm.arg(self.tile_y);
-        vm.add_i(y, 1);
-        vm.op(Op::SetArg {
-            n: self.tile_y,
-            s: y,
-        });
-        let end = vm.arg(self.tiles_y);
-        vm.op(Op::BranchX {
-            a: y,
-            cond: Cond::Lt,
-            b: end,
-            to: done,
-        });
-        vm.op(Op::SetX { d: y, value: 0 });
-        vm.op(Op::SetArg {
-            n: self.tile_y,
-            s: y,
-        });
-        vm.free_x(y);
-        vm.free_x(end);
+        advance(vm, self.tile_y, self.tiles_y);
         image(vm);
         vm.place(done);
     }
