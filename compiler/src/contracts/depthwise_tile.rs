@@ -16,7 +16,7 @@ use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
 use crate::loops::ir::{Access, Callee, Func, LoopKind};
-use crate::loops::tail::{Node, Tail};
+use crate::loops::tail::Tail;
 
 /// The contract.
 pub static DEPTHWISE_TILE: Contract = Contract {
@@ -180,22 +180,7 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let down = b.mul(r, line);
                     let pixel = b.add(pixel, down);
                     let pixel = b.add(pixel, col);
-                    let loaded: Vec<_> = s
-                        .tail
-                        .operands()
-                        .zip(operands.iter().zip(&strides))
-                        .map(|(kind, (&buf, &stride))| {
-                            let at = match kind {
-                                Node::Tile => {
-                                    let at = b.mul(pixel, stride);
-                                    b.add(at, c)
-                                }
-                                Node::Column => c,
-                                _ => b.i(0),
-                            };
-                            b.load(buf, at)
-                        })
-                        .collect();
+                    let loaded = s.tail.load(b, &operands, &strides, pixel, c);
                     let total = b.get(sum);
                     let total = b.let_(total);
                     let value = s.tail.apply(b, total, &loaded);

@@ -178,23 +178,7 @@ fn reference(callee: &Callee) -> Option<Func> {
                 total = b.add(total, x);
             }
             let total = b.let_(total);
-            let loaded: Vec<_> = s
-                .tail
-                .operands()
-                .zip(operands.iter().zip(&rows))
-                .map(|(kind, (&buf, &row))| {
-                    use crate::loops::tail::Node;
-                    let at = match kind {
-                        Node::Tile => {
-                            let r = b.mul(i, row);
-                            b.add(r, j)
-                        }
-                        Node::Column => j,
-                        _ => b.i(0),
-                    };
-                    b.load(buf, at)
-                })
-                .collect();
+            let loaded = s.tail.load(b, &operands, &rows, i, j);
             let value = s.tail.apply(b, total, &loaded);
             b.store(pc, c_at, value);
         });

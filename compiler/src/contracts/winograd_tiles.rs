@@ -24,7 +24,7 @@ use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
 use crate::loops::ir::{Access, Callee, ExprId, Func, LoopKind};
-use crate::loops::tail::{Node, Tail};
+use crate::loops::tail::Tail;
 
 /// The contract of the input's transform.
 pub static WINOGRAD_IN: Contract = Contract {
@@ -413,22 +413,7 @@ fn reference_out(callee: &Callee) -> Option<Func> {
                             let at = b.mul(y, width);
                             let at = b.add(at, x);
                             let pixel = b.add(start, at);
-                            let loaded: Vec<_> = s
-                                .tail
-                                .operands()
-                                .zip(operands.iter().zip(&distances))
-                                .map(|(kind, (&buf, &distance))| {
-                                    let at = match kind {
-                                        Node::Tile => {
-                                            let at = b.mul(pixel, distance);
-                                            b.add(at, c)
-                                        }
-                                        Node::Column => c,
-                                        _ => b.i(0),
-                                    };
-                                    b.load(buf, at)
-                                })
-                                .collect();
+                            let loaded = s.tail.load(b, &operands, &distances, pixel, c);
                             let value = s.tail.apply(b, v, &loaded);
                             let at = b.mul(pixel, out_pixel);
                             let at = b.add(at, c);

@@ -68,6 +68,31 @@ impl Tail {
     pub fn operands(&self) -> impl Iterator<Item = Node> + '_ {
         self.nodes.iter().copied().filter(|n| n.is_operand())
     }
+    /// Loads what each operand, in order, has for the result at a row and a column; `strides` are the operands' row
+    /// distances in elements.
+    pub fn load(
+        &self,
+        b: &mut Builder,
+        operands: &[BufId],
+        strides: &[ExprId],
+        row: ExprId,
+        column: ExprId,
+    ) -> Vec<ExprId> {
+        self.operands()
+            .zip(operands.iter().zip(strides))
+            .map(|(kind, (&buf, &stride))| {
+                let at = match kind {
+                    Node::Tile => {
+                        let at = b.mul(row, stride);
+                        b.add(at, column)
+                    }
+                    Node::Column => column,
+                    _ => b.i(0),
+                };
+                b.load(buf, at)
+            })
+            .collect()
+    }
     /// The type of every node.
     pub fn types(&self) -> Vec<Ty> {
         let mut out: Vec<Ty> = vec![];
