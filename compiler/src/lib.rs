@@ -25,6 +25,7 @@ pub mod plan;
 pub mod target;
 
 use artifact::{ModelInfo, Placement};
+use base::denormals::Denormals;
 use base::diag::{Diagnostic, Diagnostics, Result};
 use base::effort::Effort;
 use base::goal::Goal;
@@ -50,8 +51,8 @@ pub struct Options {
     pub placement: Placement,
     /// How much is done for speed: what `-O` says. [`Options::at`] sets what hangs on it.
     pub effort: Effort,
-    /// Whether a run flushes denormal numbers to zero.
-    pub flush_denormals: bool,
+    /// What a run does with denormal numbers.
+    pub denormals: Denormals,
     /// Threads that code generation may use; the result does not depend on it.
     pub jobs: usize,
     /// Keep Cranelift's IR of the layers' bodies as text, for `--emit clif`.
@@ -69,7 +70,7 @@ impl Default for Options {
             prefix: "model".to_string(),
             placement: Placement::Embed,
             effort: Effort::default(),
-            flush_denormals: false,
+            denormals: Denormals::default(),
             jobs: 1,
             keep_clif: false,
             max_memory: 4 << 30,
@@ -226,7 +227,7 @@ pub fn emit(
             Placement::Section(name) => codegen::Weights::Section(name.clone()),
             Placement::File => codegen::Weights::File,
         },
-        flush_denormals: options.flush_denormals,
+        denormals: options.denormals,
         effort: options.effort,
         jobs: options.jobs,
         text: options.keep_clif,

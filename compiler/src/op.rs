@@ -32,6 +32,8 @@ pub struct OpDef {
     /// Whether its stores go through [`LowerCx::store`], each element of output 0 once and finished, in any order, and
     /// never read back: then a chain of pointwise work can ride along.
     pub tails: bool,
+    /// Whether it adds up products, so that a denormal is lost beside its neighbours ([`crate::base::denormals`]).
+    pub sums: bool,
     /// Whether equal inputs give equal outputs (random generators without a seed do not).
     pub pure: bool,
 }
@@ -45,6 +47,7 @@ pub const BASE: OpDef = OpDef {
     infer: same_as_first,
     lower: Lower::View,
     tails: false,
+    sums: false,
     pure: true,
 };
 

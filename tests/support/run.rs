@@ -90,6 +90,7 @@ fn add_layer(p: &mut Program, name: String, func: FuncId, args: Vec<Place>) {
         func,
         args,
         ops: vec![],
+        sums: false,
         nodes: vec![],
         kernel: String::new(),
         macs: 0,

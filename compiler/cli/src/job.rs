@@ -8,7 +8,7 @@ use onnxc_compiler::onnx::signature::{Axis, Border};
 use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
 use onnxc_compiler::{Artifact, Options};
 
-use crate::args::flags::{CodeFlags, Denormals, ModelFlags, Weights};
+use crate::args::flags::{CodeFlags, ModelFlags, Weights};
 use crate::constants;
 use crate::data::bind::Wanted;
 use crate::failure::{Failure, Outcome};
@@ -338,7 +338,7 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
             Weights::Section(name) => Placement::Section(name.clone()),
             Weights::File(_) => Placement::File,
         },
-        flush_denormals: code.denormals == Denormals::Flush,
+        denormals: code.denormals.0,
         jobs: jobs(code),
         ..Options::default()
     };

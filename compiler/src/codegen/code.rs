@@ -4,6 +4,7 @@
 
 use super::func::{self, ADDRESSES, Called, DIVIDERS, LOOPS, MODE, Machine, PARTS, REGIONS, TILES};
 use super::isa::Isa;
+use super::modes::Modes;
 use super::own::{self, DataReloc};
 use super::parallel::Hook;
 use super::steps::{self, Item};
@@ -78,6 +79,7 @@ pub fn generate(program: &Program, target: &Target, options: &Options) -> Result
         bodies: vec![],
         body_bytes: vec![],
         mode: 0,
+        modes: Modes::new(program, target.arch, options.denormals),
         stubs: vec![],
     };
     g.mode = g.plain(
@@ -133,6 +135,7 @@ struct Generator<'a> {
     body_bytes: Vec<u64>,
     /// Sets the floating-point mode.
     mode: u32,
+    modes: Modes,
     stubs: Vec<u32>,
 }
 
@@ -179,11 +182,13 @@ impl Generator<'_> {
 
     fn bodies(&mut self) -> Result<()> {
         let funcs: Vec<&Func> = self.program.funcs.iter().map(|(_, f)| f).collect();
-        let hook = self.program.hook_at().map(|at| Hook {
-            at,
-            mode: own::mode_bits(self.target.arch, self.options.flush_denormals),
-        });
-        let machines = compile_all(&funcs, self.program, self.isa, hook, self.options)?;
+        let hooks: Vec<Option<Hook>> = self
+            .program
+            .funcs
+            .ids()
+            .map(|f| self.modes.hook(self.program, f))
+            .collect();
+        let machines = compile_all(&funcs, self.program, self.isa, &hooks, self.options)?;
         let divides = |m: &Machine| m.calls.iter().any(|c| c.to.space == DIVIDERS);
         let mut dividers = vec![];
         if machines
@@ -313,7 +318,13 @@ impl Generator<'_> {
     // The function of a list of steps, after those of the lists inside.
     fn steps(&mut self, list: &[Step], name: &str) -> Result<u32> {
         let mut items = Vec::with_capacity(list.len());
+        let mut now = self.modes.usual();
         for (i, step) in list.iter().enumerate() {
+            let mode = self.modes.of_step(step);
+            if mode != now {
+                items.push(Item::Mode(self.mode, mode));
+                now = mode;
+            }
             items.push(match step {
                 Step::Layer(l) => Item::Call(
                     *self
@@ -344,6 +355,9 @@ impl Generator<'_> {
                 },
                 Step::Fail(s) => Item::Fail(*s),
             });
+        }
+        if now != self.modes.usual() {
+            items.push(Item::Mode(self.mode, self.modes.usual()));
         }
         // Lists of lists, until one function can hold it.
         let mut level = 0;
@@ -389,11 +403,11 @@ impl Generator<'_> {
         let out_dims = self.add("out_dims", 32, sizes, |c| dividers.get(&c.index).copied())?;
         let parts = entry::Parts {
             steps,
-            mode: self.mode,
+            mode: (self.mode, self.modes.usual()),
             weights,
             out_dims,
         };
-        let mut m = entry::run(self.isa, self.program, &parts, self.options.flush_denormals)?;
+        let mut m = entry::run(self.isa, self.program, &parts)?;
         if pads && arch == Arch::X86_64 {
             own::with_endbr(&mut m);
         }
@@ -428,7 +442,7 @@ fn compile_all(
     funcs: &[&Func],
     program: &Program,
     isa: &Isa,
-    hook: Option<Hook>,
+    hooks: &[Option<Hook>],
     options: &Options,
 ) -> Result<Vec<Compiled>> {
     let results: Vec<OnceLock<Result<Compiled>>> = funcs.iter().map(|_| OnceLock::new()).collect();
@@ -440,6 +454,7 @@ fn compile_all(
                 break;
             };
             let symbols = &program.symbols;
+            let hook = hooks.get(i).copied().flatten();
             let _ = slot.set(func::compile_with(f, symbols, isa, hook, options.text));
         }
     };

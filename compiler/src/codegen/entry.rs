@@ -6,7 +6,6 @@
 use super::func::{Called, Machine, PARTS, build, import, signature};
 use super::isa::Isa;
 use super::mem;
-use super::own::mode_bits;
 use super::steps::{State, pointer};
 use crate::base::diag::Result;
 use crate::base::dim::Origin;
@@ -21,8 +20,8 @@ use std::mem::offset_of;
 pub struct Parts {
     /// The steps.
     pub steps: u32,
-    /// Sets the floating-point mode.
-    pub mode: u32,
+    /// Sets the floating-point mode, and what the steps begin and end in.
+    pub mode: (u32, i64),
     /// Where embedded weights are; `None`: the caller must give them.
     pub weights: Option<u32>,
     /// Writes the sizes of the outputs.
@@ -101,7 +100,7 @@ impl Entry<'_, '_> {
 }
 
 /// Writes `PREFIX_run`.
-pub fn run(isa: &Isa, program: &Program, parts: &Parts, flush: bool) -> Result<Machine> {
+pub fn run(isa: &Isa, program: &Program, parts: &Parts) -> Result<Machine> {
     build(isa, &signature(&[types::I64], &[types::I32]), false, |e| {
         let ctx = e.block_params_of_entry()[0];
         let state = e.0.create_sized_stack_slot(StackSlotData::new(
@@ -157,12 +156,12 @@ pub fn run(isa: &Isa, program: &Program, parts: &Parts, flush: bool) -> Result<M
         ] {
             e.b.ins().stack_store(types::I64, v, state, at);
         }
-        let mode = e.b.ins().iconst(types::I64, mode_bits(isa.arch, flush));
+        let mode = e.b.ins().iconst(types::I64, parts.mode.1);
         let i64s = &[types::I64];
-        let before = e.call(parts.mode, &[mode], i64s, types::I64);
+        let before = e.call(parts.mode.0, &[mode], i64s, types::I64);
         let state = e.b.ins().stack_addr(types::I64, state, 0);
         let result = e.call(parts.steps, &[state], i64s, types::I32);
-        e.call(parts.mode, &[before], i64s, types::I64);
+        e.call(parts.mode.0, &[before], i64s, types::I64);
         let (write, end) = (e.b.create_block(), e.b.create_block());
         let good = e.b.ins().icmp_imm_s(IntCC::Equal, result, 0);
         let wanted = e.b.ins().icmp_imm_s(IntCC::NotEqual, out_dims, 0);

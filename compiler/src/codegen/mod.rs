@@ -17,6 +17,7 @@ pub mod isa;
 mod lanes;
 pub mod link;
 mod mem;
+mod modes;
 pub mod object;
 mod ops;
 mod outline;
@@ -29,6 +30,7 @@ mod steps;
 mod stmt;
 mod ty;
 
+use crate::base::denormals::Denormals;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::effort::Effort;
 pub use code::{Code, generate};
@@ -52,8 +54,8 @@ pub struct Options {
     pub prefix: String,
     /// Where weights go.
     pub weights: Weights,
-    /// Run with denormals flushed to zero.
-    pub flush_denormals: bool,
+    /// What a run does with denormal numbers.
+    pub denormals: Denormals,
     /// How much is done for speed.
     pub effort: Effort,
     /// Threads that compile.
@@ -67,7 +69,7 @@ impl Default for Options {
         Options {
             prefix: "model".to_string(),
             weights: Weights::Embed,
-            flush_denormals: false,
+            denormals: Denormals::default(),
             effort: Effort::default(),
             jobs: 1,
             text: false,

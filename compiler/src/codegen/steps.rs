@@ -41,6 +41,8 @@ pub enum Item {
         body: u32,
     },
     Fail(i32),
+    /// Sets the floating-point mode by the part of that number.
+    Mode(u32, i64),
 }
 
 /// Reads pointers out of the state, each once.
@@ -159,6 +161,15 @@ pub fn list(isa: &Isa, items: &[Item]) -> Result<Machine> {
                     b.switch_to_block(after);
                 }
                 Item::Loop { .. } => loop_(b, state, item, failed),
+                Item::Mode(part, bits) => {
+                    let to = Called {
+                        space: PARTS,
+                        index: *part,
+                    };
+                    let f = import(b, to, &[types::I64], &[types::I64]);
+                    let bits = b.ins().iconst(types::I64, *bits);
+                    b.ins().call(f, &[bits]);
+                }
                 Item::Fail(status) => {
                     let s = b.ins().iconst(types::I32, i64::from(*status as u32));
                     b.ins().jump(failed, &[s.into()]);

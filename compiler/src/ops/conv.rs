@@ -25,6 +25,7 @@ pub static CONV_OP: OpDef = OpDef {
     infer,
     lower: Lower::Contract(&CONV, attrs),
     tails: true,
+    sums: true,
     ..BASE
 };
 

@@ -26,6 +26,7 @@ pub static CONV_TRANSPOSE: OpDef = OpDef {
     infer,
     lower: Lower::Loops(lower),
     tails: true,
+    sums: true,
     ..BASE
 };
 

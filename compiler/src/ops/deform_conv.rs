@@ -25,6 +25,7 @@ pub static DEFORM_CONV: OpDef = OpDef {
     infer,
     lower: Lower::Loops(lower),
     tails: true,
+    sums: true,
     ..BASE
 };
 

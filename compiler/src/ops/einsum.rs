@@ -20,6 +20,7 @@ pub static EINSUM: OpDef = OpDef {
     infer,
     lower: Lower::Loops(lower),
     tails: true,
+    sums: true,
     ..BASE
 };
 

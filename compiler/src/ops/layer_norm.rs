@@ -28,6 +28,7 @@ pub static LAYER_NORM: OpDef = OpDef {
     infer,
     lower: Lower::Loops(lower),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -50,6 +51,7 @@ pub static RMS_NORM: OpDef = OpDef {
     infer,
     lower: Lower::Loops(lower_rms),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -77,6 +79,7 @@ pub static SKIP_LAYER_NORM: OpDef = OpDef {
     infer: infer_skip,
     lower: Lower::Loops(lower_skip),
     tails: true,
+    sums: true,
     ..BASE
 };
 

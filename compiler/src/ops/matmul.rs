@@ -25,6 +25,7 @@ pub static MATMUL: OpDef = OpDef {
     infer: infer_matmul,
     lower: Lower::Contract(&GEMM, attrs),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -39,6 +40,7 @@ pub static GEMM_OP: OpDef = OpDef {
     infer: infer_gemm,
     lower: Lower::Contract(&GEMM, attrs),
     tails: true,
+    sums: true,
     ..BASE
 };
 

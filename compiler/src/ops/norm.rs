@@ -24,6 +24,7 @@ pub static INSTANCE: OpDef = OpDef {
     infer: infer_channels,
     lower: Lower::Loops(instance),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -38,6 +39,7 @@ pub static GROUP: OpDef = OpDef {
     infer: infer_channels,
     lower: Lower::Loops(group),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -55,6 +57,7 @@ pub static MEAN_VARIANCE: OpDef = OpDef {
     },
     lower: Lower::Loops(mean_variance),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -75,6 +78,7 @@ pub static LP: OpDef = OpDef {
     },
     lower: Lower::Loops(lp),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -100,6 +104,7 @@ pub static LRN: OpDef = OpDef {
     },
     lower: Lower::Loops(lrn),
     tails: true,
+    sums: true,
     ..BASE
 };
 

@@ -2,9 +2,10 @@
 
 use crate::base::attr::Attr;
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
 use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{ExprId, Ty};
+use crate::loops::ir::{ExprId, LoopKind, Ty};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
 use crate::ops::util::*;
 
@@ -133,24 +134,118 @@ fn lower_pad(cx: &mut LowerCx) -> Result<()> {
         });
     }
     let out = cx.out_shape()?;
-    map_output(cx, |cx, at| {
-        let mut from = at.to_vec();
-        let mut inside = cx.b.bool(true);
-        for (&axis, &p) in axes.iter().zip(&before) {
-            if cx.b.as_i64(p) == Some(0) && out[axis] == shape[axis] {
-                continue;
+    let parts = parts(cx, &axes, &before, &shape, &out);
+    for part in &parts {
+        map_part(cx, part, &mut |cx, at, behind| {
+            if part.side == Side::Outside && mode == "constant" {
+                return Ok(fill);
             }
-            let n = cx.b.dim(&shape[axis]);
-            let i = cx.b.sub(at[axis], p);
-            from[axis] = source(cx, mode, i, n);
-            // After `source` an index is outside only in constant mode, or where the axis is empty.
-            if mode == "constant" || shape[axis].fixed().is_none() {
-                let zero = cx.b.i(0);
-                let ok = cx.b.in_range(from[axis], zero, n);
-                inside = cx.b.and(inside, ok);
+            let mut from = at.to_vec();
+            let mut inside = cx.b.bool(true);
+            for (&axis, &p) in axes.iter().zip(&before) {
+                if cx.b.as_i64(p) == Some(0) && out[axis] == shape[axis] {
+                    continue;
+                }
+                if part.side == Side::Inside && axis + 1 == out.len() {
+                    let begin = part.start - cx.b.as_i64(p).unwrap_or(0);
+                    let begin = cx.b.i(begin);
+                    from[axis] = cx.b.add(behind, begin);
+                    continue;
+                }
+                let n = cx.b.dim(&shape[axis]);
+                let i = cx.b.sub(at[axis], p);
+                from[axis] = source(cx, mode, i, n);
+                // After `source` an index is outside only in constant mode, or where the axis is empty.
+                if mode == "constant" || shape[axis].fixed().is_none() {
+                    let zero = cx.b.i(0);
+                    let ok = cx.b.in_range(from[axis], zero, n);
+                    inside = cx.b.and(inside, ok);
+                }
             }
+            cx.load_if(0, inside, &from, fill)
+        })?;
+    }
+    Ok(())
+}
+
+/// Some positions of the last axis of the output.
+struct Part {
+    start: i64,
+    len: Dim,
+    side: Side,
+}
+
+/// Whether positions of the last axis are those of the input, what was added to it, or may be either.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Inside,
+    Outside,
+    Either,
+}
+
+/// The last axis cut where the input begins and ends, if that is known and it is worth loops of their own: most elements need no question then.
+fn parts(
+    cx: &LowerCx,
+    axes: &[usize],
+    before: &[ExprId],
+    shape: &[Dim],
+    out: &[Dim],
+) -> Vec<Part> {
+    const LEAST: i64 = 8;
+    let all = |len: Dim| {
+        vec![Part {
+            start: 0,
+            len,
+            side: Side::Either,
+        }]
+    };
+    let (Some(last), Some(n)) = (out.last(), shape.last()) else {
+        return all(Dim::Fixed(1));
+    };
+    let pad = axes.iter().position(|a| a + 1 == out.len());
+    let pad = pad.and_then(|k| cx.b.as_i64(before[k]));
+    let (Some(p), Some(n), Some(total)) = (pad, n.fixed(), last.fixed()) else {
+        return all(last.clone());
+    };
+    let (from, to) = (p.clamp(0, total), p.saturating_add(n).clamp(0, total));
+    if cx.effort.optimize_for_size() || to - from < LEAST || to - from == total {
+        return all(last.clone());
+    }
+    [
+        (0, from, Side::Outside),
+        (from, to, Side::Inside),
+        (to, total, Side::Outside),
+    ]
+        .into_iter()
+        .filter(|(a, b, _)| a < b)
+        .map(|(start, end, side)| Part {
+            start,
+            len: Dim::Fixed(end - start),
+            side,
+        })
+        .collect()
+}
+
+/// Output 0 at the positions of a part is what `f` gives for the index and for the position behind the start of the part.
+fn map_part(
+    cx: &mut LowerCx,
+    part: &Part,
+    f: &mut dyn FnMut(&mut LowerCx, &[ExprId], ExprId) -> Result<ExprId>,
+) -> Result<()> {
+    let mut shape = cx.out_shape()?;
+    if let Some(last) = shape.last_mut() {
+        *last = part.len.clone();
+    }
+    cx.each(&shape, LoopKind::Lanes, |cx, at| {
+        let mut at = at.to_vec();
+        let mut behind = cx.b.i(0);
+        if let Some(last) = at.last_mut() {
+            let start = cx.b.i(part.start);
+            behind = std::mem::replace(last, cx.b.add(*last, start));
         }
-        cx.load_if(0, inside, &from, fill)
+        let v = f(cx, &at, behind)?;
+        cx.store(0, &at, v);
+        Ok(())
     })
 }
 

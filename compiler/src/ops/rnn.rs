@@ -20,6 +20,7 @@ pub static RNN: OpDef = OpDef {
     outputs: (0, 2),
     infer: |cx| infer(cx, 1, 2, 0),
     lower: Lower::Loops(rnn),
+    sums: true,
     ..BASE
 };
 
@@ -34,6 +35,7 @@ pub static GRU: OpDef = OpDef {
     outputs: (0, 2),
     infer: |cx| infer(cx, 3, 6, 0),
     lower: Lower::Loops(gru),
+    sums: true,
     ..BASE
 };
 
@@ -48,6 +50,7 @@ pub static LSTM: OpDef = OpDef {
     outputs: (0, 3),
     infer: |cx| infer(cx, 4, 8, 1),
     lower: Lower::Loops(lstm),
+    sums: true,
     ..BASE
 };
 

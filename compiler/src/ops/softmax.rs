@@ -25,6 +25,7 @@ pub static SOFTMAX: OpDef = OpDef {
     infer,
     lower: Lower::Loops(|cx| soft(cx, false)),
     tails: true,
+    sums: true,
     ..BASE
 };
 
@@ -38,6 +39,7 @@ pub static LOG_SOFTMAX: OpDef = OpDef {
     infer,
     lower: Lower::Loops(|cx| soft(cx, true)),
     tails: true,
+    sums: true,
     ..BASE
 };
 

@@ -32,6 +32,7 @@ pub static SQUEEZE_EXCITE: OpDef = OpDef {
     infer,
     lower: Lower::Loops(lower),
     tails: true,
+    sums: true,
     ..BASE
 };
 

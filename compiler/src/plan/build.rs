@@ -305,6 +305,7 @@ impl Planner<'_> {
             func,
             vec![],
             ops,
+            false,
             nodes,
             String::new(),
             0,
@@ -393,11 +394,13 @@ impl Planner<'_> {
             let spot = self.spot(s, v)?;
             makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
         }
+        let sums = group.nodes.iter().any(|&n| s.g.node(n).op.sums);
         let kernel = l.kernel.to_string();
         Ok(vec![self.push(
             func,
             args,
             ops,
+            sums,
             loc.0.iter().map(|s| s.to_string()).collect(),
             kernel,
             macs,
@@ -442,6 +445,7 @@ impl Planner<'_> {
         func: Func,
         args: Vec<Spot>,
         ops: Vec<&'static str>,
+        sums: bool,
         nodes: Vec<String>,
         kernel: String,
         macs: u64,
@@ -454,6 +458,7 @@ impl Planner<'_> {
             func,
             args,
             ops,
+            sums,
             nodes,
             kernel,
             macs,
@@ -480,7 +485,16 @@ impl Planner<'_> {
         for &a in &args {
             self.storages.touch(a, self.now);
         }
-        self.push(func, args, vec![what], vec![], String::new(), 0, vec![])
+        self.push(
+            func,
+            args,
+            vec![what],
+            false,
+            vec![],
+            String::new(),
+            0,
+            vec![],
+        )
     }
 
     pub fn copy(&mut self, ty: TensorType, from: Spot, to: Spot) -> Result<Option<Step<Spot>>> {
@@ -536,6 +550,7 @@ impl Planner<'_> {
                 func: l.func,
                 args: l.args.iter().map(|&s| settled.place(s)).collect(),
                 ops: l.ops.clone(),
+                sums: l.sums,
                 nodes: l.nodes.clone(),
                 kernel: l.kernel.clone(),
                 macs: l.macs,

@@ -49,6 +49,8 @@ pub struct Layer<P = Place> {
     pub ops: Vec<&'static str>,
     /// ONNX nodes that it computes.
     pub nodes: Vec<String>,
+    /// Whether it adds up products ([`crate::op::OpDef::sums`]).
+    pub sums: bool,
     /// Name of the kernel row that was selected, empty for plain loops.
     pub kernel: String,
     /// Multiply-accumulates, at the bounds of symbolic sizes.

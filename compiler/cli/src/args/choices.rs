@@ -1,6 +1,7 @@
 //! Values of flags that stand for the compiler's own choices.
 
 use clap::{ValueEnum, builder::PossibleValue};
+use onnxc_compiler::base::denormals as base;
 use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::base::goal::Goal;
 
@@ -62,10 +63,25 @@ impl ValueEnum for OptimizeFor {
 }
 
 /// What a run does with denormal numbers.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Denormals {
-    /// Takes them as zero: recurrent models stay fast.
-    Flush,
-    /// Computes with them.
-    Keep,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Denormals(pub base::Denormals);
+
+impl ValueEnum for Denormals {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Denormals; 3] = {
+            let [a, b, c] = base::Denormals::ALL;
+            [Denormals(a), Denormals(b), Denormals(c)]
+        };
+        &ALL
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            base::Denormals::Auto => {
+                "Takes them as zero in layers that add up products: no data makes a layer slow"
+            }
+            base::Denormals::Flush => "Takes them as zero everywhere",
+            base::Denormals::Keep => "Computes with them",
+        };
+        Some(PossibleValue::new(self.0.name()).help(help))
+    }
 }

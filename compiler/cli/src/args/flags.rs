@@ -187,7 +187,7 @@ pub struct CodeFlags {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub jobs: Option<u32>,
     /// What a run does with denormal numbers
-    #[arg(long, value_enum, default_value = "keep", value_name = "MODE")]
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     pub denormals: Denormals,
     /// Where weights go: embed, section=NAME, or file[=PATH]
     #[arg(long, default_value = "embed", value_name = "WHERE", value_parser = parse_weights)]

@@ -250,6 +250,7 @@ fn compile(machine: &Machine, func: Func) -> Result<Artifact> {
         func,
         args,
         ops: vec![],
+        sums: true,
         nodes: vec![],
         kernel,
         macs: 0,

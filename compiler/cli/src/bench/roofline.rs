@@ -260,6 +260,7 @@ fn compile(target: &Target, tile: &'static Tile, bytes: i64, turns: i64) -> Resu
         func,
         args: vec![Place::Input(0, 0), Place::Output(0, 0)],
         ops: vec![],
+        sums: true,
         nodes: vec![],
         kernel: tile.name.into(),
         macs: 0,
