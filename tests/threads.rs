@@ -5,6 +5,7 @@
 use onnxc_compiler::artifact::header;
 use onnxc_compiler::base::diag::Diagnostics;
 use onnxc_compiler::codegen::object::audit;
+use onnxc_compiler::plan::parallel::is_spread;
 use onnxc_compiler::target::{Arch, Target};
 use onnxc_compiler::{Artifact, Options, Quiet};
 use onnxc_tests::generate::root;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 // Layers large enough to be spread: convolutions dense, depthwise and with a gate, pooling, a product of rows, softmax,
 // normalisation, a resize, a transpose, sums, and pointwise work.
-const NET: &str = "graph @net(%x: f32[1,3,48,48], %s: f32[96,128]) -> (%y, %p, %q, %r) {
+const NET: &str = "graph @net(%x: f32[1,3,48,48], %s: f32[96,128]) -> (%y, %p, %q, %r, %z) {
   %w1 = lit f32[24,3,3,3] rand(1)
   %b1 = lit f32[24] rand(2)
   %w2 = lit f32[24,1,3,3] rand(3)
@@ -26,6 +27,11 @@ const NET: &str = "graph @net(%x: f32[1,3,48,48], %s: f32[96,128]) -> (%y, %p, %
   %a1 = Relu(%c1) @\"relu\"
   %c2 = Conv(%a1, %w2) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 24 } @\"depthwise\"
   %c3 = Conv(%c2, %w3) { group = 1 } @\"pointwise\"
+  %w5 = lit f32[32,24,3,3] rand(7)
+  %c4 = Conv(%a1, %w5) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 1 } @\"wide\"
+  %d = MaxPool(%c4) { kernel_shape = [6, 6], strides = [6, 6], pads = [0, 0, 0, 0], dilations = [1, 1] } @\"small\"
+  %w6 = lit f32[128,32,3,3] rand(8)
+  %z = Conv(%d, %w6) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 1 } @\"few\"
   %m = GlobalAveragePool(%c3) @\"mean\"
   %h = Sigmoid(%m) @\"gate\"
   %y = Mul(%c3, %h) @\"scale\"
@@ -138,6 +144,32 @@ fn no_system_call_between_runs() {
     assert!(lines.next().is_some(), "{trace}");
     let between: Vec<&str> = lines.take_while(|l| !l.contains("\"end")).collect();
     assert_eq!(between, Vec::<&str>::new());
+}
+
+// Many tiles are shared by blocks, few by columns; a strip by rows.
+#[test]
+fn every_convolution_is_shared() {
+    let made = made(&target(Arch::X86_64, "x86-64-v3"), 2);
+    let p = &made.program;
+    let convolutions = p
+        .layers
+        .iter()
+        .filter(|(_, l)| l.kernel.starts_with("conv_"));
+    let shared: Vec<_> = convolutions
+        .map(|(_, l)| (l.kernel.as_str(), is_spread(&p.funcs[l.func])))
+        .collect();
+    assert!(
+        shared
+            .iter()
+            .filter(|(k, _)| k.contains("winograd"))
+            .count()
+            == 2,
+        "{shared:?}"
+    );
+    assert!(
+        shared.len() == 5 && shared.iter().all(|(_, s)| *s),
+        "{shared:?}"
+    );
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct LowerCx<'a> {
     pub machine: &'a Machine,
     /// How much is done for speed.
     pub effort: Effort,
+    /// Threads that share the work, so that loops can be written in as many even parts.
+    pub threads: i64,
     /// Buffers asked for, with their parameters.
     pub extras: Vec<(BufId, Extra)>,
     /// Takes stores over, where a tail follows.

@@ -67,9 +67,19 @@ fn block(v: &View, cx: &LowerCx, m: i64, total: i64, panels: &[Panels]) -> i64 {
     let rows = panels.first().map_or(1, |p| p.m);
     let most = (l2 / 2 / each).clamp(24, 48);
     let blocks = (total + most - 1) / most;
+    if by_blocks(cx, total) {
+        let blocks = blocks + (cx.threads - blocks % cx.threads) % cx.threads;
+        return (total + blocks - 1) / blocks;
+    }
     let even = (total + blocks - 1) / blocks;
     // Whole tiles of the product.
     ((even + rows - 1) / rows * rows).min(total)
+}
+
+/// Whether threads share blocks of tiles; of few tiles they share the columns.
+fn by_blocks(cx: &LowerCx, total: i64) -> bool {
+    const LEAST: i64 = 6;
+    cx.threads > 1 && total >= LEAST * cx.threads
 }
 
 struct Job<'a> {
@@ -85,6 +95,8 @@ struct Job<'a> {
     ahead: bool,
     /// `None`: results go through loops.
     finish: Option<Found>,
+    /// Threads that share the columns.
+    sharers: i64,
     /// Rows and columns of tiles.
     grid: [i64; 2],
     input: [i64; 2],
@@ -135,9 +147,14 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     let row = (v.cin + vector.lanes - 1) / vector.lanes * vector.lanes;
     let plane = apart(tiles * row);
     let planes = cx.scratch_per_thread("planes", DType::F32, Dim::Fixed(count * plane));
+    let sharers = if by_blocks(cx, total) {
+        1
+    } else {
+        cx.threads.max(1)
+    };
     let widest = panels
         .iter()
-        .map(|p| chunk(p) * p.padded)
+        .map(|p| chunk(p, sharers) * p.padded)
         .max()
         .unwrap_or(1);
     let sums = cx.scratch_per_thread(
@@ -159,6 +176,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
         panels,
         weights,
         finish,
+        sharers,
         grid,
         input,
         out,
@@ -178,9 +196,10 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     }
 }
 
-/// Panels that are transformed back at a time.
-fn chunk(p: &Panels) -> i64 {
-    (COLUMNS / p.padded).clamp(1, p.count)
+/// Panels that are transformed back at a time: no more than leaves some to each of `sharers` threads.
+fn chunk(p: &Panels, sharers: i64) -> i64 {
+    let most = (p.count + sharers - 1) / sharers;
+    (COLUMNS / p.padded).clamp(1, most.max(1))
 }
 
 impl Job<'_> {
@@ -226,7 +245,7 @@ impl Job<'_> {
             self.transform(cx, &k, g)?;
             for at in 0..self.panels.len() {
                 let p = self.panels[at];
-                let per = chunk(&p);
+                let per = chunk(&p, self.sharers);
                 let whole = cx.b.i(p.count / per);
                 let step = cx.b.i(per);
                 cx.for_(whole, LoopKind::Seq, |cx, t| {

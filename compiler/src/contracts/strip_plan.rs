@@ -222,6 +222,9 @@ pub fn row_blocks(
         let per = match known {
             Some(t) if t > per => {
                 let blocks = (t + per - 1) / per;
+                // As many to each thread, if there are enough.
+                let even = blocks + (cx.threads - blocks % cx.threads) % cx.threads;
+                let blocks = if even * 2 <= t { even } else { blocks };
                 (t + blocks - 1) / blocks
             }
             _ => per,
@@ -283,7 +286,7 @@ pub fn machine(cx: &LowerCx) -> Result<(&'static Tile, Vector)> {
 /// Whether a product's packed weights are worth fetching ahead: they come from beyond the second cache, and few rows pass
 /// under them.
 pub fn from_afar(cx: &LowerCx, rows: Option<i64>, weights: i64) -> bool {
-    rows.is_some_and(|r| r <= FEW_ROWS)
+    rows.is_some_and(|r| (2..=FEW_ROWS).contains(&r))
         && weights * 4 >= i64::from(cx.machine.l2.max(128 << 10)) / 16
 }
 

@@ -134,6 +134,7 @@ fn run_row(
         syms: &[],
         machine: &machine,
         effort: Default::default(),
+        threads: 1,
         extras: vec![],
         store_hook: None,
     };

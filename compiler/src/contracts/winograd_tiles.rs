@@ -293,7 +293,7 @@ fn reference_in(callee: &Callee) -> Option<Func> {
     let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
     let px = buffer("x", Access::Read);
     let planes = buffer("planes", Access::Write);
-    buffer("patch", Access::ReadWrite);
+    buffer("patch", Access::Write);
     let [
         line,
         pixel,

@@ -143,6 +143,7 @@ pub fn run_op(
         syms: &syms,
         machine: &machine,
         effort: Default::default(),
+        threads: 1,
         extras: vec![],
         store_hook: None,
     };

@@ -135,6 +135,7 @@ impl Planner<'_> {
                     symbols: self.symbols,
                     machine: self.machine,
                     effort: self.options.effort,
+                    threads: self.options.threads,
                     rooms: &rooms,
                 };
                 Views::of(g, &|n| self.options.scatter && place.scatters(n))
@@ -231,6 +232,7 @@ impl Planner<'_> {
             symbols: self.symbols,
             machine: self.machine,
             effort: self.options.effort,
+            threads: self.options.threads,
             rooms: &s.views.rooms,
         };
         // What needs no layer can't take a tail along.

@@ -54,6 +54,7 @@ pub fn eval(g: &Graph, n: NodeId, symbols: &Symbols) -> Result<Option<Vec<Option
         symbols,
         machine: &machine,
         effort: Effort::default(),
+        threads: 1,
         rooms: &Rooms::new(),
     }
     .lower_node(n)?;

@@ -53,6 +53,8 @@ pub struct Place<'a> {
     pub machine: &'a Machine,
     /// How much is done for speed.
     pub effort: Effort,
+    /// Threads to compile for.
+    pub threads: u32,
     /// Values that do not lie in one piece.
     pub rooms: &'a Rooms,
 }
@@ -132,6 +134,7 @@ impl<'a> Place<'a> {
             syms: &node.syms,
             machine: self.machine,
             effort: self.effort,
+            threads: i64::from(self.threads.max(1)),
             extras: vec![],
             store_hook: None,
         };

@@ -212,6 +212,7 @@ fn lower(row: &Kernel, query: &Query, data: &[Tensor]) -> Result<(Func, Vec<Tens
         syms: &[],
         machine: query.machine,
         effort: Effort::default(),
+        threads: 1,
         extras: vec![],
         store_hook: None,
     };
