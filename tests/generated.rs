@@ -1,5 +1,6 @@
 //! Generated files are fresh, and what is generated for users compiles and means what it says.
 
+use onnxc_compiler::artifact::info::LevelInfo;
 use onnxc_compiler::artifact::{ModelInfo, Placement, descriptor, header, rust_module};
 use onnxc_tests::generate::{c_header, check_fresh};
 use onnxc_tests::models::wild;
@@ -137,8 +138,20 @@ int main(void) {{
     )
 }
 
-fn variants() -> [ModelInfo; 3] {
+fn variants() -> [ModelInfo; 4] {
+    let level = |cpu: &str, needs, first| LevelInfo {
+        cpu: cpu.into(),
+        features: vec![],
+        needs,
+        arena_bytes: 64,
+        weights_bytes: 0,
+        code_bytes: 100,
+        layers: (first, 1),
+    };
+    let mut levels = wild("levels", Placement::Embed, false);
+    levels.levels = vec![level("x86-64", 0, 0), level("x86-64-v3", 0x8000_0fff, 1)];
     [
+        levels,
         wild("fixed", Placement::Embed, false),
         wild("free", Placement::Section(".weights".into()), true),
         wild("file", Placement::File, true),

@@ -185,6 +185,7 @@ fn program(funcs: Vec<Func>) -> Program {
             args: args.collect(),
             func: p.funcs.push(func),
             ops: vec![],
+            sums: false,
             nodes: vec![],
             kernel: String::new(),
             macs: 0,

@@ -198,6 +198,19 @@ pub fn compile(
     progress: &mut dyn Progress,
     diags: &mut Diagnostics,
 ) -> Option<Artifact> {
+    let (model, program) = prepare(bytes, files, target, options, progress, diags)?;
+    emit(model, program, target, options, progress, diags)
+}
+
+// A model as it is best for a target, and its program.
+fn prepare(
+    bytes: Bytes,
+    files: &dyn Files,
+    target: &Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+    diags: &mut Diagnostics,
+) -> Option<(Model, Program)> {
     progress.stage("reading");
     let mut own = options.clone();
     // Where no kernel reads channels last, the order of the model is the best there is.
@@ -207,7 +220,87 @@ pub fn compile(
     let model = load(bytes, files, &own, diags)?;
     progress.stage("planning");
     let program = plan(&model, target, options, diags)?;
-    emit(model, program, target, options, progress, diags)
+    Some((model, program))
+}
+
+/// The same for several levels of CPU in one object: `targets` are of one architecture, the base (whose features all others have) first, the
+/// best last. `PREFIX_run` takes the last level whose features the context's `cpu_level` says are there. The model, the
+/// program and the layers' IR of the result are those of the best level.
+pub fn compile_levels(
+    bytes: Bytes,
+    files: &dyn Files,
+    targets: &[Target],
+    options: &Options,
+    progress: &mut dyn Progress,
+    diags: &mut Diagnostics,
+) -> Option<Artifact> {
+    let [base, others @ ..] = targets else {
+        diags.push(Diagnostic::internal("no level to compile for"));
+        return None;
+    };
+    let mut programs = vec![];
+    let mut models = vec![];
+    for target in targets {
+        let mut own = Diagnostics::default();
+        let made = prepare(bytes.clone(), files, target, options, progress, &mut own);
+        // Each level says the same of the model.
+        own.list.retain(|d| !diags.list.contains(d));
+        diags.list.append(&mut own.list);
+        let (model, program) = made?;
+        models.push(model);
+        programs.push(program);
+    }
+    plan::share::share_weights(&mut programs);
+    // Every level asks for the arena that is stated: a program that works on one CPU works on all.
+    let own: Vec<u64> = programs.iter().map(|p| p.arena_bytes).collect();
+    let arena = own.iter().max().copied().unwrap_or(0);
+    programs.iter_mut().for_each(|p| p.arena_bytes = arena);
+    progress.stage("generating code");
+    let (mut codes, mut infos) = (vec![], vec![]);
+    let mut first_layer = 0;
+    for ((target, model), program) in targets.iter().zip(&models).zip(&programs) {
+        let prefix = format!("{}_{}", options.prefix, level_name(&target.cpu));
+        let settings = codegen::Options {
+            prefix,
+            first_layer,
+            ..settings(options)
+        };
+        let code = diags.take(codegen::generate(program, target, &settings))?;
+        infos.push(artifact::fill::info(model, program, &code, target, options));
+        codes.push(code);
+        first_layer += program.layers.len() as u32;
+    }
+    for (info, bytes) in infos.iter_mut().zip(own) {
+        info.arena_bytes = bytes;
+    }
+    let needs: Vec<u32> = others.iter().map(Target::cpu_word).collect();
+    let settings = settings(options);
+    let code = diags.take(codegen::levels::join(codes, &needs, base, &settings))?;
+    let info = artifact::fill::levels(infos, &programs, &code, &needs)?;
+    let (model, program) = (models.pop()?, programs.pop()?);
+    write(model, program, code, info, &settings, progress, diags)
+}
+
+/// A level's name in symbols: `x86-64-v3` is `x86_64_v3`.
+pub fn level_name(cpu: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    cpu.chars().map(plain).collect()
+}
+
+fn settings(options: &Options) -> codegen::Options {
+    codegen::Options {
+        prefix: options.prefix.clone(),
+        weights: match &options.placement {
+            Placement::Embed => codegen::Weights::Embed,
+            Placement::Section(name) => codegen::Weights::Section(name.clone()),
+            Placement::File => codegen::Weights::File,
+        },
+        denormals: options.denormals,
+        effort: options.effort,
+        jobs: options.jobs,
+        first_layer: 0,
+        text: options.keep_clif,
+    }
 }
 
 /// Makes the object of a planned model.
@@ -220,26 +313,27 @@ pub fn emit(
     diags: &mut Diagnostics,
 ) -> Option<Artifact> {
     progress.stage("generating code");
-    let settings = codegen::Options {
-        prefix: options.prefix.clone(),
-        weights: match &options.placement {
-            Placement::Embed => codegen::Weights::Embed,
-            Placement::Section(name) => codegen::Weights::Section(name.clone()),
-            Placement::File => codegen::Weights::File,
-        },
-        denormals: options.denormals,
-        effort: options.effort,
-        jobs: options.jobs,
-        text: options.keep_clif,
-    };
+    let settings = settings(options);
     let code = diags.take(codegen::generate(&program, target, &settings))?;
     let info = artifact::fill::info(&model, &program, &code, target, options);
+    write(model, program, code, info, &settings, progress, diags)
+}
+
+fn write(
+    model: Model,
+    program: Program,
+    code: codegen::Code,
+    info: ModelInfo,
+    settings: &codegen::Options,
+    progress: &mut dyn Progress,
+    diags: &mut Diagnostics,
+) -> Option<Artifact> {
     let descriptor = diags.take(artifact::descriptor::descriptor(&info))?;
     progress.stage("writing");
     let object = diags.take(codegen::object::write(
         &code,
         &program,
-        &settings,
+        settings,
         &descriptor,
     ))?;
     Some(Artifact {

@@ -41,3 +41,11 @@ pub struct Target {
     /// Begin functions with a landing pad and note it in the object (`-mbranch-protection`, `-fcf-protection`).
     pub landing_pads: bool,
 }
+
+impl Target {
+    /// What code for it needs of a CPU, as the context's `cpu_level` says it.
+    pub fn cpu_word(&self) -> u32 {
+        let names = self.machine.features.iter().map(String::as_str);
+        onnxc_abi::cpu::word(self.arch == Arch::Aarch64, names)
+    }
+}

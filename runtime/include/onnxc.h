@@ -113,7 +113,7 @@ typedef struct onnxc_context {
   const onnxc_offload_table *const *offload;
   /* Length of offload. */
   uint32_t num_offload;
-  /* What the CPU can do, as the runtime detected it; 0 = the level the object was compiled for. */
+  /* What the CPU can do ([crate::cpu]), for objects that hold code of several levels; 0 = not known: the base level. */
   uint32_t cpu_level;
   /* Zero. */
   uint64_t reserved[3];
@@ -287,6 +287,124 @@ typedef char onnxc_symbol_size_is_32[sizeof(onnxc_symbol) == 32 ? 1 : -1];
 typedef char onnxc_layer_size_is_32[sizeof(onnxc_layer) == 32 ? 1 : -1];
 typedef char onnxc_descriptor_size_is_184[sizeof(onnxc_descriptor) == 184 ? 1 : -1];
 typedef char onnxc_weights_header_size_is_104[sizeof(onnxc_weights_header) == 104 ? 1 : -1];
+
+/* What a CPU can do: bits of cpu_level. 0 is "not known" and runs the base level of an object. */
+#define ONNXC_CPU_DETECTED 0x80000000u
+#define ONNXC_CPU_X86_SSE3 0x1u
+#define ONNXC_CPU_X86_SSSE3 0x2u
+#define ONNXC_CPU_X86_SSE4_1 0x4u
+#define ONNXC_CPU_X86_SSE4_2 0x8u
+#define ONNXC_CPU_X86_POPCNT 0x10u
+#define ONNXC_CPU_X86_AVX 0x20u
+#define ONNXC_CPU_X86_AVX2 0x40u
+#define ONNXC_CPU_X86_FMA 0x80u
+#define ONNXC_CPU_X86_F16C 0x100u
+#define ONNXC_CPU_X86_BMI1 0x200u
+#define ONNXC_CPU_X86_BMI2 0x400u
+#define ONNXC_CPU_X86_LZCNT 0x800u
+#define ONNXC_CPU_X86_AVX512F 0x1000u
+#define ONNXC_CPU_X86_AVX512CD 0x2000u
+#define ONNXC_CPU_X86_AVX512BW 0x4000u
+#define ONNXC_CPU_X86_AVX512DQ 0x8000u
+#define ONNXC_CPU_X86_AVX512VL 0x10000u
+#define ONNXC_CPU_X86_AVX512VNNI 0x20000u
+#define ONNXC_CPU_X86_AVXVNNI 0x40000u
+#define ONNXC_CPU_A64_CRC 0x1u
+#define ONNXC_CPU_A64_CRYPTO 0x2u
+#define ONNXC_CPU_A64_LSE 0x4u
+#define ONNXC_CPU_A64_RDM 0x8u
+#define ONNXC_CPU_A64_FP16 0x10u
+#define ONNXC_CPU_A64_DOTPROD 0x20u
+#define ONNXC_CPU_A64_I8MM 0x40u
+#define ONNXC_CPU_A64_BF16 0x80u
+#define ONNXC_CPU_A64_SVE 0x100u
+#define ONNXC_CPU_A64_SVE2 0x200u
+
+/* Finds the word of the CPU that runs this: 0 where there is no way to ask. It takes a microsecond or more under a hypervisor: ask
+   once. Define ONNXC_NO_DETECT where neither cpuid nor getauxval may be used. */
+#if defined(__x86_64__) && !defined(ONNXC_NO_DETECT)
+static inline void onnxc_cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+}
+static inline uint32_t onnxc_cpu_bit(uint32_t leaf, uint32_t sub, int reg, int bit, int kept, uint32_t found) {
+  uint32_t r[4];
+  onnxc_cpuid(leaf & 0x80000000u, 0, r);
+  if (!kept || r[0] < leaf) return 0;
+  if (sub != 0) {
+    onnxc_cpuid(leaf, 0, r);
+    if (r[0] < sub) return 0;
+  }
+  onnxc_cpuid(leaf, sub, r);
+  return (r[reg] >> bit) & 1u ? found : 0;
+}
+static inline uint32_t onnxc_detect_cpu(void) {
+  uint32_t r[4], saved = 0, high, word = ONNXC_CPU_DETECTED;
+  onnxc_cpuid(0, 0, r);
+  if (r[0] < 1) return 0;
+  onnxc_cpuid(1, 0, r);
+  if ((r[2] >> 27) & 1u) __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 0, (saved & 0x0u) == 0x0u, 0x1u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 9, (saved & 0x0u) == 0x0u, 0x2u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 19, (saved & 0x0u) == 0x0u, 0x4u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 20, (saved & 0x0u) == 0x0u, 0x8u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 23, (saved & 0x0u) == 0x0u, 0x10u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 28, (saved & 0x6u) == 0x6u, 0x20u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 5, (saved & 0x6u) == 0x6u, 0x40u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 12, (saved & 0x6u) == 0x6u, 0x80u);
+  word |= onnxc_cpu_bit(0x1u, 0u, 2, 29, (saved & 0x6u) == 0x6u, 0x100u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 3, (saved & 0x0u) == 0x0u, 0x200u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 8, (saved & 0x0u) == 0x0u, 0x400u);
+  word |= onnxc_cpu_bit(0x80000001u, 0u, 2, 5, (saved & 0x0u) == 0x0u, 0x800u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 16, (saved & 0xe6u) == 0xe6u, 0x1000u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 28, (saved & 0xe6u) == 0xe6u, 0x2000u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 30, (saved & 0xe6u) == 0xe6u, 0x4000u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 17, (saved & 0xe6u) == 0xe6u, 0x8000u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 1, 31, (saved & 0xe6u) == 0xe6u, 0x10000u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 2, 11, (saved & 0xe6u) == 0xe6u, 0x20000u);
+  word |= onnxc_cpu_bit(0x7u, 1u, 0, 4, (saved & 0x6u) == 0x6u, 0x40000u);
+  return word;
+}
+#elif defined(__aarch64__)
+/* The word that AT_HWCAP and AT_HWCAP2 of the auxiliary vector of Linux stand for. */
+static inline uint32_t onnxc_cpu_of_hwcap(uint64_t hwcap, uint64_t hwcap2) {
+  uint32_t word = ONNXC_CPU_DETECTED;
+  if ((hwcap & 0x80u) == 0x80u) word |= 0x1u;
+  if ((hwcap & 0x78u) == 0x78u) word |= 0x2u;
+  if ((hwcap & 0x100u) == 0x100u) word |= 0x4u;
+  if ((hwcap & 0x1000u) == 0x1000u) word |= 0x8u;
+  if ((hwcap & 0x600u) == 0x600u) word |= 0x10u;
+  if ((hwcap & 0x100000u) == 0x100000u) word |= 0x20u;
+  if ((hwcap2 & 0x2000u) == 0x2000u) word |= 0x40u;
+  if ((hwcap2 & 0x4000u) == 0x4000u) word |= 0x80u;
+  if ((hwcap & 0x400000u) == 0x400000u) word |= 0x100u;
+  if ((hwcap2 & 0x2u) == 0x2u) word |= 0x200u;
+  return word;
+}
+#if defined(__linux__) && !defined(ONNXC_NO_DETECT)
+/* The C library's function under a name of ours, whatever headers say of it. */
+extern unsigned long onnxc_getauxval(unsigned long type) __asm__("getauxval");
+static inline uint32_t onnxc_detect_cpu(void) {
+  return onnxc_cpu_of_hwcap(onnxc_getauxval(16), onnxc_getauxval(26));
+}
+#else
+static inline uint32_t onnxc_detect_cpu(void) { return 0; }
+#endif
+#else
+static inline uint32_t onnxc_detect_cpu(void) { return 0; }
+#endif
+/* The same, asked once. A program may define ONNXC_CPU_LEVEL as something else before it includes this. */
+#ifndef ONNXC_CPU_LEVEL
+#define ONNXC_CPU_LEVEL onnxc_cpu_level()
+#endif
+static inline uint32_t onnxc_cpu_level(void) {
+  static uint32_t known = 0;
+  uint32_t word = __atomic_load_n(&known, __ATOMIC_RELAXED);
+  if (word == 0) {
+    word = onnxc_detect_cpu();
+    __atomic_store_n(&known, word, __ATOMIC_RELAXED);
+  }
+  return word;
+}
 
 /* What a self-relative field refers to, or NULL. */
 static inline const void *onnxc_at(const onnxc_rel *field) {

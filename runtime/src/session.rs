@@ -57,6 +57,7 @@ impl<'a, const I: usize, const O: usize> Session<'a, I, O> {
             arena_size: arena.len() as u64,
             num_inputs: d.num_inputs(),
             num_outputs: d.num_outputs(),
+            cpu_level: crate::cpu::level(),
             ..Context::EMPTY
         };
         Ok(Session {

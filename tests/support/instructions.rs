@@ -8,6 +8,16 @@ use onnxc_targets::features::FeatureSet;
 /// Every instruction of an object outside the declared features, every trap, every jump to an unknown place; and a
 /// complaint if the object has no function at all, since then nothing was looked at.
 pub fn outside(object: &[u8], arch: Arch, features: FeatureSet) -> Vec<String> {
+    outside_of(object, arch, features, &|_| true)
+}
+
+/// The same of the functions whose symbol `belongs`.
+pub fn outside_of(
+    object: &[u8],
+    arch: Arch,
+    features: FeatureSet,
+    belongs: &dyn Fn(&str) -> bool,
+) -> Vec<String> {
     let file = match object::File::parse(object) {
         Ok(f) => f,
         Err(e) => return vec![format!("not an object: {e}")],
@@ -16,6 +26,9 @@ pub fn outside(object: &[u8], arch: Arch, features: FeatureSet) -> Vec<String> {
     let mut functions = 0;
     for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text) {
         let name = symbol.name().unwrap_or("?");
+        if !belongs(name) {
+            continue;
+        }
         let section = symbol
             .section_index()
             .and_then(|i| file.section_by_index(i).ok());

@@ -157,6 +157,7 @@ pub fn descriptor(p: &Program, code: &Code, target: &Target, options: &Options) 
         triple: target.triple.clone(),
         cpu: target.cpu.clone(),
         features: target.machine.features.clone(),
+        levels: vec![],
     };
     artifact::descriptor::descriptor(&info).expect("a descriptor")
 }

@@ -233,14 +233,27 @@ impl<'a> Job<'a> {
             .extend(binding.constants.iter().cloned());
         let mut progress = crate::progress::Bar::new(self.ui);
         let mut diags = Diagnostics::default();
-        let artifact = onnxc_compiler::compile(
-            self.source.bytes.clone(),
-            &self.source.folder,
-            &self.machine.target,
-            &options,
-            &mut progress,
-            &mut diags,
-        );
+        let bytes = self.source.bytes.clone();
+        let (files, machine) = (&self.source.folder, self.machine);
+        let artifact = if machine.levels.is_empty() {
+            onnxc_compiler::compile(
+                bytes,
+                files,
+                &machine.target,
+                &options,
+                &mut progress,
+                &mut diags,
+            )
+        } else {
+            onnxc_compiler::compile_levels(
+                bytes,
+                files,
+                &machine.levels,
+                &options,
+                &mut progress,
+                &mut diags,
+            )
+        };
         (artifact, diags)
     }
 

@@ -370,6 +370,21 @@ impl<'m> Session<'m> {
             unsafe { run(ctx) }
         })
     }
+    /// Both at once: `change` may set what a caller chooses, `hook(layer, begin)` is called before and after each layer.
+    pub fn run_with(
+        &mut self,
+        change: &mut dyn FnMut(&mut Context),
+        hook: &mut dyn FnMut(u32, bool),
+    ) -> i32 {
+        let mut hook = hook;
+        self.with_context(|run, ctx| {
+            change(ctx);
+            ctx.trace = Some(on_clock);
+            ctx.trace_user = (&raw mut hook).cast();
+            // SAFETY: as in `run_changed` and `run_clocked`.
+            unsafe { run(ctx) }
+        })
+    }
     /// Runs the model and calls `hook` before and after each layer.
     pub fn run_traced(&mut self, hook: &mut dyn FnMut(Event)) -> i32 {
         let arena = (self.arena.ptr() as *const u8, self.arena.len);

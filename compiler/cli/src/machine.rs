@@ -24,6 +24,8 @@ pub struct Machine {
     pub target: Target,
     /// Whether this process can run the code.
     pub host: bool,
+    /// Where several CPUs are named and the code is to be kept: all of them, the base first, the best last.
+    pub levels: Vec<Target>,
 }
 
 /// Reads the flags, and says what was chosen where they name no CPU.
@@ -33,6 +35,9 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
         None => triple::Target::host()?,
     };
     let host = native::arch() == Some(triple.arch);
+    if let Some(list) = flags.target_cpu.as_deref().filter(|c| c.contains(',')) {
+        return several(flags, &triple, list, purpose, host, ui);
+    }
     let mut selection = Selection::base(triple.arch);
     selection.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)?;
     if let Some(cpu) = &flags.target_cpu {
@@ -67,7 +72,15 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
             ),
         );
     }
-    let mut target = machine::target(&triple, &selection);
+    Ok(Machine {
+        target: target(flags, &triple, &selection),
+        host,
+        levels: vec![],
+    })
+}
+
+fn target(flags: &TargetFlags, triple: &triple::Target, selection: &Selection) -> Target {
+    let mut target = machine::target(triple, selection);
     target.machine.winograd = Winograd {
         tile: match flags.winograd {
             WinogradTiles::Off => 0,
@@ -76,5 +89,89 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
         },
         error: flags.winograd_error.unwrap_or(Winograd::default().error),
     };
-    Ok(Machine { target, host })
+    target
+}
+
+// One target for each CPU of a list. To be kept: all of them. To be run now: the best that this machine can run.
+fn several(
+    flags: &TargetFlags,
+    triple: &triple::Target,
+    list: &str,
+    purpose: Purpose,
+    host: bool,
+    ui: &Ui,
+) -> Result<Machine> {
+    let mut all = vec![];
+    for name in list.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(Diagnostic::usage(
+                "USE003",
+                format!("`--target-cpu {list}` has an empty name"),
+            ));
+        }
+        let mut one = Selection::base(triple.arch);
+        one.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)?;
+        one.set_cpu(name)?;
+        for list in &flags.target_feature {
+            one.set_features(list)?;
+        }
+        all.push(one);
+    }
+    // From few features to many; of as many the one named first.
+    all.sort_by_key(|s| s.features.iter().count());
+    if let Some([a, b]) = all.windows(2).find_map(|w| match w {
+        [a, b] if a.features == b.features => Some([a, b]),
+        _ => None,
+    }) {
+        return Err(Diagnostic::usage(
+            "USE003",
+            format!(
+                "`{}` and `{}` have the same features, so no program could tell them apart",
+                a.cpu, b.cpu
+            ),
+        )
+        .help("name one of them"));
+    }
+    let base = &all[0];
+    if let Some(other) = all.iter().find(|s| !s.features.covers(base.features)) {
+        let lacks: Vec<&str> = base
+            .features
+            .iter()
+            .filter(|f| !other.features.has(*f))
+            .map(|f| f.name())
+            .collect();
+        return Err(Diagnostic::usage(
+            "USE003",
+            format!(
+                "none of the CPUs is a base of the others: `{}` lacks {} of `{}`",
+                other.cpu,
+                lacks.join(", "),
+                base.cpu
+            ),
+        )
+        .help("name one that has only what all of them have, such as x86-64 or generic"));
+    }
+    if purpose == Purpose::Keep {
+        let best = all.last().unwrap_or(base);
+        return Ok(Machine {
+            target: target(flags, triple, best),
+            host,
+            levels: all.iter().map(|s| target(flags, triple, s)).collect(),
+        });
+    }
+    let mut here = Selection::base(triple.arch);
+    if host {
+        here.set_cpu("native")?;
+    }
+    let can = |s: &&Selection| !host || here.features.covers(s.features);
+    let best = all.iter().rev().find(can).unwrap_or(base);
+    ui.note(&Diagnostic::remark(
+        "USE006",
+        format!("of the levels, code for {} was made", best.cpu),
+    ));
+    Ok(Machine {
+        target: target(flags, triple, best),
+        host,
+        levels: vec![],
+    })
 }

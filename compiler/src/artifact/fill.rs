@@ -1,6 +1,6 @@
 //! What is known of a model once its code is made: fills a [`ModelInfo`].
 
-use super::info::{LayerInfo, ModelInfo, Port, PortQuant, c_names};
+use super::info::{LayerInfo, LevelInfo, ModelInfo, Port, PortQuant, c_names};
 use super::quant;
 use crate::Options;
 use crate::codegen::Code;
@@ -40,6 +40,7 @@ pub fn info(
         triple: target.triple.clone(),
         cpu: target.cpu.clone(),
         features: target.machine.features.clone(),
+        levels: vec![],
     }
 }
 
@@ -134,4 +135,57 @@ fn contents(p: &Program) -> [u8; 32] {
     let mut h = Sha256::new();
     super::weights::each(p, |bytes| h.update(bytes));
     h.finalize().into()
+}
+
+/// The facts of an object of several levels, from those of each, the base first. `code` is all of it; `needs` what each but the base asks
+/// of the CPU.
+pub fn levels(
+    each: Vec<ModelInfo>,
+    programs: &[Program],
+    code: &Code,
+    needs: &[u32],
+) -> Option<ModelInfo> {
+    let mut all = each.first()?.clone();
+    all.layers.clear();
+    let mut digest = Sha256::new();
+    for (k, (one, p)) in each.iter().zip(programs).enumerate() {
+        all.levels.push(LevelInfo {
+            cpu: one.cpu.clone(),
+            features: one.features.clone(),
+            needs: k
+                .checked_sub(1)
+                .and_then(|k| needs.get(k))
+                .copied()
+                .unwrap_or(0),
+            arena_bytes: one.arena_bytes,
+            weights_bytes: read(p),
+            code_bytes: one.code_bytes,
+            layers: (all.layers.len(), one.layers.len()),
+        });
+        digest.update(one.layout_digest);
+        all.layers.extend(one.layers.iter().cloned());
+        all.arena_bytes = all.arena_bytes.max(one.arena_bytes);
+        all.threads = all.threads.max(one.threads);
+    }
+    all.layout_digest = digest.finalize().into();
+    all.stack_bytes = code.stack_bytes;
+    all.code_bytes = code.code_bytes;
+    Some(all)
+}
+
+/// Bytes of the constants that a program's layers name.
+fn read(p: &Program) -> u64 {
+    let mut used = vec![false; p.weights.len()];
+    for (_, l) in p.layers.iter() {
+        for a in &l.args {
+            if let Place::Weights(at) = a {
+                let n = p.weights.partition_point(|(from, _)| from <= at);
+                if let Some(u) = n.checked_sub(1).and_then(|k| used.get_mut(k)) {
+                    *u = true;
+                }
+            }
+        }
+    }
+    let bytes = p.weights.iter().zip(used).filter(|(_, u)| *u);
+    bytes.map(|((_, b), _)| b.len() as u64).sum()
 }

@@ -56,6 +56,26 @@ fn write_header(out: &mut String, info: &ModelInfo) -> fmt::Result {
     ] {
         writeln!(out, "#define {up}_{name} {value}")?;
     }
+    if !info.levels.is_empty() {
+        writeln!(
+            out,
+            "\n/* Levels of CPU, the base first: bits of cpu_level that each needs, its first layer, and how many it has. */\n\
+             #define {up}_NUM_LEVELS {}",
+            info.levels.len()
+        )?;
+        for (i, l) in info.levels.iter().enumerate() {
+            writeln!(
+                out,
+                "#define {up}_LEVEL_{i}_CPU {}\n#define {up}_LEVEL_{i}_NEEDS {:#x}u\n\
+                 #define {up}_LEVEL_{i}_FIRST_LAYER {}\n#define {up}_LEVEL_{i}_NUM_LAYERS {}",
+                c_string(&l.cpu),
+                l.needs,
+                l.layers.0,
+                l.layers.1
+            )?;
+        }
+        writeln!(out)?;
+    }
     writeln!(out, "#define {up}_MODEL_NAME {}", c_string(&info.model))?;
     let digest: String = info
         .layout_digest
@@ -177,6 +197,10 @@ fn write_functions(out: &mut String, info: &ModelInfo) -> fmt::Result {
             }
         }
     }
+    let level = match info.levels.is_empty() {
+        true => "",
+        false => "  ctx->cpu_level = ONNXC_CPU_LEVEL;\n",
+    };
     let (file, moving) = (
         info.placement == super::Placement::File,
         has_moving_outputs(info),
@@ -203,7 +227,7 @@ static inline void {p}_init_context(onnxc_context *ctx, void *arena, const void 
   ctx->outputs = outputs;
   ctx->num_inputs = {up}_NUM_INPUTS;
   ctx->num_outputs = {up}_NUM_OUTPUTS;
-}}
+{level}}}
 
 /* Runs the model once on one thread. arena has {up}_ARENA_SIZE bytes, aligned to {up}_ARENA_ALIGN.
 "

@@ -47,6 +47,28 @@ pub struct ModelInfo {
     pub cpu: String,
     /// CPU features it was compiled for, sorted.
     pub features: Vec<String>,
+    /// The levels of an object that holds several, the base first; `cpu` and `features` are the base's then, and `layers` those of all, one
+    /// level after the other.
+    pub levels: Vec<LevelInfo>,
+}
+
+/// The code for one level of CPU.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LevelInfo {
+    /// Name of the CPU, as the user gave it.
+    pub cpu: String,
+    /// Its features.
+    pub features: Vec<String>,
+    /// Bits of `cpu_level` that it needs ([`onnxc_abi::cpu`]); 0 for the base.
+    pub needs: u32,
+    /// Bytes of arena that it uses.
+    pub arena_bytes: u64,
+    /// Bytes of weights that it reads.
+    pub weights_bytes: u64,
+    /// Bytes of its code.
+    pub code_bytes: u64,
+    /// Its first layer, and how many it has.
+    pub layers: (usize, usize),
 }
 
 /// An input or output.
@@ -158,8 +180,12 @@ impl ModelInfo {
     pub fn upper_prefix(&self) -> String {
         self.prefix.to_ascii_uppercase()
     }
-    /// CPU and features in one line.
+    /// CPU and features in one line, or the CPUs of all levels.
     pub fn cpu_text(&self) -> String {
+        if !self.levels.is_empty() {
+            let names: Vec<&str> = self.levels.iter().map(|l| l.cpu.as_str()).collect();
+            return names.join(", ");
+        }
         let features = self.features.join(",");
         if features.is_empty() {
             self.cpu.clone()
@@ -407,6 +433,7 @@ pub fn sample() -> ModelInfo {
         triple: "aarch64-unknown-linux-gnu".into(),
         cpu: "cortex-a55".into(),
         features: vec!["dotprod".into(), "neon".into()],
+        levels: vec![],
     }
 }
 

@@ -10,6 +10,7 @@ pub mod header;
 pub mod info;
 mod quant;
 pub mod report;
+mod rust_levels;
 pub mod rust_module;
 pub mod weights;
 

@@ -27,7 +27,21 @@ struct Report<'a> {
     inputs: Vec<PortReport<'a>>,
     outputs: Vec<PortReport<'a>>,
     dims: Vec<DimReport<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    levels: Vec<LevelReport<'a>>,
     layers: Vec<LayerReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct LevelReport<'a> {
+    cpu: &'a str,
+    features: &'a [String],
+    cpu_level: u32,
+    arena_bytes: u64,
+    weights_bytes: u64,
+    code_bytes: u64,
+    first_layer: usize,
+    num_layers: usize,
 }
 
 #[derive(Serialize)]
@@ -98,6 +112,18 @@ fn report_of(info: &ModelInfo) -> Report<'_> {
                 name: &info.symbols[*s].name,
                 min: info.symbols[*s].lo,
                 max: info.symbols[*s].hi,
+            })
+            .collect(),
+        levels: (info.levels.iter())
+            .map(|l| LevelReport {
+                cpu: &l.cpu,
+                features: &l.features,
+                cpu_level: l.needs,
+                arena_bytes: l.arena_bytes,
+                weights_bytes: l.weights_bytes,
+                code_bytes: l.code_bytes,
+                first_layer: l.layers.0,
+                num_layers: l.layers.1,
             })
             .collect(),
         layers: (info.layers.iter())

@@ -96,6 +96,9 @@ impl Arena {{
     if info.placement == Placement::File {
         write_weights(out, info)?;
     }
+    if !info.levels.is_empty() {
+        super::rust_levels::write(out, info)?;
+    }
     write_dims(out, info)?;
     write_run(out, info)
 }
@@ -202,8 +205,11 @@ const CONTEXT: &[(&str, &str)] = &[
     ("out_dims", "*mut i64"),
     ("num_dims", "u32"),
     ("num_out_dims", "u32"),
-    // What this module leaves null: threads, tracing, offloading, the CPU level.
-    ("rest", "[u64; 9]"),
+    // What this module leaves null: threads, tracing, offloading.
+    ("rest", "[u64; 5]"),
+    ("num_offload", "u32"),
+    ("cpu_level", "u32"),
+    ("reserved", "[u64; 3]"),
 ];
 
 fn write_foreign(out: &mut String, info: &ModelInfo, descriptor_bytes: usize) -> fmt::Result {
@@ -404,7 +410,10 @@ fn write_run(out: &mut String, info: &ModelInfo) -> fmt::Result {
         out_dims: {},
         num_dims: {},
         num_out_dims: {},
-        rest: [0; 9],
+        rest: [0; 5],
+        num_offload: 0,
+        cpu_level: {},
+        reserved: [0; 3],
     }};",
         onnxc_abi::ABI_VERSION,
         if file {
@@ -427,6 +436,11 @@ fn write_run(out: &mut String, info: &ModelInfo) -> fmt::Result {
         },
         info.free_symbols().len(),
         if moving { info.out_dims() } else { 0 },
+        if info.levels.is_empty() {
+            "0"
+        } else {
+            "cpu_level()"
+        },
     )?;
     writeln!(
         out,

@@ -309,7 +309,10 @@ impl Generator<'_> {
                 .bodies
                 .get(layer.func.0 as usize)
                 .ok_or_else(|| Diagnostic::internal(format!("{} has no body", layer.name)))?;
-            let machine = steps::stub(self.isa, id.0, layer, body)?;
+            let machine = {
+                let number = self.options.first_layer.saturating_add(id.0);
+                steps::stub(self.isa, number, layer, body)?
+            };
             let part = self.plain(&layer.name, machine)?;
             self.stubs.push(part);
         }

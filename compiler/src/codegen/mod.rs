@@ -15,6 +15,7 @@ pub mod func;
 mod half;
 pub mod isa;
 mod lanes;
+pub mod levels;
 pub mod link;
 mod mem;
 mod modes;
@@ -60,6 +61,8 @@ pub struct Options {
     pub effort: Effort,
     /// Threads that compile.
     pub jobs: usize,
+    /// Number of the first layer, as the trace hook is told it.
+    pub first_layer: u32,
     /// Keep Cranelift's IR of the layers' bodies as text.
     pub text: bool,
 }
@@ -72,6 +75,7 @@ impl Default for Options {
             denormals: Denormals::default(),
             effort: Effort::default(),
             jobs: 1,
+            first_layer: 0,
             text: false,
         }
     }

@@ -18,6 +18,7 @@ pub mod program;
 pub mod run;
 mod schedule;
 pub mod select;
+pub mod share;
 mod storage;
 pub mod views;
 mod work;

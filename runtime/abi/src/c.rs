@@ -111,6 +111,7 @@ pub fn write_header(out: &mut dyn Write) -> Result {
             s.name, s.size
         )?;
     }
+    crate::c_cpu::write(out)?;
     out.write_str(ACCESSORS)?;
     out.write_str(
         "\n/* One line for a person. */\nstatic inline const char *onnxc_status_text(int32_t status) {\n  switch (status) {\n",

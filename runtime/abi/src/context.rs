@@ -80,7 +80,7 @@ c_struct! {
         offload: *const *const OffloadTable = "const onnxc_offload_table *const *offload" @ 120,
         /// Length of `offload`.
         num_offload: u32 = "uint32_t num_offload" @ 128,
-        /// What the CPU can do, as the runtime detected it; 0 = the level the object was compiled for.
+        /// What the CPU can do ([`crate::cpu`]), for objects that hold code of several levels; 0 = not known: the base level.
         cpu_level: u32 = "uint32_t cpu_level" @ 132,
         /// Zero.
         reserved: [u64; 3] = "uint64_t reserved[3]" @ 136,

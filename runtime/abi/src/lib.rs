@@ -17,7 +17,9 @@ extern crate std;
 
 #[macro_use]
 pub mod c;
+mod c_cpu;
 pub mod context;
+pub mod cpu;
 pub mod descriptor;
 pub mod reader;
 pub mod status;

@@ -128,8 +128,9 @@ pub struct TargetFlags {
     /// Target triple; the host's if absent
     #[arg(long, value_name = "TRIPLE")]
     pub target: Option<String>,
-    /// CPU to make code for: a name of `--print target-cpus`, or `native`. gcc's -mcpu= and -march= work too
-    #[arg(long, value_name = "CPU")]
+    /// CPU to make code for: a name of `--print target-cpus`, or `native`. gcc's -mcpu= and -march= work too.
+    /// A list (x86-64-v2,x86-64-v3) puts code for each into one object, which chooses when it runs
+    #[arg(long, value_name = "CPU[,CPU]..")]
     pub target_cpu: Option<String>,
     /// Features to switch on or off: +avx2,-fma
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
