@@ -1,4 +1,4 @@
-//! Every kernel row on every shape of `benches/shapes.txt` that it accepts, with its share of the measured peak.
+//! Every kernel row on every query of `compiler/cli/src/bench/shapes.txt` that it accepts, with its share of the measured peak.
 //!
 //! `cargo bench --bench kernels -- [--target-cpu CPU] [--seconds S] [--record FILE] [TEXT]`; TEXT selects lines and rows that hold
 //! it. A new row is measured as soon as it stands in its contract.
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags, ui: &Ui) -> Result<()> {
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
-    let shapes = kernel::parse(include_str!("shapes.txt"))?;
+    let shapes = kernel::parse(kernel::SHAPES)?;
     let bar = Bar::counted(ui, Some(shapes.len() as u64));
     let roof = roofline::measure(&machine, None, 1.0, &bar)?;
     let holds = |t: &str| flags.text.as_deref().is_none_or(|f| t.contains(f));
@@ -72,7 +72,7 @@ fn run(flags: &Flags, ui: &Ui) -> Result<()> {
         bar.step();
         // A row that does not accept, or is not asked for, costs nothing.
         let wanted = |name: &str| holds(&format!("{} {name}", shape.text));
-        for m in kernel::measure(&machine, shape, flags.seconds, &|row, chosen| {
+        for m in kernel::measure(&machine, shape, flags.seconds, None, &|row, chosen, _| {
             wanted(row) && (chosen || flags.all)
         })? {
             let ns = m.times.min();

@@ -188,6 +188,7 @@ fn program(funcs: Vec<Func>) -> Program {
             sums: false,
             nodes: vec![],
             kernel: String::new(),
+            choice: None,
             macs: 0,
             makes: vec![],
         };

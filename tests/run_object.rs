@@ -62,8 +62,10 @@ fn layer(p: &mut Program, name: &str, func: FuncId, args: Vec<Place>) -> LayerId
         func,
         args,
         ops: vec![],
+        sums: false,
         nodes: vec![],
         kernel: String::new(),
+        choice: None,
         macs: 0,
         makes: vec![],
     })

@@ -4,6 +4,7 @@
 //! plan can fold a chain of pointwise work into the store (a *tail*) without the operator knowing.
 
 use crate::base::attr::Attrs;
+use crate::base::costs::{Costs, Work};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, SymId, Symbols};
 use crate::base::dtype::DType;
@@ -346,8 +347,8 @@ pub struct Kernel {
     pub needs: &'static [&'static str],
     /// Whether it can answer the query.
     pub accepts: fn(&Query) -> bool,
-    /// Estimated cycles; the cheapest row that accepts is taken, the first of equals.
-    pub cost: fn(&Query) -> f64,
+    /// What it has to do, for [`crate::base::costs`]: the cheapest row that accepts is taken, the first of those that cost about the same.
+    pub work: fn(&Query) -> Work,
     /// Whether its stores go through [`LowerCx::store`], each element once and finished, so that it takes tails.
     pub tails: bool,
     /// Writes the loops.
@@ -401,6 +402,8 @@ pub struct Machine {
     pub l2: u32,
     /// Which Winograd convolutions may be used.
     pub winograd: Winograd,
+    /// What kernels cost.
+    pub costs: Costs,
 }
 
 /// Which Winograd convolutions may be used: they save products and cost accuracy.

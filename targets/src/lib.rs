@@ -6,6 +6,7 @@
 
 pub mod aarch64;
 pub mod audit;
+pub mod costs;
 pub mod cpu;
 mod feature_names;
 pub mod features;

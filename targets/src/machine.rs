@@ -7,7 +7,7 @@ use crate::features::{Feature, FeatureSet};
 use crate::flags::Selection;
 use crate::vector::ir::Level;
 use crate::vector::lanes;
-use crate::{Arch, aarch64, triple, x86_64};
+use crate::{Arch, aarch64, costs, triple, x86_64};
 
 /// Cranelift's settings for features that it makes use of.
 const ISA_FLAGS: &[(Feature, &str)] = &[
@@ -87,6 +87,7 @@ pub fn machine(selection: &Selection) -> Machine {
         l1d: selection.caches.l1d.saturating_mul(1024),
         l2: selection.caches.l2.saturating_mul(1024),
         winograd: Winograd::default(),
+        costs: costs::of_level(level(selection.arch, selection.features)),
     }
 }
 

@@ -64,6 +64,7 @@ pub fn wild(prefix: &str, placement: Placement, free: bool) -> ModelInfo {
         ops: vec![op.into()],
         nodes: vec![format!("node {i} \"*/"), format!("other/{i}")],
         kernels: vec![],
+        choice: Default::default(),
         macs: 100 * i as u64,
         param_bytes: 16,
         code_bytes: 64,

@@ -93,6 +93,7 @@ fn add_layer(p: &mut Program, name: String, func: FuncId, args: Vec<Place>) {
         sums: false,
         nodes: vec![],
         kernel: String::new(),
+        choice: None,
         macs: 0,
         makes: vec![],
     });

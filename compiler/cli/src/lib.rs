@@ -30,6 +30,7 @@ pub mod report;
 pub mod run;
 pub mod table;
 pub mod test_onnx;
+pub mod tune;
 pub mod ui;
 pub mod verify;
 
@@ -168,5 +169,6 @@ fn verb(cli: &Cli, ui: &Ui) -> Outcome {
         Verb::Bench(flags) => bench::run(flags, ui),
         Verb::Inspect(flags) => inspect::run(flags, ui),
         Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
+        Verb::TuneKernels(flags) => tune::run(flags, ui),
     }
 }

@@ -1,12 +1,16 @@
 //! Which machine code is made for: triple, CPU, features, and whether this process can run it.
 
+use std::path::Path;
+
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::kernel::Winograd;
 use onnxc_compiler::target::Target;
+use onnxc_targets::costs::Table;
 use onnxc_targets::flags::{Selection, Words};
 use onnxc_targets::{Arch, machine, native, triple};
 
 use crate::args::flags::{TargetFlags, Winograd as WinogradTiles};
+use crate::failure::file_error;
 use crate::ui::Ui;
 
 /// What the code is made for.
@@ -35,8 +39,17 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
         None => triple::Target::host()?,
     };
     let host = native::arch() == Some(triple.arch);
+    let table = match &flags.cost {
+        Some(path) => Some(cost_table(path, triple.arch)?),
+        None => None,
+    };
     if let Some(list) = flags.target_cpu.as_deref().filter(|c| c.contains(',')) {
-        return several(flags, &triple, list, purpose, host, ui);
+        let mut machine = several(flags, &triple, list, purpose, host, ui)?;
+        if let Some(t) = &table {
+            machine.levels.iter_mut().for_each(|l| use_table(l, t));
+            use_table(&mut machine.target, t);
+        }
+        return Ok(machine);
     }
     let mut selection = Selection::base(triple.arch);
     selection.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)?;
@@ -72,11 +85,44 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
             ),
         );
     }
+    let mut target = target(flags, &triple, &selection);
+    if let Some(t) = &table {
+        if t.features != target.machine.features {
+            let theirs = t.features.join(" ");
+            ui.note(&Diagnostic::remark(
+                "USE008",
+                format!("the cost table was measured with other features: {theirs}"),
+            ));
+        }
+        use_table(&mut target, t);
+    }
     Ok(Machine {
-        target: target(flags, &triple, &selection),
+        target,
         host,
         levels: vec![],
     })
+}
+
+fn cost_table(path: &Path, arch: Arch) -> Result<Table> {
+    let text = std::fs::read(path).map_err(|e| file_error("read", path, e))?;
+    let table = Table::parse(&String::from_utf8_lossy(&text))
+        .map_err(|d| d.at(path.display().to_string()))?;
+    if table.arch != arch {
+        let why = format!(
+            "the cost table is for {}, and the target is {arch}",
+            table.arch
+        );
+        return Err(Diagnostic::usage("USE008", why).at(path.display().to_string()));
+    }
+    Ok(table)
+}
+
+// Rates that the table lacks stay those of the level.
+fn use_table(target: &mut Target, table: &Table) {
+    let costs = &mut target.machine.costs;
+    let rates = table.costs.rates.iter().map(|(k, v)| (k.clone(), *v));
+    costs.rates.extend(rates);
+    costs.measured = table.costs.measured.clone();
 }
 
 fn target(flags: &TargetFlags, triple: &triple::Target, selection: &Selection) -> Target {

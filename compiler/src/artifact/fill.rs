@@ -89,6 +89,10 @@ fn layers(p: &Program, code: &Code) -> Vec<LayerInfo> {
             } else {
                 vec![l.kernel.clone()]
             },
+            choice: l.choice.as_ref().map_or_else(Default::default, |c| {
+                let rows = c.rows.iter().map(|(n, cost)| (n.to_string(), *cost));
+                (c.query.clone(), rows.collect())
+            }),
             macs: l.macs,
             param_bytes,
             code_bytes: if first {

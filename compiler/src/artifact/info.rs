@@ -141,6 +141,8 @@ pub struct LayerInfo {
     pub nodes: Vec<String>,
     /// Kernels chosen for it.
     pub kernels: Vec<String>,
+    /// What was asked of kernels, in one line, and each that could answer with its cost; empty where none was asked.
+    pub choice: (String, Vec<(String, f64)>),
     /// Multiply-accumulate operations, at the largest size.
     pub macs: u64,
     /// Bytes of its weights.
@@ -398,6 +400,7 @@ pub fn sample() -> ModelInfo {
         ops: ops.iter().map(|s| s.to_string()).collect(),
         nodes: nodes.iter().map(|s| s.to_string()).collect(),
         kernels: vec!["conv_f32".into()],
+        choice: Default::default(),
         macs,
         param_bytes: 144,
         code_bytes: 300,

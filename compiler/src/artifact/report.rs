@@ -75,9 +75,20 @@ struct LayerReport<'a> {
     op: String,
     nodes: &'a [String],
     kernels: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    query: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<CandidateReport<'a>>,
     macs: u64,
     param_bytes: u64,
     code_bytes: u64,
+}
+
+/// A kernel that could have been chosen, and what it costs by the target's table.
+#[derive(Serialize)]
+struct CandidateReport<'a> {
+    kernel: &'a str,
+    cost: f64,
 }
 
 impl Serialize for ModelInfo {
@@ -132,6 +143,13 @@ fn report_of(info: &ModelInfo) -> Report<'_> {
                 op: l.op(),
                 nodes: &l.nodes,
                 kernels: &l.kernels,
+                query: &l.choice.0,
+                candidates: (l.choice.1.iter())
+                    .map(|(kernel, cost)| CandidateReport {
+                        kernel,
+                        cost: *cost,
+                    })
+                    .collect(),
                 macs: l.macs,
                 param_bytes: l.param_bytes,
                 code_bytes: l.code_bytes,

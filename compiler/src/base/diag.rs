@@ -164,6 +164,7 @@ codes! {
     USE005 "base target" "No CPU was named, so code for the architecture's base level was made. `--target-cpu` gives faster code.";
     USE006 "native target" "No CPU was named, and the code runs here, so it was made for this machine.";
     USE007 "peer" "Another runtime that was to be measured is missing or failed.";
+    USE008 "cost table" "The file of --cost is no cost table, or one of another machine. `onnxc tune-kernels` makes them.";
     RUN001 "run" "A run of the compiled model ended with a status. The input data asks for what the model has no room for, or is out of range.";
     PASS001 "pass" "What a pass or fusion did, or why it did not.";
     INT001 "internal error" "A bug of onnxc. Please report it with the model or its graph.";

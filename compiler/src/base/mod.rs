@@ -1,5 +1,6 @@
 //! Floor 1: what every other part stands on, and what knows nothing of networks.
 pub mod attr;
+pub mod costs;
 pub mod denormals;
 pub mod diag;
 pub mod dim;

@@ -9,6 +9,7 @@ use super::finish::Activation;
 use super::window::Window;
 use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip, conv_winograd};
 use crate::base::attr::Attrs;
+use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::ex;
@@ -37,7 +38,7 @@ pub const LOOPS: Kernel = Kernel {
     name: "conv_loops",
     needs: &[],
     accepts: |_| true,
-    cost: macs,
+    work: |q| Work::of(macs(q)),
     tails: true,
     emit: emit_loops,
 };

@@ -3,6 +3,7 @@
 //! Each channel is copied into a plane with its zero border, so that the loops along the output row need no guards.
 
 use super::conv::{View, macs};
+use crate::base::costs::Work;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -15,7 +16,7 @@ pub const ROW: Kernel = Kernel {
     name: "conv_f32_depthwise",
     needs: &[],
     accepts,
-    cost: |q| macs(q) * 0.25 + 100.0,
+    work: |q| Work::of(macs(q)),
     tails: true,
     emit,
 };

@@ -8,6 +8,7 @@ use super::depthwise_tile::Shape;
 use super::pack::RowTiles;
 use super::strip_plan::constant;
 use super::tail::{Element, Found};
+use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
@@ -20,7 +21,7 @@ pub const ROW: Kernel = Kernel {
     name: "conv_f32_depthwise_last",
     needs: &[],
     accepts,
-    cost: |q| macs(q) * 0.1 + 100.0,
+    work: |q| Work::of(macs(q)),
     tails: true,
     emit,
 };

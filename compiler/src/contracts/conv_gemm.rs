@@ -7,6 +7,8 @@
 use super::conv::{View, macs};
 use super::gemm_blocked::callee;
 use super::pack::{RowTiles, row_panels};
+use super::strip_plan::weight_bytes;
+use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -21,7 +23,7 @@ pub const ROW: Kernel = Kernel {
     name: "conv_f32_gemm",
     needs: &[],
     accepts,
-    cost,
+    work,
     tails: true,
     emit,
 };
@@ -44,10 +46,14 @@ fn accepts(q: &Query) -> bool {
         && View::of(q).is_ok_and(|v| v.window.rank() >= 1 && !v.channels_last)
 }
 
-fn cost(q: &Query) -> f64 {
-    // Laying a column out costs about as much as four rows of the product.
+fn work(q: &Query) -> Work {
     let rows = View::of(q).map_or(1, |v| v.cout).max(1) as f64;
-    macs(q) * 0.07 * (1.0 + 8.0 / rows) + 200.0
+    Work {
+        // Every column is laid out.
+        transforms: macs(q) / rows,
+        ..Work::of(macs(q))
+    }
+    .with_weights(weight_bytes(q), q.machine.l2)
 }
 
 /// How output positions are cut into strips.

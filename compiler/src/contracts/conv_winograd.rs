@@ -12,7 +12,7 @@ use super::strip_plan::{
     At, Call, Panels, call, from_afar, machine, packed_before, panels, row_blocks,
 };
 use super::tail::{Element, Found};
-use super::winograd_choice::{accepts, cost, grid};
+use super::winograd_choice::{accepts, grid, work};
 use super::winograd_tiles::{In, Out};
 use super::winograd_weights;
 use crate::base::diag::{Diagnostic, Result};
@@ -28,7 +28,7 @@ pub const F4: Kernel = Kernel {
     name: "conv_f32_winograd_f4",
     needs: &[],
     accepts: |q| accepts(q, 4),
-    cost: |q| cost(q, 4),
+    work: |q| work(q, 4),
     tails: true,
     emit: |cx, q| emit(cx, q, 4),
 };
@@ -38,7 +38,7 @@ pub const F2: Kernel = Kernel {
     name: "conv_f32_winograd_f2",
     needs: &[],
     accepts: |q| accepts(q, 2),
-    cost: |q| cost(q, 2),
+    work: |q| work(q, 2),
     tails: true,
     emit: |cx, q| emit(cx, q, 2),
 };

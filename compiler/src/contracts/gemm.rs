@@ -7,8 +7,10 @@
 //! Attributes: `trans_a`, `trans_b`, `alpha`, `beta`, `activation`, `activation_params`.
 
 use super::finish::Activation;
+use super::strip_plan::weight_bytes;
 use super::{gemm_blocked, gemm_strip};
 use crate::base::attr::Attrs;
+use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, elements, strides};
 use crate::base::tensor::Tensor;
@@ -31,7 +33,7 @@ pub const LOOPS: Kernel = Kernel {
     name: "gemm_loops",
     needs: &[],
     accepts: |_| true,
-    cost: |q| macs(q) * 0.5,
+    work: |q| Work::of(macs(q)).with_weights(weight_bytes(q), q.machine.l2),
     tails: true,
     emit: emit_loops,
 };

@@ -5,6 +5,8 @@
 
 use super::gemm::{View, copy_rows, macs};
 use super::pack::{RowTiles, column_panels};
+use super::strip_plan::weight_bytes;
+use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -18,7 +20,7 @@ pub const ROW: Kernel = Kernel {
     name: "gemm_f32_tile",
     needs: &[],
     accepts,
-    cost: |q| macs(q) * 0.1 + 100.0,
+    work: |q| Work::of(macs(q)).with_weights(weight_bytes(q), q.machine.l2),
     tails: true,
     emit,
 };

@@ -15,6 +15,7 @@ pub mod pack;
 pub mod strip;
 pub mod strip_plan;
 pub mod tail;
+pub mod text;
 pub mod window;
 pub mod winograd_choice;
 pub mod winograd_error;

@@ -4,9 +4,10 @@ use super::pack::RowTiles;
 use super::strip::Strip;
 use super::tail::Found;
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::elements;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
-use crate::kernel::{LowerCx, Tile, Vector};
+use crate::kernel::{LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 
 /// Panels of equal width, side by side.
@@ -272,6 +273,14 @@ pub fn row_blocks(
             let rest = cx.b.let_(rest);
             region(cx, done, rest, 1)
         }
+    }
+}
+
+/// Bytes of weights, where they are known and so the same in every run.
+pub fn weight_bytes(q: &Query) -> f64 {
+    match q.inputs.get(1) {
+        Some(Some((t, Some(_)))) => 4.0 * elements(&t.shape).fixed().unwrap_or(0) as f64,
+        _ => 0.0,
     }
 }
 

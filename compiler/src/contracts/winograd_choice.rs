@@ -2,6 +2,7 @@
 
 use super::conv::View;
 use super::winograd_error::estimate;
+use crate::base::costs::Work;
 use crate::base::dim::fixed_shape;
 use crate::base::dtype::DType;
 use crate::kernel::Query;
@@ -55,13 +56,14 @@ pub fn grid(v: &View, m: i64) -> Option<[i64; 2]> {
 /// Channels that a vector with lanes to spare costs beside its own: all of its tiles are copied.
 const REST: f64 = 48.0;
 
-/// In the measure of `conv_f32_strip`, 0.08 for a multiplication, which says nothing of columns that fill no vector.
-pub fn cost(q: &Query, m: i64) -> f64 {
+/// Products of the transformed tiles, elements that are transformed, and weights, which grow by the transform.
+pub fn work(q: &Query, m: i64) -> Work {
+    let never = Work::of(f64::INFINITY);
     let (Ok(v), Some(vector)) = (View::of(q), q.machine.vector) else {
-        return f64::INFINITY;
+        return never;
     };
     let Some([rows, cols]) = grid(&v, m) else {
-        return f64::INFINITY;
+        return never;
     };
     let tiles = (v.n.fixed().unwrap_or(1) * rows * cols) as f64;
     let planes = ((m + 2) * (m + 2)) as f64;
@@ -69,9 +71,12 @@ pub fn cost(q: &Query, m: i64) -> f64 {
     let lanes = vector.lanes as f64;
     let whole = |c: f64| libm::ceil(c / lanes) * lanes;
     let rest = if v.cin % vector.lanes == 0 { 0.0 } else { REST };
-    // What a tile costs for each channel that goes in or comes out; products; reading weights.
-    let transforms = planes * 0.37 * (whole(cin) + rest + whole(cout));
-    let products = planes * cin * whole(cout) * 0.083;
-    let weights = planes * cin * cout * 4.0 / 48.0;
-    group * (tiles * (transforms + products) * cout / whole(cout) + weights) + 400.0
+    // Other rows are not asked what columns cost that fill no vector.
+    let share = group * cout / whole(cout);
+    let work = Work {
+        macs: share * tiles * planes * cin * whole(cout),
+        transforms: share * tiles * planes * (whole(cin) + rest + whole(cout)),
+        ..Work::default()
+    };
+    work.with_weights(group * planes * cin * cout * 4.0, q.machine.l2)
 }

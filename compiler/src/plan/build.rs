@@ -7,6 +7,7 @@ use super::names::layer_name;
 pub use super::options::Options;
 use super::parallel;
 use super::program::*;
+use super::select::Choice;
 use super::storage::{Home, Spot, Storages};
 use super::views::{Part, Rooms, Views};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
@@ -309,7 +310,7 @@ impl Planner<'_> {
             ops,
             false,
             nodes,
-            String::new(),
+            (String::new(), None),
             0,
             vec![],
         )))
@@ -397,7 +398,7 @@ impl Planner<'_> {
             makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
         }
         let sums = group.nodes.iter().any(|&n| s.g.node(n).op.sums);
-        let kernel = l.kernel.to_string();
+        let kernel = (l.kernel.to_string(), l.choice);
         Ok(vec![self.push(
             func,
             args,
@@ -449,7 +450,7 @@ impl Planner<'_> {
         ops: Vec<&'static str>,
         sums: bool,
         nodes: Vec<String>,
-        kernel: String,
+        (kernel, choice): (String, Option<Choice>),
         macs: u64,
         makes: Vec<(String, TensorType, Spot)>,
     ) -> Step<Spot> {
@@ -463,6 +464,7 @@ impl Planner<'_> {
             sums,
             nodes,
             kernel,
+            choice,
             macs,
             makes,
         });
@@ -493,7 +495,7 @@ impl Planner<'_> {
             vec![what],
             false,
             vec![],
-            String::new(),
+            (String::new(), None),
             0,
             vec![],
         )
@@ -555,6 +557,7 @@ impl Planner<'_> {
                 sums: l.sums,
                 nodes: l.nodes.clone(),
                 kernel: l.kernel.clone(),
+                choice: l.choice.clone(),
                 macs: l.macs,
                 makes,
             });

@@ -2,7 +2,7 @@
 
 use super::group::{Group, escaping};
 use super::helpers::reach;
-use super::select::select;
+use super::select::{Choice, choose};
 use super::views::Rooms;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
@@ -38,6 +38,8 @@ pub struct Lowered {
     pub args: Vec<Source>,
     /// The kernel row that was chosen, or empty.
     pub kernel: &'static str,
+    /// Among what it was chosen.
+    pub choice: Option<Choice>,
     /// Each element of its outputs is stored once, and never read.
     pub once: bool,
 }
@@ -84,7 +86,8 @@ impl<'a> Place<'a> {
         };
         let mut bufs = HashMap::new();
         let cx = self.context(Builder::new(""), &group, &mut bufs)?;
-        select(&query(&cx, self.graph.node(n).op.lower_contract()?)?)
+        let q = query(&cx, self.graph.node(n).op.lower_contract()?)?;
+        choose(&q).map(|(row, _)| row)
     }
 
     /// A context for the anchor of a group, its operands declared as buffers.
@@ -174,6 +177,7 @@ impl<'a> Place<'a> {
         let mut cx = self.context(Builder::new(name), group, &mut bufs)?;
         let tail = &group.nodes[1..];
         let mut kernel = "";
+        let mut choice = None;
         let mut error = None;
         let main_out = g.node(anchor).outs[0];
         let stores = escaping(g, group);
@@ -219,8 +223,9 @@ impl<'a> Place<'a> {
             Lower::View => copy(&mut cx)?,
             Lower::Contract(contract, attrs) => {
                 let q = query(&cx, (contract, *attrs))?;
-                let row = select(&q)?;
+                let (row, among) = choose(&q)?;
                 kernel = row.name;
+                choice = Some(among);
                 (row.emit)(&mut cx, &q)?;
             }
             Lower::Pointwise(_) | Lower::Control(_) => {
@@ -233,7 +238,8 @@ impl<'a> Place<'a> {
         }
         // What takes tails stores so, and copying does.
         let once = self.takes_tails(anchor) || matches!(g.node(anchor).op.lower, Lower::View);
-        self.finish(b, extras, bufs, kernel, once)
+        let lowered = self.finish(b, extras, bufs, kernel, once)?;
+        Ok(Lowered { choice, ..lowered })
     }
 
     fn pointwise(&self, group: &Group) -> Result<Lowered> {
@@ -362,6 +368,7 @@ impl<'a> Place<'a> {
             func,
             args,
             kernel,
+            choice: None,
             once,
         })
     }

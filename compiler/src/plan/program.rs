@@ -5,6 +5,7 @@
 //! one i64 per symbol, rounded up to [`SYMBOL_ALIGN`] bytes and never empty, so that it is also a readable address for loads whose
 //! guard does not hold. In a program for several threads the caller's hook and its argument follow the symbols.
 
+use super::select::Choice;
 use crate::base::dim::Symbols;
 use crate::base::id::Arena;
 use crate::base::types::TensorType;
@@ -53,6 +54,8 @@ pub struct Layer<P = Place> {
     pub sums: bool,
     /// Name of the kernel row that was selected, empty for plain loops.
     pub kernel: String,
+    /// Among what that was selected.
+    pub choice: Option<Choice>,
     /// Multiply-accumulates, at the bounds of symbolic sizes.
     pub macs: u64,
     /// The graph values it makes, for comparing layer by layer: (name, type, place).

@@ -65,6 +65,7 @@ mod tests {
             sums: false,
             nodes: vec![],
             kernel: String::new(),
+            choice: None,
             macs: 0,
             makes: vec![],
         });

@@ -10,6 +10,7 @@ use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
 pub use super::choices::{Denormals, OptLevel, OptimizeFor};
+pub use super::tune::TuneKernels;
 
 /// Compiles ONNX models to native object files.
 #[derive(Parser, Debug)]
@@ -94,6 +95,8 @@ pub enum Verb {
     Inspect(Inspect),
     /// Run tests in the layout of ONNX's own
     TestOnnx(TestOnnx),
+    /// Measure kernels on a machine, and write the table by which they are chosen
+    TuneKernels(TuneKernels),
 }
 
 /// Which model, and what is free in it.
@@ -132,6 +135,9 @@ pub struct TargetFlags {
     /// A list (x86-64-v2,x86-64-v3) puts code for each into one object, which chooses when it runs
     #[arg(long, value_name = "CPU[,CPU]..")]
     pub target_cpu: Option<String>,
+    /// Choose kernels by this table, as `tune-kernels` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub cost: Option<PathBuf>,
     /// Features to switch on or off: +avx2,-fma
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub target_feature: Vec<String>,

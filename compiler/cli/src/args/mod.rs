@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod choices;
 pub mod flags;
+pub mod tune;
 pub mod words;
 
 use std::ffi::OsString;

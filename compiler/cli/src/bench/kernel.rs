@@ -1,27 +1,31 @@
 //! Measuring one kernel row on one query: what benches of kernels and tuning are made of.
 //!
 //! The row's loops become a program of one layer, whose operands and scratch memory are the caller's buffers, so nothing but
-//! the kernel runs. [`parse`] reads queries from lines of text, such as those of `benches/shapes.txt`.
+//! the kernel runs. [`parse`] reads queries from lines of text, such as [`SHAPES`] and the queries of reports.
 
 use onnxc_compiler::base::attr::{Attr, Attrs};
+use onnxc_compiler::base::costs::Work;
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::base::types::TensorType;
+use onnxc_compiler::codegen::exec::Drive;
 use onnxc_compiler::contracts::{self, conv};
 use onnxc_compiler::graph::ir::{Graph, Model};
 use onnxc_compiler::kernel::{Contract, Extra, Kernel, LowerCx, Operand, Query};
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::ir::{Access, Func};
 use onnxc_compiler::plan::program::{Layer, Place, Port, Program, Step};
+use onnxc_compiler::plan::select;
 use onnxc_compiler::{Artifact, Options, Quiet};
 
 use super::clock::{self, Times};
 use crate::data::random;
 use crate::engine::Engine;
 use crate::machine::Machine;
+use crate::remote::Remote;
 
 /// Sizes and attributes of a query, without a machine.
 #[derive(Clone, Debug)]
@@ -34,6 +38,9 @@ pub struct Shape {
     inputs: Vec<Vec<i64>>,
     out: Vec<i64>,
 }
+
+/// What kernels are measured on: layers of common networks.
+pub const SHAPES: &str = include_str!("shapes.txt");
 
 fn bad(line: &str, why: &str) -> Box<Diagnostic> {
     Diagnostic::usage("USE002", format!("`{line}`: {why}"))
@@ -59,8 +66,9 @@ fn parse_line(line: &str) -> Result<Shape> {
         let number = |t: &str| t.parse::<i64>().ok().filter(|n| (0..1 << 20).contains(n));
         match word.split_once('=') {
             Some((key, value)) => {
-                let n = number(value).ok_or_else(|| bad(line, "expected NAME=NUMBER"))?;
-                numbers.push((key.to_string(), n));
+                let list: Option<Vec<i64>> = value.split(',').map(number).collect();
+                let list = list.ok_or_else(|| bad(line, "expected NAME=NUMBER or a list"))?;
+                numbers.push((key.to_string(), list));
             }
             None => {
                 let dims: Option<Vec<i64>> = word.split('x').map(number).collect();
@@ -68,31 +76,43 @@ fn parse_line(line: &str) -> Result<Shape> {
             }
         }
     }
-    let number = |key: &str, default: i64| {
-        let found = numbers.iter().find(|n| n.0 == key);
-        found.map_or(default, |n| n.1)
+    let list = |key: &str, default: i64, len: usize| -> Result<Vec<i64>> {
+        match numbers.iter().find(|n| n.0 == key).map(|n| n.1.as_slice()) {
+            None => Ok(vec![default; len]),
+            Some([one]) => Ok(vec![*one; len]),
+            Some(all) if all.len() == len => Ok(all.to_vec()),
+            Some(_) => Err(bad(line, &format!("`{key}` has {len} numbers"))),
+        }
     };
+    let number = |key: &str, default: i64| list(key, default, 1).map(|l| l[0]);
+    let allowed: &[&str] = match contract {
+        "conv" => &["stride", "pad", "dilation", "group", "last"],
+        _ => &["ta", "tb"],
+    };
+    if let Some((key, _)) = numbers.iter().find(|n| !allowed.contains(&n.0.as_str())) {
+        return Err(bad(line, &format!("`{key}` means nothing here")));
+    }
     let dims = |s: &[i64]| s.iter().map(|n| Dim::Fixed(*n)).collect::<Vec<_>>();
     match (contract, inputs.as_slice()) {
         ("conv", [x, w]) if x.len() == w.len() && x.len() > 2 && x[1] > 0 => {
             let axes = x.len() - 2;
-            let last = number("last", 0) != 0;
+            let last = number("last", 0)? != 0;
             // Lines say channels first, whatever the layout.
             let layout = |n: i64, c: i64, spatial: &[i64]| match last {
                 true => [&[n], spatial, &[c]].concat(),
                 false => [&[n, c], spatial].concat(),
             };
             let attrs = Attrs::default()
-                .with("strides", Attr::Ints(vec![number("stride", 1); axes]))
-                .with("dilations", Attr::Ints(vec![number("dilation", 1); axes]))
-                .with("pads", Attr::Ints(vec![number("pad", 0); 2 * axes]))
-                .with("group", Attr::Int(number("group", 1)))
+                .with("strides", Attr::Ints(list("stride", 1, axes)?))
+                .with("dilations", Attr::Ints(list("dilation", 1, axes)?))
+                .with("pads", Attr::Ints(list("pad", 0, 2 * axes)?))
+                .with("group", Attr::Int(number("group", 1)?))
                 .with("channels_last", Attr::Int(i64::from(last)));
             let input = layout(x[0], x[1], &x[2..]);
             let view = conv::View::of_shapes(&attrs, &dims(&input), &dims(w))?;
             let spatial: Option<Vec<i64>> = view.window.out.iter().map(Dim::fixed).collect();
             let spatial = spatial.ok_or_else(|| bad(line, "the output has no fixed size"))?;
-            if w[1] * number("group", 1) != x[1] {
+            if w[1] * number("group", 1)? != x[1] {
                 return Err(bad(line, "channels of input and weights differ"));
             }
             Ok(Shape {
@@ -103,14 +123,74 @@ fn parse_line(line: &str) -> Result<Shape> {
                 out: layout(x[0], w[0], &spatial),
             })
         }
-        ("gemm", [a, b]) if a.len() == 2 && b.len() == 2 && a[1] == b[0] => Ok(Shape {
-            text: line.into(),
-            contract,
-            attrs: Attrs::default(),
-            inputs: vec![a.clone(), b.clone(), vec![b[1]]],
-            out: vec![a[0], b[1]],
-        }),
+        ("gemm", [a, b]) if a.len() >= 2 && b.len() == 2 => {
+            let (ta, tb) = (number("ta", 0)? != 0, number("tb", 0)? != 0);
+            let (batch, rows) = a.split_at(a.len() - 2);
+            let turned = |s: &[i64], t: bool| if t { [s[1], s[0]] } else { [s[0], s[1]] };
+            let ([m, k], [k2, n]) = (turned(rows, ta), turned(b, tb));
+            if k != k2 {
+                return Err(bad(line, "the matrices do not fit together"));
+            }
+            Ok(Shape {
+                text: line.into(),
+                contract,
+                attrs: Attrs::default()
+                    .with("trans_a", Attr::Int(i64::from(ta)))
+                    .with("trans_b", Attr::Int(i64::from(tb))),
+                inputs: vec![a.clone(), b.clone(), vec![n]],
+                out: [batch, &[m, n]].concat(),
+            })
+        }
         _ => Err(bad(line, "these are not the operands of the contract")),
+    }
+}
+
+/// Made-up operands.
+fn data(shape: &Shape) -> Result<Vec<Tensor>> {
+    let inputs = shape.inputs.iter().enumerate();
+    inputs
+        .map(|(k, dims)| random::tensor(0, k, DType::F32, dims))
+        .collect()
+}
+
+/// The question; all operands but the first are known.
+fn query<'m>(machine: &'m Machine, shape: &Shape, data: &[Tensor]) -> Result<Query<'m>> {
+    let contract: &'static Contract = contracts::ALL
+        .iter()
+        .copied()
+        .find(|c| c.name == shape.contract)
+        .ok_or_else(|| bad(&shape.text, "no such contract"))?;
+    let known = |k: usize, t: &Tensor| (k > 0).then(|| t.clone());
+    Ok(Query {
+        contract,
+        attrs: shape.attrs.clone(),
+        inputs: (data.iter().enumerate())
+            .map(|(k, t)| Some((TensorType::of(t), known(k, t))))
+            .collect(),
+        outputs: vec![Some(TensorType::fixed(DType::F32, &shape.out))],
+        machine: &machine.target.machine,
+        effort: Effort::default(),
+    })
+}
+
+/// The row that selection takes on each machine, and the query's text.
+pub fn chosen(machines: &[Machine], shape: &Shape) -> Result<(Vec<&'static str>, String)> {
+    let data = data(shape)?;
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for machine in machines {
+        let (row, among) = select::choose(&query(machine, shape, &data)?)?;
+        text = among.query;
+        rows.push(row.name);
+    }
+    Ok((rows, text))
+}
+
+impl Shape {
+    /// Whether it asks the same, whatever its text.
+    pub fn asks(&self, other: &Shape) -> bool {
+        let key = |s: &Shape| (s.contract, s.attrs.clone(), s.inputs.clone());
+        key(self) == key(other)
     }
 }
 
@@ -122,53 +202,35 @@ pub struct Measured {
     pub chosen: bool,
     /// Multiply-accumulates of the query.
     pub macs: u64,
+    /// What it has to do for the query.
+    pub work: Work,
     /// Its times.
     pub times: Times,
 }
 
-/// Measures every row that accepts a query and that `wanted(name, chosen)` wants, `seconds` each.
+/// Measures every row that accepts a query and that `wanted(name, chosen, cost over that of the best)` wants, `seconds` each; here, or
+/// through a command.
 pub fn measure(
     machine: &Machine,
     shape: &Shape,
     seconds: f64,
-    wanted: &dyn Fn(&str, bool) -> bool,
+    exec: Option<&str>,
+    wanted: &dyn Fn(&str, bool, f64) -> bool,
 ) -> Result<Vec<Measured>> {
-    let contract: &'static Contract = contracts::ALL
-        .iter()
-        .copied()
-        .find(|c| c.name == shape.contract)
-        .ok_or_else(|| bad(&shape.text, "no such contract"))?;
-    let data = shape.inputs.iter().enumerate();
-    let data: Vec<Tensor> = data
-        .map(|(k, dims)| random::tensor(0, k, DType::F32, dims))
-        .collect::<Result<_>>()?;
-    let known = |k: usize, t: &Tensor| (k > 0).then(|| t.clone());
-    let query = Query {
-        contract,
-        attrs: shape.attrs.clone(),
-        inputs: (data.iter().enumerate())
-            .map(|(k, t)| Some((TensorType::of(t), known(k, t))))
-            .collect(),
-        outputs: vec![Some(TensorType::fixed(DType::F32, &shape.out))],
-        machine: &machine.target.machine,
-        effort: Effort::default(),
-    };
-    let best = onnxc_compiler::plan::select::select(&query)?.name;
-    let rows: Vec<_> = onnxc_compiler::plan::select::candidates(&query).collect();
+    let data = data(shape)?;
+    let query = query(machine, shape, &data)?;
+    let best = select::choose(&query)?.0.name;
+    let rows = select::candidates(&query, None);
     let mut list = Vec::new();
-    for (row, _) in rows {
-        if !wanted(row.name, row.name == best) {
+    let least = rows.iter().map(|r| r.1).fold(f64::INFINITY, f64::min);
+    for (row, cost) in rows {
+        if !wanted(row.name, row.name == best, cost / least) {
             continue;
         }
         let (func, contents) = lower(row, &query, &data)?;
         let artifact = compile(machine, func)?;
         let inputs: Vec<&Tensor> = contents.iter().collect();
-        let engine = Engine::new(&artifact, machine, None)?;
-        let Some(mut loaded) = engine.load_here(&inputs)? else {
-            return Err(Diagnostic::internal("a kernel that is not here"));
-        };
-        let batch = clock::warm_up(&mut loaded, seconds)?;
-        let samples = clock::sample(&mut loaded, batch, seconds, clock::LEAST)?;
+        let samples = time(&artifact, machine, &inputs, exec, seconds)?;
         list.push(Measured {
             row,
             chosen: row.name == best,
@@ -177,10 +239,33 @@ pub fn measure(
                 "conv" => conv::macs(&query) as u64,
                 _ => contracts::gemm::macs(&query) as u64,
             },
+            work: (row.work)(&query),
             times: Times::of(samples),
         });
     }
     Ok(list)
+}
+
+fn time(
+    artifact: &Artifact,
+    machine: &Machine,
+    inputs: &[&Tensor],
+    exec: Option<&str>,
+    seconds: f64,
+) -> Result<Vec<f64>> {
+    if let Some(command) = exec {
+        let remote = Remote::new(artifact, &machine.target, None, command, Drive::Time)?;
+        return remote.time(&[], inputs, seconds);
+    }
+    let engine = Engine::new(artifact, machine, None)?;
+    let Some(mut loaded) = engine.load_here(inputs)? else {
+        return Err(
+            Diagnostic::usage("USE003", "kernels of another machine can't be timed here")
+                .help("--exec 'ssh board' runs them there"),
+        );
+    };
+    let batch = clock::warm_up(&mut loaded, seconds)?;
+    clock::sample(&mut loaded, batch, seconds, clock::LEAST)
 }
 
 /// The row's loops, and what each buffer that it only reads holds.
@@ -254,6 +339,7 @@ fn compile(machine: &Machine, func: Func) -> Result<Artifact> {
         sums: true,
         nodes: vec![],
         kernel,
+        choice: None,
         macs: 0,
         makes: vec![],
     });
@@ -288,6 +374,9 @@ mod tests {
         );
         for wrong in [
             "dot 1x2",
+            "conv 1x3x8x8 4x3x3x3 stride=1,2,3",
+            "conv 1x3x8x8 4x3x3x3 strides=1",
+            "gemm 2x3 3x4 pad=1",
             "conv 1x3x8x8",
             "conv 1x3x8x8 4x2x3x3",
             "gemm 2x3 4x3",
@@ -307,7 +396,7 @@ mod tests {
             "conv 1x4x6x6 4x1x3x3 pad=1 group=4\nconv 1x4x6x6 4x1x3x3 pad=1 group=4 last=1\nconv 1x3x6x6 5x3x1x1\ngemm 3x4 4x20\n",
         );
         for shape in list.unwrap() {
-            let rows = measure(&machine, &shape, 1e-4, &|_, _| true).unwrap();
+            let rows = measure(&machine, &shape, 1e-4, None, &|_, _, _| true).unwrap();
             assert!(rows.len() > 1 && rows.iter().filter(|r| r.chosen).count() == 1);
             assert!(rows.iter().all(|r| r.macs > 0 && !r.times.is_empty()));
         }

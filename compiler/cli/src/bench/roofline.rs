@@ -263,6 +263,7 @@ fn compile(target: &Target, tile: &'static Tile, bytes: i64, turns: i64) -> Resu
         sums: true,
         nodes: vec![],
         kernel: tile.name.into(),
+        choice: None,
         macs: 0,
         makes: vec![],
     });

@@ -11,9 +11,10 @@ use super::conv::{View, macs};
 use super::strip::{Start, Strip};
 use super::strip_plan::{
     At, Call, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
-    row_blocks, weight_type,
+    row_blocks, weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
+use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -27,7 +28,7 @@ pub const ROW: Kernel = Kernel {
     name: "conv_f32_strip",
     needs: &[],
     accepts,
-    cost: |q| macs(q) * 0.08 + 100.0,
+    work: |q| Work::of(macs(q)).with_weights(weight_bytes(q), q.machine.l2),
     tails: true,
     emit,
 };
