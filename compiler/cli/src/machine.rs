@@ -46,8 +46,8 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
     if let Some(list) = flags.target_cpu.as_deref().filter(|c| c.contains(',')) {
         let mut machine = several(flags, &triple, list, purpose, host, ui)?;
         if let Some(t) = &table {
-            machine.levels.iter_mut().for_each(|l| use_table(l, t));
-            use_table(&mut machine.target, t);
+            machine.levels.iter_mut().for_each(|l| use_table(l, t, ui));
+            use_table(&mut machine.target, t, ui);
         }
         return Ok(machine);
     }
@@ -87,14 +87,7 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
     }
     let mut target = target(flags, &triple, &selection);
     if let Some(t) = &table {
-        if t.features != target.machine.features {
-            let theirs = t.features.join(" ");
-            ui.note(&Diagnostic::remark(
-                "USE008",
-                format!("the cost table was measured with other features: {theirs}"),
-            ));
-        }
-        use_table(&mut target, t);
+        use_table(&mut target, t, ui);
     }
     Ok(Machine {
         target,
@@ -117,12 +110,25 @@ fn cost_table(path: &Path, arch: Arch) -> Result<Table> {
     Ok(table)
 }
 
-// Rates that the table lacks stay those of the level.
-fn use_table(target: &mut Target, table: &Table) {
+// Rates that the table lacks stay those of the level. Times of single queries are true of the code that was measured only.
+fn use_table(target: &mut Target, table: &Table, ui: &Ui) {
+    let same = table.features == target.machine.features;
+    if !same {
+        let theirs = table.features.join(" ");
+        ui.note(&Diagnostic::remark(
+            "USE008",
+            format!(
+                "the cost table was measured with other features than those of {} ({theirs}): its rates count, its times of single queries don't",
+                target.cpu
+            ),
+        ));
+    }
     let costs = &mut target.machine.costs;
     let rates = table.costs.rates.iter().map(|(k, v)| (k.clone(), *v));
     costs.rates.extend(rates);
-    costs.measured = table.costs.measured.clone();
+    if same {
+        costs.measured = table.costs.measured.clone();
+    }
 }
 
 fn target(flags: &TargetFlags, triple: &triple::Target, selection: &Selection) -> Target {
