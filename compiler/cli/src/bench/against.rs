@@ -16,8 +16,9 @@ use crate::failure::Outcome;
 const TURN: f64 = 0.05;
 /// Turns of each side, at least.
 const LEAST: usize = 6;
-/// Between turns where threads run: those of the other side may still spin.
-const PAUSE: Duration = Duration::from_millis(4);
+/// Between turns where threads run: those of the other side may still spin. onnxruntime's do for more than 4 ms, and cost the next turn up
+/// to half of its speed.
+const PAUSE: Duration = Duration::from_millis(60);
 
 /// What came of it.
 #[derive(Clone, Debug)]
