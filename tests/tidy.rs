@@ -208,3 +208,40 @@ fn documents_name_files_that_exist() {
         }
     }
 }
+
+/// The stated minimum of Rust is what clippy lints for and no less than what any dependency asks.
+#[test]
+fn the_minimum_of_rust_holds_for_all_dependencies() {
+    let number = |v: &str| {
+        let mut parts: Vec<u32> = v.split('.').filter_map(|n| n.parse().ok()).collect();
+        parts.resize(3, 0);
+        parts
+    };
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace");
+    let stated = manifest
+        .lines()
+        .find_map(|l| l.strip_prefix("rust-version = "));
+    let stated = stated.expect("a minimum").trim_matches('"');
+    let clippy = std::fs::read_to_string(root().join("clippy.toml")).expect("clippy's settings");
+    assert!(clippy.contains(&format!("msrv = \"{stated}\"")), "{clippy}");
+    let out = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let all: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let packages = all["packages"].as_array().expect("packages");
+    assert!(packages.len() > 50);
+    let newer: Vec<String> = packages
+        .iter()
+        .filter_map(|p| Some((p["name"].as_str()?, p["rust_version"].as_str()?)))
+        .filter(|(_, v)| number(v) > number(stated))
+        .map(|(n, v)| format!("{n} asks for {v}"))
+        .collect();
+    assert!(newer.is_empty(), "{newer:?}");
+}
