@@ -27,6 +27,13 @@ fn program(target: &Target) -> Program {
     made.unwrap_or_else(|e| panic!("{:?}", e.list))
 }
 
+fn options(denormals: Denormals) -> Options {
+    Options {
+        denormals,
+        ..Options::default()
+    }
+}
+
 fn input() -> Vec<u8> {
     [TINY; 12].iter().flat_map(|v| v.to_le_bytes()).collect()
 }
@@ -64,10 +71,7 @@ fn only_sums_flush_unless_all_is_asked_for() {
     for t in native_targets() {
         let p = program(&t);
         for denormals in Denormals::ALL {
-            let options = Options {
-                denormals,
-                ..Options::default()
-            };
+            let options = options(denormals);
             let bytes = object(&p, &t, &options).expect("an object");
             let model = Model::load(&bytes, "model").expect("loads");
             let mut session = model.session(&Default::default()).expect("a session");
@@ -90,10 +94,7 @@ fn the_same_on_aarch64() {
     let t = target(Arch::Aarch64, "cortex-a53");
     let p = program(&t);
     for denormals in Denormals::ALL {
-        let options = Options {
-            denormals,
-            ..Options::default()
-        };
+        let options = options(denormals);
         let bytes = object(&p, &t, &options).expect("an object");
         let exe = executable(&bytes, &p, &t, &options, None, Drive::Answer).expect("a program");
         let out = execute(&exe, Some(EMULATOR), &input());
@@ -109,10 +110,7 @@ fn code_without_sums_never_changes_the_mode() {
     let made = build::build(&model, &t.machine, &build::Options::default());
     let p = made.unwrap_or_else(|e| panic!("{:?}", e.list));
     let with = |denormals| {
-        let options = Options {
-            denormals,
-            ..Options::default()
-        };
+        let options = options(denormals);
         generate(&p, &t, &options).expect("code").code_bytes
     };
     assert_eq!(with(Denormals::Auto), with(Denormals::Keep));

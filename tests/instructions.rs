@@ -180,18 +180,8 @@ fn program(funcs: Vec<Func>) -> Program {
     };
     for (n, func) in funcs.into_iter().enumerate() {
         let args = (0..func.bufs.len()).map(|i| Place::Arena(64 + 65536 * i as u64));
-        let layer = Layer {
-            name: format!("{n:03}_{}", func.name),
-            args: args.collect(),
-            func: p.funcs.push(func),
-            ops: vec![],
-            sums: false,
-            nodes: vec![],
-            kernel: String::new(),
-            choice: None,
-            macs: 0,
-            makes: vec![],
-        };
+        let name = format!("{n:03}_{}", func.name);
+        let layer = Layer::of(name, p.funcs.push(func), args.collect());
         p.steps.push(Step::Layer(p.layers.push(layer)));
     }
     p

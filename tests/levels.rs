@@ -71,6 +71,9 @@ fn objects_are_what_one_level_promises() {
             assert!(level.arena_bytes <= info.arena_bytes);
             assert!(single.info.stack_bytes <= info.stack_bytes);
         }
+        // What a report says of a run is one run: of the best level.
+        let macs = |a: &Artifact| a.info.run().iter().map(|l| l.macs).sum::<u64>();
+        assert_eq!(macs(&all), macs(&singles[singles.len() - 1]));
         // What levels have in common lies there once.
         let weights: u64 = singles.iter().map(|s| s.info.weights_bytes).sum();
         assert!(

@@ -57,18 +57,7 @@ fn looped() -> Program {
 }
 
 fn layer(p: &mut Program, name: &str, func: FuncId, args: Vec<Place>) -> LayerId {
-    p.layers.push(Layer {
-        name: name.into(),
-        func,
-        args,
-        ops: vec![],
-        sums: false,
-        nodes: vec![],
-        kernel: String::new(),
-        choice: None,
-        macs: 0,
-        makes: vec![],
-    })
+    p.layers.push(Layer::of(name, func, args))
 }
 
 fn start(n: &Dim) -> Func {

@@ -85,18 +85,7 @@ pub fn program(f: &Func, symbols: &Symbols) -> Program {
 }
 
 fn add_layer(p: &mut Program, name: String, func: FuncId, args: Vec<Place>) {
-    let layer = p.layers.push(Layer {
-        name,
-        func,
-        args,
-        ops: vec![],
-        sums: false,
-        nodes: vec![],
-        kernel: String::new(),
-        choice: None,
-        macs: 0,
-        makes: vec![],
-    });
+    let layer = p.layers.push(Layer::of(name, func, args));
     p.steps.push(Step::Layer(layer));
 }
 

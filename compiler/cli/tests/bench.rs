@@ -1,17 +1,16 @@
 //! `bench` from the outside: what it prints, writes and refuses. No test looks at how long anything took.
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::{MODEL, onnxc};
 use onnxc::data::npz;
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 use serde_json::Value;
 
-const MODEL: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../examples/digits/digits.onnx"
-);
 /// Puts `io.npz` there: the first test picture with its scores, which come from training.
 fn reference(dir: &Path) {
     let path = Path::new(MODEL).with_file_name("test.npz");
@@ -30,14 +29,6 @@ fn reference(dir: &Path) {
         ),
     ];
     std::fs::write(dir.join("io.npz"), npz::write(&arrays).unwrap()).unwrap();
-}
-
-fn onnxc(dir: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_onnxc"))
-        .args(words)
-        .current_dir(dir)
-        .output()
-        .expect("onnxc runs")
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,26 +1,20 @@
 //! The tool as its users meet it: exit codes, messages, files. Runs the program itself on the digits model of the examples.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use common::{MODEL, onnxc};
 use onnxc::data::{npy, npz};
 use onnxc_compiler::base::tensor::Tensor;
 
 fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/digits/digits.onnx")
+    PathBuf::from(MODEL)
 }
 
 fn picture(k: usize) -> PathBuf {
     model().with_file_name(format!("pictures/{k}.png"))
-}
-
-fn onnxc(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_onnxc"))
-        .args(args)
-        .current_dir(dir)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap()
 }
 
 fn code(o: &Output) -> i32 {

@@ -1,22 +1,11 @@
 //! `tune-kernels` and `--cost`: a table is written, read, and decides; what is no table is named.
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn onnxc(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_onnxc"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .expect("runs")
-}
-
-fn model() -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.join("examples/digits/digits.onnx")
-        .display()
-        .to_string()
-}
+use common::{MODEL, onnxc};
 
 fn fine(o: &Output) -> String {
     assert!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr));
@@ -35,10 +24,10 @@ fn kernels(dir: &Path, report: &str) -> Vec<String> {
 #[test]
 fn a_table_for_a_model_decides_and_gives_the_same_bytes() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (dir, m) = (dir.path(), model());
+    let (dir, m) = (dir.path(), MODEL);
     let words = [
         "tune-kernels",
-        &m,
+        m,
         "--only",
         "--seconds",
         "0.001",
@@ -53,7 +42,7 @@ fn a_table_for_a_model_decides_and_gives_the_same_bytes() {
             dir,
             &[
                 "compile",
-                &m,
+                m,
                 "--target-cpu",
                 "native",
                 "--cost",
@@ -70,7 +59,7 @@ fn a_table_for_a_model_decides_and_gives_the_same_bytes() {
 #[test]
 fn a_dear_row_is_not_taken() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (dir, m) = (dir.path(), model());
+    let (dir, m) = (dir.path(), MODEL);
     let dear = "format = 1\narch = \"x86_64\"\ncpu = \"x\"\nmachine = \"\"\nfeatures = []\n\
         [rates.gemm_f32_strip]\nmac = 1000.0\n";
     std::fs::write(dir.join("dear.toml"), dear).expect("written");
@@ -78,7 +67,7 @@ fn a_dear_row_is_not_taken() {
         let emit = format!("--emit=obj=x.o,report={name}");
         let words = [
             "compile",
-            &m,
+            m,
             "--target",
             "x86_64-linux-gnu",
             "--target-cpu",
@@ -110,7 +99,7 @@ fn a_dear_row_is_not_taken() {
 #[test]
 fn what_is_no_table_is_named_and_nothing_is_written() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (dir, m) = (dir.path(), model());
+    let (dir, m) = (dir.path(), MODEL);
     let head =
         "format = 1\narch = \"aarch64\"\ncpu = \"x\"\nmachine = \"\"\nfeatures = []\n[rates]\n";
     for (name, text) in [
@@ -125,7 +114,7 @@ fn what_is_no_table_is_named_and_nothing_is_written() {
         std::fs::write(dir.join(name), text).expect("written");
         let words = [
             "compile",
-            &m,
+            m,
             "--target",
             "x86_64-linux-gnu",
             "--cost",
@@ -142,7 +131,7 @@ fn what_is_no_table_is_named_and_nothing_is_written() {
         );
         assert!(!dir.join("x.o").exists());
     }
-    let o = onnxc(dir, &["compile", &m, "--cost", "absent.toml", "-o", "x.o"]);
+    let o = onnxc(dir, &["compile", m, "--cost", "absent.toml", "-o", "x.o"]);
     assert_eq!(o.status.code(), Some(1));
     let o = onnxc(dir, &["tune-kernels", "--only", "-o", "x.toml"]);
     assert_eq!(o.status.code(), Some(2));
@@ -186,11 +175,11 @@ fn kernels_are_measured_through_a_command() {
         table.contains("gemm 2x8 8x8") && table.contains("aarch64"),
         "{table}"
     );
-    let m = model();
+    let m = MODEL;
     let o = onnxc(
         dir,
         &[
-            &["compile", &m, "--cost", "a53.toml", "-o", "x.o"][..],
+            &["compile", m, "--cost", "a53.toml", "-o", "x.o"][..],
             &target,
         ]
         .concat(),

@@ -91,7 +91,7 @@ pub fn bench_c(info: &ModelInfo, header: &str) -> String {
         );
     }
     let macs = info
-        .layers
+        .run()
         .iter()
         .map(|l| l.macs)
         .fold(0, u64::saturating_add);

@@ -178,6 +178,11 @@ impl ModelInfo {
     pub fn out_dims(&self) -> usize {
         self.outputs.iter().map(|p| p.shape.len()).sum()
     }
+    /// The layers of one run; of several levels those of the best.
+    pub fn run(&self) -> &[LayerInfo] {
+        let best = self.levels.last().map_or(0, |l| l.layers.0);
+        self.layers.get(best..).unwrap_or(&self.layers)
+    }
     /// The prefix as macros spell it.
     pub fn upper_prefix(&self) -> String {
         self.prefix.to_ascii_uppercase()

@@ -173,8 +173,9 @@ fn port_of<'a>(info: &ModelInfo, p: &'a Port) -> PortReport<'a> {
     }
 }
 
+/// Of one run.
 fn total(info: &ModelInfo, of: impl Fn(&super::LayerInfo) -> u64) -> u64 {
-    info.layers.iter().map(of).fold(0, u64::saturating_add)
+    info.run().iter().map(of).fold(0, u64::saturating_add)
 }
 
 fn hex(bytes: &[u8]) -> String {

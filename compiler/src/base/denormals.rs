@@ -7,7 +7,7 @@
 /// The choice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Denormals {
-    /// Flushed where products are added up ([`crate::op::OpDef::sums`]), kept elsewhere: no layer depends on its data in speed.
+    /// Flushed where products are added up (an operator says so), kept elsewhere: no layer depends on its data in speed.
     #[default]
     Auto,
     /// Kept everywhere, as ONNX's arithmetic says to the letter.

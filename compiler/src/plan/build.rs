@@ -7,7 +7,6 @@ use super::names::layer_name;
 pub use super::options::Options;
 use super::parallel;
 use super::program::*;
-use super::select::Choice;
 use super::storage::{Home, Spot, Storages};
 use super::views::{Part, Rooms, Views};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
@@ -302,18 +301,12 @@ impl Planner<'_> {
             return Ok(None);
         }
         let func = super::helpers::same_size(&old, &new);
-        let nodes = node.loc.0.iter().map(|s| s.to_string()).collect();
-        let ops = vec!["SizesAgree"];
-        Ok(Some(self.push(
-            func,
-            vec![],
-            ops,
-            false,
-            nodes,
-            (String::new(), None),
-            0,
-            vec![],
-        )))
+        let layer = Layer {
+            ops: vec!["SizesAgree"],
+            nodes: node.loc.0.iter().map(|s| s.to_string()).collect(),
+            ..unnamed(vec![])
+        };
+        Ok(Some(self.push(func, layer)))
     }
 
     fn concat(&mut self, s: &Scope, n: NodeId, copies: &[Part]) -> Result<Vec<Step<Spot>>> {
@@ -398,17 +391,17 @@ impl Planner<'_> {
             makes.push((s.g.value(v).name.clone(), type_of(s.g, v)?, spot));
         }
         let sums = group.nodes.iter().any(|&n| s.g.node(n).op.sums);
-        let kernel = (l.kernel.to_string(), l.choice);
-        Ok(vec![self.push(
-            func,
-            args,
+        let layer = Layer {
             ops,
             sums,
-            loc.0.iter().map(|s| s.to_string()).collect(),
-            kernel,
+            nodes: loc.0.iter().map(|s| s.to_string()).collect(),
+            kernel: l.kernel.to_string(),
+            choice: l.choice,
             macs,
             makes,
-        )])
+            ..unnamed(args)
+        };
+        Ok(vec![self.push(func, layer)])
     }
 
     /// Cuts loops for the threads to compile for.
@@ -442,31 +435,14 @@ impl Planner<'_> {
         i64::try_from(all).unwrap_or(i64::MAX)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn push(
-        &mut self,
-        func: Func,
-        args: Vec<Spot>,
-        ops: Vec<&'static str>,
-        sums: bool,
-        nodes: Vec<String>,
-        (kernel, choice): (String, Option<Choice>),
-        macs: u64,
-        makes: Vec<(String, TensorType, Spot)>,
-    ) -> Step<Spot> {
+    /// A layer that does what `func` does; it gets its name and its body here.
+    fn push(&mut self, func: Func, layer: Layer<Spot>) -> Step<Spot> {
         let func = self.body(func);
-        let name = layer_name(self.layers.len(), &ops, &nodes);
+        let name = layer_name(self.layers.len(), &layer.ops, &layer.nodes);
         let id = self.layers.push(Layer {
             name,
             func,
-            args,
-            ops,
-            sums,
-            nodes,
-            kernel,
-            choice,
-            macs,
-            makes,
+            ..layer
         });
         self.now += 1;
         Step::Layer(id)
@@ -489,16 +465,11 @@ impl Planner<'_> {
         for &a in &args {
             self.storages.touch(a, self.now);
         }
-        self.push(
-            func,
-            args,
-            vec![what],
-            false,
-            vec![],
-            (String::new(), None),
-            0,
-            vec![],
-        )
+        let layer = Layer {
+            ops: vec![what],
+            ..unnamed(args)
+        };
+        self.push(func, layer)
     }
 
     pub fn copy(&mut self, ty: TensorType, from: Spot, to: Spot) -> Result<Option<Step<Spot>>> {
@@ -544,23 +515,8 @@ impl Planner<'_> {
                 gaps: self.gaps.get(&(number, at)).cloned(),
             };
             labels.push(l.args.iter().enumerate().map(label).collect::<Vec<_>>());
-            let makes = l
-                .makes
-                .iter()
-                .map(|(n, t, s)| (n.clone(), t.clone(), settled.place(*s)))
-                .collect();
-            program.layers.push(Layer {
-                name: l.name.clone(),
-                func: l.func,
-                args: l.args.iter().map(|&s| settled.place(s)).collect(),
-                ops: l.ops.clone(),
-                sums: l.sums,
-                nodes: l.nodes.clone(),
-                kernel: l.kernel.clone(),
-                choice: l.choice.clone(),
-                macs: l.macs,
-                makes,
-            });
+            let place = |spot| settled.place(spot);
+            program.layers.push(l.clone().settle(&place));
         }
         let options = self.options;
         program.steps = steps
@@ -606,4 +562,9 @@ pub(super) fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
     g.ty(v).cloned().ok_or_else(|| {
         Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name))
     })
+}
+
+/// A layer whose name and body are yet to come.
+fn unnamed(args: Vec<Spot>) -> Layer<Spot> {
+    Layer::of("", FuncId(0), args)
 }

@@ -62,6 +62,40 @@ pub struct Layer<P = Place> {
     pub makes: Vec<(String, TensorType, P)>,
 }
 
+impl<P> Layer<P> {
+    /// A layer of no operator: what a body does to its buffers.
+    pub fn of(name: impl Into<String>, func: FuncId, args: Vec<P>) -> Layer<P> {
+        Layer {
+            name: name.into(),
+            func,
+            args,
+            ops: vec![],
+            sums: false,
+            nodes: vec![],
+            kernel: String::new(),
+            choice: None,
+            macs: 0,
+            makes: vec![],
+        }
+    }
+    /// The same layer with every place `f` of what it was.
+    pub fn settle(self, f: &dyn Fn(P) -> Place) -> Layer {
+        let makes = self.makes.into_iter();
+        Layer {
+            name: self.name,
+            func: self.func,
+            args: self.args.into_iter().map(f).collect(),
+            ops: self.ops,
+            sums: self.sums,
+            nodes: self.nodes,
+            kernel: self.kernel,
+            choice: self.choice,
+            macs: self.macs,
+            makes: makes.map(|(n, t, p)| (n, t, f(p))).collect(),
+        }
+    }
+}
+
 /// What happens, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<P = Place> {

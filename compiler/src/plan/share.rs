@@ -33,9 +33,7 @@ pub fn share_weights(programs: &mut [Program]) {
             other => other,
         };
         for l in p.layers.ids().collect::<Vec<_>>() {
-            let l = &mut p.layers[l];
-            l.args.iter_mut().for_each(|a| *a = settle(*a));
-            l.makes.iter_mut().for_each(|m| m.2 = settle(m.2));
+            p.layers[l] = p.layers[l].clone().settle(&settle);
         }
         let steps = std::mem::take(&mut p.steps).into_iter();
         p.steps = steps.map(|s| s.settle(&settle)).collect();
@@ -57,18 +55,8 @@ mod tests {
     fn program(weights: &[(u64, &'static [u8])], at: u64) -> Program {
         let mut p = Program::default();
         let func = p.funcs.push(Func::default());
-        p.layers.push(Layer {
-            name: "a".into(),
-            func,
-            args: vec![Place::Weights(at), Place::Arena(at)],
-            ops: vec![],
-            sums: false,
-            nodes: vec![],
-            kernel: String::new(),
-            choice: None,
-            macs: 0,
-            makes: vec![],
-        });
+        let args = vec![Place::Weights(at), Place::Arena(at)];
+        p.layers.push(Layer::of("a", func, args));
         p.weights = weights
             .iter()
             .map(|(o, b)| (*o, Bytes::from_static(b)))

@@ -331,18 +331,12 @@ fn compile(machine: &Machine, func: Func) -> Result<Artifact> {
     p.arena_bytes = p.symbol_bytes();
     let kernel = func.name.clone();
     let func = p.funcs.push(func);
-    let layer = p.layers.push(Layer {
-        name: "000_kernel".into(),
-        func,
-        args,
-        ops: vec![],
+    let layer = Layer {
         sums: true,
-        nodes: vec![],
         kernel,
-        choice: None,
-        macs: 0,
-        makes: vec![],
-    });
+        ..Layer::of("000_kernel", func, args)
+    };
+    let layer = p.layers.push(layer);
     p.steps.push(Step::Layer(layer));
     let model = Model {
         graph: Graph::new("kernel"),

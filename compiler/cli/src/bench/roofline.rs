@@ -255,18 +255,16 @@ fn compile(target: &Target, tile: &'static Tile, bytes: i64, turns: i64) -> Resu
     p.outputs.push(port("y"));
     p.arena_bytes = p.symbol_bytes();
     let func = p.funcs.push(probe::func(tile, bytes, turns));
-    let layer = p.layers.push(Layer {
-        name: "000_probe".into(),
-        func,
-        args: vec![Place::Input(0, 0), Place::Output(0, 0)],
-        ops: vec![],
+    let layer = Layer {
         sums: true,
-        nodes: vec![],
         kernel: tile.name.into(),
-        choice: None,
-        macs: 0,
-        makes: vec![],
-    });
+        ..Layer::of(
+            "000_probe",
+            func,
+            vec![Place::Input(0, 0), Place::Output(0, 0)],
+        )
+    };
+    let layer = p.layers.push(layer);
     p.steps.push(Step::Layer(layer));
     let target = Target {
         arch: target.arch,
