@@ -34,6 +34,9 @@ pub struct OpDef {
     pub tails: bool,
     /// Whether it adds up products, so that a denormal is lost beside its neighbours ([`crate::base::denormals`]).
     pub sums: bool,
+    /// Whether its results lie in the range of the output's type as they are computed, so that they need not be wrapped before they are
+    /// stored.
+    pub in_range: bool,
     /// Whether equal inputs give equal outputs (random generators without a seed do not).
     pub pure: bool,
 }
@@ -48,6 +51,7 @@ pub const BASE: OpDef = OpDef {
     lower: Lower::View,
     tails: false,
     sums: false,
+    in_range: false,
     pure: true,
 };
 

@@ -3,6 +3,7 @@
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
 use crate::graph::ir::Graph;
+use crate::ops::quantized::Rounding;
 use std::collections::BTreeSet;
 
 /// A rewrite of a graph. It is run on the main graph and on every body.
@@ -23,6 +24,10 @@ pub struct PassCx<'a> {
     pub diags: &'a mut Diagnostics,
     /// Passes and fusions that are switched off.
     pub off: &'a BTreeSet<String>,
+    /// Which way halves go where whole numbers are requantized.
+    pub rounding: Rounding,
+    /// Whether an operator that the file quantizes and that stays a float one is an error.
+    pub require_integers: bool,
     /// The pass that runs.
     pub name: &'static str,
     /// Edits so far, over all passes.

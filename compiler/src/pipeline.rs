@@ -2,6 +2,7 @@
 
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::graph::ir::{Graph, Model, NodeId};
+use crate::ops::quantized::Rounding;
 use crate::pass::{Pass, PassCx};
 use crate::passes::*;
 use std::collections::BTreeSet;
@@ -27,6 +28,11 @@ pub const PIPELINE: &[Step] = &[
     Once(
         &inline_if::PASS,
         "branches that can't be taken hide what surrounds them",
+    ),
+    Once(&ports::PASS, "before what says it is dissolved"),
+    Once(
+        &integers::PASS,
+        "before folding, which would make floats of quantized weights",
     ),
     Until(CLEAN, 8, "folding, merging and removing feed each other"),
     Until(
@@ -57,6 +63,10 @@ pub struct Options {
     pub off: BTreeSet<String>,
     /// Edits after which nothing is changed any more.
     pub max_edits: usize,
+    /// Which way halves go where whole numbers are requantized.
+    pub rounding: Rounding,
+    /// Whether an operator that the file quantizes and that stays a float one is an error.
+    pub require_integers: bool,
 }
 
 /// Passes and fusions that run only where they are asked for.
@@ -70,6 +80,8 @@ impl Default for Options {
         Options {
             off: OFF.iter().map(|p| p.name.to_string()).collect(),
             max_edits: usize::MAX,
+            rounding: Rounding::default(),
+            require_integers: false,
         }
     }
 }
@@ -129,6 +141,8 @@ fn steps(
         symbols: &mut symbols,
         diags,
         off: &options.off,
+        rounding: options.rounding,
+        require_integers: options.require_integers,
         name: "",
         edits: 0,
         max_edits: options.max_edits,

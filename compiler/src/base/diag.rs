@@ -157,6 +157,7 @@ codes! {
     ONNX013 "free batch dimension" "The first dimension of an input is free and was taken as 1.";
     ONNX014 "type not supported" "This element type can't cross the model's border or take part in this operator.";
     ONNX015 "value taken as constant" "Shapes depend on the values of an input, so the value given for this run was compiled in.";
+    ONNX016 "float island" "An operator that the file quantizes would compute in floats, which `--require-int8` forbids.";
     USE001 "bad option" "A flag's value can't be used.";
     USE002 "file" "A file can't be read or written.";
     USE003 "unknown target" "The target, CPU or feature is not known. `--print target-list`, `target-cpus`, `target-features` list them.";

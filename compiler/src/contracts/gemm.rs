@@ -157,6 +157,17 @@ impl View {
     pub fn b_base(&self, b: &mut Builder, batch: &[ExprId]) -> ExprId {
         batch_base(b, &self.b, batch)
     }
+    /// The index of the output for row `i` and column `j` of a product of the batch.
+    pub fn index(&self, batch: &[ExprId], i: ExprId, j: ExprId) -> Vec<ExprId> {
+        let mut index = batch.to_vec();
+        if self.a.len() > 1 {
+            index.push(i);
+        }
+        if self.b.len() > 1 {
+            index.push(j);
+        }
+        index
+    }
     /// Scales, adds C, activates and stores the sum of row `i`, column `j`.
     pub fn store(
         &self,
@@ -172,13 +183,7 @@ impl View {
             let alpha = cx.b.num(ty, f64::from(self.alpha));
             v = cx.b.mul(v, alpha);
         }
-        let mut index = batch.to_vec();
-        if self.a.len() > 1 {
-            index.push(i);
-        }
-        if self.b.len() > 1 {
-            index.push(j);
-        }
+        let index = self.index(batch, i, j);
         if self.beta != 0.0
             && let Some(c) = cx.opt(2).cloned()
         {

@@ -3,12 +3,14 @@ pub mod conv;
 pub mod conv_depthwise;
 pub mod conv_depthwise_last;
 pub mod conv_gemm;
+pub mod conv_integer;
 pub mod conv_strip;
 pub mod conv_winograd;
 pub mod depthwise_tile;
 pub mod finish;
 pub mod gemm;
 pub mod gemm_blocked;
+pub mod gemm_integer;
 pub mod gemm_strip;
 pub mod gemm_tile;
 pub mod pack;
@@ -35,7 +37,9 @@ use std::sync::Arc;
 /// Every contract: `docs/support.md` and the interpreter go by it.
 pub static ALL: &[&Contract] = &[
     &conv::CONV,
+    &conv_integer::CONV_INTEGER,
     &gemm::GEMM,
+    &gemm_integer::GEMM_INTEGER,
     &gemm_tile::GEMM_TILE,
     &strip::GEMM_STRIP,
     &depthwise_tile::DEPTHWISE_TILE,

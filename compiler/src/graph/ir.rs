@@ -9,7 +9,7 @@ use crate::base::attr::Attrs;
 use crate::base::dim::{Dim, SymId, Symbols};
 use crate::base::id::Arena;
 use crate::base::tensor::Tensor;
-use crate::base::types::TensorType;
+use crate::base::types::{Quant, TensorType};
 use crate::ids;
 use crate::op::OpDef;
 use std::fmt;
@@ -106,6 +106,10 @@ pub struct Graph {
     outputs: Vec<ValueId>,
     /// Names of the outputs: they stay when another value takes the place of one.
     pub output_names: Vec<String>,
+    /// What the numbers of inputs stand for, where that is known.
+    pub input_quants: Vec<Option<Quant>>,
+    /// The same of outputs.
+    pub output_quants: Vec<Option<Quant>>,
 }
 
 /// A whole model.

@@ -8,7 +8,9 @@ use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::contracts::conv;
+use crate::contracts::conv_integer::CONV_INTEGER as CONV_INTEGER_CONTRACT;
 use crate::contracts::gemm;
+use crate::contracts::gemm_integer::GEMM_INTEGER;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, Ty};
@@ -28,7 +30,12 @@ pub static CONV_INTEGER: OpDef = OpDef {
     onnx: &[since("ConvInteger", 10, read_conv)],
     inputs: (2, 4),
     infer: infer_conv_integer,
-    lower: Lower::Loops(|cx| convolve(cx, &CONV_PLACES)),
+    lower: Lower::Contract(&CONV_INTEGER_CONTRACT, |cx| {
+        let window = super::spatial::conv_window(cx.attrs, &cx.in_shape(0)?, &cx.in_shape(1)?)?;
+        let last = Attr::Int(cx.attrs.int("channels_last", 0));
+        let group = Attr::Int(cx.attrs.int("group", 1));
+        Ok(explicit(&window).with("group", group).with("channels_last", last))
+    }),
     tails: true,
     ..BASE
 };
@@ -53,7 +60,7 @@ pub static MATMUL_INTEGER: OpDef = OpDef {
     onnx: &[since("MatMulInteger", 10, read_none)],
     inputs: (2, 4),
     infer: infer_matmul_integer,
-    lower: Lower::Loops(|cx| multiply(cx, &CONV_PLACES)),
+    lower: Lower::Contract(&GEMM_INTEGER, |_| Ok(Attrs::default())),
     tails: true,
     ..BASE
 };

@@ -3,6 +3,7 @@
 //! Sums of integers are exact in I32. A real number is made once, in f64, and rounded once, half to even.
 
 use super::util::{accept, bad, float};
+use crate::base::attr::Attrs;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -15,6 +16,43 @@ use crate::op::InferCx;
 /// 8-bit integers.
 pub fn byte(d: DType) -> bool {
     matches!(d, DType::I8 | DType::U8)
+}
+
+/// 8- and 16-bit integers.
+pub fn byte_or_word(d: DType) -> bool {
+    matches!(d, DType::I8 | DType::U8 | DType::I16 | DType::U16)
+}
+
+/// Which way a real number goes that lies in the middle of two whole ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Rounding {
+    /// To the even one, as ONNX says.
+    #[default]
+    Even,
+    /// Up, as TOSA's SINGLE_ROUND.
+    Up,
+}
+
+impl Rounding {
+    /// The attribute `rounding`.
+    pub fn of(attrs: &Attrs) -> Rounding {
+        match attrs.str("rounding", "even") {
+            "up" => Rounding::Up,
+            _ => Rounding::Even,
+        }
+    }
+}
+
+/// The nearest whole number.
+pub fn rounded(b: &mut Builder, rounding: Rounding, v: ExprId) -> ExprId {
+    match rounding {
+        Rounding::Even => b.un(UnOp::Round, v),
+        Rounding::Up => {
+            let half = b.num(b.ty(v), 0.5);
+            let v = b.add(v, half);
+            b.un(UnOp::Floor, v)
+        }
+    }
 }
 
 /// Checks scale input `s` and optional zero point input `z` of values of type `d`.

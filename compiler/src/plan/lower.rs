@@ -203,10 +203,9 @@ impl<'a> Place<'a> {
                     .or_else(|| Some(Diagnostic::internal("a tail behind a second output")));
                 return;
             }
-            let dtype = g.ty(main_out).map(|t| t.dtype);
-            let value = match dtype {
-                Some(d) => wrap(b, d, value),
-                None => value,
+            let value = match g.ty(main_out) {
+                Some(t) if !g.node(anchor).op.in_range => wrap(b, t.dtype, value),
+                _ => value,
             };
             let mut known = HashMap::from([(main_out, value)]);
             let run = run_points(b, g, tail, &bufs, index, &mut known, &space, None)
@@ -461,7 +460,10 @@ fn run_points(
             },
             &args,
         )?;
-        let value = wrap(b, out_type, value);
+        let value = match node.op.in_range {
+            true => value,
+            false => wrap(b, out_type, value),
+        };
         known.insert(out, value);
     }
     Ok(())

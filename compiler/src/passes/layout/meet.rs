@@ -23,7 +23,7 @@ impl Layout<'_, '_, '_> {
         };
         let used = |l: &Self, k: usize| outs.get(k).is_some_and(|&v| l.g.is_used(v));
         match name {
-            "Conv" if self.convolves_fast(&ins, &attrs) => self.spatial(n, &ins, attrs),
+            "Conv" | "ConvInteger" if self.convolves_fast(&ins, &attrs) => self.spatial(n, &ins, attrs),
             "MaxPool" if !used(self, 1) => self.spatial(n, &ins, attrs),
             "AveragePool" | "LpPool" => self.spatial(n, &ins, attrs),
             "GlobalAveragePool" | "GlobalMaxPool" => self.global(n, first, name),
@@ -61,7 +61,7 @@ impl Layout<'_, '_, '_> {
         let group = attrs.int("group", 1);
         let negative = attrs.ints("pads").is_some_and(|p| p.iter().any(|&p| p < 0));
         let each = w.shape[0] / group.max(1);
-        xt.dtype == DType::F32
+        matches!(xt.dtype, DType::F32 | DType::I8 | DType::U8)
             && (3..=5).contains(&xt.rank())
             && !negative
             && (group == 1 || each >= 4 || (each == 1 && w.shape[1] == 1))
@@ -78,7 +78,7 @@ impl Layout<'_, '_, '_> {
         if attrs.flag("channels_last") {
             return Ok(false);
         }
-        let conv = self.g.node(n).op.name == "Conv";
+        let conv = self.g.node(n).op.name.starts_with("Conv");
         // Pooling alone is no reason to transpose.
         if !conv && self.laid(x).is_none() {
             return Ok(false);
@@ -86,7 +86,9 @@ impl Layout<'_, '_, '_> {
         let perm = channels_last(rank);
         let mut new = ins.to_vec();
         new[0] = Some(self.ordered(x, &perm)?);
-        if let Some(Some(z)) = ins.get(3) {
+        if let Some(Some(z)) = ins.get(3)
+            && self.g.node(n).op.name == "Conv"
+        {
             new[3] = Some(self.ordered(*z, &perm)?);
         }
         let attrs = attrs.with("channels_last", Attr::Int(1));

@@ -1,0 +1,213 @@
+//! Quantized operators compute in whole numbers.
+//!
+//! A file says `quantize(operator(dequantize(a), dequantize(b)))`, or the same in one word (QLinearConv). Here the operator is made anew over the
+//! whole numbers: exact sums, then one Requantize (`ops/requantize.rs`) which holds what all scales make together, in f64. What only moves numbers
+//! about takes them before they are dequantized; what is a function of one 8-bit number becomes a table. Where an operator that the file quantizes
+//! on both sides stays a float one, that is said: a remark, or an error with `--require-int8`.
+
+mod islands;
+mod moves;
+mod points;
+mod pools;
+mod products;
+mod real;
+mod spell;
+
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::Result;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::fusions::engine::make;
+use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
+use crate::pass::{Pass, PassCx};
+use real::{Bounds, Real, Target};
+
+/// The pass.
+pub static PASS: Pass = Pass {
+    name: "integers",
+    doc: "quantized operators compute in whole numbers",
+    run,
+};
+
+fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
+    spell::run(g, cx)?;
+    let wanted = islands::wanted(g);
+    let mut i = Integers { g, cx };
+    for n in i.g.order().to_vec() {
+        if i.g.node(n).outs.iter().all(|&v| !i.g.is_used(v)) || i.cx.edits >= i.cx.max_edits {
+            continue;
+        }
+        match i.g.node(n).op.name {
+            name @ ("QuantizeLinear" | "QLinearConv" | "QLinearMatMul") => {
+                let v = match name {
+                    "QuantizeLinear" => i.quantized(n)?,
+                    _ => i.qlinear(n)?,
+                };
+                let Some(v) = v else { continue };
+                let out = i.g.node(n).outs[0];
+                i.cx.edit();
+                i.g.replace_uses(out, v);
+            }
+            _ => {
+                if i.moved(n)? {
+                    i.cx.edit();
+                }
+            }
+        }
+    }
+    super::dead::left_behind(g);
+    islands::report(g, cx, &wanted);
+    Ok(())
+}
+
+/// The pass under way.
+struct Integers<'g, 'c, 'd> {
+    g: &'g mut Graph,
+    cx: &'c mut PassCx<'d>,
+}
+
+/// Where new nodes go: before a node, under the names of all that they stand for.
+#[derive(Clone)]
+struct Spot {
+    before: NodeId,
+    loc: Loc,
+}
+
+impl Integers<'_, '_, '_> {
+    /// The whole numbers that a QuantizeLinear gives, computed from whole numbers. `None`: it stays.
+    fn quantized(&mut self, n: NodeId) -> Result<Option<ValueId>> {
+        let Some(t) = Target::of(self.g, n) else {
+            return Ok(None);
+        };
+        let Some(Some(x)) = self.g.node(n).ins.first().copied() else {
+            return Ok(None);
+        };
+        let (inner, bounds, mut names) = self.through_clamps(x);
+        names.push(n);
+        if let Some(r) = Real::of(self.g, inner) {
+            let spot = self.spot(n, &names);
+            return self.rescaled(&r, &t, bounds, &spot);
+        }
+        if let Some((m, 0)) = self.g.maker(inner) {
+            names.insert(0, m);
+            let spot = self.spot(n, &names);
+            let made = match self.g.node(m).op.name {
+                "Conv" => self.conv(m, &t, bounds, &spot)?,
+                "MatMul" | "Gemm" => self.matmul(m, None, &t, bounds, &spot)?,
+                "Add" | "Sub" => self.sum(m, &t, bounds, &spot)?,
+                "Mul" => self.product(m, &t, bounds, &spot)?,
+                "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
+                    self.mean(m, &t, bounds, &spot)?
+                }
+                "Softmax" => self.softmax(m, &t, bounds, &spot)?,
+                _ => None,
+            };
+            if made.is_some() {
+                return Ok(made);
+            }
+        }
+        self.table(x, &t, n)
+    }
+
+    fn spot(&self, before: NodeId, names: &[NodeId]) -> Spot {
+        let loc = Loc::join(names.iter().map(|&n| &self.g.node(n).loc));
+        Spot { before, loc }
+    }
+
+    /// The value behind which only Relu and Clip stand, what they allow, and they themselves, the first first.
+    fn through_clamps(&self, x: ValueId) -> (ValueId, Bounds, Vec<NodeId>) {
+        let (mut v, mut bounds, mut names) = (x, Bounds::default(), vec![]);
+        while let Some((n, 0)) = self.g.maker(v) {
+            let node = self.g.node(n);
+            let Some(own) = Bounds::of(self.g, node) else { break };
+            let Some(Some(inner)) = node.ins.first().copied() else {
+                break;
+            };
+            bounds = own.then(bounds);
+            names.insert(0, n);
+            v = inner;
+        }
+        (v, bounds, names)
+    }
+
+    /// Whether a value has one user and is no output: then what makes it need not be kept for others.
+    fn alone(&self, v: ValueId) -> bool {
+        self.g.users(v).len() == 1 && !self.g.is_output(v)
+    }
+
+    // Making nodes
+
+    fn make(&mut self, op: &str, attrs: Attrs, ins: &[Option<ValueId>], spot: &Spot) -> Result<ValueId> {
+        make(self.g, self.cx, spot.before, op, attrs, ins, spot.loc.clone())
+    }
+    fn reals(&mut self, shape: &[i64], values: &[f64]) -> ValueId {
+        self.g.add_const("", Tensor::from_f64s(DType::F64, shape, values))
+    }
+    fn whole(&mut self, dtype: DType, value: i64) -> ValueId {
+        self.g.add_const("", Tensor::from_f64s(dtype, &[], &[value as f64]))
+    }
+    /// The zero point as an operand; none where it is 0.
+    fn zero(&mut self, dtype: DType, zero: i64) -> Option<ValueId> {
+        (zero != 0).then(|| self.whole(dtype, zero))
+    }
+    /// The numbers less their zero point, in i32.
+    fn centred(&mut self, r: &Real, spot: &Spot) -> Result<ValueId> {
+        let to = Attrs::default().with("to", Attr::Type(DType::I32));
+        let x = self.make("Cast", to, &[Some(r.q)], spot)?;
+        if r.zero[0] == 0 {
+            return Ok(x);
+        }
+        let z = self.whole(DType::I32, r.zero[0]);
+        self.make("Sub", Attrs::default(), &[Some(x), Some(z)], spot)
+    }
+    /// `round(x * m + offset)` as the target's numbers.
+    fn requantize(
+        &mut self,
+        x: ValueId,
+        m: ValueId,
+        offset: Option<ValueId>,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<ValueId> {
+        let attrs = self.finishing(t, bounds);
+        let z = self.zero(t.dtype, t.zero);
+        let mut ins = vec![Some(x), Some(m), z, offset];
+        while ins.last() == Some(&None) {
+            ins.pop();
+        }
+        self.make("Requantize", attrs, &ins, spot)
+    }
+    /// Attributes of what ends in the target's numbers.
+    fn finishing(&self, t: &Target, bounds: Bounds) -> Attrs {
+        let mut attrs = Attrs::default().with("to", Attr::Type(t.dtype));
+        let (lo, hi) = t.limits(bounds, self.cx.rounding);
+        let (least, most) = t.range();
+        if lo > least {
+            attrs.set("lo", Attr::Int(lo));
+        }
+        if hi < most {
+            attrs.set("hi", Attr::Int(hi));
+        }
+        self.round(&mut attrs);
+        attrs
+    }
+    fn round(&self, attrs: &mut Attrs) {
+        if self.cx.rounding == crate::ops::quantized::Rounding::Up {
+            attrs.set("rounding", Attr::Str("up".into()));
+        }
+    }
+    /// Numbers of one scale as those of another.
+    fn rescaled(&mut self, r: &Real, t: &Target, bounds: Bounds, spot: &Spot) -> Result<Option<ValueId>> {
+        let Some((scale, zero)) = r.single() else {
+            return Ok(None);
+        };
+        let open = t.limits(bounds, self.cx.rounding) == t.range();
+        if scale == t.scale && zero == t.zero && r.dtype == t.dtype && open {
+            return Ok(Some(r.q));
+        }
+        let x = self.centred(r, spot)?;
+        let m = self.reals(&[], &[scale / t.scale]);
+        self.requantize(x, m, None, t, bounds, spot).map(Some)
+    }
+}

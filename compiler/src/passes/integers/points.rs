@@ -1,0 +1,272 @@
+//! Sums, products, and functions of one number.
+
+use super::real::{Bounds, Real, Target};
+use super::{Integers, Spot};
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::Result;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::fusions::engine::infer;
+use crate::graph::ir::{NodeId, ValueId};
+use crate::op::Lower;
+use crate::ops::quantized::{byte, byte_or_word};
+use std::collections::HashMap;
+
+/// Operators in a function of one number at most.
+const MOST_NODES: usize = 32;
+/// A power of e in a softmax's table is in units of 2^-40: sums of up to 2^13 of them are exact in f64.
+const POWER: f64 = (1u64 << 40) as f64;
+
+impl Integers<'_, '_, '_> {
+    /// Both inputs of a node.
+    fn two(&self, n: NodeId) -> Option<[ValueId; 2]> {
+        let ins = &self.g.node(n).ins;
+        Some([(*ins.first()?)?, (*ins.get(1)?)?])
+    }
+    /// Numbers of one scale.
+    fn single(&self, v: ValueId) -> Option<(Real, f64)> {
+        let r = Real::of(self.g, v).filter(|r| byte_or_word(r.dtype))?;
+        let (s, _) = r.single()?;
+        Some((r, s))
+    }
+
+    /// Add, Sub: of two quantized values, of one and a constant, or of a matrix product and its bias.
+    pub(super) fn sum(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let minus = self.g.node(n).op.name == "Sub";
+        let Some([a, b]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
+            return Ok(None);
+        };
+        for (x, bias) in [(a, b), (b, a)] {
+            if minus || self.known(bias).is_none() {
+                continue;
+            }
+            if let Some((m, 0)) = self.g.maker(x)
+                && ["MatMul", "Gemm"].contains(&self.g.node(m).op.name)
+                && self.g.ty(x).map(|t| &t.shape) == self.g.ty(self.g.node(n).outs[0]).map(|t| &t.shape)
+            {
+                let spot = self.spot(spot.before, &[m, n, spot.before]);
+                return self.matmul(m, Some(bias), t, bounds, &spot);
+            }
+        }
+        if let (Some((x, sx)), Some((y, sy))) = (self.single(a), self.single(b)) {
+            let (cx, cy) = (self.centred(&x, spot)?, self.centred(&y, spot)?);
+            let sy = if minus { -sy } else { sy };
+            let (mx, my) = (
+                self.reals(&[], &[sx / t.scale]),
+                self.reals(&[], &[sy / t.scale]),
+            );
+            let attrs = self.finishing(t, bounds);
+            let mut ins = vec![Some(cx), Some(mx), Some(cy), Some(my)];
+            ins.extend(self.zero(t.dtype, t.zero).map(Some));
+            return self.make("RescaledSum", attrs, &ins, spot).map(Some);
+        }
+        for (k, (x, c)) in [(a, b), (b, a)].into_iter().enumerate() {
+            let (Some((x, s)), Some(c_values)) = (self.single(x), self.known(c)) else {
+                continue;
+            };
+            // x - c, or c - x.
+            let (sx, sc) = match (minus, k) {
+                (false, _) => (s, 1.0),
+                (true, 0) => (s, -1.0),
+                (true, _) => (-s, 1.0),
+            };
+            let Some(shape) = self.g.ty(c).and_then(|t| t.fixed_shape()) else {
+                return Ok(None);
+            };
+            let all: Vec<f64> = c_values.iter().map(|c| sc * c / t.scale).collect();
+            let x = self.centred(&x, spot)?;
+            let (m, offset) = (self.reals(&[], &[sx / t.scale]), self.reals(&shape, &all));
+            return self.requantize(x, m, Some(offset), t, bounds, spot).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Mul: of two quantized values in bytes, or of one and a constant.
+    pub(super) fn product(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let Some([a, b]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
+            return Ok(None);
+        };
+        if let (Some((x, sx)), Some((y, sy))) = (self.single(a), self.single(b))
+            && byte(x.dtype)
+            && byte(y.dtype)
+        {
+            if x.q == y.q {
+                // A square is a function of one number.
+                return Ok(None);
+            }
+            let (x, y) = (self.centred(&x, spot)?, self.centred(&y, spot)?);
+            let xy = self.make("Mul", Attrs::default(), &[Some(x), Some(y)], spot)?;
+            let m = self.reals(&[], &[sx * sy / t.scale]);
+            return self.requantize(xy, m, None, t, bounds, spot).map(Some);
+        }
+        for (x, c) in [(a, b), (b, a)] {
+            let (Some((x, s)), Some(values)) = (self.single(x), self.known(c)) else {
+                continue;
+            };
+            let Some(shape) = self.g.ty(c).and_then(|t| t.fixed_shape()) else {
+                return Ok(None);
+            };
+            let all: Vec<f64> = values.iter().map(|c| s * c / t.scale).collect();
+            let x = self.centred(&x, spot)?;
+            let m = self.reals(&shape, &all);
+            return self.requantize(x, m, None, t, bounds, spot).map(Some);
+        }
+        Ok(None)
+    }
+
+    pub(super) fn softmax(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let attrs = node.attrs.clone();
+        let x = node.ins.first().copied().flatten();
+        let found = x.and_then(|x| Real::of(self.g, x)).filter(|r| byte(r.dtype));
+        let Some((r, scale)) = found.and_then(|r| r.single().map(|(s, _)| (r, s))) else {
+            return Ok(None);
+        };
+        if attrs.flag("flat") || bounds != Bounds::default() || !byte(t.dtype) {
+            return Ok(None);
+        }
+        let powers: Vec<i64> = (0..256)
+            .map(|d| libm::rint(libm::exp(-f64::from(d) * scale) * POWER) as i64)
+            .collect();
+        let powers = self.g.add_const("", Tensor::i64(&[256], &powers));
+        let m = self.reals(&[], &[1.0 / t.scale]);
+        let z = self.whole(t.dtype, t.zero);
+        let mut own = Attrs::default().with("axis", Attr::Int(attrs.int("axis", -1)));
+        self.round(&mut own);
+        let ins = [Some(r.q), Some(powers), Some(m), Some(z)];
+        self.make("QuantizedSoftmax", own, &ins, spot).map(Some)
+    }
+
+    /// A function of one 8-bit number, all of whose 256 results are computed here, in f64.
+    pub(super) fn table(&mut self, x: ValueId, t: &Target, n: NodeId) -> Result<Option<ValueId>> {
+        let Some((nodes, r)) = self.function(x) else {
+            return Ok(None);
+        };
+        let spot = {
+            let mut names = nodes.clone();
+            names.push(n);
+            self.spot(n, &names)
+        };
+        let (scale, zero) = (r.scale[0], r.zero[0]);
+        let least: i64 = if r.dtype == DType::I8 { -128 } else { 0 };
+        let reals: Vec<f64> = (least..least + 256)
+            .map(|q| (q - zero) as f64 * scale)
+            .collect();
+        let source = self.g.node(r.node).outs[0];
+        let mut known = HashMap::from([(source, self.reals(&[256], &reals))]);
+        for m in nodes {
+            let Some(v) = self.evaluated(m, &mut known, &spot)? else {
+                return Ok(None);
+            };
+            known.insert(self.g.node(m).outs[0], v);
+        }
+        let values = known.get(&x).and_then(|&v| self.g.konst(v)?.to_f64s());
+        let Some(values) = values.filter(|v| v.len() == 256 && v.iter().all(|v| !v.is_nan())) else {
+            return Ok(None);
+        };
+        let rounding = self.cx.rounding;
+        let table: Vec<f64> = values.iter().map(|&v| t.number(v, rounding) as f64).collect();
+        let table = self.g.add_const("", Tensor::from_f64s(t.dtype, &[256], &table));
+        self.make("Lookup", Attrs::default(), &[Some(r.q), Some(table)], &spot)
+            .map(Some)
+    }
+
+    /// The pointwise operators, in order, that make a value out of one quantized value and single constants.
+    fn function(&self, x: ValueId) -> Option<(Vec<NodeId>, Real)> {
+        let mut found: Option<Real> = None;
+        let (mut nodes, mut todo) = (vec![], vec![x]);
+        while let Some(v) = todo.pop() {
+            if let Some(r) = Real::of(self.g, v) {
+                if !byte(r.dtype) || r.single().is_none() || found.as_ref().is_some_and(|f| f.q != r.q) {
+                    return None;
+                }
+                found = Some(r);
+                continue;
+            }
+            if let Some(c) = self.g.konst(v) {
+                if c.len() != 1 || !c.dtype.is_float() {
+                    return None;
+                }
+                continue;
+            }
+            let (n, 0) = self.g.maker(v)? else { return None };
+            let node = self.g.node(n);
+            let float = self.g.ty(v)?.dtype.is_float();
+            let own = ["Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"];
+            if !matches!(node.op.lower, Lower::Pointwise(_)) || !float || own.contains(&node.op.name) {
+                return None;
+            }
+            if !nodes.contains(&n) {
+                nodes.push(n);
+                todo.extend(node.ins.iter().flatten());
+            }
+            if nodes.len() > MOST_NODES {
+                return None;
+            }
+        }
+        nodes.sort_by_key(|&n| self.g.position(n));
+        // What enlarges the value is no function of its elements.
+        let found = found?;
+        let shape = self.g.ty(found.q)?.shape.clone();
+        let same = |n: &NodeId| self.g.ty(self.g.node(*n).outs[0]).is_some_and(|t| t.shape == shape);
+        nodes.iter().all(same).then_some((nodes, found))
+    }
+
+    /// A pointwise operator over constants, in f64.
+    fn evaluated(
+        &mut self,
+        n: NodeId,
+        known: &mut HashMap<ValueId, ValueId>,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let (op, attrs, ins) = (node.op, node.attrs.clone(), node.ins.clone());
+        let mut own = vec![];
+        for v in ins {
+            own.push(match v {
+                None => None,
+                Some(v) => match known.get(&v) {
+                    Some(&k) => Some(k),
+                    None => {
+                        let value = self.g.konst(v).and_then(|t| t.get_f64(0));
+                        let Some(value) = value else { return Ok(None) };
+                        let k = self.reals(&[], &[value]);
+                        known.insert(v, k);
+                        Some(k)
+                    }
+                },
+            });
+        }
+        let made = self.g.add_before(spot.before, op, attrs, own, 1, spot.loc.clone());
+        let out = self.g.node(made).outs[0];
+        // Used, or it would not be computed.
+        self.g.add_output(out);
+        let done = match infer(self.g, self.cx, made) {
+            Ok(()) => crate::plan::eval::eval(self.g, made, self.cx.symbols)?,
+            Err(_) => None,
+        };
+        let last = self.g.outputs().len() - 1;
+        self.g.remove_output(last);
+        self.g.remove_node(made);
+        let value = done.and_then(|mut list| list.pop().flatten());
+        Ok(value.map(|t| self.g.add_const("", t)))
+    }
+}

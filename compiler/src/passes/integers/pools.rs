@@ -1,0 +1,124 @@
+//! Means: sums of whole numbers, with the count in the multiplier.
+
+use super::real::{Bounds, Real, Target};
+use super::{Integers, Spot};
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::Result;
+use crate::base::dim::fixed_shape;
+use crate::base::tensor::Tensor;
+use crate::graph::ir::{NodeId, ValueId};
+use crate::op::resolve_axis;
+use crate::ops::quantized::byte;
+
+impl Integers<'_, '_, '_> {
+    /// GlobalAveragePool, ReduceMean, AveragePool over bytes.
+    pub(super) fn mean(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let (name, attrs, ins) = (node.op.name, node.attrs.clone(), node.ins.clone());
+        let out = node.outs[0];
+        let x = ins.first().copied().flatten();
+        let found = x.and_then(|x| Real::of(self.g, x)).filter(|r| byte(r.dtype));
+        let Some((r, scale)) = found.and_then(|r| r.single().map(|(s, _)| (r, s))) else {
+            return Ok(None);
+        };
+        let Some(shape) = self.g.ty(r.q).and_then(|t| t.fixed_shape()) else {
+            return Ok(None);
+        };
+        if !self.alone(out) || shape.contains(&0) {
+            return Ok(None);
+        }
+        let rank = shape.len();
+        let (axes, keep) = match name {
+            "GlobalAveragePool" => ((2..rank).collect(), true),
+            "ReduceMean" => {
+                let list = ins.get(1).copied().flatten().map(|v| self.g.konst(v)?.to_i64s());
+                let axes = match list {
+                    None if attrs.flag("noop_with_empty_axes") => return Ok(None),
+                    None => (0..rank).collect(),
+                    Some(None) => return Ok(None),
+                    Some(Some(list)) => {
+                        let axes: Result<Vec<usize>> =
+                            list.iter().map(|&a| resolve_axis(a, rank)).collect();
+                        axes?
+                    }
+                };
+                (axes, attrs.int("keepdims", 1) != 0)
+            }
+            _ => {
+                let (kernel, pads) = (attrs.ints("kernel_shape"), attrs.ints("pads"));
+                let padded = pads.is_some_and(|p| p.iter().any(|&p| p != 0))
+                    || !["NOTSET", "VALID", ""].contains(&attrs.str("auto_pad", "NOTSET"));
+                let whole = kernel.is_some_and(|k| *k == shape[2..]) && !padded;
+                if !whole {
+                    return self.windows(n, &r, scale, padded, t, bounds, spot);
+                }
+                ((2..rank).collect(), true)
+            }
+        };
+        let count: i64 = axes.iter().map(|&a: &usize| shape[a]).product();
+        // A sum of bytes that an i32 holds.
+        if axes.is_empty() || count > i64::from(i32::MAX) / 255 {
+            return Ok(None);
+        }
+        let x = self.centred(&r, spot)?;
+        let axes: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
+        let axes = self.g.add_const("", Tensor::i64(&[axes.len() as i64], &axes));
+        let keep = Attrs::default().with("keepdims", Attr::Int(i64::from(keep)));
+        let sum = self.make("ReduceSum", keep, &[Some(x), Some(axes)], spot)?;
+        let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
+        self.requantize(sum, m, None, t, bounds, spot).map(Some)
+    }
+
+    /// Windows of equal size are a convolution with ones, channel by channel.
+    #[allow(clippy::too_many_arguments)]
+    fn windows(
+        &mut self,
+        n: NodeId,
+        r: &Real,
+        scale: f64,
+        padded: bool,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let attrs = self.g.node(n).attrs.clone();
+        let Some(kernel) = attrs.ints("kernel_shape").map(<[i64]>::to_vec) else {
+            return Ok(None);
+        };
+        let out = self.g.ty(self.g.node(n).outs[0]).and_then(|t| fixed_shape(&t.shape));
+        let channels = self.g.ty(r.q).and_then(|t| t.shape.get(1)?.fixed());
+        let (Some(channels), Some(out)) = (channels, out) else {
+            return Ok(None);
+        };
+        // Windows that hang over an edge without counting it have counts of their own.
+        if (padded && !attrs.flag("count_include_pad")) || attrs.flag("ceil_mode") {
+            return Ok(None);
+        }
+        let count: i64 = kernel.iter().product();
+        let mut shape = vec![channels, 1];
+        shape.extend(&kernel);
+        let ones = vec![1.0; (channels * count) as usize];
+        let ones = Tensor::from_f64s(crate::base::dtype::DType::I8, &shape, &ones);
+        let ones = self.g.add_const("", ones);
+        let mut own = Attrs::default().with("group", Attr::Int(channels));
+        for name in ["strides", "pads", "dilations", "auto_pad", "kernel_shape"] {
+            if let Some(a) = attrs.get(name) {
+                own.set(name, a.clone());
+            }
+        }
+        let mut ins = vec![Some(r.q), Some(ones)];
+        ins.extend(self.zero(r.dtype, r.zero[0]).map(Some));
+        let sum = self.make("ConvInteger", own, &ins, spot)?;
+        if self.g.ty(sum).and_then(|t| t.fixed_shape()) != Some(out) {
+            return Ok(None);
+        }
+        let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
+        self.requantize(sum, m, None, t, bounds, spot).map(Some)
+    }
+}
