@@ -162,7 +162,7 @@ fn input_transforms() {
 fn tails() -> Vec<Tail> {
     let add = |a, b| Node::Bin(BinOp::Add, a, b);
     let mul = |a, b| Node::Bin(BinOp::Mul, a, b);
-    let mut long = vec![Node::Result];
+    let mut long = vec![Node::Result(Ty::F32)];
     long.extend((0..13).map(|i| Node::Const(Const::F32((i as f32).to_bits()))));
     long.extend((0..13).map(|i| mul(0, i + 1)));
     long.extend((0..13).map(|i| add(if i == 0 { 0 } else { 26 + i }, i + 14)));
@@ -170,21 +170,21 @@ fn tails() -> Vec<Tail> {
         Tail::default(),
         Tail {
             nodes: vec![
-                Node::Result,
+                Node::Result(Ty::F32),
                 Node::Const(Const::F32(0)),
                 Node::Bin(BinOp::Max, 0, 1),
             ],
         },
         Tail {
             nodes: vec![
-                Node::Result,
-                Node::Tile,
+                Node::Result(Ty::F32),
+                Node::Tile(DType::F32),
                 add(0, 1),
-                Node::Column,
+                Node::Column(DType::F32),
                 mul(2, 3),
-                Node::Single,
+                Node::Single(DType::F32),
                 add(4, 5),
-                Node::Tile,
+                Node::Tile(DType::F32),
                 mul(6, 7),
             ],
         },
@@ -223,11 +223,11 @@ fn output_transforms() {
                 let mut distances = vec![];
                 for kind in tail.operands() {
                     bufs.push(match kind {
-                        Node::Tile => (size, Access::Read),
-                        Node::Column => (columns, Access::Read),
+                        Node::Tile(_) => (size, Access::Read),
+                        Node::Column(_) => (columns, Access::Read),
                         _ => (1, Access::Read),
                     });
-                    distances.push(if kind == Node::Tile { distance } else { 0 });
+                    distances.push(if matches!(kind, Node::Tile(_)) { distance } else { 0 });
                 }
                 let (ty, tx) = (first / grid[1], first % grid[1]);
                 let mut ints = vec![

@@ -438,6 +438,10 @@ pub struct Vector {
     pub rounds: bool,
     /// Whether half-precision floats are widened while they are loaded.
     pub halves: bool,
+    /// Whether bytes are.
+    pub bytes: bool,
+    /// Rows of a tile at most.
+    pub rows: i64,
 }
 
 impl Machine {

@@ -22,13 +22,8 @@ fn main() -> Result<(), String> {
     let shape = Strip {
         m,
         n,
-        segs: 1,
-        split: 1,
         b_row: (n + 3) / 4 * 4,
-        b_type: DType::F32,
-        start: Start::Zero,
-        ahead: false,
-        tail: Tail::default(),
+        ..Strip::floats()
     };
     let tile = rows::strip(Level::Neon, "strip", &[]);
     let program = strip::program(&shape.callee(&tile), Level::Neon.isa());

@@ -81,6 +81,8 @@ pub fn machine(selection: &Selection) -> Machine {
                 by_lane: isa.by_lane,
                 rounds: isa.rounds,
                 halves: isa.halves,
+                bytes: isa.bytes,
+                rows: 16,
             }
         }),
         lane_loop: lane_loop(selection),

@@ -152,6 +152,16 @@ fn samples() -> Vec<Inst> {
         }
         all.extend((0..4).map(|lane| Inst::DupS { d, n, lane }));
         all.extend((0..4).map(|lane| Inst::FmlaLane { d, n, m, lane }));
+        all.extend((0..4).map(|lane| Inst::SdotLane { d, n, m, lane }));
+        for second in [false, true] {
+            all.extend((0..8).map(|lane| Inst::SmlalLane {
+                d,
+                n,
+                m: V(m.0 % 16),
+                lane,
+                second,
+            }));
+        }
         for offset in [-512, -8, 0, 16, 504] {
             all.extend([
                 Inst::StpD {

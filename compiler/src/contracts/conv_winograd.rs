@@ -7,7 +7,7 @@
 //! in a cache.
 
 use super::conv::View;
-use super::strip::{Start, Strip};
+use super::strip::Strip;
 use super::strip_plan::{
     At, Call, Panels, call, from_afar, machine, packed_before, panels, row_blocks,
 };
@@ -140,7 +140,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     element.over = vec![(0, area), (1, line)];
     let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
     let finish = found.filter(|f| {
-        let placed = |n: &Node| *n != Node::Single;
+        let placed = |n: &Node| !matches!(n, Node::Single(_));
         f.tail.operands().filter(placed).count() <= MOST_OPERANDS
     });
     let count = (m + 2) * (m + 2);
@@ -385,13 +385,10 @@ impl Job<'_> {
                         let strip = Strip {
                             m,
                             n: p.n,
-                            segs: 1,
                             split: p.split,
                             b_row: p.padded,
-                            start: Start::Zero,
-                            tail: Tail::default(),
-                            b_type: DType::F32,
                             ahead: self.ahead,
+                            ..Strip::floats()
                         };
                         let (k, seg) = (cx.b.i(v.cin), cx.b.i(0));
                         let operands = Call {

@@ -2,7 +2,7 @@
 //! matrix where many rows use it, and read where it lies where few do.
 
 use super::gemm::{View, macs};
-use super::strip::{Start, Strip};
+use super::strip::Strip;
 use super::strip_plan::{
     At, Call, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
     row_blocks, weight_bytes, weight_type,
@@ -15,7 +15,6 @@ use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query};
 use crate::loops::ir::{BufId, ExprId, LoopKind, Ty};
-use crate::loops::tail::Tail;
 
 /// The row.
 pub const ROW: Kernel = Kernel {
@@ -309,7 +308,6 @@ impl Job<'_> {
         let mut strip = Strip {
             m,
             n: p.n,
-            segs: 1,
             split: p.split,
             b_row,
             b_type: self.b_type,
@@ -317,8 +315,7 @@ impl Job<'_> {
                 && self.v.k.fixed().is_some_and(|k| {
                     from_afar(cx, self.rows.fixed(), k * self.v.n.fixed().unwrap_or(0))
                 }),
-            start: Start::Zero,
-            tail: Tail::default(),
+            ..Strip::floats()
         };
         let seg = cx.b.i(0);
         let mut index = batch.to_vec();

@@ -8,6 +8,7 @@ pub mod conv_strip;
 pub mod conv_winograd;
 pub mod depthwise_tile;
 pub mod finish;
+pub mod form;
 pub mod gemm;
 pub mod gemm_blocked;
 pub mod gemm_integer;
@@ -42,6 +43,8 @@ pub static ALL: &[&Contract] = &[
     &gemm_integer::GEMM_INTEGER,
     &gemm_tile::GEMM_TILE,
     &strip::GEMM_STRIP,
+    &strip::GEMM_STRIP_WORDS,
+    &strip::GEMM_STRIP_BYTES,
     &depthwise_tile::DEPTHWISE_TILE,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,

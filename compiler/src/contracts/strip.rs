@@ -7,6 +7,11 @@
 //! chains over k = 0, split, 2 split ... and k = 1, split + 1 ..., added up in order, what C holds being in the first.
 //! B may be stored in half precision. The tail is applied to each sum before it is stored.
 //!
+//! Whole numbers go by groups that fill 32 bits: two words (`gemm_strip_words`) or four bytes (`gemm_strip_bytes`). There k counts groups, as do the
+//! distances of A and B, and a product is the sum of the group's products; sums are i32 and wrap. Weights are signed: words, or bytes. For
+//! words they may be stored as bytes; `apart` says that a vector of so many columns holds the first word of all, then the second of all. Results
+//! are stored as the tail gives them, converted to `c_type`.
+//!
 //! A bias is part of the tail: added first, it would cost accuracy where it is large.
 //!
 //! Arguments: pointers a, b, c, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
@@ -16,7 +21,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Callee, Func, LoopKind};
+use crate::loops::ir::{Access, Callee, ExprId, Func, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
 /// The contract.
@@ -26,6 +31,59 @@ pub static GEMM_STRIP: Contract = Contract {
     reference: Some(reference),
     rows: &[],
 };
+
+/// The contract over groups of two words.
+pub static GEMM_STRIP_WORDS: Contract = Contract {
+    name: "gemm_strip_words",
+    doc: "Strips of products of 16-bit numbers with 16- or 8-bit weights, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
+/// The contract over groups of four bytes.
+pub static GEMM_STRIP_BYTES: Contract = Contract {
+    name: "gemm_strip_bytes",
+    doc: "Strips of products of 8-bit numbers with signed 8-bit weights, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
+/// What is multiplied.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Numbers {
+    /// f32 by f32.
+    Floats,
+    /// Signed words by signed words.
+    Words,
+    /// Bytes, unsigned or signed as the type of A says, by signed bytes.
+    Bytes,
+}
+
+impl Numbers {
+    /// Numbers in 32 bits.
+    pub fn group(self) -> i64 {
+        match self {
+            Numbers::Floats => 1,
+            Numbers::Words => 2,
+            Numbers::Bytes => 4,
+        }
+    }
+    /// The tile contract.
+    pub fn contract(self) -> &'static str {
+        match self {
+            Numbers::Floats => GEMM_STRIP.name,
+            Numbers::Words => GEMM_STRIP_WORDS.name,
+            Numbers::Bytes => GEMM_STRIP_BYTES.name,
+        }
+    }
+    /// What sums are.
+    pub fn sums(self) -> DType {
+        match self {
+            Numbers::Floats => DType::F32,
+            _ => DType::I32,
+        }
+    }
+}
 
 /// What a strip is specialised to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -40,8 +98,16 @@ pub struct Strip {
     pub split: i64,
     /// Elements of B from one k to the next, where they are known (packed panels); 0: `b_row` says.
     pub b_row: i64,
+    /// What is multiplied.
+    pub numbers: Numbers,
+    /// How A is stored.
+    pub a_type: DType,
     /// How B is stored.
     pub b_type: DType,
+    /// How results are stored.
+    pub c_type: DType,
+    /// Columns of a vector whose words lie apart; 0: a group lies in one piece.
+    pub apart: i64,
     /// Whether what lies `ahead` elements behind B is fetched meanwhile: the next panel, where weights come from far away.
     pub ahead: bool,
     /// Where sums start.
@@ -60,6 +126,24 @@ pub enum Start {
 }
 
 impl Strip {
+    /// One sum of floats in one chain, and nothing after it: what others differ from.
+    pub fn floats() -> Strip {
+        Strip {
+            m: 1,
+            n: 1,
+            segs: 1,
+            split: 1,
+            b_row: 0,
+            numbers: Numbers::Floats,
+            a_type: DType::F32,
+            b_type: DType::F32,
+            c_type: DType::F32,
+            apart: 0,
+            ahead: false,
+            start: Start::Zero,
+            tail: Tail::default(),
+        }
+    }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
         let mut shape = vec![
@@ -72,6 +156,14 @@ impl Strip {
             ("ahead".to_string(), i64::from(self.ahead)),
             ("start".to_string(), self.start as i64),
         ];
+        if self.numbers != Numbers::Floats {
+            shape.extend([
+                ("group".to_string(), self.numbers.group()),
+                ("a_type".to_string(), i64::from(self.a_type.onnx())),
+                ("c_type".to_string(), i64::from(self.c_type.onnx())),
+                ("apart".to_string(), self.apart),
+            ]);
+        }
         shape.extend(self.tail.to_shape());
         Callee {
             kernel: tile.name.to_string(),
@@ -87,14 +179,39 @@ impl Strip {
                 .map(|(_, v)| *v)
                 .filter(|v| (least..1 << 16).contains(v))
         };
+        let numbers = match get("group", 1) {
+            None => Numbers::Floats,
+            Some(2) => Numbers::Words,
+            Some(4) => Numbers::Bytes,
+            _ => return None,
+        };
+        let whole = numbers != Numbers::Floats;
+        let dtype = |name: &str| match whole {
+            true => DType::from_onnx(get(name, 0)? as i32),
+            false => Some(DType::F32),
+        };
         Some(Strip {
+            numbers,
+            a_type: match (numbers, dtype("a_type")?) {
+                (Numbers::Floats, d) => d,
+                (Numbers::Words, d @ DType::I16) => d,
+                (Numbers::Bytes, d @ (DType::U8 | DType::I8)) => d,
+                _ => return None,
+            },
+            c_type: match dtype("c_type")? {
+                d @ (DType::F32 | DType::I32 | DType::U8 | DType::I8) => d,
+                _ => return None,
+            },
+            apart: if whole { get("apart", 0)? } else { 0 },
             m: get("m", 1)?,
             n: get("n", 1)?,
             segs: get("segs", 1)?,
             split: get("split", 1)?,
             b_row: get("b_row", 0)?,
-            b_type: match DType::from_onnx(get("b_type", 0)? as i32)? {
-                d @ (DType::F32 | DType::F16 | DType::BF16) => d,
+            b_type: match (numbers, DType::from_onnx(get("b_type", 0)? as i32)?) {
+                (Numbers::Floats, d @ (DType::F32 | DType::F16 | DType::BF16)) => d,
+                (Numbers::Words, d @ (DType::I16 | DType::I8)) => d,
+                (Numbers::Bytes, d @ DType::I8) => d,
                 _ => return None,
             },
             ahead: get("ahead", 0)? == 1,
@@ -110,24 +227,19 @@ impl Strip {
 
 fn reference(callee: &Callee) -> Option<Func> {
     let s = Strip::of(callee)?;
-    let mut b = Builder::new("gemm_strip");
+    let mut b = Builder::new(s.numbers.contract());
     // A call says where its buffers begin, not where they end.
     let unknown = Dim::Fixed(i64::MAX);
-    let pa = b.buffer("a", DType::F32, unknown.clone(), Access::Read);
+    let pa = b.buffer("a", s.a_type, unknown.clone(), Access::Read);
     let pb = b.buffer("b", s.b_type, unknown.clone(), Access::Read);
-    let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
-    let pc = buffer(
-        "c",
-        if s.start == Start::Sum {
-            Access::ReadWrite
-        } else {
-            Access::Write
-        },
-    );
-    let operands: Vec<_> = s
-        .tail
-        .operands()
-        .map(|_| buffer("operand", Access::Read))
+    let pc = match s.start {
+        Start::Sum => b.buffer("c", s.c_type, unknown.clone(), Access::ReadWrite),
+        Start::Zero => b.buffer("c", s.c_type, unknown.clone(), Access::Write),
+    };
+    let kinds: Vec<DType> = s.tail.operands().filter_map(|n| n.element()).collect();
+    let operands: Vec<_> = kinds
+        .into_iter()
+        .map(|d| b.buffer("operand", d, unknown.clone(), Access::Read))
         .collect();
     let [a_row, c_row, k, seg, b_row, tiles, _ahead] = [(); 7].map(|()| b.int_param());
     let rows: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
@@ -135,13 +247,14 @@ fn reference(callee: &Callee) -> Option<Func> {
         0 => b_row,
         known => b.i(known),
     };
+    let sums_ty = Ty::of(s.numbers.sums());
     let (m, n, segs) = (b.i(s.m), b.i(s.n), b.i(s.segs));
     let all = b.mul(tiles, m);
     b.for_(all, LoopKind::Seq, |b, i| {
         b.for_(n, LoopKind::Seq, |b, j| {
             let c_at = b.mul(i, c_row);
             let c_at = b.add(c_at, j);
-            let zero = b.f(0.0);
+            let zero = b.num(sums_ty, 0.0);
             let start = match s.start {
                 Start::Sum => b.load(pc, c_at),
                 Start::Zero => zero,
@@ -158,17 +271,25 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let row = b.mul(g, k);
                     let row = b.add(row, p);
                     let b_at = b.mul(row, b_row);
-                    let b_at = b.add(b_at, j);
-                    let (x, y) = (b.load(pa, a_at), b.load(pb, b_at));
                     let split = b.i(s.split);
                     let which = b.rem(p, split);
-                    for (c, &sum) in sums.iter().enumerate() {
-                        let so_far = b.get(sum);
-                        let next = b.fma(x, y, so_far);
-                        let c = b.i(c as i64);
-                        let here = b.eq(which, c);
-                        let next = b.select(here, next, so_far);
-                        b.set(sum, next);
+                    for part in 0..s.numbers.group() {
+                        let (a_at, b_at) = s.places(b, part, a_at, b_at, j);
+                        let (x, y) = (b.load(pa, a_at), b.load(pb, b_at));
+                        for (c, &sum) in sums.iter().enumerate() {
+                            let so_far = b.get(sum);
+                            let next = match s.numbers {
+                                Numbers::Floats => b.fma(x, y, so_far),
+                                _ => {
+                                    let product = b.mul(x, y);
+                                    b.add(so_far, product)
+                                }
+                            };
+                            let c = b.i(c as i64);
+                            let here = b.eq(which, c);
+                            let next = b.select(here, next, so_far);
+                            b.set(sum, next);
+                        }
                     }
                 });
             });
@@ -184,4 +305,38 @@ fn reference(callee: &Callee) -> Option<Func> {
         });
     });
     Some(b.finish())
+}
+
+impl Strip {
+    /// The elements of A and B that part `part` of a group multiplies: the group stands at `a` and, in its first column, at `b`.
+    fn places(
+        &self,
+        e: &mut Builder,
+        part: i64,
+        a: ExprId,
+        b: ExprId,
+        column: ExprId,
+    ) -> (ExprId, ExprId) {
+        if self.numbers == Numbers::Floats {
+            return (a, e.add(b, column));
+        }
+        let (group, part) = (e.i(self.numbers.group()), e.i(part));
+        let a = e.mul(a, group);
+        let a = e.add(a, part);
+        let (column, part) = match self.apart {
+            0 => (e.mul(column, group), part),
+            // Whole vectors of words, then the column within its own.
+            apart => {
+                let apart = e.i(apart);
+                let vector = e.div(column, apart);
+                let before = e.mul(vector, apart);
+                let inside = e.sub(column, before);
+                let before = e.mul(before, group);
+                (e.add(before, inside), e.mul(part, apart))
+            }
+        };
+        let b = e.mul(b, group);
+        let b = e.add(b, column);
+        (a, e.add(b, part))
+    }
 }

@@ -1,5 +1,6 @@
 //! How a product is cut into strips: the width of panels, the rows of tiles, packing, and calls of `gemm_strip`.
 
+use super::form::Form;
 use super::pack::RowTiles;
 use super::strip::Strip;
 use super::tail::Found;
@@ -60,7 +61,7 @@ fn cycles(v: &Vector, m: i64, cols: i64, split: i64) -> f64 {
 fn best_rows(v: &Vector, cols: i64, rows: Option<i64>) -> Option<(i64, i64, f64)> {
     let total = rows.unwrap_or(240).max(1);
     let mut best: Option<(i64, i64, f64)> = None;
-    for m in 1..=total.min(16) {
+    for m in 1..=total.min(v.rows) {
         // One row or two are chains that wait for themselves: several side by side.
         let splits: &[i64] = if m * cols < 8 { &[1, 2, 4] } else { &[1] };
         for &split in splits {
@@ -292,6 +293,15 @@ pub fn machine(cx: &LowerCx) -> Result<(&'static Tile, Vector)> {
         .ok_or_else(|| Diagnostic::internal("the target has no gemm_strip"))
 }
 
+/// The strip tile for operands of a form, with what it can count on.
+pub fn machine_for(cx: &LowerCx, form: &Form) -> Result<(&'static Tile, Vector)> {
+    let tile = cx.machine.tile(form.numbers.contract());
+    let (tile, vector) = tile
+        .zip(cx.machine.vector)
+        .ok_or_else(|| Diagnostic::internal("the target has no tile for a form"))?;
+    Ok((tile, form.vector(&vector)))
+}
+
 /// Whether a product's packed weights are worth fetching ahead: they come from beyond the second cache, and few rows pass
 /// under them.
 pub fn from_afar(cx: &LowerCx, rows: Option<i64>, weights: i64) -> bool {
@@ -337,6 +347,8 @@ mod tests {
         by_lane: false,
         rounds: true,
         halves: true,
+        bytes: true,
+        rows: 16,
     };
 
     #[test]

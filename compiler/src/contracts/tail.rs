@@ -27,6 +27,9 @@ pub struct Element {
     pub over: Vec<(usize, ExprId)>,
     vars: Vec<Option<VarId>>,
     result: VarId,
+    /// Element types that the kernel's tails read, and those it stores.
+    reads: &'static [DType],
+    stores: &'static [DType],
     /// Whether the machine rounds floats to whole ones.
     rounds: bool,
 }
@@ -53,8 +56,32 @@ pub struct Found {
 }
 
 impl Element {
-    /// An element of the output of shape `sizes` (`None`: not known); columns lie along the last axis.
+    /// An element of the output of shape `sizes` (`None`: not known); columns lie along the last axis. Results, operands and what is
+    /// stored are f32.
     pub fn new(b: &mut Builder, sizes: &[Option<i64>], row_axis: usize) -> Element {
+        const FLOAT: &[DType] = &[DType::F32];
+        Element::of(b, sizes, row_axis, Ty::F32, FLOAT, FLOAT)
+    }
+    /// The same where results are whole numbers: operands and what is stored may have the types that go with them.
+    pub fn whole(b: &mut Builder, sizes: &[Option<i64>], row_axis: usize) -> Element {
+        use DType::*;
+        Element::of(
+            b,
+            sizes,
+            row_axis,
+            Ty::I32,
+            &[F32, F64, I32, U8, I8],
+            &[F32, I32, U8, I8],
+        )
+    }
+    fn of(
+        b: &mut Builder,
+        sizes: &[Option<i64>],
+        row_axis: usize,
+        ty: Ty,
+        reads: &'static [DType],
+        stores: &'static [DType],
+    ) -> Element {
         let var = |b: &mut Builder, ty| {
             let zero = b.num(ty, 0.0);
             // Mutable, so that its value is not taken for a constant.
@@ -71,7 +98,7 @@ impl Element {
                 open.then(|| var(b, Ty::I64))
             })
             .collect();
-        let result = var(b, Ty::F32);
+        let result = var(b, ty);
         let index = vars
             .iter()
             .map(|v| match v {
@@ -85,6 +112,8 @@ impl Element {
             over: vec![],
             vars,
             result,
+            reads,
+            stores,
             rounds: false,
         }
     }
@@ -123,7 +152,7 @@ impl Element {
         }
         let (buf, at, value) = stored?;
         let (out, reach) = self.place(b, buf, at)?;
-        if reach != Node::Tile || b.func().bufs[buf].dtype != DType::F32 {
+        if !matches!(reach, Node::Tile(d) if self.stores.contains(&d)) {
             return None;
         }
         let value = legalize_expr(b, value);
@@ -148,9 +177,9 @@ impl Element {
             let expr = b.func().exprs[e].clone();
             let of = |e: ExprId| number.get(&e).copied();
             let node = match expr {
-                Expr::Var(v) if v == self.result => Node::Result,
-                Expr::Const(c @ (Const::F32(_) | Const::I32(_) | Const::Bool(_))) => Node::Const(c),
-                Expr::Load { buf, index } if b.func().bufs[buf].dtype == DType::F32 => {
+                Expr::Var(v) if v == self.result => Node::Result(b.ty(e)),
+                Expr::Const(c) if c.ty() != Ty::I64 => Node::Const(c),
+                Expr::Load { buf, index } if self.reads.contains(&b.func().bufs[buf].dtype) => {
                     let (place, node) = self.place(b, buf, index)?;
                     operands.push(place);
                     node
@@ -185,10 +214,11 @@ impl Element {
                 return None;
             }
         }
+        let d = b.func().bufs[buf].dtype;
         let node = match (b.as_i64(column)?, b.as_i64(row)) {
-            (1, Some(0)) => Node::Column,
-            (1, _) => Node::Tile,
-            (0, Some(0)) => Node::Single,
+            (1, Some(0)) => Node::Column(d),
+            (1, _) => Node::Tile(d),
+            (0, Some(0)) => Node::Single(d),
             _ => return None,
         };
         Some((Place { buf, at, row }, node))
@@ -209,19 +239,19 @@ impl Found {
     }
 }
 
-/// Operations that vector machines have on 32-bit lanes.
+/// Operations that vector machines have: on 32-bit lanes, and what requantizing needs of f64.
 fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
-    let narrow = matches!(b.ty(e), Ty::F32 | Ty::I32 | Ty::Bool);
     let constant = |e: ExprId| matches!(b.func().exprs[e], Expr::Const(_));
-    narrow
+    b.ty(e) != Ty::I64
         && match (node, &b.func().exprs[e]) {
             (Node::Un(op, _), Expr::Un(_, x)) => {
                 use UnOp::*;
-                let float = b.ty(*x).is_float();
-                match op {
-                    Neg | Abs | Not | ToBits | FromBits => b.ty(*x) != Ty::I64,
-                    Sqrt => float,
-                    Floor | Ceil | Trunc | Round => float && rounds,
+                match (op, b.ty(*x)) {
+                    (Round | Floor, Ty::F64) => in_reach(b, *x),
+                    (_, Ty::F64 | Ty::I64) => false,
+                    (Neg | Abs | Not | ToBits | FromBits, _) => true,
+                    (Sqrt, ty) => ty.is_float(),
+                    (Floor | Ceil | Trunc | Round, ty) => ty.is_float() && rounds,
                     _ => false,
                 }
             }
@@ -229,18 +259,58 @@ fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
                 use BinOp::*;
                 match (op, b.ty(*x)) {
                     (Add | Sub | Mul | Div | Min | Max | Eq | Ne | Lt | Le, Ty::F32) => true,
+                    // What was rounded only becomes a whole number.
+                    (Add | Sub | Mul | Min | Max, Ty::F64) => {
+                        let rounded = |e: ExprId| matches!(b.func().exprs[e], Expr::Un(UnOp::Round, _));
+                        !rounded(*x) && !rounded(*y)
+                    }
                     (Add | Sub | And | Or | Xor | Min | Max | Eq | Lt, Ty::I32) => true,
+                    (Mul, Ty::I32) => rounds,
                     (Shl | Shr | ShrU, Ty::I32) => constant(*y),
                     (And | Or | Xor, Ty::Bool) => true,
                     _ => false,
                 }
             }
-            (Node::Cast(to, _), Expr::Cast(_, _, x)) => {
-                matches!((b.ty(*x), to), (Ty::I32, Ty::F32) | (Ty::F32, Ty::I32))
-            }
+            (Node::Fma(..) | Node::Select(..), _) => b.ty(e) != Ty::F64,
+            (Node::Cast(to, _), Expr::Cast(_, _, x)) => match (b.ty(*x), to) {
+                (Ty::I32, Ty::F32 | Ty::F64) | (Ty::F32, Ty::I32) => true,
+                // Only what is whole already.
+                (Ty::F64, Ty::I32) => {
+                    matches!(b.func().exprs[*x], Expr::Un(UnOp::Round | UnOp::Floor, _))
+                }
+                _ => false,
+            },
             _ => true,
         }
 }
+
+/// Whether a real number lies between constants that an i32 holds: `min(hi, max(lo, x))` in any order, a half added or not.
+fn in_reach(b: &Builder, x: ExprId) -> bool {
+    let mut bounds = [false; 2];
+    let mut at = x;
+    while let Expr::Bin(op, x, y) = b.func().exprs[at] {
+        let number = |e: ExprId| match b.func().exprs[e] {
+            Expr::Const(Const::F64(bits)) => Some(f64::from_bits(bits)),
+            _ => None,
+        };
+        let (value, inner) = match (number(x), number(y)) {
+            (Some(v), None) => (v, y),
+            (None, Some(v)) => (v, x),
+            _ => break,
+        };
+        match op {
+            BinOp::Min if value.abs() < REACH => bounds[1] = true,
+            BinOp::Max if value.abs() < REACH => bounds[0] = true,
+            BinOp::Add if value.abs() < 1.0 => {}
+            _ => break,
+        }
+        at = inner;
+    }
+    bounds == [true; 2]
+}
+
+/// Real numbers below this are whole numbers of an i32 after rounding.
+const REACH: f64 = 2147483646.0;
 
 /// The nodes under a value, down to loads and no further.
 fn values_under(f: &Func, value: ExprId) -> Vec<ExprId> {

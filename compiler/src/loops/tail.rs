@@ -6,19 +6,20 @@
 use super::build::Builder;
 use super::ir::*;
 use super::names::{BINARY, INFIX, TYPES, UNARY, read, spell};
+use crate::base::dtype::DType;
 
 /// A node; numbers are those of earlier nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Node {
-    /// The kernel's result.
-    Result,
+    /// The kernel's result: F32, or the I32 of sums of whole numbers.
+    Result(Ty),
     /// The next operand: an element for each result, at a row distance of its own.
-    Tile,
+    Tile(DType),
     /// The next operand: an element for each column.
-    Column,
+    Column(DType),
     /// The next operand: one element.
-    Single,
-    /// A constant: F32, I32 or Bool.
+    Single(DType),
+    /// A constant: F32, F64, I32 or Bool.
     Const(Const),
     /// As in expressions.
     Un(UnOp, u8),
@@ -45,7 +46,14 @@ impl Node {
     }
     /// Whether it takes an operand of the call.
     pub fn is_operand(self) -> bool {
-        matches!(self, Node::Tile | Node::Column | Node::Single)
+        self.element().is_some()
+    }
+    /// The type of an operand's elements.
+    pub fn element(self) -> Option<DType> {
+        match self {
+            Node::Tile(d) | Node::Column(d) | Node::Single(d) => Some(d),
+            _ => None,
+        }
     }
 }
 
@@ -82,11 +90,11 @@ impl Tail {
             .zip(operands.iter().zip(strides))
             .map(|(kind, (&buf, &stride))| {
                 let at = match kind {
-                    Node::Tile => {
+                    Node::Tile(_) => {
                         let at = b.mul(row, stride);
                         b.add(at, column)
                     }
-                    Node::Column => column,
+                    Node::Column(_) => column,
                     _ => b.i(0),
                 };
                 b.load(buf, at)
@@ -100,13 +108,13 @@ impl Tail {
             let of = |i: u8| out.get(i as usize).copied().unwrap_or(Ty::F32);
             out.push(match *n {
                 Node::Const(c) => c.ty(),
-                Node::Cast(ty, _) => ty,
+                Node::Cast(ty, _) | Node::Result(ty) => ty,
+                Node::Tile(d) | Node::Column(d) | Node::Single(d) => Ty::of(d),
                 Node::Un(UnOp::ToBits, _) => Ty::I32,
                 Node::Un(UnOp::FromBits, _) => Ty::F32,
                 Node::Bin(op, ..) if is_comparison(op) => Ty::Bool,
                 Node::Un(_, a) | Node::Bin(_, a, _) | Node::Fma(a, ..) => of(a),
                 Node::Select(_, a, _) => of(a),
-                _ => Ty::F32,
             });
         }
         out
@@ -120,10 +128,11 @@ impl Tail {
         let mut out = vec![(MARK.to_string(), self.nodes.len() as i64)];
         out.extend(self.nodes.iter().map(|n| {
             let (word, value) = match *n {
-                Node::Result => ("result".to_string(), 0),
-                Node::Tile => ("tile".to_string(), 0),
-                Node::Column => ("column".to_string(), 0),
-                Node::Single => ("single".to_string(), 0),
+                Node::Result(Ty::F32) => ("result".to_string(), 0),
+                Node::Result(ty) => (format!("result.{}", spell(TYPES, &ty)), 0),
+                Node::Tile(d) => (of_type("tile", d), 0),
+                Node::Column(d) => (of_type("column", d), 0),
+                Node::Single(d) => (of_type("single", d), 0),
                 Node::Const(c) => {
                     let bits = match c {
                         Const::F32(b) => i64::from(b),
@@ -161,17 +170,23 @@ impl Tail {
             let part = |i: u32| (*value >> (8 * i) & 0xff) as u8;
             let (a, b, c) = (part(0), part(1), part(2));
             let node = match word.as_str() {
-                "result" => Node::Result,
-                "tile" => Node::Tile,
-                "column" => Node::Column,
-                "single" => Node::Single,
+                "result" => Node::Result(Ty::F32),
                 "fma" => Node::Fma(a, b, c),
                 "select" => Node::Select(a, b, c),
                 "const.f32" => Node::Const(Const::F32(*value as u32)),
+                "const.f64" => Node::Const(Const::F64(*value as u64)),
                 "const.i32" => Node::Const(Const::I32(*value as i32)),
                 "const.bool" => Node::Const(Const::Bool(*value != 0)),
                 w => {
-                    if let Some(ty) = w.strip_prefix("to.") {
+                    if let Some(ty) = w.strip_prefix("result.") {
+                        Node::Result(read(TYPES, ty)?)
+                    } else if let Some(d) = type_of(w, "tile") {
+                        Node::Tile(d)
+                    } else if let Some(d) = type_of(w, "column") {
+                        Node::Column(d)
+                    } else if let Some(d) = type_of(w, "single") {
+                        Node::Single(d)
+                    } else if let Some(ty) = w.strip_prefix("to.") {
                         Node::Cast(read(TYPES, ty)?, a)
                     } else if let Some(op) = read(UNARY, w) {
                         Node::Un(op, a)
@@ -195,8 +210,8 @@ impl Tail {
         for n in &self.nodes {
             let v = |i: u8| values.get(i as usize).copied().unwrap_or(result);
             let value = match *n {
-                Node::Result => result,
-                Node::Tile | Node::Column | Node::Single => next.next().unwrap_or(result),
+                Node::Result(_) => result,
+                Node::Tile(_) | Node::Column(_) | Node::Single(_) => next.next().unwrap_or(result),
                 Node::Const(c) => b.konst(c),
                 Node::Un(op, a) => b.un(op, v(a)),
                 Node::Bin(op, x, y) => b.bin(op, v(x), v(y)),
@@ -207,6 +222,21 @@ impl Tail {
             values.push(value);
         }
         values.last().copied().unwrap_or(result)
+    }
+}
+
+/// An operand's word: floats need no type.
+fn of_type(word: &str, d: DType) -> String {
+    match d {
+        DType::F32 => word.to_string(),
+        d => format!("{word}.{d}"),
+    }
+}
+
+fn type_of(text: &str, word: &str) -> Option<DType> {
+    match text.strip_prefix(word)? {
+        "" => Some(DType::F32),
+        rest => DType::parse(rest.strip_prefix('.')?),
     }
 }
 
@@ -224,8 +254,8 @@ mod tests {
     fn a_tail_survives_its_shape() {
         let tail = Tail {
             nodes: vec![
-                Node::Result,
-                Node::Column,
+                Node::Result(Ty::F32),
+                Node::Column(DType::F64),
                 Node::Bin(BinOp::Add, 0, 1),
                 Node::Const(Const::F32(0.5f32.to_bits())),
                 Node::Bin(BinOp::Lt, 2, 3),
@@ -235,8 +265,8 @@ mod tests {
                 Node::Cast(Ty::I32, 7),
                 Node::Const(Const::I32(-7)),
                 Node::Bin(BinOp::MinU, 8, 9),
-                Node::Tile,
-                Node::Single,
+                Node::Tile(DType::U8),
+                Node::Single(DType::F32),
             ],
         };
         assert_eq!(Tail::of_shape(&tail.to_shape()), Some(tail.clone()));

@@ -14,7 +14,6 @@ use crate::contracts::strip_plan::{
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{BufId, ExprId, LoopKind};
-use crate::loops::tail::Tail;
 
 /// Whether products with input `i` go by strips.
 pub fn strips(cx: &LowerCx, i: usize) -> bool {
@@ -84,13 +83,10 @@ impl Matrix {
                         let strip = Strip {
                             m,
                             n: p.n,
-                            segs: 1,
                             split: p.split,
                             b_row: p.padded,
-                            b_type: DType::F32,
-                            ahead: false,
                             start,
-                            tail: Tail::default(),
+                            ..Strip::floats()
                         };
                         let operands = Call {
                             a: At { at: a_at, ..a },

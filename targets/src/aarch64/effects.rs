@@ -227,12 +227,15 @@ pub fn effects(inst: &Inst) -> Effects {
             ..int(none.x(n), none)
         },
 
-        Inst::FmlaLane { d, n, m, .. } => vector(none.v(d).v(n).v(m), none.v(d), 4),
+        Inst::FmlaLane { d, n, m, .. }
+        | Inst::SdotLane { d, n, m, .. }
+        | Inst::SmlalLane { d, n, m, .. } => vector(none.v(d).v(n).v(m), none.v(d), 4),
         Inst::V3 { op, d, n, m } => {
             let reads = none.v(n).v(m);
             let reads = if op.reads_d() { reads.v(d) } else { reads };
             let (latency, busy) = match op {
                 V3::FAdd | V3::FSub | V3::FMul | V3::FMla | V3::Mul => (4, 1),
+                V3::FAddD | V3::FSubD | V3::FMulD => (4, 1),
                 V3::FDiv => (13, 10),
                 _ => (2, 1),
             };
@@ -247,9 +250,11 @@ pub fn effects(inst: &Inst) -> Effects {
                 V2::Not | V2::FCmGtZero | V2::XtnH | V2::XtnB => (2, 1),
                 _ => (4, 1),
             };
+            let reads = none.v(n);
+            let reads = if op.reads_d() { reads.v(d) } else { reads };
             Effects {
                 busy,
-                ..vector(none.v(n), none.v(d), latency)
+                ..vector(reads, none.v(d), latency)
             }
         }
         Inst::VShift { d, n, .. } => vector(none.v(n), none.v(d), 2),

@@ -153,6 +153,10 @@ pub enum Inst {
     St1LaneS { t: V, lane: u8, n: X, m: X },
     /// `d.4s += n.4s * m.s[lane]`, fused.
     FmlaLane { d: V, n: V, m: V, lane: u8 },
+    /// `d.4s += dot(n.16b, m.4b[lane])`, signed bytes. Of the dot-product extension.
+    SdotLane { d: V, n: V, m: V, lane: u8 },
+    /// `d.4s += n.h * m.h[lane]` with the first or the second four words of `n`; `m` is one of v0 to v15.
+    SmlalLane { d: V, n: V, m: V, lane: u8, second: bool },
     /// `d = n op m`.
     V3 { op: V3, d: V, n: V, m: V },
     /// `d = op n`.
@@ -364,6 +368,33 @@ impl Inst {
                     | vec(n)? << 5
                     | vec(d)?
             }
+            Inst::SdotLane { d, n, m, lane } => {
+                let lane = below(lane.into(), 4)?;
+                0x4F80_E000
+                    | (lane & 1) << 21
+                    | (lane >> 1) << 11
+                    | vec(m)? << 16
+                    | vec(n)? << 5
+                    | vec(d)?
+            }
+            Inst::SmlalLane {
+                d,
+                n,
+                m,
+                lane,
+                second,
+            } => {
+                let lane = below(lane.into(), 8)?;
+                let m = below(m.0.into(), 16)?;
+                0x0F40_2000
+                    | u32::from(second) << 30
+                    | (lane & 1) << 20
+                    | (lane >> 1 & 1) << 21
+                    | (lane >> 2) << 11
+                    | m << 16
+                    | vec(n)? << 5
+                    | vec(d)?
+            }
             Inst::V3 { op, d, n, m } => op.row().0 | vec(m)? << 16 | vec(n)? << 5 | vec(d)?,
             Inst::V2 { op, d, n } => op.row().0 | vec(n)? << 5 | vec(d)?,
             Inst::VShift { op, d, n, by } => {
@@ -514,6 +545,19 @@ impl fmt::Display for Inst {
             Inst::St1LaneS { t, lane, n, m } => write!(f, "st1 {{v{}.s}}[{lane}], [{n}], {m}", t.0),
             Inst::FmlaLane { d, n, m, lane } => {
                 write!(f, "fmla v{}.4s, v{}.4s, v{}.s[{lane}]", d.0, n.0, m.0)
+            }
+            Inst::SdotLane { d, n, m, lane } => {
+                write!(f, "sdot v{}.4s, v{}.16b, v{}.4b[{lane}]", d.0, n.0, m.0)
+            }
+            Inst::SmlalLane {
+                d,
+                n,
+                m,
+                lane,
+                second,
+            } => {
+                let (name, arr) = if second { ("smlal2", "8h") } else { ("smlal", "4h") };
+                write!(f, "{name} v{}.4s, v{}.{arr}, v{}.h[{lane}]", d.0, n.0, m.0)
             }
             Inst::V3 { op, d, n, m } => {
                 let (_, name, arr) = op.row();

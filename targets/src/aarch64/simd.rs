@@ -2,7 +2,7 @@
 //!
 //! A row is the word with all register fields zero, the name, and the arrangement of each operand as the disassembler writes it.
 
-/// `d = n op m`; the last four also read `d`.
+/// `d = n op m`; some also read `d`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum V3 {
@@ -35,11 +35,16 @@ pub enum V3 {
     Bit,
     /// `m ? d : n`.
     Bif,
+    /// On 64-bit floats.
+    FAddD,
+    FSubD,
+    FMulD,
+    FCmGtD,
 }
 
 impl V3 {
     /// All of them.
-    pub const ALL: [V3; 23] = [
+    pub const ALL: [V3; 27] = [
         V3::FAdd,
         V3::FSub,
         V3::FMul,
@@ -63,6 +68,10 @@ impl V3 {
         V3::Bsl,
         V3::Bit,
         V3::Bif,
+        V3::FAddD,
+        V3::FSubD,
+        V3::FMulD,
+        V3::FCmGtD,
     ];
     /// Word, name, arrangement of all three.
     pub fn row(self) -> (u32, &'static str, &'static str) {
@@ -90,6 +99,10 @@ impl V3 {
             V3::Bsl => (0x6E60_1C00, "bsl", "16b"),
             V3::Bit => (0x6EA0_1C00, "bit", "16b"),
             V3::Bif => (0x6EE0_1C00, "bif", "16b"),
+            V3::FAddD => (0x4E60_D400, "fadd", "2d"),
+            V3::FSubD => (0x4EE0_D400, "fsub", "2d"),
+            V3::FMulD => (0x6E60_DC00, "fmul", "2d"),
+            V3::FCmGtD => (0x6EE0_E400, "fcmgt", "2d"),
         }
     }
     /// Whether the old value of `d` is an operand.
@@ -133,11 +146,22 @@ pub enum V2 {
     SxtlB,
     /// Lane 0 plus lane 1, the rest cleared.
     FAddpS,
+    /// The first and the second half of the i32 lanes to 64 bits.
+    SxtlS,
+    Sxtl2S,
+    /// 64-bit whole numbers to floats, and to the nearest back, half to even.
+    ScvtFD,
+    FCvtNsD,
+    /// 64-bit floats rounded down.
+    FRintMD,
+    /// The low halves of 64-bit lanes as first and as second half; the second leaves the first alone.
+    XtnS,
+    Xtn2S,
 }
 
 impl V2 {
     /// All of them.
-    pub const ALL: [V2; 20] = [
+    pub const ALL: [V2; 27] = [
         V2::FSqrt,
         V2::FRintN,
         V2::FRintM,
@@ -158,6 +182,13 @@ impl V2 {
         V2::UxtlB,
         V2::SxtlB,
         V2::FAddpS,
+        V2::SxtlS,
+        V2::Sxtl2S,
+        V2::ScvtFD,
+        V2::FCvtNsD,
+        V2::FRintMD,
+        V2::XtnS,
+        V2::Xtn2S,
     ];
     /// Word, name, arrangements of `d` and `n`, what stands behind.
     pub fn row(self) -> (u32, &'static str, &'static str, &'static str, &'static str) {
@@ -182,7 +213,18 @@ impl V2 {
             V2::UxtlB => (0x2F08_A400, "uxtl", "8h", "8b", ""),
             V2::SxtlB => (0x0F08_A400, "sxtl", "8h", "8b", ""),
             V2::FAddpS => (0x7E30_D800, "faddp", "s", "2s", ""),
+            V2::SxtlS => (0x0F20_A400, "sxtl", "2d", "2s", ""),
+            V2::Sxtl2S => (0x4F20_A400, "sxtl2", "2d", "4s", ""),
+            V2::ScvtFD => (0x4E61_D800, "scvtf", "2d", "2d", ""),
+            V2::FCvtNsD => (0x4E61_A800, "fcvtns", "2d", "2d", ""),
+            V2::FRintMD => (0x4E61_9800, "frintm", "2d", "2d", ""),
+            V2::XtnS => (0x0EA1_2800, "xtn", "2s", "2d", ""),
+            V2::Xtn2S => (0x4EA1_2800, "xtn2", "4s", "2d", ""),
         }
+    }
+    /// Whether the old value of `d` is an operand.
+    pub fn reads_d(self) -> bool {
+        self == V2::Xtn2S
     }
 }
 

@@ -127,7 +127,7 @@ impl Template<'_> {
         }
         let kinds: Vec<Node> = self.s.tail.operands().collect();
         for (k, kind) in kinds.iter().enumerate() {
-            if *kind != Node::Tile {
+            if !matches!(kind, Node::Tile(_)) {
                 continue;
             }
             let n = self.args.operands + k as u8;
@@ -333,8 +333,8 @@ impl Template<'_> {
             for (k, kind) in kinds.iter().enumerate() {
                 let n = self.args.operands + k as u8;
                 operands.push(match kind {
-                    Node::Tile => self.line(n, Some(self.args.strides + k as u8), r, b),
-                    Node::Column => {
+                    Node::Tile(_) => self.line(n, Some(self.args.strides + k as u8), r, b),
+                    Node::Column(_) => {
                         let p = self.vm.arg(n);
                         self.vm.add_x(p, b.at, 0);
                         (p, None)

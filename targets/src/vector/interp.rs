@@ -151,6 +151,40 @@ fn bin(op: Bin, a: u32, b: u32) -> u32 {
     }
 }
 
+/// The f64 number `i` of a vector.
+fn real(v: &Vector, i: usize) -> f64 {
+    f64::from_bits(u64::from(v[2 * i]) | u64::from(v[2 * i + 1]) << 32)
+}
+
+/// A vector of f64.
+fn reals(f: impl Fn(usize) -> f64) -> Vector {
+    std::array::from_fn(|i| (f(i / 2).to_bits() >> (32 * (i % 2))) as u32)
+}
+
+fn real_bin(op: RealBin, a: f64, b: f64) -> f64 {
+    match op {
+        RealBin::Add => a + b,
+        RealBin::Sub => a - b,
+        RealBin::Mul => a * b,
+        RealBin::Min if a < b => a,
+        RealBin::Max if a > b => a,
+        RealBin::Min | RealBin::Max => b,
+    }
+}
+
+/// The parts of a lane that are multiplied; absent ones are 0.
+fn parts(lane: u32, dot: Dot, weights: bool) -> [i32; 4] {
+    let bytes = lane.to_le_bytes();
+    match dot {
+        Dot::Words => {
+            let word = |i: usize| i32::from(i16::from_le_bytes([bytes[i], bytes[i + 1]]));
+            [word(0), word(2), 0, 0]
+        }
+        Dot::BytesU if !weights => bytes.map(i32::from),
+        Dot::BytesU | Dot::BytesS => bytes.map(|b| i32::from(b as i8)),
+    }
+}
+
 fn un(op: Un, a: u32) -> u32 {
     let x = f32::from_bits(a);
     match op {
@@ -246,6 +280,10 @@ impl Machine<'_> {
             let plus = i as i64 * i64::from(elem.bytes());
             to[i] = match elem {
                 Elem::W32 => self.word(at, plus)?,
+                Elem::I8x2 => {
+                    let [a, b] = self.bytes(at, plus)?.map(|b: u8| i16::from(b as i8) as u16);
+                    u32::from(a) | u32::from(b) << 16
+                }
                 Elem::U8 | Elem::I8 => {
                     let [b] = self.bytes(at, plus)?;
                     if elem == Elem::U8 {
@@ -298,6 +336,33 @@ impl Machine<'_> {
             number(if fused { a.mul_add(b, c) } else { a * b + c })
         };
         self.set(d, std::array::from_fn(one))
+    }
+    fn dot(&mut self, d: V, pairs: [([i32; 4], [i32; 4]); MAX_LANES]) -> Result<()> {
+        let c = self.v(d)?;
+        let one = |i: usize| {
+            let (x, y) = pairs[i];
+            let products = x.into_iter().zip(y).map(|(x, y)| (x * y) as u32);
+            products.fold(c[i], u32::wrapping_add)
+        };
+        self.set(d, std::array::from_fn(one))
+    }
+    fn dot_lane(&mut self, dot: Dot, d: V, a: V, b: V, lane: u8) -> Result<()> {
+        let (w, x) = (self.v(a)?, self.v(b)?);
+        if usize::from(lane) >= self.isa.lanes {
+            return wrong(format!("there is no lane {lane}"));
+        }
+        let x = parts(x[usize::from(lane)], dot, false);
+        if dot != Dot::Words {
+            return self.dot(d, std::array::from_fn(|i| (parts(w[i], dot, true), x)));
+        }
+        // Word i of the first half meets the first of the two, of the second half the second.
+        let words: Vec<i32> = w.iter().flat_map(|&l| parts(l, dot, true)[..2].to_vec()).collect();
+        let n = self.isa.lanes;
+        let pair = |i: usize| match i < n {
+            true => ([words[i], words[n + i], 0, 0], x),
+            false => ([0; 4], x),
+        };
+        self.dot(d, std::array::from_fn(pair))
     }
     fn fold(&mut self, op: Fold, d: V, a: V, tmp: V) -> Result<()> {
         if tmp == a || tmp == d {
@@ -375,6 +440,71 @@ impl Machine<'_> {
                 }
                 _ => return wrong(format!("there is no lane {lane}")),
             },
+            Op::Dot {
+                dot,
+                d,
+                ref a,
+                b,
+                tmp,
+            } => {
+                match tmp {
+                    None if dot == Dot::Words => return wrong("a product of words lacks a register"),
+                    Some(t) if t == d || t == b || *a == Src::Reg(t) => {
+                        return wrong("a register of a product of parts is another of its own");
+                    }
+                    _ => {}
+                }
+                let (w, x) = (self.src(a)?, self.v(b)?);
+                let pairs = std::array::from_fn(|i| (parts(w[i], dot, true), parts(x[i], dot, false)));
+                if let Some(tmp) = tmp {
+                    self.set(tmp, [UNDEFINED; MAX_LANES])?;
+                }
+                self.dot(d, pairs)?;
+            }
+            Op::DotLane { dot, d, a, b, lane } => self.dot_lane(dot, d, a, b, lane)?,
+            Op::ToReals { lo, hi, a } => {
+                if lo == hi || lo == a || hi == a {
+                    return wrong("the registers of a conversion are not three");
+                }
+                let (x, half) = (self.v(a)?, self.isa.lanes / 2);
+                let real = |i: usize| f64::from(x[i] as i32);
+                self.set(lo, reals(|i| if i < half { real(i) } else { 0.0 }))?;
+                self.set(hi, reals(|i| if i < half { real(half + i) } else { 0.0 }))?;
+            }
+            Op::FromReals { d, lo, hi } => {
+                if lo == hi || lo == d || hi == d {
+                    return wrong("the registers of a conversion are not three");
+                }
+                let (l, h, half) = (self.v(lo)?, self.v(hi)?, self.isa.lanes / 2);
+                let mut to = [UNDEFINED; MAX_LANES];
+                for i in 0..2 * half {
+                    let x = match i < half {
+                        true => real(&l, i),
+                        false => real(&h, i - half),
+                    };
+                    let whole = x.round_ties_even();
+                    if !(-2147483648.0..=2147483647.0).contains(&whole) {
+                        return wrong(format!("{x} is no i32"));
+                    }
+                    to[i] = whole as i32 as u32;
+                }
+                self.set(lo, [UNDEFINED; MAX_LANES])?;
+                self.set(hi, [UNDEFINED; MAX_LANES])?;
+                self.set(d, to)?;
+            }
+            Op::RealBin { op, d, a, ref b } => {
+                let x = self.v(a)?;
+                let y = match b {
+                    RealSrc::Reg(v) => self.v(*v)?,
+                    RealSrc::Mem(m) => self.load(m, Elem::W32, Lanes::All)?,
+                    RealSrc::Const(bits) => reals(|_| f64::from_bits(*bits)),
+                };
+                self.set(d, reals(|i| real_bin(op, real(&x, i), real(&y, i))))?;
+            }
+            Op::RealFloor { d, a } => {
+                let x = self.v(a)?;
+                self.set(d, reals(|i| real(&x, i).floor()))?;
+            }
             Op::Select { d, m, a, b } => {
                 let (m, a, b) = (self.v(m)?, self.v(a)?, self.v(b)?);
                 if m[..self.isa.lanes]
@@ -387,6 +517,10 @@ impl Machine<'_> {
             }
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp)?,
             Op::SplatLane { d, a } => self.set(d, [self.v(a)?[0]; MAX_LANES])?,
+            Op::SplatPair { d, a } => {
+                let pair = self.v(a)?;
+                self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
+            }
             // Touches nothing, wherever it points.
             Op::Prefetch { at } => {
                 self.x(at.base)?;

@@ -42,6 +42,8 @@ pub struct Isa {
     pub rounds: bool,
     /// Whether half-precision floats are widened while they are loaded.
     pub halves: bool,
+    /// Whether bytes are.
+    pub bytes: bool,
 }
 
 /// The machines.
@@ -60,6 +62,7 @@ impl Level {
         let isa = |lanes, vregs, fma, splat_operand, by_lane| Isa {
             rounds: self != Level::Sse2,
             halves: self != Level::Sse2,
+            bytes: self != Level::Sse2,
             level: self,
             lanes,
             vregs,
@@ -126,6 +129,17 @@ impl From<V> for Src {
     }
 }
 
+/// The second operand of an operation on f64 lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RealSrc {
+    /// A register.
+    Reg(V),
+    /// A whole vector in memory.
+    Mem(Mem),
+    /// These bits in every lane.
+    Const(u64),
+}
+
 /// How many lanes of memory a load or store touches; a load clears the others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Lanes {
@@ -162,6 +176,8 @@ pub enum Elem {
     U16,
     #[allow(missing_docs)]
     I16,
+    /// Two signed bytes, to the two words of a lane. Loads only.
+    I8x2,
 }
 
 impl Elem {
@@ -229,6 +245,29 @@ pub enum Shift {
     /// Keeps the sign.
     Right,
     RightU,
+}
+
+/// Operations on two operands of f64 lanes, of which a register holds half as many.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum RealBin {
+    Add,
+    Sub,
+    Mul,
+    /// `a < b ? a : b`; NaN does not occur.
+    Min,
+    Max,
+}
+
+/// Products of parts of lanes, added to an i32 lane; sums wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dot {
+    /// Two signed words with two signed words.
+    Words,
+    /// Four bytes of weights (signed) with four of the other operand, unsigned.
+    BytesU,
+    /// The same with signed bytes.
+    BytesS,
 }
 
 /// How lanes are brought together.
@@ -330,6 +369,46 @@ pub enum Op {
         b: V,
         lane: u8,
     },
+    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others.
+    Dot {
+        dot: Dot,
+        d: V,
+        a: Src,
+        b: V,
+        tmp: Option<V>,
+    },
+    /// The same with one lane of `b`, where [`Isa::by_lane`]. Of words, each half of `a` holds those of one of the two, lane by lane.
+    DotLane {
+        dot: Dot,
+        d: V,
+        a: V,
+        b: V,
+        lane: u8,
+    },
+    /// i32 lanes as f64: the first half of them in `lo`. All three differ.
+    ToReals {
+        lo: V,
+        hi: V,
+        a: V,
+    },
+    /// The nearest whole numbers, half to even, of f64 that an i32 holds, as i32 lanes; `lo` and `hi` may be clobbered. All three differ.
+    FromReals {
+        d: V,
+        lo: V,
+        hi: V,
+    },
+    /// An operation on f64 lanes.
+    RealBin {
+        op: RealBin,
+        d: V,
+        a: V,
+        b: RealSrc,
+    },
+    /// f64 lanes rounded down.
+    RealFloor {
+        d: V,
+        a: V,
+    },
     /// `d = m ? a : b` by lanes; `m` holds all ones or all zeros.
     Select {
         d: V,
@@ -346,6 +425,11 @@ pub enum Op {
     },
     /// Lane 0 in every lane.
     SplatLane {
+        d: V,
+        a: V,
+    },
+    /// Lanes 0 and 1 in every pair of lanes.
+    SplatPair {
         d: V,
         a: V,
     },
@@ -459,9 +543,14 @@ impl Isa {
             }
             Op::Un { op, .. } => !sse2 || matches!(op, Un::Sqrt | Un::FromInt),
             Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
-            Op::FmaLane { .. } => self.by_lane,
+            Op::FmaLane { .. } | Op::DotLane { .. } => self.by_lane,
+            // Machines that have them differ by features, which the rows of kernels name.
+            Op::Dot { dot, .. } => !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS,
+            Op::RealFloor { .. } => !sse2,
             Op::Load { elem: e, .. } => elem(e),
-            Op::Store { elem: e, .. } => elem(e) && (*e != Elem::BF16 || self.level == Level::Neon),
+            Op::Store { elem: e, .. } => {
+                elem(e) && *e != Elem::I8x2 && (*e != Elem::BF16 || self.level == Level::Neon)
+            }
             _ => true,
         }
     }
@@ -499,6 +588,13 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         | Op::Fma {
             b: Src::Mem(m) | Src::Splat(m),
             ..
+        }
+        | Op::Dot {
+            a: Src::Mem(m) | Src::Splat(m),
+            ..
+        }
+        | Op::RealBin {
+            b: RealSrc::Mem(m), ..
         } => mem(m, f),
         Op::SplatX { x, .. } | Op::Branch { x, .. } | Op::Count { x, .. } => f(*x),
         Op::Arg { d, .. } | Op::SetX { d, .. } => f(*d),

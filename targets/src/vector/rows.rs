@@ -32,6 +32,28 @@ pub const fn strip(level: Level, name: &'static str, needs: &'static [&'static s
     }
 }
 
+/// Contract `gemm_strip_words`.
+pub const fn strip_words(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        name,
+        contract: "gemm_strip_words",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, strip::program),
+    }
+}
+
+/// Contract `gemm_strip_bytes`.
+pub const fn strip_bytes(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        name,
+        contract: "gemm_strip_bytes",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, strip::program),
+    }
+}
+
 /// Contract `depthwise_tile`.
 pub const fn depthwise(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
     Tile {

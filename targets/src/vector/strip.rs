@@ -9,7 +9,7 @@ use super::ir::*;
 use super::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::contracts::strip::{Start, Strip};
+use onnxc_compiler::contracts::strip::{Numbers, Start, Strip};
 use onnxc_compiler::loops::ir::Callee;
 use onnxc_compiler::loops::tail::Node;
 
@@ -66,6 +66,8 @@ struct Template<'s> {
     acc: Vec<V>,
     /// How far ahead B is fetched, in bytes.
     ahead: Option<X>,
+    /// Registers for rows of A that are taken before all others.
+    first: Vec<V>,
 }
 
 /// The program of a strip.
@@ -81,6 +83,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         args,
         acc: vec![],
         ahead: None,
+        first: vec![],
     };
     t.write()?;
     t.vm.finish()
@@ -118,11 +121,38 @@ impl Template<'_> {
     }
     /// How B is stored.
     fn b_elem(&self) -> Elem {
-        match self.s.b_type {
-            DType::F16 => Elem::F16,
-            DType::BF16 => Elem::BF16,
+        match (self.s.numbers, self.s.b_type) {
+            (Numbers::Words, DType::I8) => Elem::I8x2,
+            (Numbers::Floats, d) => tail::elem(d),
             _ => Elem::W32,
         }
+    }
+    /// Adds to a sum the products of B (a vector) with what `x` has of A in every lane.
+    fn multiply(&mut self, d: V, b: Src, x: V, tmp: Option<V>) {
+        let op = match self.dot() {
+            None => Op::Fma { d, a: x, b },
+            Some(dot) => Op::Dot {
+                dot,
+                d,
+                a: b,
+                b: x,
+                tmp,
+            },
+        };
+        self.vm.op(op);
+    }
+    /// The products of whole numbers.
+    fn dot(&self) -> Option<Dot> {
+        match (self.s.numbers, self.s.a_type) {
+            (Numbers::Floats, _) => None,
+            (Numbers::Words, _) => Some(Dot::Words),
+            (Numbers::Bytes, DType::U8) => Some(Dot::BytesU),
+            (Numbers::Bytes, _) => Some(Dot::BytesS),
+        }
+    }
+    /// Bytes of an element of C, and how it is stored.
+    fn c_elem(&self) -> Elem {
+        tail::elem(self.s.c_type)
     }
     fn b_disp(&self, j: usize) -> i32 {
         (j * self.vm.isa.lanes) as i32 * self.b_elem().bytes()
@@ -147,12 +177,19 @@ impl Template<'_> {
         });
         self.vm.free_x(tiles);
         self.vm.place(top);
+        // Words of A are reached by lane only in the first registers.
+        self.first = match (self.vm.isa.by_lane, self.s.numbers) {
+            (true, Numbers::Words) => self.vm.vs(self.m()),
+            _ => vec![],
+        };
         self.acc = {
             let n = self.m() * self.cols * self.s.split as usize;
             self.vm.vs(n)
         };
         self.start();
         self.sums();
+        let first = std::mem::take(&mut self.first);
+        self.vm.free_all(&first);
         self.finish()?;
         self.advance();
         let tiles = self.vm.arg(self.args.tiles);
@@ -324,7 +361,11 @@ impl Template<'_> {
             for i in 0..self.m() {
                 for j in 0..self.cols {
                     let (d, x) = (self.acc(0, i, j), self.acc(chain, i, j));
-                    self.vm.bin(Bin::Add, d, d, x);
+                    let add = match self.s.numbers {
+                        Numbers::Floats => Bin::Add,
+                        _ => Bin::AddI,
+                    };
+                    self.vm.bin(add, d, d, x);
                 }
             }
         }
@@ -371,6 +412,7 @@ impl Template<'_> {
         let (m, cols) = (self.m(), self.cols);
         let a = self.vm.vs(if m < cols { m } else { 1 });
         let bs = self.vm.vs(if m >= cols { cols } else { 1 });
+        let tmp = (self.s.numbers == Numbers::Words).then(|| self.vm.v());
         for step in 0..count {
             let chain = (first + step) % self.s.split as usize;
             let packed = (step as i64 * self.s.b_row) as i32 * self.b_elem().bytes();
@@ -388,7 +430,7 @@ impl Template<'_> {
                     splat(self, i, x);
                     for j in 0..cols {
                         let d = self.acc(chain, i, j);
-                        self.vm.fma(d, x, bs[j]);
+                        self.multiply(d, Src::Reg(bs[j]), x, tmp);
                     }
                 }
             } else {
@@ -405,7 +447,7 @@ impl Template<'_> {
                     for i in 0..m {
                         let d = self.acc(chain, i, j);
                         let b = if whole { Src::Mem(at) } else { Src::Reg(bs[0]) };
-                        self.vm.op(Op::Fma { d, a: a[i], b });
+                        self.multiply(d, b, a[i], tmp);
                     }
                 }
             }
@@ -426,6 +468,7 @@ impl Template<'_> {
         }
         self.vm.free_all(&a);
         self.vm.free_all(&bs);
+        tmp.into_iter().for_each(|t| self.vm.free(t));
     }
 
     /// Where elements of A are lanes: four k of a row are one load, and vectors of B take turns in all registers that are left, so
@@ -441,7 +484,10 @@ impl Template<'_> {
         first: usize,
     ) {
         let (m, cols) = (self.m(), self.cols);
-        let a = self.vm.vs(m);
+        let a = match self.first.is_empty() {
+            true => self.vm.vs(m),
+            false => self.first.clone(),
+        };
         let turns = self.vm.spare().clamp(1, 2 * cols);
         let bs = self.vm.vs(turns);
         for step in 0..count {
@@ -463,11 +509,16 @@ impl Template<'_> {
                         self.vm.load(a[i], at, lanes);
                     }
                     let d = self.acc(chain, i, j);
-                    self.vm.op(Op::FmaLane {
-                        d,
-                        a: v,
-                        b: a[i],
-                        lane: (step % 4) as u8,
+                    let (b, lane) = (a[i], (step % 4) as u8);
+                    self.vm.op(match self.dot() {
+                        None => Op::FmaLane { d, a: v, b, lane },
+                        Some(dot) => Op::DotLane {
+                            dot,
+                            d,
+                            a: v,
+                            b,
+                            lane,
+                        },
                     });
                 }
             }
@@ -475,7 +526,9 @@ impl Template<'_> {
                 self.vm.add_x(b, x, 0);
             }
         }
-        self.vm.free_all(&a);
+        if self.first.is_empty() {
+            self.vm.free_all(&a);
+        }
         self.vm.free_all(&bs);
     }
 
@@ -494,19 +547,26 @@ impl Template<'_> {
             slots.push(slot);
         }
         let kinds: Vec<Node> = tail.operands().collect();
-        let stride = |t: &mut Self, n: u8| {
+        let stride = |t: &mut Self, n: u8, bytes: i32| {
             let x = t.vm.arg(n);
-            t.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+            let by = bytes.trailing_zeros() as u8;
+            if by > 0 {
+                t.vm.op(Op::ShlX { d: x, a: x, by });
+            }
             x
         };
         let c = self.vm.arg(self.args.c);
-        let c_row = stride(self, self.args.c_row);
+        let c_bytes = self.c_elem().bytes();
+        let c_row = stride(self, self.args.c_row, c_bytes);
+        let size = |kind: &Node| kind.element().map_or(4, |d| d.size() as i32);
         let mut pointers = vec![];
         let mut strides = vec![];
         for (k, kind) in kinds.iter().enumerate() {
             pointers.push(self.vm.arg(self.args.operands + k as u8));
             strides.push(match kind {
-                Node::Tile => Some(stride(self, self.args.operand_rows + k as u8)),
+                Node::Tile(_) => {
+                    Some(stride(self, self.args.operand_rows + k as u8, size(kind)))
+                }
                 _ => None,
             });
         }
@@ -524,14 +584,24 @@ impl Template<'_> {
                     });
                     d
                 };
-                let (lanes, disp) = (self.lanes(j), self.disp(j));
+                let (lanes, first) = (self.lanes(j), (j * self.vm.isa.lanes) as i32);
                 let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
-                    let disp = if kind == Node::Single { 0 } else { disp };
+                    let disp = match kind {
+                        Node::Single(_) => 0,
+                        _ => first * size(&kind),
+                    };
                     tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
                 };
                 let answer = tail::apply(&mut self.vm, tail, result, &mut fetch)?;
                 let tmp = self.vm.v();
-                self.vm.store(answer, Mem::at(c, disp), lanes, tmp);
+                let elem = self.c_elem();
+                self.vm.op(Op::Store {
+                    s: answer,
+                    at: Mem::at(c, first * c_bytes),
+                    elem,
+                    lanes,
+                    tmp,
+                });
                 self.vm.free(tmp);
                 self.vm.free(answer);
                 self.vm.free(result);
@@ -549,7 +619,7 @@ impl Template<'_> {
             s: c,
         });
         for (k, kind) in kinds.iter().enumerate() {
-            if *kind == Node::Tile {
+            if matches!(kind, Node::Tile(_)) {
                 self.vm.op(Op::SetArg {
                     n: self.args.operands + k as u8,
                     s: pointers[k],

@@ -3,6 +3,7 @@
 use super::build::Vm;
 use super::ir::*;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::loops::ir::{BinOp, Const, Ty, UnOp};
 use onnxc_compiler::loops::tail::{Node, Tail};
 
@@ -17,6 +18,13 @@ enum Value {
     Const(u32),
     /// A whole vector in memory, read where it is used.
     Mem(Mem),
+    /// f64: the first half of the lanes, and the others.
+    Reals {
+        v: [V; 2],
+    },
+    RealConst(u64),
+    /// Two whole vectors in memory.
+    RealMem([Mem; 2]),
 }
 
 /// How an operand comes.
@@ -26,6 +34,10 @@ pub enum Operand {
     Reg(V),
     /// As a whole vector in memory.
     Mem(Mem),
+    /// f64, in two registers that become the tail's.
+    Reals([V; 2]),
+    /// f64, as two whole vectors in memory.
+    RealMem([Mem; 2]),
 }
 
 /// Gives the operand with that number (counted over [`Tail::operands`]).
@@ -50,10 +62,11 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
     let mut operand = 0;
     for (at, n) in tail.nodes.iter().enumerate() {
         let value = match *n {
-            Node::Result => Value::Reg {
+            Node::Result(_) => Value::Reg {
                 v: result,
                 own: false,
             },
+            Node::Const(Const::F64(bits)) => Value::RealConst(bits),
             Node::Const(c) => Value::Const(match c {
                 Const::F32(bits) => bits,
                 Const::I32(v) => v as u32,
@@ -61,13 +74,20 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
                 Const::Bool(false) => 0,
                 _ => return Err(refused(*n)),
             }),
-            Node::Tile | Node::Column | Node::Single => {
+            Node::Tile(_) | Node::Column(_) | Node::Single(_) => {
                 operand += 1;
                 match fetch(w.vm, operand - 1, *n) {
                     Operand::Reg(v) => Value::Reg { v, own: true },
                     Operand::Mem(m) => Value::Mem(m),
+                    Operand::Reals(v) => Value::Reals { v },
+                    Operand::RealMem(m) => Value::RealMem(m),
                 }
             }
+            // What is rounded next to become a whole number is rounded by becoming one.
+            Node::Un(UnOp::Round, a) if types[a as usize] == Ty::F64 => w.passed_on(a)?,
+            _ if types[at] == Ty::F64 => Value::Reals {
+                v: w.real(*n, &types)?,
+            },
             _ => {
                 let v = w.compute(*n, &types)?;
                 Value::Reg { v, own: true }
@@ -93,12 +113,45 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
             w.vm.load(d, m, Lanes::All);
             Ok(d)
         }
+        Some(_) => Err(Diagnostic::internal("a tail that ends in f64")),
+    }
+}
+
+/// How elements of a type are read into lanes.
+pub fn elem(d: DType) -> Elem {
+    match d {
+        DType::U8 => Elem::U8,
+        DType::I8 => Elem::I8,
+        DType::U16 => Elem::U16,
+        DType::I16 => Elem::I16,
+        DType::F16 => Elem::F16,
+        DType::BF16 => Elem::BF16,
+        _ => Elem::W32,
     }
 }
 
 /// An operand at a place, of which some lanes are wanted: read from memory where it is used, if the machine can.
 pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
-    if kind == Node::Single {
+    let single = matches!(kind, Node::Single(_));
+    match kind.element() {
+        Some(DType::F64) => return reals(vm, single, at, lanes),
+        Some(DType::U8 | DType::I8) if single => {
+            let d = vm.v();
+            let elem = elem(kind.element().unwrap_or(DType::U8));
+            let lanes = Lanes::First(1);
+            vm.op(Op::Load { d, at, elem, lanes });
+            vm.op(Op::SplatLane { d, a: d });
+            return Operand::Reg(d);
+        }
+        Some(d @ (DType::U8 | DType::I8)) => {
+            let elem = elem(d);
+            let d = vm.v();
+            vm.op(Op::Load { d, at, elem, lanes });
+            return Operand::Reg(d);
+        }
+        _ => {}
+    }
+    if single {
         let d = vm.v();
         vm.op(Op::Splat { d, at });
         return Operand::Reg(d);
@@ -111,12 +164,46 @@ pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
     Operand::Reg(d)
 }
 
+/// An operand of f64: twice as many 32-bit lanes.
+fn reals(vm: &mut Vm, single: bool, at: Mem, lanes: Lanes) -> Operand {
+    let per = vm.isa.lanes as u8;
+    let far = at.plus(i32::from(per) * 4);
+    if single {
+        // Low and high halves of the number, each in every lane, side by side.
+        let v = [vm.v(), vm.v()];
+        vm.load(v[0], at, Lanes::First(2));
+        vm.op(Op::SplatPair { d: v[0], a: v[0] });
+        vm.op(Op::Move { d: v[1], a: v[0] });
+        return Operand::Reals(v);
+    }
+    match lanes {
+        Lanes::All if !vm.isa.by_lane => Operand::RealMem([at, far]),
+        _ => {
+            let v = [vm.v(), vm.v()];
+            let words = match lanes {
+                Lanes::All => 2 * per,
+                Lanes::First(n) => 2 * n,
+            };
+            let some = |n: u8| if n == per { Lanes::All } else { Lanes::First(n) };
+            vm.load(v[0], at, some(words.min(per)));
+            match words.saturating_sub(per) {
+                0 => vm.op(Op::Zero { d: v[1] }),
+                n => vm.load(v[1], far, some(n)),
+            }
+            Operand::Reals(v)
+        }
+    }
+}
+
 /// Registers beside the result that a tail needs at its worst.
 pub fn registers(tail: &Tail, isa: Isa) -> Result<usize> {
     let wide = Isa { vregs: 200, ..isa };
     let mut vm = Vm::new(wide, 0);
     let result = vm.v();
-    let mut fetch = |vm: &mut Vm, _: usize, _: Node| Operand::Reg(vm.v());
+    let mut fetch = |vm: &mut Vm, _: usize, n: Node| match n.element() {
+        Some(DType::F64) => Operand::Reals([vm.v(), vm.v()]),
+        _ => Operand::Reg(vm.v()),
+    };
     let answer = apply(&mut vm, tail, result, &mut fetch)?;
     let _ = answer;
     Ok(vm.most().saturating_sub(1))
@@ -137,11 +224,138 @@ impl Writer<'_> {
     fn done(&mut self, n: u8) {
         let left = &mut self.uses[n as usize];
         *left = left.saturating_sub(1);
-        if *left == 0
-            && let Value::Reg { v, own: true } = self.values[n as usize]
-        {
-            self.vm.free(v);
+        if *left > 0 {
+            return;
         }
+        match self.values[n as usize] {
+            Value::Reg { v, own: true } => self.vm.free(v),
+            Value::Reals { v } => self.vm.free_all(&v),
+            _ => {}
+        }
+    }
+    /// A node that is another one's value: whoever uses it uses that.
+    fn passed_on(&mut self, a: u8) -> Result<Value> {
+        match (self.values[a as usize], self.uses[a as usize]) {
+            (v @ Value::Reals { .. }, 1) => {
+                // The registers have a new owner.
+                self.values[a as usize] = Value::RealConst(0);
+                self.done(a);
+                Ok(v)
+            }
+            (v @ (Value::RealConst(_) | Value::RealMem(_)), _) => {
+                self.done(a);
+                Ok(v)
+            }
+            _ => {
+                let v = self.reals_of(a)?;
+                self.done(a);
+                Ok(Value::Reals { v })
+            }
+        }
+    }
+    /// A copy of an f64 node in registers of its own.
+    fn reals_of(&mut self, n: u8) -> Result<[V; 2]> {
+        let d = [self.vm.v(), self.vm.v()];
+        match self.values[n as usize] {
+            Value::Reals { v } => {
+                for (d, a) in d.into_iter().zip(v) {
+                    self.vm.op(Op::Move { d, a });
+                }
+            }
+            Value::RealMem(m) => {
+                for (d, at) in d.into_iter().zip(m) {
+                    self.vm.load(d, at, Lanes::All);
+                }
+            }
+            Value::RealConst(bits) => {
+                for d in d {
+                    self.vm.op(Op::Zero { d });
+                    self.vm.op(Op::RealBin {
+                        op: RealBin::Add,
+                        d,
+                        a: d,
+                        b: RealSrc::Const(bits),
+                    });
+                }
+            }
+            _ => return Err(Diagnostic::internal("a node that is no f64")),
+        }
+        Ok(d)
+    }
+    /// Half of an f64 node as a second operand.
+    fn real_src(&self, n: u8, half: usize) -> Result<RealSrc> {
+        Ok(match self.values[n as usize] {
+            Value::Reals { v } => RealSrc::Reg(v[half]),
+            Value::RealMem(m) => RealSrc::Mem(m[half]),
+            Value::RealConst(bits) => RealSrc::Const(bits),
+            _ => return Err(Diagnostic::internal("a node that is no f64")),
+        })
+    }
+    /// A node of f64.
+    fn real(&mut self, n: Node, types: &[Ty]) -> Result<[V; 2]> {
+        match n {
+            Node::Cast(_, a) if types[a as usize] == Ty::I32 => {
+                let (x, fresh) = self.reg(a);
+                let d = [self.vm.v(), self.vm.v()];
+                self.vm.op(Op::ToReals {
+                    lo: d[0],
+                    hi: d[1],
+                    a: x,
+                });
+                if fresh {
+                    self.vm.free(x);
+                }
+                self.done(a);
+                Ok(d)
+            }
+            Node::Un(UnOp::Floor, a) => {
+                let d = self.reals_of(a)?;
+                self.done(a);
+                for d in d {
+                    self.vm.op(Op::RealFloor { d, a: d });
+                }
+                Ok(d)
+            }
+            Node::Bin(op, a, b) => self.real_bin(op, a, b),
+            _ => Err(refused(n)),
+        }
+    }
+    fn real_bin(&mut self, op: BinOp, a: u8, b: u8) -> Result<[V; 2]> {
+        let lane = match op {
+            BinOp::Add => RealBin::Add,
+            BinOp::Sub => RealBin::Sub,
+            BinOp::Mul => RealBin::Mul,
+            BinOp::Min => RealBin::Min,
+            BinOp::Max => RealBin::Max,
+            _ => return Err(refused(Node::Bin(op, a, b))),
+        };
+        // A number in memory is the second; with constants the least and largest don't mind.
+        let in_registers = |w: &Self, n: u8| matches!(w.values[n as usize], Value::Reals { .. });
+        let swap = op != BinOp::Sub && !in_registers(self, a);
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        let own = match self.values[a as usize] {
+            Value::Reals { v } if self.uses[a as usize] == 1 && a != b => Some(v),
+            _ => None,
+        };
+        let d = match own {
+            Some(v) => v,
+            None => self.reals_of(a)?,
+        };
+        for (half, d) in d.into_iter().enumerate() {
+            let b = self.real_src(b, half)?;
+            self.vm.op(Op::RealBin {
+                op: lane,
+                d,
+                a: d,
+                b,
+            });
+        }
+        if own.is_some() {
+            self.values[a as usize] = Value::RealConst(0);
+        }
+        self.done(a);
+        self.done(b);
+        Ok(d)
     }
     /// The node in a register: with whether that register is a fresh one to be given back.
     fn reg(&mut self, n: u8) -> (V, bool) {
@@ -157,6 +371,9 @@ impl Writer<'_> {
                 self.vm.load(d, m, Lanes::All);
                 (d, true)
             }
+            // Types say that no f64 comes here.
+            Value::Reals { v } => (v[0], false),
+            Value::RealConst(_) | Value::RealMem(_) => (self.vm.v(), true),
         }
     }
     fn src(&self, n: u8) -> Src {
@@ -164,6 +381,9 @@ impl Writer<'_> {
             Value::Reg { v, .. } => Src::Reg(v),
             Value::Const(bits) => Src::Const(bits),
             Value::Mem(m) => Src::Mem(m),
+            Value::Reals { v } => Src::Reg(v[0]),
+            Value::RealConst(bits) => Src::Const(bits as u32),
+            Value::RealMem(m) => Src::Mem(m[0]),
         }
     }
     fn compute(&mut self, n: Node, types: &[Ty]) -> Result<V> {
@@ -209,6 +429,7 @@ impl Writer<'_> {
                 });
                 Ok(d)
             }
+            Node::Cast(Ty::I32, a) if types[a as usize] == Ty::F64 => self.whole(a),
             Node::Cast(to, a) => {
                 let (x, fresh) = self.reg(a);
                 let d = self.vm.v();
@@ -233,6 +454,26 @@ impl Writer<'_> {
             }
             _ => Err(refused(n)),
         }
+    }
+    /// The nearest whole numbers of an f64 node.
+    fn whole(&mut self, a: u8) -> Result<V> {
+        let last = self.uses[a as usize] == 1;
+        let halves = match self.values[a as usize] {
+            Value::Reals { v } if last => v,
+            _ => self.reals_of(a)?,
+        };
+        let d = self.vm.v();
+        self.vm.op(Op::FromReals {
+            d,
+            lo: halves[0],
+            hi: halves[1],
+        });
+        let own = matches!(self.values[a as usize], Value::Reals { .. }) && last;
+        if !own {
+            self.vm.free_all(&halves);
+        }
+        self.done(a);
+        Ok(d)
     }
     fn un(&mut self, op: UnOp, a: u8, ty: Ty) -> Result<V> {
         let (x, fresh) = self.reg(a);
@@ -318,6 +559,7 @@ impl Writer<'_> {
             (B::Le, true) => (a, b, Bin::Le),
             (B::Add, false) => (a, b, Bin::AddI),
             (B::Sub, false) => (a, b, Bin::SubI),
+            (B::Mul, false) => (a, b, Bin::MulI),
             (B::Min, false) => (a, b, Bin::MinI),
             (B::Max, false) => (a, b, Bin::MaxI),
             (B::Eq, false) => (a, b, Bin::EqI),
@@ -330,7 +572,7 @@ impl Writer<'_> {
         // A constant in front changes places where that changes nothing.
         let swap = matches!(
             lane,
-            Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor | Bin::AddI
+            Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor | Bin::AddI | Bin::MulI
         ) && !matches!(self.values[a as usize], Value::Reg { .. });
         let (a, b) = if swap { (b, a) } else { (a, b) };
         let (x, fresh) = self.reg(a);

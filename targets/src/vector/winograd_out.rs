@@ -497,8 +497,8 @@ impl Template<'_> {
             .map(|(i, kind)| {
                 let n = args.operands + i as u8;
                 match kind {
-                    Node::Tile => Some(self.line(n, args.distances + i as u8, r, b)),
-                    Node::Column => {
+                    Node::Tile(_) => Some(self.line(n, args.distances + i as u8, r, b)),
+                    Node::Column(_) => {
                         let p = self.vm.arg(n);
                         self.vm.add_x(p, b.at, 0);
                         Some(p)
@@ -520,7 +520,7 @@ impl Template<'_> {
                 self.vm.free_x(left);
                 self.vm.add_arg(out, args.int(OUT_PIXEL), 2);
                 for (i, p) in lines.iter().enumerate() {
-                    if let (Some(p), Node::Tile) = (p, kinds[i]) {
+                    if let (Some(p), Node::Tile(_)) = (p, kinds[i]) {
                         self.vm.add_arg(*p, args.distances + i as u8, 2);
                     }
                 }

@@ -7,6 +7,7 @@
 mod codes;
 mod lanes;
 mod memory;
+mod whole;
 
 use crate::vector::ir::*;
 use iced_x86::{
@@ -222,6 +223,11 @@ impl<'p> Emit<'p> {
         };
         MemoryOperand::with_base_displ_size(Register::RIP, (self.pool_at + at) as i64, 8)
     }
+    /// The same for 64-bit lanes.
+    fn real_lanes_of(&mut self, bits: u64) -> MemoryOperand {
+        let all = bits.to_le_bytes().repeat(self.p.isa.lanes / 2);
+        self.constant(all)
+    }
     /// A number in every lane, as a memory operand of a whole vector.
     fn lanes_of(&mut self, bits: u32) -> MemoryOperand {
         let all = bits.to_le_bytes().repeat(self.p.isa.lanes);
@@ -319,6 +325,7 @@ impl<'p> Emit<'p> {
                 }
             }
             Op::SplatLane { d, a } => self.spread(d, a),
+            Op::SplatPair { d, a } => self.spread_pair(d, a),
             Op::Bin { op, d, a, b } => self.bin(op, d, a, b),
             Op::Un { op, d, a } => {
                 let (row, imm) = codes::un(op);
@@ -347,8 +354,17 @@ impl<'p> Emit<'p> {
                 Ok(())
             }
             Op::Fma { d, a, b } => self.fma(d, a, b),
-            // No x86 has it; refused before.
-            Op::FmaLane { .. } => Ok(()),
+            // No x86 has them; refused before.
+            Op::FmaLane { .. } | Op::DotLane { .. } => Ok(()),
+            Op::Dot { dot, d, a, b, tmp } => self.dot(dot, d, a, b, tmp),
+            Op::ToReals { lo, hi, a } => self.to_reals(lo, hi, a),
+            Op::FromReals { d, lo, hi } => self.from_reals(d, lo, hi),
+            Op::RealBin { op, d, a, b } => self.real_bin(op, d, a, b),
+            Op::RealFloor { d, a } => {
+                let code = codes::REAL_ROUND.at(level);
+                self.push(Instruction::with3(code, self.v(d), self.v(a), 9)?);
+                Ok(())
+            }
             Op::Select { d, m, a, b } => self.select(d, m, a, b),
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
             Op::Prefetch { at } => {

@@ -92,7 +92,7 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
             // A bias, for some.
             let tail = Tail {
                 nodes: match (m + n) % 3 {
-                    1 => vec![Node::Result, Node::Column, Node::Bin(BinOp::Add, 0, 1)],
+                    1 => vec![Node::Result(Ty::F32), Node::Column(DType::F32), Node::Bin(BinOp::Add, 0, 1)],
                     _ => vec![],
                 },
             };
@@ -110,10 +110,10 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
                     segs,
                     split,
                     b_row,
-                    b_type: DType::F32,
                     start,
                     ahead: k == 9,
                     tail: tail.clone(),
+                    ..Strip::floats()
                 };
                 let (b, rows) = (b_row.max(n + 2), m * TILES as i64);
                 let fits =

@@ -3,9 +3,9 @@
 use super::{Job, Source};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
-use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, LoopKind};
 
 /// A copy of some rows of the input with their border.
@@ -26,12 +26,14 @@ impl Job<'_> {
         let sizes: Vec<Dim> = (1..w.rank())
             .map(|i| self.v.input[i].clone() + Dim::Fixed(w.begin[i] + w.end[i]))
             .collect();
-        let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.channels());
-        let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(4);
+        let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.pitch);
+        let a_type = self.form.a_type;
+        let size = a_type.size() as i64;
+        let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(size);
         if w.rank() == 1 {
             // One axis: the whole of it is the band.
             let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
-            let buf = cx.scratch_per_thread("band", DType::F32, height * row);
+            let buf = cx.scratch_per_thread("band", a_type, height * row);
             return Ok(Band {
                 buf,
                 rows: 0,
@@ -47,7 +49,7 @@ impl Job<'_> {
         let count = (most + fit - 1) / fit;
         let rows = (most + count - 1) / count;
         let height = (rows - 1) * w.stride[0] + extent;
-        let buf = cx.scratch_per_thread("band", DType::F32, Dim::Fixed(height) * row);
+        let buf = cx.scratch_per_thread("band", a_type, Dim::Fixed(height) * row);
         Ok(Band {
             buf,
             rows,
@@ -67,8 +69,8 @@ impl Job<'_> {
         band: &Band,
     ) -> Result<()> {
         let w = &self.v.window;
-        let c = cx.b.i(self.channels());
-        let mut own = vec![c];
+        let pitch = cx.b.i(self.pitch);
+        let mut own = vec![pitch];
         for d in band.sizes.iter().rev() {
             let d = cx.b.dim(d);
             let s = cx.b.mul(own[0], d);
@@ -83,6 +85,7 @@ impl Job<'_> {
                 buf: band.buf,
                 base: zero,
                 strides: own,
+                pitch: self.pitch,
             };
             let one = cx.b.i(1);
             return self.rows(cx, n, &source, zero, one);
@@ -111,6 +114,7 @@ impl Job<'_> {
                 buf: band.buf,
                 base: zero,
                 strides: own.clone(),
+                pitch: self.pitch,
             };
             self.rows(cx, n, &source, first, here)
         })
@@ -142,12 +146,11 @@ impl Job<'_> {
             let from = ex!(b; base + (y * {strides[0]}));
             if rank == 1 {
                 // A pixel.
-                b.for_(c, LoopKind::Lanes, |b, i| {
-                    let (at, f) = (b.add(from, i), b.f(0.0));
-                    let v = b.load_if(x, inside, at, f);
-                    let at = b.add(to, i);
-                    b.store(band.buf, at, v);
-                });
+                b.if_(
+                    inside,
+                    |b| self.copy_pixel(b, x, from, band.buf, to),
+                    |b| self.blank(b, band.buf, to, own[0]),
+                );
                 return Ok(());
             }
             // Lines of pixels: all axes between the first and the last.
@@ -168,41 +171,43 @@ impl Job<'_> {
                 }
                 let (from, to, inside) = (b.let_(from), b.let_(to), b.let_(inside));
                 let last = rank - 1;
-                let f = b.f(0.0);
-                let line = b.dim(&self.v.input[last]);
-                let line = b.mul(line, c);
-                let (left, right) = (
-                    w.begin[last] * self.channels(),
-                    w.end[last] * self.channels(),
-                );
-                let (left_e, right_e) = (b.i(left), b.i(right));
-                b.for_(left_e, LoopKind::Lanes, |b, i| {
-                    let at = b.add(to, i);
-                    b.store(band.buf, at, f);
-                });
+                let pixels = b.dim(&self.v.input[last]);
+                let pitch = own[last];
+                let line = b.mul(pixels, pitch);
+                let (left, right) = (b.i(w.begin[last] * self.pitch), b.i(w.end[last] * self.pitch));
+                self.blank(b, band.buf, to, left);
+                let to = b.add(to, left);
                 b.if_(
                     inside,
-                    |b| {
-                        b.for_(line, LoopKind::Lanes, |b, i| {
+                    |b| match self.pitch == self.channels() {
+                        true => b.for_(line, LoopKind::Lanes, |b, i| {
                             let at = b.add(from, i);
                             let v = b.load(x, at);
-                            let at = ex!(b; (to + left_e) + i);
+                            let v = self.form.copied(b, v, self.zero_of_a);
+                            let at = b.add(to, i);
                             b.store(band.buf, at, v);
-                        });
+                        }),
+                        false => b.for_(pixels, LoopKind::Seq, |b, p| {
+                            let (from, to) = (ex!(b; from + (p * c)), ex!(b; to + (p * pitch)));
+                            let (from, to) = (b.let_(from), b.let_(to));
+                            self.copy_pixel(b, x, from, band.buf, to);
+                        }),
                     },
-                    |b| {
-                        b.for_(line, LoopKind::Lanes, |b, i| {
-                            let at = ex!(b; (to + left_e) + i);
-                            b.store(band.buf, at, f);
-                        });
-                    },
+                    |b| self.blank(b, band.buf, to, line),
                 );
-                b.for_(right_e, LoopKind::Lanes, |b, i| {
-                    let at = ex!(b; ((to + left_e) + line) + i);
-                    b.store(band.buf, at, f);
-                });
+                let to = b.add(to, line);
+                self.blank(b, band.buf, to, right);
                 Ok(())
             })
         })
+    }
+
+    /// Puts nothing into so many elements.
+    fn blank(&self, b: &mut Builder, buf: BufId, to: ExprId, count: ExprId) {
+        let none = self.form.nothing(b);
+        b.for_(count, LoopKind::Lanes, |b, i| {
+            let at = b.add(to, i);
+            b.store(buf, at, none);
+        });
     }
 }

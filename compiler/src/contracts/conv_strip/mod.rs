@@ -1,21 +1,28 @@
-//! `conv_f32_strip`: convolution over channels-last data as strips of matrix products, without laying windows out.
+//! `conv_f32_strip`, `conv_i8_strip`, `conv_i16_strip`: convolution over channels-last data as strips of matrix products, without laying windows out.
 //!
 //! The elements of one row of a window lie side by side in memory, so a row of results is one product whose sums run over as
 //! many segments as the window has rows. A window of one element needs no padding and is a product over all pixels; other windows
-//! read a copy of the input with its border of zeros, a band of rows at a time. Dilated or grouped windows take a segment per element and
+//! read a copy of the input with its border of zeros, a band of rows at a time. Whole numbers are copied too where their form asks for it
+//! ([`super::form`]). Dilated or grouped windows take a segment per element and
 //! add up row by row in the output.
 
 mod band;
+mod copied;
+mod integer;
+mod weights;
 
 use super::conv::{View, macs};
-use super::strip::{Start, Strip};
+use super::strip::{Numbers, Start, Strip};
+pub use integer::{BYTES, WORDS};
+
+use super::form::Form;
 use super::strip_plan::{
-    At, Call, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
-    row_blocks, weight_bytes, weight_type,
+    At, Call, Panels, call, from_afar, machine_for, packed_before, panels, row_blocks,
+    weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
-use crate::base::diag::{Diagnostic, Result};
+use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::ex;
@@ -69,30 +76,32 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(v: &View) -> Plan {
+    /// `pitch`: numbers from one pixel of the source to the next.
+    fn of(v: &View, pitch: i64) -> Plan {
         let w = &v.window;
         let last = w.rank() - 1;
+        let per_pixel = if v.group == 1 { pitch } else { v.cin };
         let dense = v.group == 1 && (w.dilation[last] == 1 || w.kernel[last] == 1);
         if dense && last > 0 {
             Plan {
                 outer: (0..last - 1).collect(),
                 segs: w.kernel[last - 1],
                 seg_axis: last - 1,
-                k: w.kernel[last] * v.cin,
+                k: w.kernel[last] * per_pixel,
             }
         } else if dense {
             Plan {
                 outer: vec![],
                 segs: 1,
                 seg_axis: 0,
-                k: w.kernel[0] * v.cin,
+                k: w.kernel[0] * per_pixel,
             }
         } else {
             Plan {
                 outer: (0..last).collect(),
                 segs: w.kernel[last],
                 seg_axis: last,
-                k: v.cin,
+                k: per_pixel,
             }
         }
     }
@@ -105,6 +114,8 @@ struct Source {
     base: ExprId,
     /// Elements from one index to the next along each spatial axis.
     strides: Vec<ExprId>,
+    /// The last of them as a number.
+    pitch: i64,
 }
 
 /// Takes off last spatial axes that are 1 throughout (a sequence written as an image): rows of results lie along the first that
@@ -139,14 +150,25 @@ fn narrow(v: &mut View) -> usize {
 }
 
 fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
+    let form = Form::floats(weight_type(cx, cx.input(1)?.ty.dtype));
+    emit_as(cx, q, &form)
+}
+
+/// Writes the convolution of operands in a form.
+fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     let mut v = View::of(q)?;
     let gone = narrow(&mut v);
-    let (_, vector) = machine(cx)?;
-    let plan = Plan::of(&v);
+    let (_, vector) = machine_for(cx, form)?;
     let w = &v.window;
     let rank = w.rank();
     let plain =
         w.is_unpadded() && w.kernel.iter().all(|&k| k == 1) && w.stride.iter().all(|&s| s == 1);
+    let channels = v.cin * v.group;
+    // A is read where it lies, or copied: then pixels lie in whole groups.
+    let in_place =
+        form.in_place() && w.is_unpadded() && channels % form.group() == 0 && v.cin % form.group() == 0;
+    let pitch = form.whole(channels);
+    let plan = Plan::of(&v, pitch);
     // Pixels of a product: all of an image, or a row.
     let pixels: Dim = if plain {
         w.out.iter().cloned().product()
@@ -155,9 +177,13 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     };
     let panels = panels(&vector, v.cout, pixels.fixed());
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
-    let weights = pack_weights(cx, &v, &panels, per_window)?;
+    let weights = weights::pack(cx, &v, form, &panels, per_window)?;
+    let correction = weights::correction(cx, &v, form);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
-    let mut element = Element::new(&mut cx.b, &sizes, rank);
+    let mut element = match form.numbers {
+        Numbers::Floats => Element::new(&mut cx.b, &sizes, rank),
+        _ => Element::whole(&mut cx.b, &sizes, rank),
+    };
     if plain {
         // Rows run on over the axes before the last.
         let mut rows = Dim::Fixed(1);
@@ -167,16 +193,23 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             element.over.insert(0, (axis, rows));
         }
     }
-    let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
-    let b_type = weight_type(cx, cx.input(1)?.ty.dtype);
+    let calls = plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
+    // Sums of whole numbers lie elsewhere than what becomes of them: several calls can't add up in the output.
+    let direct = form.numbers == Numbers::Floats || calls == 1;
+    let found = element.probe(cx, |cx, index, sum| {
+        finish(cx, &v, correction, index, sum)
+    })?;
+    let zero_of_a = form.zero_of_a(cx)?;
     let j = Job {
         v: &v,
-        b_type,
+        form,
         plan: &plan,
         panels: &panels,
         per_window,
         weights,
-        finish: found,
+        correction,
+        zero_of_a,
+        finish: found.filter(|_| direct),
         flat: plain,
         gone,
         ahead: from_afar(
@@ -184,10 +217,11 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             w.out.iter().cloned().product::<Dim>().fixed(),
             per_window * v.cout,
         ),
+        pitch,
     };
     let n = cx.b.dim(&v.n);
     let x = cx.input(0)?.buf;
-    let channels = cx.b.i(v.cin * v.group);
+    let channels = cx.b.i(channels);
     let mut strides = vec![channels];
     for d in v.input[1..].iter().rev() {
         let d = cx.b.dim(d);
@@ -201,10 +235,13 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         return cx.for_(n, LoopKind::Seq, |cx, n| {
             let base = cx.b.mul(n, image);
             let base = cx.b.let_(base);
-            j.pixels(cx, n, x, base, pixels.fixed(), all)
+            match in_place {
+                true => j.pixels(cx, n, x, base, pixels.fixed(), all),
+                false => j.copied_pixels(cx, n, x, base, pixels.fixed(), all),
+            }
         });
     }
-    let pad = (!w.is_unpadded()).then(|| j.band(cx)).transpose()?;
+    let pad = (!in_place).then(|| j.band(cx)).transpose()?;
     cx.for_(n, LoopKind::Seq, |cx, n| {
         let base = cx.b.mul(n, image);
         let base = cx.b.let_(base);
@@ -214,6 +251,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
                     buf: x,
                     base,
                     strides: strides.clone(),
+                    pitch,
                 };
                 let (zero, rows) = (cx.b.i(0), cx.b.dim(&w.out[0]));
                 j.rows(cx, n, &source, zero, rows)
@@ -221,6 +259,26 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             Some(band) => j.bands(cx, n, x, base, &strides, band),
         }
     })
+}
+
+/// What becomes of a sum at an index of the output.
+fn finish(
+    cx: &mut LowerCx,
+    v: &View,
+    correction: Option<BufId>,
+    index: &[ExprId],
+    sum: ExprId,
+) -> Result<()> {
+    if cx.b.ty(sum).is_float() {
+        return v.store(cx, index, sum);
+    }
+    let mut sum = sum;
+    if let (Some(buf), Some(&channel)) = (correction, index.last()) {
+        let c = cx.b.load(buf, channel);
+        sum = cx.b.sub(sum, c);
+    }
+    cx.store(0, index, sum);
+    Ok(())
 }
 
 struct Job<'a> {
@@ -235,10 +293,16 @@ struct Job<'a> {
     flat: bool,
     /// Axes of size 1 between the last that is gone through and the channels.
     gone: usize,
-    /// How weights are stored.
-    b_type: DType,
+    /// How operands are held.
+    form: &'a Form,
+    /// What comes off the sums of each channel.
+    correction: Option<BufId>,
+    /// What comes off each element as it is copied.
+    zero_of_a: Option<ExprId>,
     /// Weights are fetched ahead.
     ahead: bool,
+    /// Elements from one pixel of the source to the next.
+    pitch: i64,
 }
 
 impl Job<'_> {
@@ -262,7 +326,7 @@ impl Job<'_> {
             // All panels of a block of rows before the next block: A stays near. They have the same tiles where that is so.
             for (at, p) in self.panels.iter().enumerate() {
                 row_blocks(cx, pixels, all, p.m, block, &mut |cx, first, tiles, m| {
-                    let c = cx.b.i(self.channels());
+                    let c = cx.b.i(self.pitch);
                     let a = ex!(cx.b; ((first * c) + base) + {cx.b.i(g * self.v.cin)});
                     let a = cx.b.let_(a);
                     let mut index = vec![n];
@@ -289,8 +353,8 @@ impl Job<'_> {
 
     /// Rows of A that stay in a cache while all panels pass over them.
     fn row_block(&self, cx: &LowerCx) -> i64 {
-        let row = (self.plan.k * 4).max(1);
-        let weights = self.per_window * self.v.cout * 4;
+        let row = (self.plan.k * self.form.a_type.size() as i64).max(1);
+        let weights = self.per_window * self.v.cout * self.form.b_type.size() as i64;
         let (l1, l2) = (
             i64::from(cx.machine.l1d.max(16 << 10)),
             i64::from(cx.machine.l2.max(128 << 10)),
@@ -350,7 +414,7 @@ impl Job<'_> {
                                 &mut |cx, ox, tiles, m| {
                                     let mut index = index.clone();
                                     index.push(ox);
-                                    let step = cx.b.i(w.stride[last] * self.channels());
+                                    let step = cx.b.i(w.stride[last] * s.pitch);
                                     let a = ex!(cx.b; base + (ox * step));
                                     let a = cx.b.let_(a);
                                     let dilation = cx.b.i(w.dilation[self.plan.seg_axis]);
@@ -419,6 +483,7 @@ impl Job<'_> {
             };
             if number == last {
                 strip.tail = finish.tail.clone();
+                strip.c_type = cx.b.func().bufs[c.buf].dtype;
             }
             let operands = if number == last {
                 operands.clone()
@@ -439,7 +504,11 @@ impl Job<'_> {
             segs: self.plan.segs,
             split: p.split,
             b_row: p.padded,
-            b_type: self.b_type,
+            numbers: self.form.numbers,
+            a_type: self.form.a_type,
+            b_type: self.form.b_type,
+            c_type: self.form.numbers.sums(),
+            apart: self.form.apart,
             ahead: self.ahead,
             start: Start::Zero,
             tail: Tail::default(),
@@ -460,7 +529,7 @@ impl Job<'_> {
         tiles: ExprId,
         rows: &Rows,
     ) -> Result<()> {
-        let (tile, _) = machine(cx)?;
+        let (tile, _) = machine_for(cx, self.form)?;
         let skip = number as i64 * self.plan.k * self.plan.segs * p.padded;
         let b = At {
             buf: self.weights,
@@ -470,10 +539,10 @@ impl Job<'_> {
         let a = At {
             buf: rows.buf,
             at: a,
-            row: rows.row,
+            row: self.form.groups(&mut cx.b, rows.row)?,
         };
-        let k = cx.b.i(self.plan.k);
-        let seg = rows.seg;
+        let k = cx.b.i(self.plan.k / self.form.group());
+        let seg = self.form.groups(&mut cx.b, rows.seg)?;
         call(
             cx,
             tile,
@@ -500,7 +569,11 @@ impl Job<'_> {
         index: &[ExprId],
         rows: &Rows,
     ) -> Result<()> {
-        let sums = cx.scratch_per_thread("sums", DType::F32, Dim::Fixed(rows.m * p.n));
+        let sums = cx.scratch_per_thread(
+            "sums",
+            self.form.numbers.sums(),
+            Dim::Fixed(rows.m * p.n),
+        );
         let rank = self.v.window.rank();
         let (n_e, m_e) = (cx.b.i(p.n), cx.b.i(rows.m));
         cx.for_(rows.tiles, LoopKind::Seq, |cx, t| {
@@ -538,14 +611,14 @@ impl Job<'_> {
     /// Stores a sum. Pixels may be numbered along the last spatial axis alone: then they are told apart here.
     fn store(&self, cx: &mut LowerCx, index: &[ExprId], sum: ExprId) -> Result<()> {
         if !self.flat {
-            return self.v.store(cx, index, sum);
+            return finish(cx, self.v, self.correction, index, sum);
         }
         let rank = self.v.window.rank();
         let spatial = cx.b.unoffset(&self.v.window.out, index[rank]);
         let mut full = vec![index[0]];
         full.extend(spatial);
         full.extend(&index[rank + 1..]);
-        self.v.store(cx, &full, sum)
+        finish(cx, self.v, self.correction, &full, sum)
     }
 }
 
@@ -564,20 +637,4 @@ struct Rows {
     /// Tiles, and rows of each.
     tiles: ExprId,
     m: i64,
-}
-
-/// Weights `[M, C/g, k..]` as panels for each group: window elements row-major, channels innermost.
-fn pack_weights(cx: &mut LowerCx, v: &View, panels: &[Panels], per_window: i64) -> Result<BufId> {
-    let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
-    let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;
-    let taps = v.taps();
-    let mut out = vec![];
-    for g in 0..v.group {
-        out.extend(pack(panels, per_window, |k, j| {
-            let (tap, c) = (k / v.cin, k % v.cin);
-            w[(((g * v.cout + j) * v.cin + c) * taps + tap) as usize]
-        }));
-    }
-    let d = weight_type(cx, cx.input(1)?.ty.dtype);
-    constant_of(cx, d, out)
 }

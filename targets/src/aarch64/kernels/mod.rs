@@ -10,9 +10,14 @@ use onnxc_compiler::kernel::Tile;
 
 const NEON: &[&str] = &["neon"];
 
+/// What products of bytes need.
+const DOTPROD: &[&str] = &["neon", "dotprod"];
+
 /// All of them.
 pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Neon, "gemm_strip_f32_neon", NEON),
+    &rows::strip_bytes(Level::Neon, "gemm_strip_i8_dotprod", DOTPROD),
+    &rows::strip_words(Level::Neon, "gemm_strip_i16_neon", NEON),
     &rows::depthwise(Level::Neon, "depthwise_tile_f32_neon", NEON),
     &rows::winograd_in(Level::Neon, "winograd_in_f32_neon", NEON),
     &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),

@@ -115,6 +115,46 @@ impl Emit<'_> {
                 let (d, n, m) = (self.v(d), self.v(a), self.v(b));
                 self.put(Inst::FmlaLane { d, n, m, lane });
             }
+            Op::DotLane { dot, d, a, b, lane } => {
+                let (d, n, m) = (self.v(d), self.v(a), self.v(b));
+                if dot == Dot::Words {
+                    for second in [false, true] {
+                        let lane = 2 * lane + u8::from(second);
+                        self.put(Inst::SmlalLane {
+                            d,
+                            n,
+                            m,
+                            lane,
+                            second,
+                        });
+                    }
+                } else {
+                    self.put(Inst::SdotLane { d, n, m, lane });
+                }
+            }
+            Op::ToReals { lo, hi, a } => {
+                let (lo, hi, a) = (self.v(lo), self.v(hi), self.v(a));
+                self.v2(V2::SxtlS, lo, a);
+                self.v2(V2::Sxtl2S, hi, a);
+                self.v2(V2::ScvtFD, lo, lo);
+                self.v2(V2::ScvtFD, hi, hi);
+            }
+            Op::FromReals { d, lo, hi } => {
+                let (d, lo, hi) = (self.v(d), self.v(lo), self.v(hi));
+                self.v2(V2::FCvtNsD, lo, lo);
+                self.v2(V2::FCvtNsD, hi, hi);
+                self.v2(V2::XtnS, d, lo);
+                self.v2(V2::Xtn2S, d, hi);
+            }
+            Op::RealBin { op, d, a, b } => self.real_bin(op, d, a, b),
+            Op::RealFloor { d, a } => {
+                let (d, n) = (self.v(d), self.v(a));
+                self.v2(V2::FRintMD, d, n);
+            }
+            Op::SplatPair { d, a } => {
+                let (d, n) = (self.v(d), self.v(a));
+                self.v3(V3::Zip1D, d, n, n);
+            }
             Op::Select { d, m, a, b } => {
                 let (d, m, a, b) = (self.v(d), self.v(m), self.v(a), self.v(b));
                 self.select(d, m, a, b);
@@ -123,6 +163,36 @@ impl Emit<'_> {
             // All others are dealt with before.
             _ => {}
         }
+    }
+    /// An operation on f64 lanes.
+    fn real_bin(&mut self, op: RealBin, d: V, a: V, b: RealSrc) {
+        let m = match b {
+            RealSrc::Reg(v) => self.v(v),
+            RealSrc::Mem(m) => self.src(Src::Mem(m)),
+            RealSrc::Const(bits) => {
+                let t = self.own();
+                let lane = bits.to_le_bytes();
+                let bytes = std::array::from_fn(|i| lane[i % 8]);
+                let by = self.asm.constant(bytes) as i64;
+                self.put(Inst::LdrLit { t, by });
+                t
+            }
+        };
+        let (d, n) = (self.v(d), self.v(a));
+        let simple = match op {
+            RealBin::Add => V3::FAddD,
+            RealBin::Sub => V3::FSubD,
+            RealBin::Mul => V3::FMulD,
+            RealBin::Min | RealBin::Max => {
+                let mask = self.own();
+                match op {
+                    RealBin::Max => self.v3(V3::FCmGtD, mask, n, m),
+                    _ => self.v3(V3::FCmGtD, mask, m, n),
+                }
+                return self.select(d, mask, n, m);
+            }
+        };
+        self.v3(simple, d, n, m);
     }
     /// `d = m ? a : b`, bit by bit.
     fn select(&mut self, d: inst::V, m: inst::V, a: inst::V, b: inst::V) {

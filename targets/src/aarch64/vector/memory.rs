@@ -164,6 +164,7 @@ impl Emit<'_> {
             Elem::BF16 => self.v2(V2::ShllH, d, d),
             Elem::U16 => self.v2(V2::UxtlH, d, d),
             Elem::I16 => self.v2(V2::SxtlH, d, d),
+            Elem::I8x2 => self.v2(V2::SxtlB, d, d),
             Elem::U8 => {
                 self.v2(V2::UxtlB, d, d);
                 self.v2(V2::UxtlH, d, d);
@@ -180,7 +181,8 @@ impl Emit<'_> {
             self.wrong("a store's second register is its first");
         }
         let from = match elem {
-            Elem::W32 => s,
+            // The last is for loads alone; refused before.
+            Elem::W32 | Elem::I8x2 => s,
             Elem::F16 => {
                 self.v2(V2::FCvtn, t, s);
                 t

@@ -9,6 +9,12 @@ use onnxc_compiler::kernel::Tile;
 
 /// What AVX-512 kernels need.
 const AVX512: &[&str] = &["avx512f", "avx512vl"];
+/// The same with words and bytes.
+const AVX512_BW: &[&str] = &["avx512f", "avx512vl", "avx512bw"];
+/// The same with products of bytes.
+const AVX512_VNNI: &[&str] = &["avx512f", "avx512vl", "avx512bw", "avx512vnni"];
+/// Products of bytes at 256 bits without AVX-512.
+const AVX_VNNI: &[&str] = &["avx2", "fma", "f16c", "avxvnni"];
 /// What AVX2 kernels need.
 const AVX2: &[&str] = &["avx2", "fma", "f16c"];
 
@@ -17,6 +23,11 @@ pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Avx512, "gemm_strip_f32_avx512", AVX512),
     &rows::strip(Level::Avx2, "gemm_strip_f32_avx2fma", AVX2),
     &rows::strip(Level::Sse2, "gemm_strip_f32_sse2", &[]),
+    &rows::strip_bytes(Level::Avx512, "gemm_strip_u8_avx512vnni", AVX512_VNNI),
+    &rows::strip_bytes(Level::Avx2, "gemm_strip_u8_avxvnni", AVX_VNNI),
+    &rows::strip_words(Level::Avx512, "gemm_strip_i16_avx512bw", AVX512_BW),
+    &rows::strip_words(Level::Avx2, "gemm_strip_i16_avx2", AVX2),
+    &rows::strip_words(Level::Sse2, "gemm_strip_i16_sse2", &[]),
     &rows::depthwise(Level::Avx512, "depthwise_tile_f32_avx512", AVX512),
     &rows::depthwise(Level::Avx2, "depthwise_tile_f32_avx2fma", AVX2),
     &rows::depthwise(Level::Sse2, "depthwise_tile_f32_sse2", &[]),

@@ -1,6 +1,6 @@
 //! Which instruction does what at which level: rows of (SSE, AVX2, AVX-512).
 
-use crate::vector::ir::{Bin, Level, Shift, Un};
+use crate::vector::ir::{Bin, Level, RealBin, Shift, Un};
 use iced_x86::Code;
 
 /// The encodings of one operation.
@@ -65,6 +65,17 @@ rows! {
     SPLAT_LANE: INVALID VEX_Vbroadcastss_ymm_xmm EVEX_Vbroadcastss_zmm_k1z_xmmm32;
     F16_LOAD: INVALID VEX_Vcvtph2ps_ymm_xmmm128 EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae;
     F16_STORE: INVALID VEX_Vcvtps2ph_xmmm128_ymm_imm8 EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae;
+    SX_BW: INVALID VEX_Vpmovsxbw_ymm_xmmm128 EVEX_Vpmovsxbw_zmm_k1z_ymmm256;
+    MADD_W: Pmaddwd_xmm_xmmm128 VEX_Vpmaddwd_ymm_ymm_ymmm256 EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
+    DOT_B: INVALID VEX_Vpdpbusd_ymm_ymm_ymmm256 EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32;
+    TO_REALS: Cvtdq2pd_xmm_xmmm64 VEX_Vcvtdq2pd_ymm_xmmm128 EVEX_Vcvtdq2pd_zmm_k1z_ymmm256b32_er;
+    FROM_REALS: Cvtpd2dq_xmm_xmmm128 VEX_Vcvtpd2dq_xmm_ymmm256 EVEX_Vcvtpd2dq_ymm_k1z_zmmm512b64_er;
+    REAL_ADD: Addpd_xmm_xmmm128 VEX_Vaddpd_ymm_ymm_ymmm256 EVEX_Vaddpd_zmm_k1z_zmm_zmmm512b64_er;
+    REAL_SUB: Subpd_xmm_xmmm128 VEX_Vsubpd_ymm_ymm_ymmm256 EVEX_Vsubpd_zmm_k1z_zmm_zmmm512b64_er;
+    REAL_MUL: Mulpd_xmm_xmmm128 VEX_Vmulpd_ymm_ymm_ymmm256 EVEX_Vmulpd_zmm_k1z_zmm_zmmm512b64_er;
+    REAL_MIN: Minpd_xmm_xmmm128 VEX_Vminpd_ymm_ymm_ymmm256 EVEX_Vminpd_zmm_k1z_zmm_zmmm512b64_sae;
+    REAL_MAX: Maxpd_xmm_xmmm128 VEX_Vmaxpd_ymm_ymm_ymmm256 EVEX_Vmaxpd_zmm_k1z_zmm_zmmm512b64_sae;
+    REAL_ROUND: INVALID VEX_Vroundpd_ymm_ymmm256_imm8 EVEX_Vrndscalepd_zmm_k1z_zmmm512b64_imm8_sae;
     ZX_B: INVALID VEX_Vpmovzxbd_ymm_xmmm64 EVEX_Vpmovzxbd_zmm_k1z_xmmm128;
     SX_B: INVALID VEX_Vpmovsxbd_ymm_xmmm64 EVEX_Vpmovsxbd_zmm_k1z_xmmm128;
     ZX_W: INVALID VEX_Vpmovzxwd_ymm_xmmm128 EVEX_Vpmovzxwd_zmm_k1z_ymmm256;
@@ -125,6 +136,17 @@ pub fn un(op: Un) -> (Row, Option<u32>) {
         Un::Floor => (ROUND, Some(9)),
         Un::Ceil => (ROUND, Some(10)),
         Un::Trunc => (ROUND, Some(11)),
+    }
+}
+
+/// The row of an operation on f64 lanes.
+pub fn real_bin(op: RealBin) -> Row {
+    match op {
+        RealBin::Add => REAL_ADD,
+        RealBin::Sub => REAL_SUB,
+        RealBin::Mul => REAL_MUL,
+        RealBin::Min => REAL_MIN,
+        RealBin::Max => REAL_MAX,
     }
 }
 

@@ -5,10 +5,10 @@ use crate::vector::ir::*;
 use iced_x86::{Code as Ins, IcedError, Instruction, MemoryOperand, Register};
 
 /// The assembler's own vector register at SSE2.
-const OWN: V = V(15);
+pub(super) const OWN: V = V(15);
 
 /// A second operand as an instruction takes it.
-enum Operand {
+pub(super) enum Operand {
     Reg(Register),
     Mem(MemoryOperand),
     /// 32 bits for every lane.
@@ -44,7 +44,7 @@ impl Emit<'_> {
             level => self.rr(codes::SPLAT_LANE.at(level), self.v(d), self.xmm(a)),
         }
     }
-    fn src(&mut self, b: Src) -> Operand {
+    pub(super) fn src(&mut self, b: Src) -> Operand {
         match b {
             Src::Reg(v) => Operand::Reg(self.v(v)),
             Src::Mem(m) => Operand::Mem(self.mem(m)),
@@ -56,7 +56,7 @@ impl Emit<'_> {
         }
     }
     /// `code d, a, b[, imm]` of three-operand encodings.
-    fn three(
+    pub(super) fn three(
         &mut self,
         code: Ins,
         d: Register,
@@ -77,7 +77,7 @@ impl Emit<'_> {
         Ok(())
     }
     /// At SSE2 memory operands must lie aligned: constants do, others are loaded first.
-    fn sse_src(&mut self, b: Src) -> Result<Operand, IcedError> {
+    pub(super) fn sse_src(&mut self, b: Src) -> Result<Operand, IcedError> {
         if let Src::Mem(m) = b {
             let m = self.mem(m);
             self.rm(codes::LOAD.at(Level::Sse2), self.v(OWN), m)?;
@@ -85,7 +85,7 @@ impl Emit<'_> {
         }
         Ok(self.src(b))
     }
-    fn two(&mut self, code: Ins, d: V, b: Operand, imm: Option<u32>) -> Emitted {
+    pub(super) fn two(&mut self, code: Ins, d: V, b: Operand, imm: Option<u32>) -> Emitted {
         let d = self.v(d);
         let i = match (b, imm) {
             (Operand::Reg(b), None) => Instruction::with2(code, d, b)?,

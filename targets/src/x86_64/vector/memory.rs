@@ -56,6 +56,7 @@ impl Emit<'_> {
             Elem::U8 => codes::ZX_B,
             Elem::I8 => codes::SX_B,
             Elem::I16 => codes::SX_W,
+            Elem::I8x2 => codes::SX_BW,
         }
         .at(self.level);
         match from {

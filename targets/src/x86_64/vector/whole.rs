@@ -1,0 +1,117 @@
+//! What integer kernels need: products of parts of lanes, and f64 between sums and what they become.
+
+use super::lanes::{OWN, Operand};
+use super::{Emit, Emitted, codes};
+use crate::vector::ir::*;
+use iced_x86::{Code as Ins, Instruction};
+
+impl Emit<'_> {
+    pub(super) fn dot(&mut self, dot: Dot, d: V, a: Src, b: V, tmp: Option<V>) -> Emitted {
+        let level = self.level;
+        if dot == Dot::BytesU {
+            let a = self.src(a);
+            return self.three(codes::DOT_B.at(level), self.v(d), self.v(b), a, None);
+        }
+        // Words come with a register; who has none said so before.
+        let Some(tmp) = tmp else { return Ok(()) };
+        if level == Level::Sse2 {
+            let a = self.sse_src(a)?;
+            self.op(Op::Move { d: tmp, a: b })?;
+            self.two(codes::MADD_W.at(level), tmp, a, None)?;
+        } else {
+            let a = self.src(a);
+            self.three(codes::MADD_W.at(level), self.v(tmp), self.v(b), a, None)?;
+        }
+        self.bin(Bin::AddI, d, d, Src::Reg(tmp))
+    }
+    /// Lanes 0 and 1 of `a` in every pair of lanes of `d`.
+    pub(super) fn spread_pair(&mut self, d: V, a: V) -> Emitted {
+        let code = match self.level {
+            Level::Sse2 => {
+                self.op(Op::Move { d, a })?;
+                return self.rr(Ins::Punpcklqdq_xmm_xmmm128, self.xmm(d), self.xmm(d));
+            }
+            Level::Avx512 => Ins::EVEX_Vpbroadcastq_zmm_k1z_xmmm64,
+            _ => Ins::VEX_Vpbroadcastq_ymm_xmmm64,
+        };
+        self.rr(code, self.v(d), self.xmm(a))
+    }
+    pub(super) fn to_reals(&mut self, lo: V, hi: V, a: V) -> Emitted {
+        let code = codes::TO_REALS.at(self.level);
+        match self.level {
+            Level::Sse2 => {
+                let (l, h, x) = (self.xmm(lo), self.xmm(hi), self.xmm(a));
+                self.rr(code, l, x)?;
+                self.push(Instruction::with3(Ins::Pshufd_xmm_xmmm128_imm8, h, x, 0b1110)?);
+                self.rr(code, h, h)
+            }
+            Level::Avx512 => {
+                self.rr(code, self.v(lo), self.ymm(a))?;
+                let extract = Ins::EVEX_Vextracti64x4_ymmm256_k1z_zmm_imm8;
+                self.push(Instruction::with3(extract, self.ymm(hi), self.v(a), 1)?);
+                self.rr(code, self.v(hi), self.ymm(hi))
+            }
+            _ => {
+                self.rr(code, self.v(lo), self.xmm(a))?;
+                let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
+                self.push(Instruction::with3(extract, self.xmm(hi), self.ymm(a), 1)?);
+                self.rr(code, self.v(hi), self.xmm(hi))
+            }
+        }
+    }
+    pub(super) fn from_reals(&mut self, d: V, lo: V, hi: V) -> Emitted {
+        let code = codes::FROM_REALS.at(self.level);
+        match self.level {
+            Level::Sse2 => {
+                self.rr(code, self.xmm(d), self.xmm(lo))?;
+                self.rr(code, self.xmm(hi), self.xmm(hi))?;
+                self.rr(Ins::Punpcklqdq_xmm_xmmm128, self.xmm(d), self.xmm(hi))
+            }
+            Level::Avx512 => {
+                self.rr(code, self.ymm(lo), self.v(lo))?;
+                self.rr(code, self.ymm(hi), self.v(hi))?;
+                let insert = Ins::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8;
+                let i = Instruction::with4(insert, self.v(d), self.v(lo), self.ymm(hi), 1)?;
+                self.push(i);
+                Ok(())
+            }
+            _ => {
+                self.rr(code, self.xmm(lo), self.v(lo))?;
+                self.rr(code, self.xmm(hi), self.v(hi))?;
+                let insert = Ins::VEX_Vinserti128_ymm_ymm_xmmm128_imm8;
+                let i = Instruction::with4(insert, self.v(d), self.v(lo), self.xmm(hi), 1)?;
+                self.push(i);
+                Ok(())
+            }
+        }
+    }
+    pub(super) fn real_bin(&mut self, op: RealBin, d: V, a: V, b: RealSrc) -> Emitted {
+        let code = codes::real_bin(op).at(self.level);
+        let sse = self.level == Level::Sse2;
+        let b = match b {
+            RealSrc::Reg(v) => Operand::Reg(self.v(v)),
+            RealSrc::Const(bits) if self.level == Level::Avx512 => {
+                Operand::Splat(self.constant(bits.to_le_bytes().to_vec()))
+            }
+            RealSrc::Const(bits) => Operand::Mem(self.real_lanes_of(bits)),
+            RealSrc::Mem(m) if sse => self.sse_src(Src::Mem(m))?,
+            RealSrc::Mem(m) => Operand::Mem(self.mem(m)),
+        };
+        if !sse {
+            return self.three(code, self.v(d), self.v(a), b, None);
+        }
+        // The first operand is overwritten; the second may be where the result goes.
+        match b {
+            Operand::Reg(r) if r == self.v(d) && d != a => {
+                self.op(Op::Move { d: OWN, a: d })?;
+                self.op(Op::Move { d, a })?;
+                let own = Operand::Reg(self.v(OWN));
+                self.two(code, d, own, None)
+            }
+            b => {
+                self.op(Op::Move { d, a })?;
+                self.two(code, d, b, None)
+            }
+        }
+    }
+}
