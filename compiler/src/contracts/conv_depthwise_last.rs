@@ -1,7 +1,7 @@
-//! `conv_f32_depthwise_last`: depthwise convolution over channels-last data, by tiles of pixels with all channels inside.
+//! `conv_f32_depthwise_last`, `conv_i8_depthwise_last`: depthwise convolution over channels-last data, by tiles of pixels with all channels inside.
 //!
 //! No border is copied: tiles at the edges of the image have code of their own that leaves out what lies outside. Tiles are
-//! shared by all sizes of images and channels.
+//! shared by all sizes of images and channels. Bytes are multiplied as floats, which hold their sums exactly.
 
 use super::conv::{View, macs};
 use super::depthwise_tile::Shape;
@@ -14,7 +14,7 @@ use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query, Vector};
-use crate::loops::ir::{Arg, BufId, LoopKind};
+use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 
 /// The row.
 pub const ROW: Kernel = Kernel {
@@ -25,6 +25,59 @@ pub const ROW: Kernel = Kernel {
     tails: true,
     emit,
 };
+
+/// The row over bytes.
+pub const BYTES: Kernel = Kernel {
+    name: "conv_i8_depthwise_last",
+    needs: &[],
+    accepts: |q| shape_fits(q) && Bytes::of(q).is_some(),
+    work: |q| Work::of(macs(q)),
+    tails: true,
+    emit,
+};
+
+/// Sums of whole numbers up to this are exact in f32.
+const EXACT: i64 = 1 << 24;
+
+/// A convolution over bytes.
+struct Bytes {
+    x_type: DType,
+    /// Zero point of X.
+    zero: i64,
+    /// Weights less their zero points.
+    weights: Vec<f32>,
+}
+
+impl Bytes {
+    /// Of a query of `conv_integer` whose sums are small enough.
+    fn of(q: &Query) -> Option<Bytes> {
+        let given = |i: usize| q.inputs.get(i).and_then(Option::as_ref);
+        let known = |i: usize| -> Option<Vec<i64>> {
+            match given(i) {
+                None => Some(vec![0]),
+                Some((_, t)) => t.as_ref()?.to_i64s().filter(|z| !z.is_empty()),
+            }
+        };
+        let byte = |d: DType| matches!(d, DType::U8 | DType::I8);
+        let x_type = given(0)?.0.dtype;
+        if q.contract.name != "conv_integer" || !byte(x_type) || !byte(given(1)?.0.dtype) {
+            return None;
+        }
+        let (xz, wz) = (known(2)?, known(3)?);
+        let w = given(1)?.1.as_ref()?.to_i64s()?;
+        let taps = View::of(q).ok()?.taps().max(1) as usize;
+        let w: Vec<i64> = (w.iter().enumerate())
+            .map(|(i, w)| w - wz[i / taps % wz.len()])
+            .collect();
+        let most = w.chunks(taps).map(|w| w.iter().map(|w| w.abs()).sum::<i64>());
+        let fits = most.max().unwrap_or(0) * 255 < EXACT;
+        (fits && xz.len() == 1 && q.machine.vector?.bytes).then(|| Bytes {
+            x_type,
+            zero: xz[0],
+            weights: w.iter().map(|&w| w as f32).collect(),
+        })
+    }
+}
 
 /// Windows with more columns don't keep a row of weights in registers.
 const MOST_COLUMNS: i64 = 9;
@@ -44,6 +97,10 @@ fn accepts(q: &Query) -> bool {
         Some(Some((t, _))) => t.dtype == DType::F32,
         _ => true,
     };
+    (0..4).all(f32s) && shape_fits(q)
+}
+
+fn shape_fits(q: &Query) -> bool {
     let known = matches!(q.inputs.get(1), Some(Some((_, Some(_)))));
     let Ok(v) = View::of(q) else { return false };
     let w = &v.window;
@@ -51,7 +108,6 @@ fn accepts(q: &Query) -> bool {
         && q.machine.vector.is_some()
         && v.channels_last
         && known
-        && (0..4).all(f32s)
         && v.group > 1
         && v.cin == 1
         && v.cout == 1
@@ -167,14 +223,25 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         _ => Axis::of(&v, 0).ok_or_else(missing)?,
     };
     let (rows, cols) = tile_size(&vector, &y_axis, &x_axis);
-    let weights = pack(cx, &v, vector.lanes)?;
+    let bytes = Bytes::of(q);
+    let weights = match &bytes {
+        Some(b) => b.weights.clone(),
+        None => {
+            let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
+            w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?
+        }
+    };
+    let weights = pack(cx, &v, vector.lanes, &weights);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
-    let mut element = Element::new(&mut cx.b, &sizes, rank);
+    let mut element = match bytes {
+        Some(_) => Element::whole(&mut cx.b, &sizes, rank),
+        None => Element::new(&mut cx.b, &sizes, rank),
+    };
     if rank == 2 {
         let line = cx.b.i(x_axis.out);
         element.over.push((1, line));
     }
-    let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
+    let found = element.probe(cx, |cx, index, sum| finish(cx, &v, index, sum))?;
     let job = Job {
         v: &v,
         tile,
@@ -182,6 +249,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         y: y_axis,
         x: x_axis,
         weights,
+        bytes,
         finish: found,
     };
     let (row_runs, col_runs) = (y_axis.runs(rows), x_axis.runs(cols));
@@ -213,17 +281,36 @@ struct Job<'a> {
     y: Axis,
     x: Axis,
     weights: BufId,
+    /// What there is to know of bytes.
+    bytes: Option<Bytes>,
     /// `None`: sums go through loops.
     finish: Option<Found>,
 }
 
+/// What becomes of a sum at an index of the output.
+fn finish(cx: &mut LowerCx, v: &View, index: &[ExprId], sum: ExprId) -> Result<()> {
+    if cx.b.ty(sum).is_float() {
+        return v.store(cx, index, sum);
+    }
+    cx.store(0, index, sum);
+    Ok(())
+}
+
 impl Job<'_> {
+    /// What sums are.
+    fn sums(&self) -> DType {
+        match self.bytes {
+            Some(_) => DType::I32,
+            None => DType::F32,
+        }
+    }
+
     /// A block of channels of an image.
     fn channels(
         &self,
         cx: &mut LowerCx,
-        n: crate::loops::ir::ExprId,
-        first: crate::loops::ir::ExprId,
+        n: ExprId,
+        first: ExprId,
         channels: i64,
         row_runs: &[Run],
         col_runs: &[Run],
@@ -254,8 +341,8 @@ impl Job<'_> {
     fn tiles(
         &self,
         cx: &mut LowerCx,
-        at: [crate::loops::ir::ExprId; 3],
-        x_at: crate::loops::ir::ExprId,
+        at: [ExprId; 3],
+        x_at: ExprId,
         channels: i64,
         rows: &Run,
         cols: &Run,
@@ -280,17 +367,22 @@ impl Job<'_> {
             tail: crate::loops::tail::Tail::default(),
             lanes: self.vector.lanes,
             rest: channels % self.vector.lanes,
+            x_type: self.bytes.as_ref().map_or(DType::F32, |b| b.x_type),
+            zero: self.bytes.as_ref().map_or(0, |b| b.zero),
+            out_type: self.sums(),
         };
         let full = index(cx, cols.first);
         let (operands, out) = match &self.finish {
             Some(f) => {
                 shape.tail = f.tail.clone();
-                f.block(cx, &full)
+                let (operands, out) = f.block(cx, &full);
+                shape.out_type = cx.b.func().bufs[out.buf].dtype;
+                (operands, out)
             }
             None => {
                 let sums = cx.scratch_per_thread(
                     "sums",
-                    DType::F32,
+                    self.sums(),
                     Dim::Fixed(rows.size * cols.size * cols.count * channels),
                 );
                 let out = super::strip_plan::At {
@@ -345,7 +437,7 @@ impl Job<'_> {
                     if last == 3 {
                         full[1] = cx.b.add(full[1], r);
                     }
-                    v.store(cx, &full, sum)
+                    finish(cx, v, &full, sum)
                 })
             })
         })
@@ -353,9 +445,7 @@ impl Job<'_> {
 }
 
 /// Weights `[C, 1, k..]` in blocks of lanes: `[block][tap][lanes]`.
-fn pack(cx: &mut LowerCx, v: &View, lanes: i64) -> Result<BufId> {
-    let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
-    let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;
+fn pack(cx: &mut LowerCx, v: &View, lanes: i64, w: &[f32]) -> BufId {
     let (taps, c) = (v.taps(), v.group);
     let mut out = vec![];
     for block in 0..(c + lanes - 1) / lanes {
@@ -370,7 +460,7 @@ fn pack(cx: &mut LowerCx, v: &View, lanes: i64) -> Result<BufId> {
             }));
         }
     }
-    Ok(constant(cx, out))
+    constant(cx, out)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! `sum((X - xz) * (W - wz))`, elements outside X counting nothing. Attributes as those of `conv`; there is no activation.
 
 use super::conv::{self, View, macs};
-use super::conv_strip;
+use super::{conv_depthwise_last, conv_strip};
 use crate::base::costs::Work;
 use crate::base::diag::Result;
 use crate::ex;
@@ -16,7 +16,7 @@ pub static CONV_INTEGER: Contract = Contract {
     name: "conv_integer",
     doc: "Convolution of 8-bit numbers with zero points, summed exactly",
     reference: None,
-    rows: &[conv_strip::BYTES, conv_strip::WORDS, LOOPS],
+    rows: &[conv_depthwise_last::BYTES, conv_strip::BYTES, conv_strip::WORDS, LOOPS],
 };
 
 /// Plain loops, for every type, rank and group.

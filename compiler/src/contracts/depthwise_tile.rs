@@ -7,6 +7,9 @@
 //!
 //! Weights lie in blocks of `lanes` channels, `[block][tap][lanes]`, zeros behind the last channel.
 //!
+//! X may be bytes: less their zero point `zero` they become floats, in which sums of whole numbers below 2^24 are exact (whoever calls makes sure
+//! that they are), and the sum becomes an i32 before the tail.
+//!
 //! Arguments: pointers x, w, out, the tail's operands; then x_row, x_pixel, out_pixel (elements from one to the
 //! next), line (pixels from one output row to the next), channels, count, x_step (elements), out_step (pixels) from one tile to the
 //! next, and for each tail operand its pixel distance.
@@ -15,7 +18,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Callee, Func, LoopKind};
+use crate::loops::ir::{Access, Callee, Func, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
 /// The contract.
@@ -49,6 +52,12 @@ pub struct Shape {
     pub lanes: i64,
     /// Channels of a call that are no whole block.
     pub rest: i64,
+    /// How X is stored: f32, or bytes.
+    pub x_type: DType,
+    /// What bytes have for 0.
+    pub zero: i64,
+    /// How results are stored.
+    pub out_type: DType,
 }
 
 const NAMES: [&str; 12] = [
@@ -65,6 +74,10 @@ impl Shape {
     pub fn exists(&self, axis: usize, i: i64) -> bool {
         let cut = [self.cut_rows, self.cut_cols][axis];
         i >= cut[0] && i < self.span(axis) - cut[1]
+    }
+    /// Whether numbers are whole.
+    pub fn whole(&self) -> bool {
+        self.x_type != DType::F32
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
@@ -86,6 +99,11 @@ impl Shape {
             NAMES.iter().map(|n| n.to_string()).zip(values).collect();
         shape.push(("lanes".to_string(), self.lanes));
         shape.push(("rest".to_string(), self.rest));
+        if self.whole() {
+            shape.push(("x_type".to_string(), i64::from(self.x_type.onnx())));
+            shape.push(("zero".to_string(), self.zero));
+            shape.push(("out_type".to_string(), i64::from(self.out_type.onnx())));
+        }
         shape.extend(self.tail.to_shape());
         Callee {
             kernel: tile.name.to_string(),
@@ -101,6 +119,11 @@ impl Shape {
                 .map(|(_, v)| *v)
                 .filter(|v| (least..1 << 10).contains(v))
         };
+        let dtype = |name: &str| match callee.shape.iter().find(|(n, _)| n == name) {
+            None => Some(DType::F32),
+            Some((_, v)) => DType::from_onnx(i32::try_from(*v).ok()?),
+        };
+        let zero = callee.shape.iter().find(|(n, _)| n == "zero");
         let pair = |a: &str, b: &str, least| Some([get(a, least)?, get(b, least)?]);
         Some(Shape {
             rows: get("rows", 1)?,
@@ -113,6 +136,15 @@ impl Shape {
             tail: Tail::of_shape(&callee.shape)?,
             lanes: get("lanes", 1)?,
             rest: get("rest", 0)?,
+            x_type: match dtype("x_type")? {
+                d @ (DType::F32 | DType::U8 | DType::I8) => d,
+                _ => return None,
+            },
+            zero: zero.map_or(0, |z| z.1),
+            out_type: match dtype("out_type")? {
+                d @ (DType::F32 | DType::I32 | DType::U8 | DType::I8) => d,
+                _ => return None,
+            },
         })
     }
 }
@@ -122,14 +154,15 @@ fn reference(callee: &Callee) -> Option<Func> {
     let mut b = Builder::new("depthwise_tile");
     // A call says where its buffers begin, not where they end.
     let unknown = Dim::Fixed(i64::MAX);
-    let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
-    let px = buffer("x", Access::Read);
-    let pw = buffer("w", Access::Read);
-    let out = buffer("out", Access::Write);
+    let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
+    let px = buffer("x", s.x_type, Access::Read);
+    let pw = buffer("w", DType::F32, Access::Read);
+    let out = buffer("out", s.out_type, Access::Write);
     let operands: Vec<_> = s
         .tail
         .operands()
-        .map(|_| buffer("operand", Access::Read))
+        .filter_map(|n| n.element())
+        .map(|d| buffer("operand", d, Access::Read))
         .collect();
     let [
         x_row,
@@ -169,7 +202,12 @@ fn reference(callee: &Callee) -> Option<Func> {
                             let w_at = b.mul(w_at, l);
                             let lane = b.rem(c, l);
                             let w_at = b.add(w_at, lane);
-                            let (x, w) = (b.load(px, at), b.load(pw, w_at));
+                            let (mut x, w) = (b.load(px, at), b.load(pw, w_at));
+                            if s.whole() {
+                                let zero = b.int(Ty::I32, s.zero);
+                                x = b.sub(x, zero);
+                                x = b.cast(Ty::F32, x);
+                            }
                             let old = b.get(sum);
                             let new = b.fma(x, w, old);
                             b.set(sum, new);
@@ -181,7 +219,10 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let pixel = b.add(pixel, down);
                     let pixel = b.add(pixel, col);
                     let loaded = s.tail.load(b, &operands, &strides, pixel, c);
-                    let total = b.get(sum);
+                    let mut total = b.get(sum);
+                    if s.whole() {
+                        total = b.cast(Ty::I32, total);
+                    }
                     let total = b.let_(total);
                     let value = s.tail.apply(b, total, &loaded);
                     let at = b.mul(pixel, out_pixel);

@@ -85,12 +85,6 @@ struct Places {
     bias: usize,
 }
 
-const CONV_PLACES: Places = Places {
-    second: 1,
-    zeros: (2, 3),
-    scales: None,
-    bias: usize::MAX,
-};
 const QLINEAR_PLACES: Places = Places {
     second: 3,
     zeros: (2, 5),

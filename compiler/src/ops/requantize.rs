@@ -1,55 +1,70 @@
-//! What integer sums become: Requantize, RescaledSum. Not operators of ONNX: the pass `integers` makes them.
+//! What integer sums become: Requantize, RescaledSum, RescaledProduct. Not operators of ONNX: the pass `integers` makes them.
 //!
-//! Both compute in f64, where an i32 is exact: `clamp(round(x * m + offset) + z)`, the multiplier being what the file's scales make in f64. A
+//! They compute in f64, where an i32 is exact: `clamp(round(x * m + offset) + z)`, the multiplier being what the file's scales make in f64. A
 //! product is rounded to 53 bits and the result once more, to a whole number; no sum or product is contracted, so every machine has the same bits.
 
 use super::quantized::{Rounding, byte_or_word, rounded};
-use super::util::{accept, bad, mismatch};
+use super::util::{accept, bad};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::loops::ir::{ExprId, Ty};
 use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, broadcast};
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE, &RESCALED_SUM];
+pub static OPS: &[&OpDef] = &[&REQUANTIZE, &RESCALED_SUM, &RESCALED_PRODUCT];
 
-/// Inputs: whole numbers x (i32 or narrower); multipliers m (f64); optional: the zero point z of the result (one number), an offset (f64).
-/// Attributes: `to`, the result's type; `lo` and `hi`, its bounds; `rounding`. Output: `round(x * m + offset) + z` within the bounds.
+/// Inputs: whole numbers x (i32 or narrower); multipliers m (f64); optional: an offset (f64). Attributes: `zero_x`, what x has for 0; `to`, the
+/// result's type; `zero`, its zero point; `lo` and `hi`, its bounds; `rounding`. Output: `round((x - zero_x) * m + offset) + zero` within the bounds.
 pub static REQUANTIZE: OpDef = OpDef {
     name: "Requantize",
-    inputs: (2, 4),
-    infer: |cx| infer(cx, &[0], &[1, 3], 2),
+    inputs: (2, 3),
+    infer: |cx| infer(cx, &[0], &[1, 2]),
     lower: Lower::Pointwise(|cx, x| {
-        let value = given(cx, x);
-        let v = product(cx, value(0), value(1));
-        let v = match (value(3), v) {
-            (Some(offset), v) => cx.b.add(v, offset),
-            (None, v) => v,
+        let v = centred(cx, x[0], "zero_x");
+        let v = product(cx, v, x[1]);
+        let v = match x.get(2) {
+            Some(&offset) => cx.b.add(v, offset),
+            None => v,
         };
-        Ok(finish(cx, v, value(2)))
+        Ok(finish(cx, v))
     }),
     in_range: true,
     ..BASE
 };
 
-/// Inputs: whole numbers a; multiplier; whole numbers b; multiplier; optional zero point of the result. Attributes as [`REQUANTIZE`].
-/// Output: `round(a * ma + b * mb) + z` within the bounds.
+/// Inputs: whole numbers a; multiplier; whole numbers b; multiplier. Attributes as [`REQUANTIZE`] has them, `zero_a` and `zero_b`.
+/// Output: `round((a - zero_a) * ma + (b - zero_b) * mb) + zero` within the bounds.
 pub static RESCALED_SUM: OpDef = OpDef {
     name: "RescaledSum",
-    inputs: (4, 5),
-    infer: |cx| infer(cx, &[0, 2], &[1, 3], 4),
+    inputs: (4, 4),
+    infer: |cx| infer(cx, &[0, 2], &[1, 3]),
     lower: Lower::Pointwise(|cx, x| {
-        let value = given(cx, x);
-        let a = product(cx, value(0), value(1));
-        let b = product(cx, value(2), value(3));
+        let (a, b) = (centred(cx, x[0], "zero_a"), centred(cx, x[2], "zero_b"));
+        let (a, b) = (product(cx, a, x[1]), product(cx, b, x[3]));
         let v = cx.b.add(a, b);
-        Ok(finish(cx, v, value(4)))
+        Ok(finish(cx, v))
     }),
     in_range: true,
     ..BASE
 };
 
-fn infer(cx: &mut InferCx, whole: &[usize], real: &[usize], zero: usize) -> Result<()> {
+/// Inputs: bytes a and b; multiplier. Attributes as those of [`RESCALED_SUM`]. Output: `round((a - zero_a) * (b - zero_b) * m) + zero` within the
+/// bounds.
+pub static RESCALED_PRODUCT: OpDef = OpDef {
+    name: "RescaledProduct",
+    inputs: (3, 3),
+    infer: |cx| infer(cx, &[0, 1], &[2]),
+    lower: Lower::Pointwise(|cx, x| {
+        let (a, b) = (centred(cx, x[0], "zero_a"), centred(cx, x[1], "zero_b"));
+        let ab = cx.b.mul(a, b);
+        let v = product(cx, ab, x[2]);
+        Ok(finish(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+fn infer(cx: &mut InferCx, whole: &[usize], real: &[usize]) -> Result<()> {
     let to = cx.attrs.dtype("to").unwrap_or(DType::I8);
     if !byte_or_word(to) {
         return bad(format!("numbers are not quantized to {to} here"));
@@ -65,51 +80,40 @@ fn infer(cx: &mut InferCx, whole: &[usize], real: &[usize], zero: usize) -> Resu
             shapes.push(cx.shape(i)?);
         }
     }
-    if cx.opt(zero).is_some() {
-        let z = cx.dtype(zero)?;
-        if z != to {
-            return Err(mismatch(to, z));
-        }
-        super::quantized::one(cx, zero)?;
-    }
     let shapes: Vec<&[_]> = shapes.iter().map(Vec::as_slice).collect();
     let shape = broadcast(&shapes)?;
     cx.out(0, to, shape);
     Ok(())
 }
 
-/// Operand number `i` of the node among those that are given.
-fn given<'x>(cx: &PointCx, x: &'x [ExprId]) -> impl Fn(usize) -> Option<ExprId> + use<'x> {
-    let there: Vec<bool> = cx.in_types.iter().map(Option::is_some).collect();
-    move |i| {
-        let at = there.get(..i)?.iter().filter(|t| **t).count();
-        there.get(i)?.then(|| x.get(at).copied()).flatten()
+/// A number less what stands for 0.
+fn centred(cx: &mut PointCx, x: ExprId, zero: &str) -> ExprId {
+    match cx.attrs.int(zero, 0) {
+        0 => x,
+        z => {
+            let z = cx.b.int(Ty::I32, z);
+            cx.b.sub(x, z)
+        }
     }
 }
 
-fn product(cx: &mut PointCx, x: Option<ExprId>, m: Option<ExprId>) -> ExprId {
-    let zero = cx.b.int(Ty::I32, 0);
-    let x = cx.b.cast(Ty::F64, x.unwrap_or(zero));
-    match m {
-        Some(m) => cx.b.mul(x, m),
-        None => x,
-    }
+fn product(cx: &mut PointCx, x: ExprId, m: ExprId) -> ExprId {
+    let x = cx.b.cast(Ty::F64, x);
+    cx.b.mul(x, m)
 }
 
 /// Limits are applied to the real number, from which the same whole numbers come: nothing overflows.
-fn finish(cx: &mut PointCx, v: ExprId, z: Option<ExprId>) -> ExprId {
-    let (lo, hi) = cx.out_type.int_range().unwrap_or((0, 255));
-    let lo = cx.attrs.int("lo", lo as i64) as f64;
-    let hi = cx.attrs.int("hi", hi as i64) as f64;
-    let (lo, hi) = (cx.b.num(Ty::F64, lo), cx.b.num(Ty::F64, hi));
-    let zero = cx.b.int(Ty::I32, 0);
-    let z = z.unwrap_or(zero);
-    let zf = cx.b.cast(Ty::F64, z);
-    let (lo, hi) = (cx.b.sub(lo, zf), cx.b.sub(hi, zf));
+fn finish(cx: &mut PointCx, v: ExprId) -> ExprId {
+    let (least, most) = cx.out_type.int_range().unwrap_or((0, 255));
+    let zero = cx.attrs.int("zero", 0);
+    let lo = cx.attrs.int("lo", least as i64) - zero;
+    let hi = cx.attrs.int("hi", most as i64) - zero;
+    let (lo, hi) = (cx.b.num(Ty::F64, lo as f64), cx.b.num(Ty::F64, hi as f64));
     let v = cx.b.clamp(v, lo, hi);
     let v = rounded(cx.b, Rounding::of(cx.attrs), v);
     let v = cx.b.cast(Ty::I32, v);
-    cx.b.add(v, z)
+    let zero = cx.b.int(Ty::I32, zero);
+    cx.b.add(v, zero)
 }
 
 #[cfg(test)]
@@ -127,8 +131,8 @@ mod tests {
     fn sums_are_rounded_once_and_limited() {
         let x = Tensor::from_f64s(DType::I32, &[2, 3], &[5.0, 7.0, -5.0, 1000.0, -1000.0, 6.0]);
         let m = Tensor::from_f64s(DType::F64, &[3], &[0.5, 0.5, 0.25]);
-        let z = Tensor::from_f64s(DType::I8, &[], &[-3.0]);
-        let ins = || vec![data(x.clone()), data(m.clone()), data(z.clone())];
+        let ins = || vec![data(x.clone()), data(m.clone())];
+        let to = |d| to(d).with("zero", Attr::Int(-3));
         let y = numbers("Requantize", 1, &to(DType::I8), ins());
         assert_eq!(y, [-1.0, 1.0, -4.0, 127.0, -128.0, -1.0]);
         let up = to(DType::I8).with("rounding", Attr::Str("up".into()));
@@ -137,6 +141,18 @@ mod tests {
         let bounded = to(DType::I8).with("lo", Attr::Int(-3)).with("hi", Attr::Int(0));
         let y = numbers("Requantize", 1, &bounded, ins());
         assert_eq!(y, [-1.0, 0.0, -3.0, 0.0, -3.0, -1.0]);
+    }
+
+    #[test]
+    fn zero_points_come_off_first() {
+        let a = Tensor::from_f64s(DType::U8, &[2], &[130.0, 120.0]);
+        let b = Tensor::from_f64s(DType::U8, &[2], &[5.0, 3.0]);
+        let m = Tensor::from_f64s(DType::F64, &[], &[0.25]);
+        let attrs = to(DType::I8)
+            .with("zero_a", Attr::Int(128))
+            .with("zero_b", Attr::Int(1));
+        let ins = vec![data(a), data(b), data(m)];
+        assert_eq!(numbers("RescaledProduct", 1, &attrs, ins), [2.0, -4.0]);
     }
 
     #[test]

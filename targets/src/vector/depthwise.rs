@@ -7,6 +7,7 @@ use super::build::Vm;
 use super::ir::*;
 use super::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::depthwise_tile::Shape;
 use onnxc_compiler::loops::ir::Callee;
 use onnxc_compiler::loops::tail::Node;
@@ -51,9 +52,19 @@ struct Bases {
     /// Three pixels.
     pixels: X,
     w: X,
-    /// Bytes from a tile's first channel to the current.
+    /// Channels from a tile's first to the current.
     at: X,
     left: X,
+}
+
+/// By how much a number of elements is shifted to be one of bytes.
+fn shift_of(d: DType) -> u8 {
+    d.size().trailing_zeros() as u8
+}
+
+/// The type of an operand's elements.
+fn of(kind: &Node) -> DType {
+    kind.element().unwrap_or(DType::F32)
 }
 
 /// The program of a tile.
@@ -85,11 +96,17 @@ impl Template<'_> {
     fn int(&mut self, i: Int) -> X {
         self.vm.arg(self.args.ints + i as u8)
     }
-    /// A number of elements in bytes.
-    fn bytes(&mut self, i: Int) -> X {
+    /// A number of elements of a type in bytes.
+    fn bytes(&mut self, i: Int, d: DType) -> X {
         let x = self.int(i);
-        self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+        self.shift(x, d);
         x
+    }
+    fn shift(&mut self, x: X, d: DType) {
+        if d.size() > 1 {
+            let by = shift_of(d);
+            self.vm.op(Op::ShlX { d: x, a: x, by });
+        }
     }
     fn vector(&self) -> i32 {
         self.vm.isa.lanes as i32 * 4
@@ -120,7 +137,11 @@ impl Template<'_> {
                 });
                 self.vm.free_x(pixel);
             }
-            self.vm.add_x(p, by, 2);
+            let d = match pointer {
+                X_PTR => self.s.x_type,
+                _ => self.s.out_type,
+            };
+            self.vm.add_x(p, by, shift_of(d));
             self.vm.op(Op::SetArg { n: pointer, s: p });
             self.vm.free_x(p);
             self.vm.free_x(by);
@@ -139,7 +160,7 @@ impl Template<'_> {
                 a: by,
                 b: pixel,
             });
-            self.vm.add_x(p, by, 2);
+            self.vm.add_x(p, by, shift_of(of(kind)));
             self.vm.op(Op::SetArg { n, s: p });
             [p, by, pixel].into_iter().for_each(|x| self.vm.free_x(x));
         }
@@ -164,8 +185,8 @@ impl Template<'_> {
     fn tile(&mut self) -> Result<()> {
         let b = Bases {
             x: self.vm.arg(X_PTR),
-            row: self.bytes(Int::XRow),
-            pixel: self.bytes(Int::XPixel),
+            row: self.bytes(Int::XRow, self.s.x_type),
+            pixel: self.bytes(Int::XPixel, self.s.x_type),
             pixels: self.vm.x(),
             w: self.vm.arg(W_PTR),
             at: self.vm.x(),
@@ -190,8 +211,8 @@ impl Template<'_> {
         self.channels(&b, Lanes::All)?;
         let vector = self.vector();
         let taps = (self.s.kernel[0] * self.s.kernel[1]) as i32;
-        self.vm.add_i(b.x, vector);
-        self.vm.add_i(b.at, vector);
+        self.vm.add_i(b.x, lanes * self.s.x_type.size() as i32);
+        self.vm.add_i(b.at, lanes);
         self.vm.add_i(b.w, taps * vector);
         self.vm.add_i(b.left, -lanes);
         self.vm.op(Op::Branch {
@@ -277,7 +298,24 @@ impl Template<'_> {
                 index,
                 disp: 0,
             };
-            self.vm.load(x, at, lanes);
+            let elem = tail::elem(s.x_type);
+            self.vm.op(Op::Load {
+                d: x,
+                at,
+                elem,
+                lanes,
+            });
+            if s.whole() {
+                if s.zero != 0 {
+                    let zero = Src::Const(s.zero as i32 as u32);
+                    self.vm.bin(Bin::SubI, x, x, zero);
+                }
+                self.vm.op(Op::Un {
+                    op: Un::FromInt,
+                    d: x,
+                    a: x,
+                });
+            }
             for (col, kx) in uses {
                 let d = self.acc[r * s.cols as usize + col];
                 self.vm.fma(d, x, w[kx]);
@@ -315,7 +353,8 @@ impl Template<'_> {
     fn finish(&mut self, b: &Bases, lanes: Lanes) -> Result<()> {
         let s = self.s;
         let acc = std::mem::take(&mut self.acc);
-        let need = tail::registers(&s.tail, self.vm.isa)? + 1;
+        // Whole numbers need two to become such.
+        let need = tail::registers(&s.tail, self.vm.isa)? + 1 + 2 * usize::from(s.whole());
         let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
         let kept = acc.len() - spilled;
         let mut slots = vec![];
@@ -328,15 +367,15 @@ impl Template<'_> {
         let kinds: Vec<Node> = s.tail.operands().collect();
         for r in 0..s.rows as usize {
             // Pointers to the row's pixels of the output and of each operand.
-            let out = self.line(OUT_PTR, None, r, b);
+            let out = self.line(OUT_PTR, None, s.out_type, r, b);
             let mut operands = vec![];
             for (k, kind) in kinds.iter().enumerate() {
                 let n = self.args.operands + k as u8;
                 operands.push(match kind {
-                    Node::Tile(_) => self.line(n, Some(self.args.strides + k as u8), r, b),
-                    Node::Column(_) => {
+                    Node::Tile(d) => self.line(n, Some(self.args.strides + k as u8), *d, r, b),
+                    Node::Column(d) => {
                         let p = self.vm.arg(n);
-                        self.vm.add_x(p, b.at, 0);
+                        self.vm.add_x(p, b.at, shift_of(*d));
                         (p, None)
                     }
                     _ => (self.vm.arg(n), None),
@@ -357,9 +396,25 @@ impl Template<'_> {
                 let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
                     tail::operand(vm, kind, Mem::at(operands[k].0, 0), lanes)
                 };
+                let result = match s.whole() {
+                    false => result,
+                    true => {
+                        let (d, tmp) = (self.vm.v(), self.vm.v());
+                        self.vm.op(Op::ToInt { d, a: result, tmp });
+                        self.vm.free(tmp);
+                        self.vm.free(result);
+                        d
+                    }
+                };
                 let answer = tail::apply(&mut self.vm, &s.tail, result, &mut fetch)?;
                 let tmp = self.vm.v();
-                self.vm.store(answer, Mem::at(out.0, 0), lanes, tmp);
+                self.vm.op(Op::Store {
+                    s: answer,
+                    at: Mem::at(out.0, 0),
+                    elem: tail::elem(s.out_type),
+                    lanes,
+                    tmp,
+                });
                 self.vm.free(tmp);
                 self.vm.free(answer);
                 self.vm.free(result);
@@ -380,17 +435,24 @@ impl Template<'_> {
     }
 
     /// The first pixel of output row `r` in a tensor that lies as the output does, and the distance of pixels in bytes.
-    fn line(&mut self, pointer: u8, stride: Option<u8>, r: usize, b: &Bases) -> (X, Option<X>) {
+    fn line(
+        &mut self,
+        pointer: u8,
+        stride: Option<u8>,
+        d: DType,
+        r: usize,
+        b: &Bases,
+    ) -> (X, Option<X>) {
         let pixel = match stride {
-            None => self.bytes(Int::OutPixel),
+            None => self.bytes(Int::OutPixel, d),
             Some(n) => {
                 let x = self.vm.arg(n);
-                self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
+                self.shift(x, d);
                 x
             }
         };
         let p = self.vm.arg(pointer);
-        self.vm.add_x(p, b.at, 0);
+        self.vm.add_x(p, b.at, shift_of(d));
         if r > 0 {
             let line = self.int(Int::Line);
             self.vm.op(Op::MulX {

@@ -150,32 +150,22 @@ impl Integers<'_, '_, '_> {
     fn zero(&mut self, dtype: DType, zero: i64) -> Option<ValueId> {
         (zero != 0).then(|| self.whole(dtype, zero))
     }
-    /// The numbers less their zero point, in i32.
-    fn centred(&mut self, r: &Real, spot: &Spot) -> Result<ValueId> {
-        let to = Attrs::default().with("to", Attr::Type(DType::I32));
-        let x = self.make("Cast", to, &[Some(r.q)], spot)?;
-        if r.zero[0] == 0 {
-            return Ok(x);
-        }
-        let z = self.whole(DType::I32, r.zero[0]);
-        self.make("Sub", Attrs::default(), &[Some(x), Some(z)], spot)
-    }
-    /// `round(x * m + offset)` as the target's numbers.
+    /// `round((x - zero) * m + offset)` as the target's numbers.
+    #[allow(clippy::too_many_arguments)]
     fn requantize(
         &mut self,
         x: ValueId,
+        zero: i64,
         m: ValueId,
         offset: Option<ValueId>,
         t: &Target,
         bounds: Bounds,
         spot: &Spot,
     ) -> Result<ValueId> {
-        let attrs = self.finishing(t, bounds);
-        let z = self.zero(t.dtype, t.zero);
-        let mut ins = vec![Some(x), Some(m), z, offset];
-        while ins.last() == Some(&None) {
-            ins.pop();
-        }
+        let mut attrs = self.finishing(t, bounds);
+        less(&mut attrs, "zero_x", zero);
+        let mut ins = vec![Some(x), Some(m)];
+        ins.extend(offset.map(Some));
         self.make("Requantize", attrs, &ins, spot)
     }
     /// Attributes of what ends in the target's numbers.
@@ -188,6 +178,9 @@ impl Integers<'_, '_, '_> {
         }
         if hi < most {
             attrs.set("hi", Attr::Int(hi));
+        }
+        if t.zero != 0 {
+            attrs.set("zero", Attr::Int(t.zero));
         }
         self.round(&mut attrs);
         attrs
@@ -206,8 +199,15 @@ impl Integers<'_, '_, '_> {
         if scale == t.scale && zero == t.zero && r.dtype == t.dtype && open {
             return Ok(Some(r.q));
         }
-        let x = self.centred(r, spot)?;
         let m = self.reals(&[], &[scale / t.scale]);
-        self.requantize(x, m, None, t, bounds, spot).map(Some)
+        self.requantize(r.q, zero, m, None, t, bounds, spot)
+            .map(Some)
+    }
+}
+
+/// Says what an operand has for 0.
+fn less(attrs: &mut Attrs, name: &str, zero: i64) {
+    if zero != 0 {
+        attrs.set(name, Attr::Int(zero));
     }
 }

@@ -1,7 +1,7 @@
 //! Sums, products, and functions of one number.
 
 use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot};
+use super::{Integers, Spot, less};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
@@ -55,15 +55,15 @@ impl Integers<'_, '_, '_> {
             }
         }
         if let (Some((x, sx)), Some((y, sy))) = (self.single(a), self.single(b)) {
-            let (cx, cy) = (self.centred(&x, spot)?, self.centred(&y, spot)?);
             let sy = if minus { -sy } else { sy };
             let (mx, my) = (
                 self.reals(&[], &[sx / t.scale]),
                 self.reals(&[], &[sy / t.scale]),
             );
-            let attrs = self.finishing(t, bounds);
-            let mut ins = vec![Some(cx), Some(mx), Some(cy), Some(my)];
-            ins.extend(self.zero(t.dtype, t.zero).map(Some));
+            let mut attrs = self.finishing(t, bounds);
+            less(&mut attrs, "zero_a", x.zero[0]);
+            less(&mut attrs, "zero_b", y.zero[0]);
+            let ins = [Some(x.q), Some(mx), Some(y.q), Some(my)];
             return self.make("RescaledSum", attrs, &ins, spot).map(Some);
         }
         for (k, (x, c)) in [(a, b), (b, a)].into_iter().enumerate() {
@@ -80,9 +80,10 @@ impl Integers<'_, '_, '_> {
                 return Ok(None);
             };
             let all: Vec<f64> = c_values.iter().map(|c| sc * c / t.scale).collect();
-            let x = self.centred(&x, spot)?;
             let (m, offset) = (self.reals(&[], &[sx / t.scale]), self.reals(&shape, &all));
-            return self.requantize(x, m, Some(offset), t, bounds, spot).map(Some);
+            return self
+                .requantize(x.q, x.zero[0], m, Some(offset), t, bounds, spot)
+                .map(Some);
         }
         Ok(None)
     }
@@ -106,10 +107,12 @@ impl Integers<'_, '_, '_> {
                 // A square is a function of one number.
                 return Ok(None);
             }
-            let (x, y) = (self.centred(&x, spot)?, self.centred(&y, spot)?);
-            let xy = self.make("Mul", Attrs::default(), &[Some(x), Some(y)], spot)?;
             let m = self.reals(&[], &[sx * sy / t.scale]);
-            return self.requantize(xy, m, None, t, bounds, spot).map(Some);
+            let mut attrs = self.finishing(t, bounds);
+            less(&mut attrs, "zero_a", x.zero[0]);
+            less(&mut attrs, "zero_b", y.zero[0]);
+            let ins = [Some(x.q), Some(y.q), Some(m)];
+            return self.make("RescaledProduct", attrs, &ins, spot).map(Some);
         }
         for (x, c) in [(a, b), (b, a)] {
             let (Some((x, s)), Some(values)) = (self.single(x), self.known(c)) else {
@@ -119,9 +122,10 @@ impl Integers<'_, '_, '_> {
                 return Ok(None);
             };
             let all: Vec<f64> = values.iter().map(|c| s * c / t.scale).collect();
-            let x = self.centred(&x, spot)?;
             let m = self.reals(&shape, &all);
-            return self.requantize(x, m, None, t, bounds, spot).map(Some);
+            return self
+                .requantize(x.q, x.zero[0], m, None, t, bounds, spot)
+                .map(Some);
         }
         Ok(None)
     }

@@ -5,6 +5,7 @@ use super::{Integers, Spot};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dim::fixed_shape;
+use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::graph::ir::{NodeId, ValueId};
 use crate::op::resolve_axis;
@@ -66,13 +67,16 @@ impl Integers<'_, '_, '_> {
         if axes.is_empty() || count > i64::from(i32::MAX) / 255 {
             return Ok(None);
         }
-        let x = self.centred(&r, spot)?;
+        let to = Attrs::default().with("to", Attr::Type(DType::I32));
+        let x = self.make("Cast", to, &[Some(r.q)], spot)?;
+        let zero = count * r.zero[0];
         let axes: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
         let axes = self.g.add_const("", Tensor::i64(&[axes.len() as i64], &axes));
         let keep = Attrs::default().with("keepdims", Attr::Int(i64::from(keep)));
         let sum = self.make("ReduceSum", keep, &[Some(x), Some(axes)], spot)?;
         let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
-        self.requantize(sum, m, None, t, bounds, spot).map(Some)
+        self.requantize(sum, zero, m, None, t, bounds, spot)
+            .map(Some)
     }
 
     /// Windows of equal size are a convolution with ones, channel by channel.
@@ -104,7 +108,7 @@ impl Integers<'_, '_, '_> {
         let mut shape = vec![channels, 1];
         shape.extend(&kernel);
         let ones = vec![1.0; (channels * count) as usize];
-        let ones = Tensor::from_f64s(crate::base::dtype::DType::I8, &shape, &ones);
+        let ones = Tensor::from_f64s(DType::I8, &shape, &ones);
         let ones = self.g.add_const("", ones);
         let mut own = Attrs::default().with("group", Attr::Int(channels));
         for name in ["strides", "pads", "dilations", "auto_pad", "kernel_shape"] {
@@ -119,6 +123,6 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         }
         let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
-        self.requantize(sum, m, None, t, bounds, spot).map(Some)
+        self.requantize(sum, 0, m, None, t, bounds, spot).map(Some)
     }
 }

@@ -239,7 +239,8 @@ impl Integers<'_, '_, '_> {
                 (self.make("Add", Attrs::default(), &[Some(sum), Some(v)], spot)?, None)
             }
         };
-        self.requantize(sum, m, offset, t, bounds, spot).map(Some)
+        self.requantize(sum, 0, m, offset, t, bounds, spot)
+            .map(Some)
     }
 
     /// Zero points of weights; none where all are 0.
