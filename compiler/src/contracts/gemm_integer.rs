@@ -5,6 +5,7 @@
 
 use super::conv_integer::zero;
 use super::gemm::{View, macs};
+use super::gemm_integer_strip;
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::Result;
@@ -17,7 +18,7 @@ pub static GEMM_INTEGER: Contract = Contract {
     name: "gemm_integer",
     doc: "Products of matrices of 8-bit numbers with zero points, summed exactly",
     reference: None,
-    rows: &[LOOPS],
+    rows: &[gemm_integer_strip::BYTES, gemm_integer_strip::WORDS, LOOPS],
 };
 
 /// Plain loops, for every type and size.

@@ -12,6 +12,7 @@ pub mod form;
 pub mod gemm;
 pub mod gemm_blocked;
 pub mod gemm_integer;
+pub mod gemm_integer_strip;
 pub mod gemm_strip;
 pub mod gemm_tile;
 pub mod pack;

@@ -531,7 +531,7 @@ impl Isa {
     pub fn has(&self, op: &Op) -> bool {
         let sse2 = self.level == Level::Sse2;
         let elem = |e: &Elem| match (self.level, e) {
-            (_, Elem::W32) | (Level::Neon, _) => true,
+            (_, Elem::W32 | Elem::U8 | Elem::I8) | (Level::Neon, _) => true,
             (Level::Sse2, _) => false,
             _ => true,
         };

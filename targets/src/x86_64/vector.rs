@@ -4,6 +4,7 @@
 //! them, upper halves of vector registers are cleared before the return. rax, k1, and xmm15 at SSE2, are the assembler's own.
 //! Constants stand behind the code and are reached relative to it: no relocations.
 
+mod bytes;
 mod codes;
 mod lanes;
 mod memory;

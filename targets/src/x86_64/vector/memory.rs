@@ -17,6 +17,9 @@ impl Emit<'_> {
     }
     pub(super) fn load(&mut self, d: V, at: Mem, elem: Elem, lanes: Lanes) -> Emitted {
         let (m, lanes) = (self.mem(at), self.whole(lanes));
+        if self.level == Level::Sse2 && elem != Elem::W32 {
+            return self.load_bytes(d, at, elem, lanes);
+        }
         match (elem, lanes) {
             (Elem::W32, Lanes::All) => self.rm(codes::LOAD.at(self.level), self.v(d), m),
             (Elem::W32, Lanes::First(n)) => self.load_some(d, at, n),
@@ -110,6 +113,9 @@ impl Emit<'_> {
     }
     pub(super) fn store(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
         let (m, lanes) = (self.mem(at), self.whole(lanes));
+        if self.level == Level::Sse2 && elem != Elem::W32 {
+            return self.store_bytes(s, at, lanes, tmp);
+        }
         match (elem, lanes, self.level) {
             (Elem::W32, Lanes::All, level) => self.mr(codes::STORE.at(level), m, self.v(s)),
             (Elem::W32, Lanes::First(n), _) => self.store_some(s, at, n, tmp),
