@@ -2,8 +2,8 @@
 
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
+use crate::base::rounding::Rounding;
 use crate::graph::ir::Graph;
-use crate::ops::quantized::Rounding;
 use std::collections::BTreeSet;
 
 /// A rewrite of a graph. It is run on the main graph and on every body.

@@ -1,8 +1,8 @@
 //! Every pass in order, each line with its reason. `onnxc --print pipeline` shows this list.
 
+use crate::base::rounding::Rounding;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::graph::ir::{Graph, Model, NodeId};
-use crate::ops::quantized::Rounding;
 use crate::pass::{Pass, PassCx};
 use crate::passes::*;
 use std::collections::BTreeSet;

@@ -359,6 +359,8 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
     options.max_memory = model.max_memory.unwrap_or(options.max_memory);
     options.passes.off.retain(|p| !code.enable_pass.contains(p));
     options.passes.off.extend(code.disable_pass.iter().cloned());
+    options.passes.rounding = code.rounding.0;
+    options.passes.require_integers = code.require_int8;
     if let Some(n) = code.max_edits {
         options.passes.max_edits = usize::try_from(n).unwrap_or(usize::MAX);
     }

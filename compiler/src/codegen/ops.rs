@@ -114,13 +114,13 @@ impl Ops<'_, '_> {
             UnOp::Abs if f => self.b.ins().fabs(a),
             UnOp::Abs => self.b.ins().iabs(a),
             UnOp::Sqrt => self.b.ins().sqrt(a),
-            UnOp::Floor | UnOp::Ceil | UnOp::Trunc | UnOp::Round if !self.isa.round => {
+            UnOp::Floor | UnOp::Ceil | UnOp::Trunc | UnOp::Round | UnOp::Near if !self.isa.round => {
                 round::written_out(self, op, t, wide, a)
             }
             UnOp::Floor => self.b.ins().floor(a),
             UnOp::Ceil => self.b.ins().ceil(a),
             UnOp::Trunc => self.b.ins().trunc(a),
-            UnOp::Round => self.b.ins().nearest(a),
+            UnOp::Round | UnOp::Near => self.b.ins().nearest(a),
             UnOp::Not if t == Ty::Bool && !wide => self.b.ins().bxor_imm_u(a, 1),
             UnOp::Not => self.b.ins().bnot(a),
             UnOp::Popcnt => self.b.ins().popcnt(a),

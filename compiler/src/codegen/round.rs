@@ -25,7 +25,7 @@ pub fn written_out(o: &mut Ops, op: UnOp, ty: Ty, wide: bool, x: Value) -> Value
     let near = o.b.ins().fsub(up, magic);
     let sign = sign_of(o, ty, wide, x);
     let whole = match op {
-        UnOp::Round => near,
+        UnOp::Round | UnOp::Near => near,
         UnOp::Trunc => {
             let over = o.bin(BinOp::Lt, ty, wide, size, near);
             let less = o.b.ins().fsub(near, one);

@@ -247,6 +247,8 @@ fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
             (Node::Un(op, _), Expr::Un(_, x)) => {
                 use UnOp::*;
                 match (op, b.ty(*x)) {
+                    (Near, Ty::F64) => true,
+                    (Near, _) => false,
                     (Round | Floor, Ty::F64) => in_reach(b, *x),
                     (_, Ty::F64 | Ty::I64) => false,
                     (Neg | Abs | Not | ToBits | FromBits, _) => true,
@@ -261,7 +263,9 @@ fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
                     (Add | Sub | Mul | Div | Min | Max | Eq | Ne | Lt | Le, Ty::F32) => true,
                     // What was rounded only becomes a whole number.
                     (Add | Sub | Mul | Min | Max, Ty::F64) => {
-                        let rounded = |e: ExprId| matches!(b.func().exprs[e], Expr::Un(UnOp::Round, _));
+                        let rounded = |e: ExprId| {
+                            matches!(b.func().exprs[e], Expr::Un(UnOp::Round | UnOp::Near, _))
+                        };
                         !rounded(*x) && !rounded(*y)
                     }
                     (Add | Sub | And | Or | Xor | Min | Max | Eq | Lt, Ty::I32) => true,
@@ -276,7 +280,8 @@ fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
                 (Ty::I32, Ty::F32 | Ty::F64) | (Ty::F32, Ty::I32) => true,
                 // Only what is whole already.
                 (Ty::F64, Ty::I32) => {
-                    matches!(b.func().exprs[*x], Expr::Un(UnOp::Round | UnOp::Floor, _))
+                    let node = &b.func().exprs[*x];
+                    matches!(node, Expr::Un(UnOp::Round | UnOp::Near | UnOp::Floor, _))
                 }
                 _ => false,
             },

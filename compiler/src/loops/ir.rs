@@ -97,6 +97,8 @@ pub enum UnOp {
     Trunc,
     /// Round half to even.
     Round,
+    /// The same of a number that an i32 holds: whoever writes it makes sure of that.
+    Near,
     /// Bool: logical. Integers: bitwise.
     Not,
     /// Number of one bits of an integer.

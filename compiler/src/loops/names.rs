@@ -48,6 +48,7 @@ pub(super) const UNARY: &[(UnOp, &str)] = &[
     (UnOp::Ceil, "ceil"),
     (UnOp::Trunc, "trunc"),
     (UnOp::Round, "round"),
+    (UnOp::Near, "near"),
     (UnOp::Not, "not"),
     (UnOp::Popcnt, "popcnt"),
     (UnOp::ToBits, "tobits"),

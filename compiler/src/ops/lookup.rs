@@ -1,6 +1,6 @@
 //! Lookup and QuantizedSoftmax: functions of 8-bit numbers by tables. Not operators of ONNX: the pass `integers` makes them.
 
-use super::quantized::{Rounding, byte, rounded};
+use super::quantized::{byte, rounded, rounding};
 use super::util::{accept, bad, map_output};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
@@ -77,7 +77,7 @@ fn lower_softmax(cx: &mut LowerCx) -> Result<()> {
     };
     let shape = cx.in_shape(0)?;
     let axis = resolve_axis(cx.attrs.int("axis", -1), shape.len())?;
-    let rounding = Rounding::of(cx.attrs);
+    let rounding = rounding(cx.attrs);
     let outer: Dim = shape[..axis].iter().cloned().product();
     let inner: Dim = shape[axis + 1..].iter().cloned().product();
     let (n, inner_e) = (cx.b.dim(&shape[axis]), cx.b.dim(&inner));

@@ -7,6 +7,7 @@ use crate::base::attr::Attrs;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::base::rounding::Rounding;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
@@ -23,23 +24,11 @@ pub fn byte_or_word(d: DType) -> bool {
     matches!(d, DType::I8 | DType::U8 | DType::I16 | DType::U16)
 }
 
-/// Which way a real number goes that lies in the middle of two whole ones.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Rounding {
-    /// To the even one, as ONNX says.
-    #[default]
-    Even,
-    /// Up, as TOSA's SINGLE_ROUND.
-    Up,
-}
-
-impl Rounding {
-    /// The attribute `rounding`.
-    pub fn of(attrs: &Attrs) -> Rounding {
-        match attrs.str("rounding", "even") {
-            "up" => Rounding::Up,
-            _ => Rounding::Even,
-        }
+/// The attribute `rounding`.
+pub fn rounding(attrs: &Attrs) -> Rounding {
+    match attrs.str("rounding", Rounding::Even.name()) {
+        name if name == Rounding::Up.name() => Rounding::Up,
+        _ => Rounding::Even,
     }
 }
 

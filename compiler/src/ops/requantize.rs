@@ -3,18 +3,20 @@
 //! They compute in f64, where an i32 is exact: `clamp(round(x * m + offset) + z)`, the multiplier being what the file's scales make in f64. A
 //! product is rounded to 53 bits and the result once more, to a whole number; no sum or product is contracted, so every machine has the same bits.
 
-use super::quantized::{Rounding, byte_or_word, rounded};
+use super::quantized::{byte_or_word, rounded, rounding};
 use super::util::{accept, bad};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
-use crate::loops::ir::{ExprId, Ty};
+use crate::base::rounding::Rounding;
+use crate::loops::ir::{ExprId, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, broadcast};
 
 /// Operators of this file.
 pub static OPS: &[&OpDef] = &[&REQUANTIZE, &RESCALED_SUM, &RESCALED_PRODUCT];
 
 /// Inputs: whole numbers x (i32 or narrower); multipliers m (f64); optional: an offset (f64). Attributes: `zero_x`, what x has for 0; `to`, the
-/// result's type; `zero`, its zero point; `lo` and `hi`, its bounds; `rounding`. Output: `round((x - zero_x) * m + offset) + zero` within the bounds.
+/// result's type; `zero`, its zero point; `lo` and `hi`, its bounds; `rounding`; `small`, the
+/// promise that `round(..)` fits an i32. Output: `round((x - zero_x) * m + offset) + zero` within the bounds.
 pub static REQUANTIZE: OpDef = OpDef {
     name: "Requantize",
     inputs: (2, 3),
@@ -102,15 +104,30 @@ fn product(cx: &mut PointCx, x: ExprId, m: ExprId) -> ExprId {
     cx.b.mul(x, m)
 }
 
-/// Limits are applied to the real number, from which the same whole numbers come: nothing overflows.
+/// Rounds and limits. Where nothing else is promised, limits are applied to the real number, from which the same whole numbers come, so that
+/// nothing overflows; the attribute `small` promises that the rounded number fits an i32, which is cheaper to limit.
 fn finish(cx: &mut PointCx, v: ExprId) -> ExprId {
     let (least, most) = cx.out_type.int_range().unwrap_or((0, 255));
-    let zero = cx.attrs.int("zero", 0);
-    let lo = cx.attrs.int("lo", least as i64) - zero;
-    let hi = cx.attrs.int("hi", most as i64) - zero;
-    let (lo, hi) = (cx.b.num(Ty::F64, lo as f64), cx.b.num(Ty::F64, hi as f64));
+    let (zero, way) = (cx.attrs.int("zero", 0), rounding(cx.attrs));
+    let lo = cx.attrs.int("lo", least as i64);
+    let hi = cx.attrs.int("hi", most as i64);
+    if cx.attrs.flag("small") && way == Rounding::Even {
+        let v = cx.b.un(UnOp::Near, v);
+        let v = cx.b.cast(Ty::I32, v);
+        let (z, lo, hi) = (
+            cx.b.int(Ty::I32, zero),
+            cx.b.int(Ty::I32, lo),
+            cx.b.int(Ty::I32, hi),
+        );
+        let v = cx.b.add(v, z);
+        return cx.b.clamp(v, lo, hi);
+    }
+    let (lo, hi) = (
+        cx.b.num(Ty::F64, (lo - zero) as f64),
+        cx.b.num(Ty::F64, (hi - zero) as f64),
+    );
     let v = cx.b.clamp(v, lo, hi);
-    let v = rounded(cx.b, Rounding::of(cx.attrs), v);
+    let v = rounded(cx.b, way, v);
     let v = cx.b.cast(Ty::I32, v);
     let zero = cx.b.int(Ty::I32, zero);
     cx.b.add(v, zero)

@@ -157,11 +157,15 @@ pub enum V2 {
     /// The low halves of 64-bit lanes as first and as second half; the second leaves the first alone.
     XtnS,
     Xtn2S,
+    /// Lanes to words, words to bytes, bytes without a sign: limited to what they hold.
+    SqxtnH,
+    SqxtnB,
+    SqxtunB,
 }
 
 impl V2 {
     /// All of them.
-    pub const ALL: [V2; 27] = [
+    pub const ALL: [V2; 30] = [
         V2::FSqrt,
         V2::FRintN,
         V2::FRintM,
@@ -189,6 +193,9 @@ impl V2 {
         V2::FRintMD,
         V2::XtnS,
         V2::Xtn2S,
+        V2::SqxtnH,
+        V2::SqxtnB,
+        V2::SqxtunB,
     ];
     /// Word, name, arrangements of `d` and `n`, what stands behind.
     pub fn row(self) -> (u32, &'static str, &'static str, &'static str, &'static str) {
@@ -220,6 +227,9 @@ impl V2 {
             V2::FRintMD => (0x4E61_9800, "frintm", "2d", "2d", ""),
             V2::XtnS => (0x0EA1_2800, "xtn", "2s", "2d", ""),
             V2::Xtn2S => (0x4EA1_2800, "xtn2", "4s", "2d", ""),
+            V2::SqxtnH => (0x0E61_4800, "sqxtn", "4h", "4s", ""),
+            V2::SqxtnB => (0x0E21_4800, "sqxtn", "8b", "8h", ""),
+            V2::SqxtunB => (0x2E21_2800, "sqxtun", "8b", "8h", ""),
         }
     }
     /// Whether the old value of `d` is an operand.

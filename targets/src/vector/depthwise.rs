@@ -354,7 +354,8 @@ impl Template<'_> {
         let s = self.s;
         let acc = std::mem::take(&mut self.acc);
         // Whole numbers need two to become such.
-        let need = tail::registers(&s.tail, self.vm.isa)? + 1 + 2 * usize::from(s.whole());
+        let (tail, elem) = tail::without_limits(&s.tail, s.out_type);
+        let need = tail::registers(&tail, self.vm.isa)? + 1 + 2 * usize::from(s.whole());
         let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
         let kept = acc.len() - spilled;
         let mut slots = vec![];
@@ -364,7 +365,7 @@ impl Template<'_> {
             self.vm.free(*v);
             slots.push(slot);
         }
-        let kinds: Vec<Node> = s.tail.operands().collect();
+        let kinds: Vec<Node> = tail.operands().collect();
         for r in 0..s.rows as usize {
             // Pointers to the row's pixels of the output and of each operand.
             let out = self.line(OUT_PTR, None, s.out_type, r, b);
@@ -406,12 +407,12 @@ impl Template<'_> {
                         d
                     }
                 };
-                let answer = tail::apply(&mut self.vm, &s.tail, result, &mut fetch)?;
+                let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;
                 let tmp = self.vm.v();
                 self.vm.op(Op::Store {
                     s: answer,
                     at: Mem::at(out.0, 0),
-                    elem: tail::elem(s.out_type),
+                    elem,
                     lanes,
                     tmp,
                 });

@@ -284,6 +284,7 @@ impl Machine<'_> {
                     let [a, b] = self.bytes(at, plus)?.map(|b: u8| i16::from(b as i8) as u16);
                     u32::from(a) | u32::from(b) << 16
                 }
+                Elem::U8Limited | Elem::I8Limited => return wrong("a load that limits"),
                 Elem::U8 | Elem::I8 => {
                     let [b] = self.bytes(at, plus)?;
                     if elem == Elem::U8 {
@@ -311,6 +312,8 @@ impl Machine<'_> {
             let bytes = match elem {
                 Elem::F16 => u32::from(to_half(s[i])),
                 Elem::BF16 => u32::from(to_bf16(s[i])),
+                Elem::U8Limited => (s[i] as i32).clamp(0, 255) as u32,
+                Elem::I8Limited => (s[i] as i32).clamp(-128, 127) as u32,
                 _ => s[i],
             }
             .to_le_bytes();
@@ -416,6 +419,17 @@ impl Machine<'_> {
                 }
                 self.store(self.v(s)?, &at, elem, lanes)?;
                 self.set(tmp, [UNDEFINED; MAX_LANES])?;
+            }
+            Op::StorePair { a, b, at, signed } => {
+                if a == b {
+                    return wrong("a pair of one register");
+                }
+                let elem = if signed { Elem::I8Limited } else { Elem::U8Limited };
+                self.store(self.v(a)?, &at, elem, Lanes::All)?;
+                let next = at.plus(self.isa.lanes as i32);
+                self.store(self.v(b)?, &next, elem, Lanes::All)?;
+                self.set(a, [UNDEFINED; MAX_LANES])?;
+                self.set(b, [UNDEFINED; MAX_LANES])?;
             }
             Op::Splat { d, at } => self.set(d, [self.word(&at, 0)?; MAX_LANES])?,
             Op::SplatX { d, x } => self.set(d, [self.x(x)? as u32; MAX_LANES])?,

@@ -178,14 +178,22 @@ pub enum Elem {
     I16,
     /// Two signed bytes, to the two words of a lane. Loads only.
     I8x2,
+    /// Bytes that are limited to what they hold as they are stored. Stores only.
+    U8Limited,
+    #[allow(missing_docs)]
+    I8Limited,
 }
 
 impl Elem {
+    /// Whether numbers are limited as they are stored.
+    pub fn is_limited(self) -> bool {
+        matches!(self, Elem::U8Limited | Elem::I8Limited)
+    }
     /// Bytes of an element.
     pub fn bytes(self) -> i32 {
         match self {
             Elem::W32 => 4,
-            Elem::U8 | Elem::I8 => 1,
+            Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited => 1,
             _ => 2,
         }
     }
@@ -322,6 +330,14 @@ pub enum Op {
         elem: Elem,
         lanes: Lanes,
         tmp: V,
+    },
+    /// The lanes of `a`, then of `b`, as bytes that are limited to what they hold; not on machines that store single vectors as fast. `a` and `b`
+    /// may be clobbered, and differ.
+    StorePair {
+        a: V,
+        b: V,
+        at: Mem,
+        signed: bool,
     },
     /// One 32-bit element in every lane.
     Splat {
@@ -531,7 +547,8 @@ impl Isa {
     pub fn has(&self, op: &Op) -> bool {
         let sse2 = self.level == Level::Sse2;
         let elem = |e: &Elem| match (self.level, e) {
-            (_, Elem::W32 | Elem::U8 | Elem::I8) | (Level::Neon, _) => true,
+            (_, Elem::W32 | Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited)
+            | (Level::Neon, _) => true,
             (Level::Sse2, _) => false,
             _ => true,
         };
@@ -547,7 +564,8 @@ impl Isa {
             // Machines that have them differ by features, which the rows of kernels name.
             Op::Dot { dot, .. } => !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS,
             Op::RealFloor { .. } => !sse2,
-            Op::Load { elem: e, .. } => elem(e),
+            Op::StorePair { .. } => self.level == Level::Avx2,
+            Op::Load { elem: e, .. } => elem(e) && !e.is_limited(),
             Op::Store { elem: e, .. } => {
                 elem(e) && *e != Elem::I8x2 && (*e != Elem::BF16 || self.level == Level::Neon)
             }
@@ -578,7 +596,11 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         }
     };
     match op {
-        Op::Load { at, .. } | Op::Store { at, .. } | Op::Splat { at, .. } | Op::Prefetch { at } => {
+        Op::Load { at, .. }
+        | Op::Store { at, .. }
+        | Op::StorePair { at, .. }
+        | Op::Splat { at, .. }
+        | Op::Prefetch { at } => {
             mem(at, f)
         }
         Op::Bin {

@@ -150,10 +150,6 @@ impl Template<'_> {
             (Numbers::Bytes, _) => Some(Dot::BytesS),
         }
     }
-    /// Bytes of an element of C, and how it is stored.
-    fn c_elem(&self) -> Elem {
-        tail::elem(self.s.c_type)
-    }
     fn b_disp(&self, j: usize) -> i32 {
         (j * self.vm.isa.lanes) as i32 * self.b_elem().bytes()
     }
@@ -534,9 +530,10 @@ impl Template<'_> {
 
     /// Tails and stores, row by row.
     fn finish(&mut self) -> Result<()> {
-        let tail = &self.s.tail;
-        // One register more for stores of some lanes.
-        let need = tail::registers(tail, self.vm.isa)? + 1;
+        let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
+        let pairs = self.vm.isa.level == Level::Avx2 && elem.is_limited();
+        // One register more for stores of some lanes, or for the other of a pair.
+        let need = tail::registers(&tail, self.vm.isa)? + 1 + usize::from(pairs);
         let acc = std::mem::take(&mut self.acc);
         let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
         let mut slots = vec![];
@@ -556,7 +553,7 @@ impl Template<'_> {
             x
         };
         let c = self.vm.arg(self.args.c);
-        let c_bytes = self.c_elem().bytes();
+        let c_bytes = elem.bytes();
         let c_row = stride(self, self.args.c_row, c_bytes);
         let size = |kind: &Node| kind.element().map_or(4, |d| d.size() as i32);
         let mut pointers = vec![];
@@ -571,6 +568,7 @@ impl Template<'_> {
             });
         }
         for i in 0..self.m() {
+            let mut first_of_pair = None;
             for j in 0..self.cols {
                 let at = i * self.cols + j;
                 let kept = acc.len() - spilled;
@@ -592,19 +590,39 @@ impl Template<'_> {
                     };
                     tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
                 };
-                let answer = tail::apply(&mut self.vm, tail, result, &mut fetch)?;
-                let tmp = self.vm.v();
-                let elem = self.c_elem();
-                self.vm.op(Op::Store {
-                    s: answer,
-                    at: Mem::at(c, first * c_bytes),
-                    elem,
-                    lanes,
-                    tmp,
-                });
-                self.vm.free(tmp);
+                let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;
+                if answer != result {
+                    self.vm.free(result);
+                }
+                let place = Mem::at(c, first * c_bytes);
+                match first_of_pair.take() {
+                    Some((a, at)) => {
+                        let signed = elem == Elem::I8Limited;
+                        self.vm.op(Op::StorePair {
+                            a,
+                            b: answer,
+                            at,
+                            signed,
+                        });
+                        self.vm.free(a);
+                    }
+                    None if pairs && j + 1 < self.cols && self.lanes(j + 1) == Lanes::All => {
+                        first_of_pair = Some((answer, place));
+                        continue;
+                    }
+                    None => {
+                        let tmp = self.vm.v();
+                        self.vm.op(Op::Store {
+                            s: answer,
+                            at: place,
+                            elem,
+                            lanes,
+                            tmp,
+                        });
+                        self.vm.free(tmp);
+                    }
+                }
                 self.vm.free(answer);
-                self.vm.free(result);
             }
             self.vm.add_x(c, c_row, 0);
             for (p, s) in pointers.iter().zip(&strides) {

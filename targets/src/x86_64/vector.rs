@@ -303,6 +303,7 @@ impl<'p> Emit<'p> {
                 lanes,
                 tmp,
             } => self.store(s, at, elem, lanes, tmp),
+            Op::StorePair { a, b, at, signed } => self.store_pair(a, b, at, signed),
             Op::Splat { d, at } => {
                 let m = self.mem(at);
                 if level == Level::Sse2 {

@@ -2,6 +2,7 @@
 
 use clap::{ValueEnum, builder::PossibleValue};
 use onnxc_compiler::base::denormals as base;
+use onnxc_compiler::base::rounding;
 use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::base::goal::Goal;
 
@@ -57,6 +58,23 @@ impl ValueEnum for OptimizeFor {
             Goal::Latency => "Least time of a run",
             Goal::Memory => "Smallest arena, where it costs time too",
             Goal::Size => "Smallest code and weights, then the smallest arena",
+        };
+        Some(PossibleValue::new(self.0.name()).help(help))
+    }
+}
+
+/// Which way halves go where whole numbers are requantized.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rounding(pub rounding::Rounding);
+
+impl ValueEnum for Rounding {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Rounding(rounding::Rounding::Even), Rounding(rounding::Rounding::Up)]
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            rounding::Rounding::Even => "To the even number, as ONNX says",
+            rounding::Rounding::Up => "Up, as many accelerators do (TOSA SINGLE_ROUND)",
         };
         Some(PossibleValue::new(self.0.name()).help(help))
     }

@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
-pub use super::choices::{Denormals, OptLevel, OptimizeFor};
+pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
 pub use super::tune::TuneKernels;
 
 /// Compiles ONNX models to native object files.
@@ -196,6 +196,12 @@ pub struct CodeFlags {
     /// What a run does with denormal numbers
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     pub denormals: Denormals,
+    /// Which way halves go where whole numbers are requantized
+    #[arg(long, value_enum, default_value = "even", value_name = "WAY")]
+    pub rounding: Rounding,
+    /// Fail where an operator that the file quantizes would compute in floats
+    #[arg(long)]
+    pub require_int8: bool,
     /// Where weights go: embed, section=NAME, or file[=PATH]
     #[arg(long, default_value = "embed", value_name = "WHERE", value_parser = parse_weights)]
     pub weights: Weights,

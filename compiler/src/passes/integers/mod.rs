@@ -16,6 +16,7 @@ mod spell;
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
+use crate::base::rounding::Rounding;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
@@ -150,12 +151,13 @@ impl Integers<'_, '_, '_> {
     fn zero(&mut self, dtype: DType, zero: i64) -> Option<ValueId> {
         (zero != 0).then(|| self.whole(dtype, zero))
     }
-    /// `round((x - zero) * m + offset)` as the target's numbers.
+    /// `round((x - zero) * m + offset)` as the target's numbers; `most`: the largest that `x - zero` can be.
     #[allow(clippy::too_many_arguments)]
     fn requantize(
         &mut self,
         x: ValueId,
         zero: i64,
+        most: f64,
         m: ValueId,
         offset: Option<ValueId>,
         t: &Target,
@@ -164,6 +166,13 @@ impl Integers<'_, '_, '_> {
     ) -> Result<ValueId> {
         let mut attrs = self.finishing(t, bounds);
         less(&mut attrs, "zero_x", zero);
+        let largest = |v: Option<ValueId>| match v {
+            None => 0.0,
+            Some(v) => self.g.konst(v).and_then(|t| t.to_f64s()).map_or(f64::INFINITY, |l| {
+                l.iter().fold(0.0, |a: f64, b| a.max(b.abs()))
+            }),
+        };
+        promise(&mut attrs, most * largest(Some(m)) + largest(offset));
         let mut ins = vec![Some(x), Some(m)];
         ins.extend(offset.map(Some));
         self.make("Requantize", attrs, &ins, spot)
@@ -186,8 +195,8 @@ impl Integers<'_, '_, '_> {
         attrs
     }
     fn round(&self, attrs: &mut Attrs) {
-        if self.cx.rounding == crate::ops::quantized::Rounding::Up {
-            attrs.set("rounding", Attr::Str("up".into()));
+        if self.cx.rounding == Rounding::Up {
+            attrs.set("rounding", Attr::Str(Rounding::Up.name().into()));
         }
     }
     /// Numbers of one scale as those of another.
@@ -200,8 +209,15 @@ impl Integers<'_, '_, '_> {
             return Ok(Some(r.q));
         }
         let m = self.reals(&[], &[scale / t.scale]);
-        self.requantize(r.q, zero, m, None, t, bounds, spot)
+        self.requantize(r.q, zero, r.most(), m, None, t, bounds, spot)
             .map(Some)
+    }
+}
+
+/// Promises that a result fits an i32 before it is limited, if it is no larger than `most`.
+fn promise(attrs: &mut Attrs, most: f64) {
+    if most < f64::from(1 << 30) {
+        attrs.set("small", Attr::Int(1));
     }
 }
 

@@ -63,6 +63,8 @@ impl Integers<'_, '_, '_> {
             let mut attrs = self.finishing(t, bounds);
             less(&mut attrs, "zero_a", x.zero[0]);
             less(&mut attrs, "zero_b", y.zero[0]);
+            let most = x.most() * sx.abs() + y.most() * sy.abs();
+            super::promise(&mut attrs, most / t.scale);
             let ins = [Some(x.q), Some(mx), Some(y.q), Some(my)];
             return self.make("RescaledSum", attrs, &ins, spot).map(Some);
         }
@@ -82,7 +84,7 @@ impl Integers<'_, '_, '_> {
             let all: Vec<f64> = c_values.iter().map(|c| sc * c / t.scale).collect();
             let (m, offset) = (self.reals(&[], &[sx / t.scale]), self.reals(&shape, &all));
             return self
-                .requantize(x.q, x.zero[0], m, Some(offset), t, bounds, spot)
+                .requantize(x.q, x.zero[0], x.most(), m, Some(offset), t, bounds, spot)
                 .map(Some);
         }
         Ok(None)
@@ -111,6 +113,7 @@ impl Integers<'_, '_, '_> {
             let mut attrs = self.finishing(t, bounds);
             less(&mut attrs, "zero_a", x.zero[0]);
             less(&mut attrs, "zero_b", y.zero[0]);
+            super::promise(&mut attrs, x.most() * y.most() * (sx * sy / t.scale));
             let ins = [Some(x.q), Some(y.q), Some(m)];
             return self.make("RescaledProduct", attrs, &ins, spot).map(Some);
         }
@@ -124,7 +127,7 @@ impl Integers<'_, '_, '_> {
             let all: Vec<f64> = values.iter().map(|c| s * c / t.scale).collect();
             let m = self.reals(&shape, &all);
             return self
-                .requantize(x.q, x.zero[0], m, None, t, bounds, spot)
+                .requantize(x.q, x.zero[0], x.most(), m, None, t, bounds, spot)
                 .map(Some);
         }
         Ok(None)

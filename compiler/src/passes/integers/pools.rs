@@ -75,7 +75,8 @@ impl Integers<'_, '_, '_> {
         let keep = Attrs::default().with("keepdims", Attr::Int(i64::from(keep)));
         let sum = self.make("ReduceSum", keep, &[Some(x), Some(axes)], spot)?;
         let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
-        self.requantize(sum, zero, m, None, t, bounds, spot)
+        let most = count as f64 * r.most();
+        self.requantize(sum, zero, most, m, None, t, bounds, spot)
             .map(Some)
     }
 
@@ -123,6 +124,8 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         }
         let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
-        self.requantize(sum, 0, m, None, t, bounds, spot).map(Some)
+        let most = count as f64 * r.most();
+        self.requantize(sum, 0, most, m, None, t, bounds, spot)
+            .map(Some)
     }
 }

@@ -239,7 +239,7 @@ impl Integers<'_, '_, '_> {
                 (self.make("Add", Attrs::default(), &[Some(sum), Some(v)], spot)?, None)
             }
         };
-        self.requantize(sum, 0, m, offset, t, bounds, spot)
+        self.requantize(sum, 0, MOST as f64, m, offset, t, bounds, spot)
             .map(Some)
     }
 

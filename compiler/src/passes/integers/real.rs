@@ -3,7 +3,8 @@
 use crate::base::dtype::DType;
 use crate::graph::ir::{Graph, Node, NodeId, ValueId};
 use crate::op::resolve_axis;
-use crate::ops::quantized::{Rounding, byte_or_word};
+use crate::base::rounding::Rounding;
+use crate::ops::quantized::byte_or_word;
 
 /// Real numbers as whole ones: `scale * (q - zero)`, of one scale or one for each index of an axis.
 #[derive(Clone, Debug)]
@@ -58,6 +59,11 @@ impl Real {
     /// Scale and zero point where there is one of each.
     pub fn single(&self) -> Option<(f64, i64)> {
         (self.scale.len() == 1).then(|| (self.scale[0], self.zero[0]))
+    }
+    /// The largest that one less its zero point can be.
+    pub fn most(&self) -> f64 {
+        let (lo, hi) = self.dtype.int_range().unwrap_or((0, 255));
+        (hi - lo) as f64
     }
     /// The numbers themselves, where they are constants.
     pub fn values(&self, g: &Graph) -> Option<Vec<f64>> {
@@ -122,11 +128,7 @@ impl Target {
     }
     /// The number that a real one becomes.
     pub fn number(&self, real: f64, rounding: Rounding) -> i64 {
-        let v = real / self.scale;
-        let v = match rounding {
-            Rounding::Even => libm::rint(v),
-            Rounding::Up => libm::floor(v + 0.5),
-        };
+        let v = rounding.whole(real / self.scale);
         let (lo, hi) = self.range();
         (v + self.zero as f64).clamp(lo as f64, hi as f64) as i64
     }

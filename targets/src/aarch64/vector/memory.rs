@@ -165,6 +165,8 @@ impl Emit<'_> {
             Elem::U16 => self.v2(V2::UxtlH, d, d),
             Elem::I16 => self.v2(V2::SxtlH, d, d),
             Elem::I8x2 => self.v2(V2::SxtlB, d, d),
+            // Stores alone have them; refused before.
+            Elem::U8Limited | Elem::I8Limited => {}
             Elem::U8 => {
                 self.v2(V2::UxtlB, d, d);
                 self.v2(V2::UxtlH, d, d);
@@ -183,6 +185,16 @@ impl Emit<'_> {
         let from = match elem {
             // The last is for loads alone; refused before.
             Elem::W32 | Elem::I8x2 => s,
+            Elem::U8Limited => {
+                self.v2(V2::SqxtnH, t, s);
+                self.v2(V2::SqxtunB, t, t);
+                t
+            }
+            Elem::I8Limited => {
+                self.v2(V2::SqxtnH, t, s);
+                self.v2(V2::SqxtnB, t, t);
+                t
+            }
             Elem::F16 => {
                 self.v2(V2::FCvtn, t, s);
                 t

@@ -1,4 +1,4 @@
-//! Bytes at SSE2, which neither widens nor shuffles them.
+//! Bytes: those that are limited as they are stored, and all of them at SSE2, which neither widens nor shuffles them.
 
 use super::lanes::OWN;
 use super::{Emit, Emitted, OWN as OWN_X};
@@ -37,11 +37,17 @@ impl Emit<'_> {
         self.rr(Ins::Punpcklwd_xmm_xmmm128, x, own)
     }
     /// The low bytes of lanes, side by side.
-    pub(super) fn store_bytes(&mut self, s: V, at: Mem, lanes: Lanes, tmp: V) -> Emitted {
+    pub(super) fn store_bytes(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
         let (m, x, low) = (self.mem(at), self.xmm(tmp), OWN_X.full_register32());
-        self.bin(Bin::And, tmp, s, Src::Const(0xff))?;
+        match elem.is_limited() {
+            true => self.op(Op::Move { d: tmp, a: s })?,
+            false => self.bin(Bin::And, tmp, s, Src::Const(0xff))?,
+        }
         self.rr(Ins::Packssdw_xmm_xmmm128, x, x)?;
-        self.rr(Ins::Packuswb_xmm_xmmm128, x, x)?;
+        match elem {
+            Elem::I8Limited => self.rr(Ins::Packsswb_xmm_xmmm128, x, x)?,
+            _ => self.rr(Ins::Packuswb_xmm_xmmm128, x, x)?,
+        }
         let n = match lanes {
             Lanes::First(n @ 1..4) => n,
             _ => return self.mr(Ins::Movd_rm32_xmm, m, x),
@@ -57,5 +63,40 @@ impl Emit<'_> {
             self.mr(Ins::Mov_rm8_r8, third, iced_x86::Register::AL)?;
         }
         Ok(())
+    }
+    /// The same above SSE2: limited in `tmp`, then stored as they are.
+    pub(super) fn store_limited(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
+        let (elem, lo, hi) = match elem {
+            Elem::I8Limited => (Elem::I8, -128i32, 127i32),
+            _ => (Elem::U8, 0, 255),
+        };
+        self.bin(Bin::MaxI, tmp, s, Src::Const(lo as u32))?;
+        self.bin(Bin::MinI, tmp, tmp, Src::Const(hi as u32))?;
+        if self.level == Level::Avx512 {
+            return self.store(tmp, at, elem, lanes, tmp);
+        }
+        let n = match lanes {
+            Lanes::All => 8,
+            Lanes::First(n) => n,
+        };
+        self.narrow(tmp, elem, tmp)?;
+        self.store_packed(at, elem, n, tmp)
+    }
+    /// Two vectors of eight lanes as sixteen bytes.
+    pub(super) fn store_pair(&mut self, a: V, b: V, at: Mem, signed: bool) -> Emitted {
+        let (y, z, x) = (self.v(a), self.v(b), self.xmm(a));
+        let m = self.mem(at);
+        // Words of both, in halves: a0 b0 a1 b1; then bytes, and the quarters into their order.
+        self.push(Instruction::with3(Ins::VEX_Vpackssdw_ymm_ymm_ymmm256, y, y, z)?);
+        self.push(Instruction::with3(Ins::VEX_Vpermq_ymm_ymmm256_imm8, y, y, 0b11_01_10_00u32)?);
+        let high = self.xmm(b);
+        let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
+        self.push(Instruction::with3(extract, high, y, 1u32)?);
+        let pack = match signed {
+            true => Ins::VEX_Vpacksswb_xmm_xmm_xmmm128,
+            false => Ins::VEX_Vpackuswb_xmm_xmm_xmmm128,
+        };
+        self.push(Instruction::with3(pack, x, x, high)?);
+        self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)
     }
 }

@@ -60,6 +60,8 @@ impl Emit<'_> {
             Elem::I8 => codes::SX_B,
             Elem::I16 => codes::SX_W,
             Elem::I8x2 => codes::SX_BW,
+            // Stores alone have them; refused before.
+            Elem::U8Limited | Elem::I8Limited => codes::ZX_B,
         }
         .at(self.level);
         match from {
@@ -114,7 +116,10 @@ impl Emit<'_> {
     pub(super) fn store(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
         let (m, lanes) = (self.mem(at), self.whole(lanes));
         if self.level == Level::Sse2 && elem != Elem::W32 {
-            return self.store_bytes(s, at, lanes, tmp);
+            return self.store_bytes(s, at, elem, lanes, tmp);
+        }
+        if elem.is_limited() {
+            return self.store_limited(s, at, elem, lanes, tmp);
         }
         match (elem, lanes, self.level) {
             (Elem::W32, Lanes::All, level) => self.mr(codes::STORE.at(level), m, self.v(s)),
@@ -167,7 +172,7 @@ impl Emit<'_> {
         }
     }
     /// The low parts of eight lanes side by side at the start of `tmp`.
-    fn narrow(&mut self, s: V, elem: Elem, tmp: V) -> Emitted {
+    pub(super) fn narrow(&mut self, s: V, elem: Elem, tmp: V) -> Emitted {
         // Within each half the parts move to the front; then the halves' first quarters come together.
         let bytes = elem.bytes() as u8;
         let mut pattern = [0x80u8; 32];
@@ -210,7 +215,7 @@ impl Emit<'_> {
         Ok(())
     }
     /// The first `n` elements of a register where they lie side by side.
-    fn store_packed(&mut self, at: Mem, elem: Elem, n: u8, from: V) -> Emitted {
+    pub(super) fn store_packed(&mut self, at: Mem, elem: Elem, n: u8, from: V) -> Emitted {
         let total = i32::from(n) * elem.bytes();
         let x = self.xmm(from);
         if total == 16 {

@@ -5,6 +5,9 @@ use super::{Emit, Emitted, codes};
 use crate::vector::ir::*;
 use iced_x86::{Code as Ins, Instruction};
 
+/// 1.5 * 2^52.
+const ROUNDS: u64 = 0x4338_0000_0000_0000;
+
 impl Emit<'_> {
     pub(super) fn dot(&mut self, dot: Dot, d: V, a: Src, b: V, tmp: Option<V>) -> Emitted {
         let level = self.level;
@@ -76,11 +79,15 @@ impl Emit<'_> {
                 Ok(())
             }
             _ => {
-                self.rr(code, self.xmm(lo), self.v(lo))?;
-                self.rr(code, self.xmm(hi), self.v(hi))?;
-                let insert = Ins::VEX_Vinserti128_ymm_ymm_xmmm128_imm8;
-                let i = Instruction::with4(insert, self.v(d), self.v(lo), self.xmm(hi), 1)?;
-                self.push(i);
+                // A number this large has no places behind the point: adding it rounds, half to even, and the low halves are the answer.
+                for half in [lo, hi] {
+                    self.real_bin(RealBin::Add, half, half, RealSrc::Const(ROUNDS))?;
+                }
+                let (d, lo, hi) = (self.v(d), self.v(lo), self.v(hi));
+                let even = Ins::VEX_Vshufps_ymm_ymm_ymmm256_imm8;
+                self.push(Instruction::with4(even, d, lo, hi, 0b10_00_10_00u32)?);
+                let order = Ins::VEX_Vpermq_ymm_ymmm256_imm8;
+                self.push(Instruction::with3(order, d, d, 0b11_01_10_00u32)?);
                 Ok(())
             }
         }
