@@ -14,6 +14,9 @@ use crate::kernel::{LowerCx, Query, Vector};
 use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, Ty};
 
+/// Weights that are held as words though bytes would do.
+const FEW: usize = 8192;
+
 /// The operands of one product as its kernel reads them.
 #[derive(Clone, Debug)]
 pub struct Form {
@@ -74,7 +77,11 @@ impl Form {
             Numbers::Words => Some(Form {
                 numbers,
                 a_type: DType::I16,
-                b_type: if narrow && v.bytes { DType::I8 } else { DType::I16 },
+                // Widening costs an instruction for each vector of weights; few weights may take twice the room instead.
+                b_type: match narrow && v.bytes && weights.len() > FEW {
+                    true => DType::I8,
+                    false => DType::I16,
+                },
                 apart: if v.by_lane { v.lanes } else { 0 },
                 shift: 0,
                 zero: 0,

@@ -14,16 +14,19 @@ use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, broadcast};
 /// Operators of this file.
 pub static OPS: &[&OpDef] = &[&REQUANTIZE, &RESCALED_SUM, &RESCALED_PRODUCT];
 
-/// Inputs: whole numbers x (i32 or narrower); multipliers m (f64); optional: an offset (f64). Attributes: `zero_x`, what x has for 0; `to`, the
+/// Inputs: whole numbers x (i32 or narrower); multipliers m (f64), absent where all are 1; optional: an offset (f64). Attributes: `zero_x`, what x has for 0; `to`, the
 /// result's type; `zero`, its zero point; `lo` and `hi`, its bounds; `rounding`; `small`, the
 /// promise that `round(..)` fits an i32. Output: `round((x - zero_x) * m + offset) + zero` within the bounds.
 pub static REQUANTIZE: OpDef = OpDef {
     name: "Requantize",
-    inputs: (2, 3),
+    inputs: (1, 3),
     infer: |cx| infer(cx, &[0], &[1, 2]),
     lower: Lower::Pointwise(|cx, x| {
         let v = centred(cx, x[0], "zero_x");
-        let v = product(cx, v, x[1]);
+        let Some(&m) = x.get(1) else {
+            return Ok(limited(cx, v));
+        };
+        let v = product(cx, v, m);
         let v = match x.get(2) {
             Some(&offset) => cx.b.add(v, offset),
             None => v,
@@ -104,6 +107,18 @@ fn product(cx: &mut PointCx, x: ExprId, m: ExprId) -> ExprId {
     cx.b.mul(x, m)
 }
 
+/// A whole number with the result's zero point, within its bounds.
+fn limited(cx: &mut PointCx, v: ExprId) -> ExprId {
+    let (least, most) = cx.out_type.int_range().unwrap_or((0, 255));
+    let (z, lo, hi) = (
+        cx.b.int(Ty::I32, cx.attrs.int("zero", 0)),
+        cx.b.int(Ty::I32, cx.attrs.int("lo", least as i64)),
+        cx.b.int(Ty::I32, cx.attrs.int("hi", most as i64)),
+    );
+    let v = cx.b.add(v, z);
+    cx.b.clamp(v, lo, hi)
+}
+
 /// Rounds and limits. Where nothing else is promised, limits are applied to the real number, from which the same whole numbers come, so that
 /// nothing overflows; the attribute `small` promises that the rounded number fits an i32, which is cheaper to limit.
 fn finish(cx: &mut PointCx, v: ExprId) -> ExprId {
@@ -114,13 +129,7 @@ fn finish(cx: &mut PointCx, v: ExprId) -> ExprId {
     if cx.attrs.flag("small") && way == Rounding::Even {
         let v = cx.b.un(UnOp::Near, v);
         let v = cx.b.cast(Ty::I32, v);
-        let (z, lo, hi) = (
-            cx.b.int(Ty::I32, zero),
-            cx.b.int(Ty::I32, lo),
-            cx.b.int(Ty::I32, hi),
-        );
-        let v = cx.b.add(v, z);
-        return cx.b.clamp(v, lo, hi);
+        return limited(cx, v);
     }
     let (lo, hi) = (
         cx.b.num(Ty::F64, (lo - zero) as f64),

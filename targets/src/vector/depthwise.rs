@@ -353,9 +353,8 @@ impl Template<'_> {
     fn finish(&mut self, b: &Bases, lanes: Lanes) -> Result<()> {
         let s = self.s;
         let acc = std::mem::take(&mut self.acc);
-        // Whole numbers need two to become such.
         let (tail, elem) = tail::without_limits(&s.tail, s.out_type);
-        let need = tail::registers(&tail, self.vm.isa)? + 1 + 2 * usize::from(s.whole());
+        let need = tail::registers(&tail, self.vm.isa)? + 1;
         let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
         let kept = acc.len() - spilled;
         let mut slots = vec![];
@@ -400,11 +399,11 @@ impl Template<'_> {
                 let result = match s.whole() {
                     false => result,
                     true => {
-                        let (d, tmp) = (self.vm.v(), self.vm.v());
-                        self.vm.op(Op::ToInt { d, a: result, tmp });
-                        self.vm.free(tmp);
-                        self.vm.free(result);
-                        d
+                        self.vm.op(Op::WholeInt {
+                            d: result,
+                            a: result,
+                        });
+                        result
                     }
                 };
                 let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;

@@ -446,6 +446,14 @@ impl Machine<'_> {
                 self.set(tmp, [UNDEFINED; MAX_LANES])?;
                 self.set(d, lanes)?;
             }
+            Op::WholeInt { d, a } => {
+                let x = self.v(a)?;
+                let real = |i: usize| f32::from_bits(x[i]);
+                if (0..self.isa.lanes).any(|i| real(i) as i32 as f32 != real(i)) {
+                    return wrong("a float that is no i32");
+                }
+                self.set(d, std::array::from_fn(|i| real(i) as i32 as u32))?;
+            }
             Op::Shift { op, d, a, by } => self.set(d, self.v(a)?.map(|a| shift(op, a, by)))?,
             Op::Fma { d, a, ref b } => self.fma(d, a, self.src(b)?)?,
             Op::FmaLane { d, a, b, lane } => match self.v(b)?.get(usize::from(lane)) {

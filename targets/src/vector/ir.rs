@@ -366,6 +366,11 @@ pub enum Op {
         a: V,
         tmp: V,
     },
+    /// The i32 that a float without places behind the point is.
+    WholeInt {
+        d: V,
+        a: V,
+    },
     Shift {
         op: Shift,
         d: V,

@@ -208,6 +208,11 @@ impl Integers<'_, '_, '_> {
         if scale == t.scale && zero == t.zero && r.dtype == t.dtype && open {
             return Ok(Some(r.q));
         }
+        if scale == t.scale {
+            let mut attrs = self.finishing(t, bounds);
+            less(&mut attrs, "zero_x", zero);
+            return self.make("Requantize", attrs, &[Some(r.q)], spot).map(Some);
+        }
         let m = self.reals(&[], &[scale / t.scale]);
         self.requantize(r.q, zero, r.most(), m, None, t, bounds, spot)
             .map(Some)

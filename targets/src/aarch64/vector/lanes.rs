@@ -86,7 +86,7 @@ impl Emit<'_> {
                 };
                 self.v2(op, d, n);
             }
-            Op::ToInt { d, a, .. } => {
+            Op::ToInt { d, a, .. } | Op::WholeInt { d, a } => {
                 let (d, n) = (self.v(d), self.v(a));
                 self.v2(V2::FCvtZs, d, n);
             }

@@ -71,11 +71,15 @@ impl Emit<'_> {
                 self.rr(Ins::Punpcklqdq_xmm_xmmm128, self.xmm(d), self.xmm(hi))
             }
             Level::Avx512 => {
-                self.rr(code, self.ymm(lo), self.v(lo))?;
-                self.rr(code, self.ymm(hi), self.v(hi))?;
-                let insert = Ins::EVEX_Vinserti64x4_zmm_k1z_zmm_ymmm256_imm8;
-                let i = Instruction::with4(insert, self.v(d), self.v(lo), self.ymm(hi), 1)?;
-                self.push(i);
+                for half in [lo, hi] {
+                    self.real_bin(RealBin::Add, half, half, RealSrc::Const(ROUNDS))?;
+                }
+                // The low half of each number of both vectors, in order.
+                let even: Vec<u8> = (0..16u32).flat_map(|i| (2 * i).to_le_bytes()).collect();
+                let even = self.constant(even);
+                self.rm(codes::LOAD.at(Level::Avx512), self.v(d), even)?;
+                let pick = Ins::EVEX_Vpermi2d_zmm_k1z_zmm_zmmm512b32;
+                self.push(Instruction::with3(pick, self.v(d), self.v(lo), self.v(hi))?);
                 Ok(())
             }
             _ => {
