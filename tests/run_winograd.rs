@@ -10,7 +10,7 @@ use onnxc_compiler::contracts::winograd_tiles::{In, Out};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::interp::{Env, Memory, run as interpret};
-use onnxc_compiler::loops::ir::{Access, Arg, BinOp, Callee, Const, Func};
+use onnxc_compiler::loops::ir::{Access, Arg, BinOp, Callee, Const, Func, Ty};
 use onnxc_compiler::loops::random::Rng;
 use onnxc_compiler::loops::tail::{Node, Tail};
 use onnxc_compiler::target::{Arch, Target};

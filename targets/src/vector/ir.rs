@@ -570,7 +570,10 @@ impl Isa {
             Op::Dot { dot, .. } => !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS,
             Op::RealFloor { .. } => !sse2,
             Op::StorePair { .. } => self.level == Level::Avx2,
-            Op::Load { elem: e, .. } => elem(e) && !e.is_limited(),
+            Op::Load { elem: e, lanes, .. } => {
+                let pairs = *e == Elem::I8x2;
+                elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)
+            }
             Op::Store { elem: e, .. } => {
                 elem(e) && *e != Elem::I8x2 && (*e != Elem::BF16 || self.level == Level::Neon)
             }

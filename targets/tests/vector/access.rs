@@ -12,6 +12,9 @@ pub fn accesses(isa: Isa, cases: &mut Vec<Case>) {
         Elem::I8,
         Elem::U16,
         Elem::I16,
+        Elem::I8x2,
+        Elem::U8Limited,
+        Elem::I8Limited,
     ] {
         for n in 0..=isa.lanes as u8 {
             let lanes = if n == 0 { Lanes::All } else { Lanes::First(n) };

@@ -356,12 +356,155 @@ fn threes(isa: Isa, cases: &mut Vec<Case>) {
     }
 }
 
+/// What requantizing is made of: between i32 and f64, and to bytes.
+fn reals(isa: Isa, cases: &mut Vec<Case>) {
+    const NUMBERS: [f64; 8] = [0.5, -0.5, 1.5, 0.001953125, -3.75, 1e-9, 300.25, 2.0];
+    for rotation in 0..8 {
+        let mut w = Writer::new(isa);
+        // Whole numbers of every size: their products with the numbers fit an i32.
+        let (a, lo, hi) = (w.load(rotation * 12), w.vm.v(), w.vm.v());
+        w.vm.op(Op::Shift {
+            op: Shift::Right,
+            d: a,
+            a,
+            by: 10,
+        });
+        for op in [
+            RealBin::Add,
+            RealBin::Sub,
+            RealBin::Mul,
+            RealBin::Min,
+            RealBin::Max,
+        ] {
+            let bits = NUMBERS[rotation as usize].to_bits();
+            for form in 0..4 {
+                w.vm.op(Op::ToReals { lo, hi, a });
+                let other = w.vm.v();
+                // A vector of f64 in a register and in memory.
+                w.vm.op(Op::Zero { d: other });
+                let b = RealSrc::Const(bits);
+                w.vm.op(Op::RealBin {
+                    op: RealBin::Add,
+                    d: other,
+                    a: other,
+                    b,
+                });
+                let b = match form {
+                    0 => RealSrc::Const(bits),
+                    1 => RealSrc::Reg(other),
+                    2 => RealSrc::Reg(lo),
+                    _ => {
+                        let tmp = w.vm.v();
+                        let at = Mem::at(w.base, 3900);
+                        w.vm.store(other, at, Lanes::All, tmp);
+                        w.vm.free(tmp);
+                        RealSrc::Mem(at)
+                    }
+                };
+                // Two numbers multiplied with themselves would be too large.
+                let d = if form == 1 { other } else { lo };
+                if !(form == 2 && op == RealBin::Mul) {
+                    w.vm.op(Op::RealBin { op, d, a: lo, b });
+                    w.keep(d);
+                    w.vm.op(Op::RealBin { op, d: hi, a: hi, b });
+                }
+                w.keep(hi);
+                w.vm.free(other);
+                if w.full() {
+                    w.at = OUT;
+                }
+            }
+        }
+        w.vm.op(Op::ToReals { lo, hi, a });
+        for half in [lo, hi] {
+            let b = RealSrc::Const(NUMBERS[rotation as usize].to_bits());
+            w.vm.op(Op::RealBin {
+                op: RealBin::Mul,
+                d: half,
+                a: half,
+                b,
+            });
+        }
+        let (d, floor) = (w.vm.v(), w.vm.v());
+        let op = Op::RealFloor { d: floor, a: lo };
+        if isa.has(&op) {
+            w.vm.op(op);
+            w.keep(floor);
+        }
+        w.vm.op(Op::FromReals { d, lo, hi });
+        w.keep(d);
+        w.vm.op(Op::SplatPair { d: floor, a: d });
+        w.keep(floor);
+        w.vm.op(Op::SplatPair { d, a: d });
+        w.keep(d);
+        // Floats without places behind the point.
+        w.vm.op(Op::Un {
+            op: Un::FromInt,
+            d,
+            a,
+        });
+        w.vm.op(Op::WholeInt { d: floor, a: d });
+        w.keep(floor);
+        w.vm.op(Op::WholeInt { d, a: d });
+        w.keep(d);
+        for signed in [false, true] {
+            let (x, y) = (w.load(rotation * 4), w.load(64));
+            let at = Mem::at(w.base, 3000 + 64 * i32::from(signed));
+            let op = Op::StorePair {
+                a: x,
+                b: y,
+                at,
+                signed,
+            };
+            if isa.has(&op) {
+                w.vm.op(op);
+            }
+            w.vm.free_all(&[x, y]);
+        }
+        cases.push(w.case(format!("reals {rotation}")));
+    }
+}
+
+/// Products of parts of lanes.
+pub fn dots(isa: Isa, dot: Dot) -> Vec<Case> {
+    let mut cases = vec![];
+    for rotation in 0..8 {
+        let mut w = Writer::new(isa);
+        let second = Mem::at(w.base, 68 + rotation);
+        for form in 0..4u8 {
+            let (d, a, b) = (
+                w.load(rotation * 8 % 128),
+                w.load(1030 + 3 * rotation),
+                w.load(rotation * 4),
+            );
+            if isa.by_lane {
+                let lane = form % isa.lanes as u8;
+                w.vm.op(Op::DotLane { dot, d, a, b, lane });
+            } else {
+                let tmp = (dot == Dot::Words).then(|| w.vm.v());
+                let a = match form {
+                    0 => Src::Mem(second),
+                    1 => Src::Reg(b),
+                    _ => Src::Reg(a),
+                };
+                w.vm.op(Op::Dot { dot, d, a, b, tmp });
+                tmp.into_iter().for_each(|t| w.vm.free(t));
+            }
+            w.keep(d);
+            w.vm.free_all(&[d, a, b]);
+        }
+        cases.push(w.case(format!("{dot:?} {rotation}")));
+    }
+    cases
+}
+
 /// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
     bins(isa, &mut all);
     uns(isa, &mut all);
     threes(isa, &mut all);
+    reals(isa, &mut all);
     access::accesses(isa, &mut all);
     access::addresses(isa, &mut all);
     all

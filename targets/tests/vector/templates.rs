@@ -3,7 +3,7 @@
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::strip::{Start, Strip};
 use onnxc_compiler::kernel::Tile;
-use onnxc_compiler::loops::ir::BinOp;
+use onnxc_compiler::loops::ir::{BinOp, Ty};
 use onnxc_compiler::loops::tail::{Node, Tail};
 use onnxc_targets::vector::ir::Isa;
 use onnxc_targets::vector::strip;

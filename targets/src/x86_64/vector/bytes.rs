@@ -70,11 +70,27 @@ impl Emit<'_> {
             Elem::I8Limited => (Elem::I8, -128i32, 127i32),
             _ => (Elem::U8, 0, 255),
         };
+        if self.level == Level::Avx512 {
+            // Limited by the store itself, which takes numbers for unsigned where the bytes are.
+            let (code, from) = match elem {
+                Elem::I8 => (Ins::EVEX_Vpmovsdb_xmmm128_k1z_zmm, s),
+                _ => {
+                    self.bin(Bin::MaxI, tmp, s, Src::Const(0))?;
+                    (Ins::EVEX_Vpmovusdb_xmmm128_k1z_zmm, tmp)
+                }
+            };
+            if let Lanes::First(n) = lanes {
+                self.mask(n)?;
+            }
+            let m = self.mem(at);
+            self.mr(code, m, self.v(from))?;
+            if lanes != Lanes::All {
+                self.masked(false);
+            }
+            return Ok(());
+        }
         self.bin(Bin::MaxI, tmp, s, Src::Const(lo as u32))?;
         self.bin(Bin::MinI, tmp, tmp, Src::Const(hi as u32))?;
-        if self.level == Level::Avx512 {
-            return self.store(tmp, at, elem, lanes, tmp);
-        }
         let n = match lanes {
             Lanes::All => 8,
             Lanes::First(n) => n,

@@ -277,13 +277,13 @@ impl Emit<'_> {
         self.constant(bytes.collect())
     }
     /// The first `n` lanes into k1.
-    fn mask(&mut self, n: u8) -> Emitted {
+    pub(super) fn mask(&mut self, n: u8) -> Emitted {
         let bits = (1i64 << n) - 1;
         self.ri(Ins::Mov_r32_imm32, OWN_X.full_register32(), bits as i32)?;
         self.rr(Ins::VEX_Kmovw_kr_r32, Register::K1, OWN_X.full_register32())
     }
     /// Puts k1 onto the last instruction; loads clear what it leaves out.
-    fn masked(&mut self, zeroing: bool) {
+    pub(super) fn masked(&mut self, zeroing: bool) {
         if let Some(i) = self.list.last_mut() {
             i.set_op_mask(Register::K1);
             i.set_zeroing_masking(zeroing);
