@@ -55,6 +55,8 @@ pub fn machine(plain: bool) -> Machine {
             by_lane: false,
             rounds: true,
             halves: true,
+            bytes: true,
+            rows: 16,
         }),
         ..Machine::default()
     }

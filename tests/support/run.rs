@@ -44,6 +44,13 @@ pub fn native_targets() -> Vec<Target> {
             if std::arch::is_x86_feature_detected!("avx512bw") {
                 out.push(target(Arch::X86_64, "x86-64-v4"));
             }
+            // Products of bytes: at 256 and at 512 bits.
+            if std::arch::is_x86_feature_detected!("avxvnni") {
+                out.push(target(Arch::X86_64, "alderlake"));
+            }
+            if std::arch::is_x86_feature_detected!("avx512vnni") {
+                out.push(target(Arch::X86_64, "cascadelake"));
+            }
             out
         }
         Some(Arch::Aarch64) => vec![target(Arch::Aarch64, "")],

@@ -208,7 +208,7 @@ fn infer_matmul_integer(cx: &mut InferCx) -> Result<()> {
     }
     let (a, b) = (cx.shape(0)?, cx.shape(1)?);
     let out = super::matmul::matmul_shape(&a, &b, false, false)?;
-    rows_and_columns(cx, &a, &b, [2, 3], [2, 3])?;
+    rows_and_columns(cx, &a, &b, [2, 2], [3, 3])?;
     cx.out(0, DType::I32, out);
     Ok(())
 }

@@ -1,0 +1,361 @@
+//! Quantized layers of random shape, types, zero points and full-range numbers: at every level of this machine, and on AArch64 in an emulator, each
+//! gives what exact arithmetic gives, and none computes in floats.
+//!
+//! `ONNXC_LAYERS=10000` checks so many.
+
+use onnxc::loader::Model as Loaded;
+use onnxc_compiler::codegen::exec::{Drive, executable};
+use onnxc_compiler::codegen::Options;
+use onnxc_compiler::graph::ir::Model;
+use onnxc_compiler::plan::{build, program::Program};
+use onnxc_compiler::target::{Arch, Target};
+use onnxc_tests::graphs::{Rng, optimised, read};
+use onnxc_tests::run::{execute, native_targets, object, target};
+use onnxc_tests::tools::have;
+use std::fmt::Write;
+
+/// Layers of one model.
+const TOGETHER: usize = 12;
+
+/// A layer as text, its input, and what it must give.
+struct Layer {
+    text: String,
+    input: String,
+    data: Vec<u8>,
+    want: Vec<u8>,
+}
+
+/// 8-bit numbers with a sign or without.
+#[derive(Clone, Copy, PartialEq)]
+enum Byte {
+    U8,
+    I8,
+}
+
+impl Byte {
+    fn name(self) -> &'static str {
+        match self {
+            Byte::U8 => "u8",
+            Byte::I8 => "i8",
+        }
+    }
+    fn range(self) -> (i64, i64) {
+        match self {
+            Byte::U8 => (0, 255),
+            Byte::I8 => (-128, 127),
+        }
+    }
+    /// A number; the ends are drawn often.
+    fn any(self, r: &mut Rng) -> i64 {
+        let (lo, hi) = self.range();
+        match r.below(4) {
+            0 => *r.one(&[lo, hi]),
+            _ => lo + r.below(256) as i64,
+        }
+    }
+    fn many(self, r: &mut Rng, n: usize) -> Vec<i64> {
+        (0..n).map(|_| self.any(r)).collect()
+    }
+}
+
+fn byte(r: &mut Rng) -> Byte {
+    *r.one(&[Byte::U8, Byte::I8])
+}
+
+fn list<T: std::fmt::Debug>(values: &[T]) -> String {
+    let all: Vec<String> = values.iter().map(|v| format!("{v:?}")).collect();
+    all.join(", ")
+}
+
+/// A scale that f32 holds; sometimes a power of two, with which ties occur.
+fn scale(r: &mut Rng, about: f64) -> f32 {
+    let s = match r.below(3) {
+        0 => f64::powi(2.0, about.log2().round() as i32),
+        _ => about * (0.5 + r.below(1000) as f64 / 1000.0),
+    };
+    s as f32
+}
+
+/// What stands behind the sums of a layer.
+struct Out {
+    byte: Byte,
+    zero: i64,
+    scale: f32,
+    relu: bool,
+}
+
+impl Out {
+    fn of(r: &mut Rng, spread: f64) -> Out {
+        let byte = byte(r);
+        Out {
+            byte,
+            zero: byte.any(r),
+            scale: scale(r, spread / 100.0),
+            relu: r.below(3) == 0,
+        }
+    }
+    fn number(&self, real: f64) -> u8 {
+        let real = if self.relu { real.max(0.0) } else { real };
+        let (lo, hi) = self.byte.range();
+        let q = (real / f64::from(self.scale)).round_ties_even() as i64 + self.zero;
+        q.clamp(lo, hi) as u8
+    }
+    fn text(&self, t: &mut String, n: usize, from: &str) {
+        let Out { byte, zero, scale, .. } = self;
+        let d = byte.name();
+        writeln!(t, "  %ys{n} = lit f32[] [{scale:?}]").unwrap();
+        writeln!(t, "  %yz{n} = lit {d}[] [{zero}]").unwrap();
+        let from = match self.relu {
+            true => {
+                writeln!(t, "  %r{n} = Relu({from})").unwrap();
+                format!("%r{n}")
+            }
+            false => from.to_string(),
+        };
+        writeln!(t, "  %y{n} = QuantizeLinear({from}, %ys{n}, %yz{n}) {{ axis = 1, block_size = 0, saturate = 1 }}").unwrap();
+    }
+}
+
+/// An operand as text: numbers behind a DequantizeLinear.
+#[allow(clippy::too_many_arguments)]
+fn dequantized(t: &mut String, name: &str, byte: Byte, scales: &[f32], zeros: &[i64], axis: usize) {
+    let (d, n) = (byte.name(), scales.len());
+    let shape = if n == 1 { "[]".to_string() } else { format!("[{n}]") };
+    writeln!(t, "  %{name}s = lit f32{shape} [{}]", list(scales)).unwrap();
+    writeln!(t, "  %{name}z = lit {d}{shape} [{}]", list(zeros)).unwrap();
+    writeln!(t, "  %{name}r = DequantizeLinear(%{name}, %{name}s, %{name}z) {{ axis = {axis}, block_size = 0, saturate = 1 }}").unwrap();
+}
+
+fn conv(r: &mut Rng, n: usize) -> Layer {
+    let depthwise = r.below(3) == 0;
+    let (group, cin, cout) = match (depthwise, r.below(4)) {
+        (true, _) => (1 + r.below(40), 1, 1),
+        (_, 0) => (2, 4 * (1 + r.below(3)), 4 + r.below(5)),
+        _ => (1, 1 + r.below(40), 1 + r.below(40)),
+    };
+    let k = [1 + r.below(3), 1 + r.below(3)];
+    let size = [k[0] + r.below(7), k[1] + r.below(12)];
+    let stride = [1 + r.below(2), 1 + r.below(2)];
+    let dilation = if r.below(5) == 0 { 2 } else { 1 };
+    let pads: Vec<usize> = (0..4).map(|i| r.below(k[i % 2])).collect();
+    let extent = [0, 1].map(|i| (k[i] - 1) * dilation + 1);
+    if (0..2).any(|i| size[i] + pads[i] + pads[i + 2] < extent[i]) {
+        return conv(r, n);
+    }
+    let out = [0, 1].map(|i| (size[i] + pads[i] + pads[i + 2] - extent[i]) / stride[i] + 1);
+    let (channels, m) = (cin * group, cout * group);
+    let (xb, wb) = (byte(r), byte(r));
+    let (xs, xz) = (scale(r, 0.02), xb.any(r));
+    let per_channel = r.below(2) == 0;
+    let ws: Vec<f32> = (0..if per_channel { m } else { 1 }).map(|_| scale(r, 0.01)).collect();
+    let wz: Vec<i64> = match wb {
+        Byte::I8 if r.below(3) > 0 => vec![0; ws.len()],
+        _ => wb.many(r, ws.len()),
+    };
+    let x = xb.many(r, channels * size[0] * size[1]);
+    let w = wb.many(r, m * cin * k[0] * k[1]);
+    let bias: Vec<i64> = (0..m).map(|_| r.below(20001) as i64 - 10000).collect();
+    let biased = r.below(2) == 0;
+    let o = Out::of(r, 0.02 * 0.01 * 5000.0 * (cin as f64).sqrt());
+    let mut t = String::new();
+    dequantized(&mut t, &format!("x{n}"), xb, &[xs], &[xz], 1);
+    writeln!(t, "  %w{n} = lit {}[{m},{cin},{},{}] [{}]", wb.name(), k[0], k[1], list(&w)).unwrap();
+    dequantized(&mut t, &format!("w{n}"), wb, &ws, &wz, 0);
+    let of = |c: usize, list: &[f32]| f64::from(list[c % list.len()]);
+    let bs: Vec<f32> = ws.iter().map(|w| xs * w).collect();
+    let third = match biased {
+        true => {
+            writeln!(t, "  %b{n} = lit i32[{m}] [{}]", list(&bias)).unwrap();
+            let shape = if bs.len() == 1 { String::new() } else { bs.len().to_string() };
+            writeln!(t, "  %b{n}s = lit f32[{shape}] [{}]", list(&bs)).unwrap();
+            writeln!(t, "  %b{n}r = DequantizeLinear(%b{n}, %b{n}s) {{ axis = 0, block_size = 0, saturate = 1 }}").unwrap();
+            format!(", %b{n}r")
+        }
+        false => String::new(),
+    };
+    writeln!(
+        t,
+        "  %c{n} = Conv(%x{n}r, %w{n}r{third}) {{ auto_pad = \"NOTSET\", strides = [{}], pads = [{}], dilations = [{dilation}, {dilation}], group = {group} }}",
+        list(&stride),
+        list(&pads)
+    )
+    .unwrap();
+    o.text(&mut t, n, &format!("%c{n}"));
+    let mut want = vec![];
+    for c in 0..m {
+        for oy in 0..out[0] {
+            for ox in 0..out[1] {
+                let mut sum = 0i64;
+                for ci in 0..cin {
+                    for ky in 0..k[0] {
+                        for kx in 0..k[1] {
+                            let y = (oy * stride[0] + ky * dilation).wrapping_sub(pads[0]);
+                            let at = (ox * stride[1] + kx * dilation).wrapping_sub(pads[1]);
+                            if y >= size[0] || at >= size[1] {
+                                continue;
+                            }
+                            let channel = c / cout * cin + ci;
+                            let q = x[(channel * size[0] + y) * size[1] + at] - xz;
+                            let weight = w[((c * cin + ci) * k[0] + ky) * k[1] + kx];
+                            sum += q * (weight - wz[c % wz.len()]);
+                        }
+                    }
+                }
+                let mut real = sum as f64 * (f64::from(xs) * of(c, &ws));
+                if biased {
+                    real += bias[c] as f64 * of(c, &bs);
+                }
+                want.push(o.number(real));
+            }
+        }
+    }
+    Layer {
+        text: t,
+        input: format!("%x{n}: {}[1,{channels},{},{}]", xb.name(), size[0], size[1]),
+        data: x.iter().map(|&v| v as u8).collect(),
+        want,
+    }
+}
+
+fn matmul(r: &mut Rng, n: usize) -> Layer {
+    let (batch, m, k, columns) = (1 + r.below(3), 1 + r.below(20), 1 + r.below(60), 1 + r.below(50));
+    let (ab, bb) = (byte(r), byte(r));
+    let (sa, za) = (scale(r, 0.02), ab.any(r));
+    // One matrix for all, or one for each of the batch.
+    let matrices = *r.one(&[1, batch]);
+    let shared = matrices == 1 && (batch > 1 || r.below(2) == 0);
+    let sb: Vec<f32> = (0..if shared && r.below(2) == 0 { columns } else { 1 })
+        .map(|_| scale(r, 0.01))
+        .collect();
+    let zb = bb.many(r, sb.len());
+    let a = ab.many(r, batch * m * k);
+    let b = bb.many(r, matrices * k * columns);
+    let o = Out::of(r, 0.02 * 0.01 * 5000.0 * (k as f64).sqrt());
+    let mut t = String::new();
+    dequantized(&mut t, &format!("x{n}"), ab, &[sa], &[za], 1);
+    let shape = match shared {
+        true => format!("{k},{columns}"),
+        false => format!("{matrices},{k},{columns}"),
+    };
+    writeln!(t, "  %w{n} = lit {}[{shape}] [{}]", bb.name(), list(&b)).unwrap();
+    dequantized(&mut t, &format!("w{n}"), bb, &sb, &zb, 1);
+    writeln!(t, "  %c{n} = MatMul(%x{n}r, %w{n}r)").unwrap();
+    o.text(&mut t, n, &format!("%c{n}"));
+    let mut want = vec![];
+    for (i, j) in (0..batch * m).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+        let matrix = i / m % matrices;
+        let sum: i64 = (0..k)
+            .map(|p| {
+                let y = b[(matrix * k + p) * columns + j] - zb[j % zb.len()];
+                (a[i * k + p] - za) * y
+            })
+            .sum();
+        want.push(o.number(sum as f64 * (f64::from(sa) * f64::from(sb[j % sb.len()]))));
+    }
+    Layer {
+        text: t,
+        input: format!("%x{n}: {}[{batch},{m},{k}]", ab.name()),
+        data: a.iter().map(|&v| v as u8).collect(),
+        want,
+    }
+}
+
+/// A model of several layers, their inputs one after another, and what must come out.
+fn model(seed: u64) -> (Model, Vec<Layer>) {
+    let mut r = Rng::new(seed);
+    let layers: Vec<Layer> = (0..TOGETHER)
+        .map(|n| match r.below(3) {
+            0 => matmul(&mut r, n),
+            _ => conv(&mut r, n),
+        })
+        .collect();
+    let inputs: Vec<&str> = layers.iter().map(|l| l.input.as_str()).collect();
+    let outputs: Vec<String> = (0..TOGETHER).map(|n| format!("%y{n}")).collect();
+    let bodies: String = layers.iter().map(|l| l.text.as_str()).collect();
+    let text = format!("graph @g({}) -> ({}) {{\n{bodies}}}", inputs.join(", "), outputs.join(", "));
+    let model = read(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    let model = optimised(&model).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    for &n in model.graph.order() {
+        let name = model.graph.node(n).op.name;
+        assert!(
+            !["Conv", "MatMul", "DequantizeLinear", "QuantizeLinear"].contains(&name),
+            "seed {seed}: {} computes in floats",
+            model.graph.describe(n)
+        );
+    }
+    (model, layers)
+}
+
+fn program(model: &Model, target: &Target) -> Program {
+    let made = build::build(model, &target.machine, &build::Options::default());
+    made.unwrap_or_else(|e| panic!("{:?}", e.list))
+}
+
+fn check(layers: &[Layer], got: &[u8], what: &str) {
+    let mut at = 0;
+    for l in layers {
+        let own = &got[at..at + l.want.len()];
+        let differ = own.iter().zip(&l.want).filter(|(a, b)| a != b).count();
+        assert_eq!(
+            differ,
+            0,
+            "{what}: {differ} of {} differ, the first at {:?}: {}\n{}",
+            l.want.len(),
+            own.iter().zip(&l.want).position(|(a, b)| a != b),
+            l.input,
+            // Without its numbers.
+            l.text.lines().map(|l| l.chars().take(160).collect::<String>() + "\n").collect::<String>()
+        );
+        at += l.want.len();
+    }
+    assert_eq!(at, got.len());
+}
+
+fn models(least: usize) -> u64 {
+    let asked = std::env::var("ONNXC_LAYERS").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(least).div_ceil(TOGETHER) as u64
+}
+
+#[test]
+fn random_layers_are_exact_on_this_machine() {
+    let targets = native_targets();
+    for seed in 0..models(240) {
+        let (model, layers) = model(seed);
+        for t in &targets {
+            let bytes = object(&program(&model, t), t, &Options::default()).expect("an object");
+            let loaded = Loaded::load(&bytes, "model").expect("loads");
+            let mut session = loaded.session(&Default::default()).expect("a session");
+            for (k, l) in layers.iter().enumerate() {
+                session.input_mut(k).expect("an input").copy_from_slice(&l.data);
+            }
+            assert_eq!(session.run(), 0);
+            let mut got = vec![];
+            for k in 0..layers.len() {
+                got.extend(session.output(k).expect("an output"));
+            }
+            check(&layers, &got, &format!("seed {seed}, {}", t.cpu));
+        }
+    }
+}
+
+#[test]
+fn random_layers_are_exact_on_aarch64() {
+    if !have("qemu-aarch64-static") {
+        return eprintln!("skipped: qemu-aarch64-static is not installed");
+    }
+    for seed in 0..models(48) {
+        let (model, layers) = model(seed);
+        for cpu in ["", "cortex-a76"] {
+            let t = target(Arch::Aarch64, cpu);
+            let p = program(&model, &t);
+            let options = Options::default();
+            let bytes = object(&p, &t, &options).expect("an object");
+            let exe = executable(&bytes, &p, &t, &options, None, Drive::Answer).expect("a program");
+            let input: Vec<u8> = layers.iter().flat_map(|l| l.data.clone()).collect();
+            let got = execute(&exe, Some("qemu-aarch64-static"), &input);
+            // The status, and the sizes of each output.
+            let axes: usize = layers.iter().map(|l| if l.input.matches(',').count() == 3 { 4 } else { 3 }).sum();
+            check(&layers, &got[4 + 8 * axes..], &format!("seed {seed}, aarch64 {cpu}"));
+        }
+    }
+}
