@@ -4,6 +4,8 @@
 
 use onnxc::loader::{Model, SessionOptions};
 use onnxc_abi::status;
+use onnxc_compiler::passes::ports;
+use onnxc_compiler::pipeline;
 use onnxc_compiler::artifact::{Placement, header};
 use onnxc_compiler::base::diag::Diagnostics;
 use onnxc_compiler::base::effort::Effort;
@@ -151,7 +153,8 @@ fn beside(text: &str, prefix: &str, effort: Effort) -> Artifact {
     }
     .at(effort);
     let mut diags = Diagnostics::default();
-    let model = read(text).unwrap();
+    let mut model = read(text).unwrap();
+    pipeline::single(&mut model, &ports::PASS, &mut diags).unwrap();
     let program = plan(&model, &target, &options, &mut diags).unwrap();
     emit(model, program, &target, &options, &mut Quiet, &mut diags).unwrap()
 }

@@ -120,12 +120,54 @@ fn small_float_models_on_aarch64() {
     );
 }
 
+/// Every operator that the file quantizes runs in whole numbers, and every output is what exact arithmetic gives, on all levels.
+#[test]
+fn statically_quantized_models_are_exact() {
+    let Some(dir) = shared() else { return };
+    let mut levels: Vec<Vec<&str>> = vec![vec![]];
+    if cfg!(target_arch = "x86_64") {
+        levels.push(vec!["--target-cpu", "x86-64"]);
+        if std::arch::is_x86_feature_detected!("fma") {
+            levels.push(vec!["--target-cpu", "x86-64-v3"]);
+        }
+    }
+    if have("qemu-aarch64-static") {
+        for cpu in ["generic", "cortex-a76"] {
+            levels.push(vec![
+                "--target",
+                "aarch64-unknown-linux-gnu",
+                "--target-cpu",
+                cpu,
+                "--exec",
+                "qemu-aarch64-static",
+            ]);
+        }
+    }
+    let list = models(&dir, true).into_iter();
+    let list: Vec<PathBuf> = list.filter(|m| m.join("exact.npz").exists()).collect();
+    assert!(list.len() >= 4, "models are missing");
+    let mut wrong = vec![];
+    for more in levels {
+        let more = [&more[..], &["--steps", "0", "--require-int8"]].concat();
+        wrong.extend(
+            (list.iter()).filter_map(|m| verify(m, &["io.npz", "exact.npz"], &more)),
+        );
+    }
+    all_pass(wrong);
+}
+
 #[test]
 fn quantized_models_classify_as_written() {
+    for rounding in ["even", "up"] {
+        quantized_models_classify(rounding);
+    }
+}
+
+fn quantized_models_classify(rounding: &str) {
     let Some(dir) = shared() else { return };
     for m in models(&dir, true) {
         let mut c = Command::new(onnxc());
-        c.args(["verify", "--no-layer", "--json"])
+        c.args(["verify", "--no-layer", "--json", "--rounding", rounding])
             .arg(m.join("model.onnx"));
         for r in ["io.npz", "exact.npz"] {
             if m.join(r).exists() {

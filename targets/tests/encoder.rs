@@ -222,7 +222,7 @@ fn plain(text: &str) -> String {
         .replace("hint #34", "bti c");
     // A shift by nothing that widens.
     let text = match text.strip_suffix(" #0") {
-        Some(t) if t.starts_with("ushll ") || t.starts_with("sshll ") => t.replace("shll ", "xtl "),
+        Some(t) if t.starts_with("ushll") || t.starts_with("sshll") => t.replace("shll", "xtl"),
         _ => text,
     };
     // A lane in all lanes is called a move by one of them.

@@ -59,6 +59,8 @@ fn machine() -> Machine {
             by_lane: false,
             rounds: true,
             halves: true,
+            bytes: true,
+            rows: 16,
         }),
         lanes: 4,
         l1d: 1 << 10,

@@ -135,39 +135,3 @@ fn lower_softmax(cx: &mut LowerCx) -> Result<()> {
         })
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::attr::Attr;
-    use crate::base::tensor::Tensor;
-    use crate::ops::testing::*;
-
-    #[test]
-    fn entries_follow_the_least_value() {
-        let table: Vec<f64> = (0..256).map(|i| f64::from(255 - i)).collect();
-        let table = Tensor::from_f64s(DType::U8, &[256], &table);
-        for (d, x) in [(DType::I8, [-128.0, 0.0, 127.0]), (DType::U8, [0.0, 128.0, 255.0])] {
-            let x = Tensor::from_f64s(d, &[3], &x);
-            let ins = vec![data(x), data(table.clone())];
-            let y = numbers("Lookup", 1, &attrs([]), ins);
-            assert_eq!(y, [255.0, 127.0, 0.0]);
-        }
-    }
-
-    #[test]
-    fn shares_of_a_sum() {
-        // Powers halve: 1, 1/2, 1/4 of 7/4.
-        let powers: Vec<f64> = (0..256).map(|d| f64::powi(0.5, d) * f64::powi(2.0, 40)).collect();
-        let powers: Vec<i64> = powers.iter().map(|p| *p as i64).collect();
-        let x = Tensor::from_f64s(DType::I8, &[1, 3, 1], &[4.0, 5.0, 3.0]);
-        let ins = vec![
-            data(x),
-            data(Tensor::i64(&[256], &powers)),
-            data(Tensor::from_f64s(DType::F64, &[], &[256.0])),
-            data(Tensor::from_f64s(DType::I8, &[], &[-128.0])),
-        ];
-        let y = numbers("QuantizedSoftmax", 1, &attrs([("axis", Attr::Int(1))]), ins);
-        assert_eq!(y, [-55.0, 18.0, -91.0]);
-    }
-}

@@ -56,6 +56,13 @@ fn rows() -> impl Iterator<Item = &'static str> {
     contracts::ALL.iter().flat_map(|c| c.rows).map(|r| r.name)
 }
 
+/// Rows of contracts that are measured; those over whole numbers are compared by what is true of every machine.
+#[cfg(test)]
+fn measured_rows() -> impl Iterator<Item = &'static str> {
+    let measured = contracts::ALL.iter().filter(|c| !c.name.ends_with("_integer"));
+    measured.flat_map(|c| c.rows).map(|r| r.name)
+}
+
 impl Table {
     /// Reads a table.
     pub fn parse(text: &str) -> Result<Table> {
@@ -151,7 +158,7 @@ mod tests {
         for level in [Level::Avx2, Level::Avx512] {
             let costs = of_level(level);
             assert!(costs.measured.is_empty());
-            for row in rows() {
+            for row in measured_rows() {
                 assert!(costs.rates.contains_key(row), "{level:?} lacks {row}");
             }
         }

@@ -23,25 +23,25 @@ fn present(ins: [Option<ValueId>; 4]) -> Vec<Option<ValueId>> {
     ins[..last].to_vec()
 }
 
-/// A sum of absolute products that an i32 holds, whatever the order.
-const MOST: i64 = i32::MAX as i64;
-
 impl Integers<'_, '_, '_> {
     /// An operand in bytes.
     fn bytes(&self, v: Option<ValueId>) -> Option<Real> {
         Real::of(self.g, v?).filter(|r| byte(r.dtype))
     }
 
-    /// Whether sums over `k` products can't leave an i32. Each factor is a byte less its zero point.
-    fn fits(&self, w: &Real, k: i64) -> bool {
-        match self.g.konst(w.q).and_then(Tensor::to_i64s) {
-            // The worst sum is no more than all products at their largest.
-            Some(w) if !w.is_empty() => {
-                let most = w.iter().map(|v| v.abs()).max().unwrap_or(0) + 255;
-                k.saturating_mul(most.min(510)).saturating_mul(255) <= MOST
-            }
-            _ => k.saturating_mul(255 * 255) <= MOST,
-        }
+    /// The largest sum over `k` products, whatever the order; `None`: it may leave an i32. Each factor is a byte less its zero point.
+    fn largest(&self, w: &Real, k: i64) -> Option<i64> {
+        let least = w.zero.iter().min().copied().unwrap_or(0);
+        let most = w.zero.iter().max().copied().unwrap_or(0);
+        let weight = match self.g.konst(w.q).and_then(Tensor::to_i64s) {
+            Some(w) => (w.iter())
+                .map(|w| (w - least).abs().max((w - most).abs()))
+                .max()
+                .unwrap_or(0),
+            None => 255,
+        };
+        let sum = k.saturating_mul(weight).saturating_mul(255);
+        (sum <= i64::from(i32::MAX)).then_some(sum)
     }
 
     pub(super) fn conv(
@@ -88,9 +88,9 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         };
         let k: i64 = shape[1..].iter().product();
-        if (w.scale.len() > 1 && w.axis != 0) || !self.fits(w, k) {
+        let Some(most) = self.largest(w, k).filter(|_| w.scale.len() == 1 || w.axis == 0) else {
             return Ok(None);
-        }
+        };
         let mut per_channel = vec![1; shape.len() - 1];
         per_channel[0] = shape[0];
         let mut own = Attrs::default();
@@ -103,7 +103,7 @@ impl Integers<'_, '_, '_> {
         let ins = present([Some(x.q), Some(w.q), xz, self.zeros(w)]);
         let sum = self.make("ConvInteger", own, &ins, spot)?;
         let m = self.multiplier(xs, w, &per_channel, t);
-        self.with_bias(sum, m, bias, &per_channel, t, bounds, spot)
+        self.with_bias(sum, most, m, bias, &per_channel, t, bounds, spot)
     }
 
     /// A MatMul or Gemm, with what is added to it (a constant value) where that stands behind it.
@@ -167,14 +167,15 @@ impl Integers<'_, '_, '_> {
         let (Some(k), Some(n)) = (sb[columns - 1].fixed(), sb[columns].fixed()) else {
             return Ok(None);
         };
-        if (b.scale.len() > 1 && (b.axis != columns || sb.len() != 2)) || !self.fits(b, k) {
+        let along = b.scale.len() == 1 || (b.axis == columns && sb.len() == 2);
+        let Some(most) = self.largest(b, k).filter(|_| along) else {
             return Ok(None);
-        }
+        };
         let za = self.zero(a.dtype, za);
         let ins = present([Some(a.q), Some(b.q), za, self.zeros(b)]);
         let sum = self.make("MatMulInteger", Attrs::default(), &ins, spot)?;
         let m = self.multiplier(scale, b, &[n], t);
-        self.with_bias(sum, m, bias, &[n], t, bounds, spot)
+        self.with_bias(sum, most, m, bias, &[n], t, bounds, spot)
     }
 
     /// QLinearConv and QLinearMatMul, whose bias is in whole numbers.
@@ -209,11 +210,12 @@ impl Integers<'_, '_, '_> {
         }
     }
 
-    /// A sum and its bias as the target's numbers. `shape`: that of one number for each channel.
+    /// A sum, `most` at its largest, and its bias as the target's numbers. `shape`: that of one number for each channel.
     #[allow(clippy::too_many_arguments)]
     fn with_bias(
         &mut self,
         sum: ValueId,
+        most: i64,
         m: ValueId,
         bias: Bias,
         shape: &[i64],
@@ -222,6 +224,7 @@ impl Integers<'_, '_, '_> {
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let channels: i64 = shape.iter().product();
+        let mut most = most as f64;
         let (sum, offset) = match bias {
             Bias::None => (sum, None),
             Bias::Real(values) => {
@@ -234,12 +237,14 @@ impl Integers<'_, '_, '_> {
                 (sum, Some(self.reals(shape, &all)))
             }
             Bias::Whole(v) => {
+                let own = self.g.konst(v).and_then(|t| t.to_f64s());
+                most += own.map_or(f64::INFINITY, |b| b.iter().fold(0.0, |a: f64, b| a.max(b.abs())));
                 let list = self.g.add_const("", Tensor::i64(&[shape.len() as i64], shape));
                 let v = self.make("Reshape", Attrs::default(), &[Some(v), Some(list)], spot)?;
                 (self.make("Add", Attrs::default(), &[Some(sum), Some(v)], spot)?, None)
             }
         };
-        self.requantize(sum, 0, MOST as f64, m, offset, t, bounds, spot)
+        self.requantize(sum, 0, most, m, offset, t, bounds, spot)
             .map(Some)
     }
 
