@@ -10,6 +10,7 @@
 pub mod artifact;
 pub mod base;
 pub mod codegen;
+pub mod compress;
 pub mod contracts;
 pub mod fusions;
 pub mod graph;

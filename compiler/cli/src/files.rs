@@ -67,6 +67,19 @@ impl Source {
         })
     }
 
+    /// Other contents under the same name, such as another form of the model.
+    pub fn of_bytes(&self, bytes: Vec<u8>) -> Source {
+        Source {
+            path: self.path.clone(),
+            bytes: Bytes::from(bytes),
+            folder: Folder {
+                dir: self.folder.dir.clone(),
+                used: RefCell::default(),
+                max: self.folder.max,
+            },
+        }
+    }
+
     /// The name without folder and ending.
     pub fn stem(&self) -> String {
         if self.path == Path::new("-") {

@@ -54,6 +54,28 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// The same compilation of another form of the model, which may be as large as it must.
+    pub fn over<'s>(&self, source: &'s Source) -> Outcome<Job<'s>>
+    where
+        'a: 's,
+    {
+        let mut options = self.options.clone();
+        let limits = &mut options.import.limits;
+        limits.max_model_size = limits.max_model_size.max(source.bytes.len() as u64);
+        let signature = signature(source.bytes.clone(), &options.import)?;
+        Ok(Job {
+            source,
+            signature,
+            machine: self.machine,
+            options,
+            ui: self.ui,
+        })
+    }
+    /// Where messages go.
+    pub fn ui(&self) -> &'a Ui {
+        self.ui
+    }
+
     /// The inputs that a caller gives, as the file declares them and the flags fix them.
     pub fn wanted(&self) -> Result<Vec<Wanted>> {
         let import = &self.options.import;
@@ -259,10 +281,31 @@ impl<'a> Job<'a> {
 
     /// Reads the model and infers types, without any other pass.
     pub fn load_typed(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        self.load_with(&["resolve"])
+    }
+
+    /// Reads the model, folds what is constant, and does the rewrites that leave operators of ONNX.
+    pub fn load_plain(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        self.load_with(&[
+            "resolve",
+            "inline_if",
+            "fold",
+            "no_op",
+            "merge",
+            "dead",
+            "conv_affine",
+            "pad_conv",
+            "hard_swish",
+            "gelu",
+            "layer_norm",
+        ])
+    }
+
+    fn load_with(&self, passes: &[&str]) -> Outcome<onnxc_compiler::graph::ir::Model> {
         let mut options = self.options.clone();
         let others = crate::print::passes()
             .into_iter()
-            .filter(|p| *p != "resolve");
+            .filter(|p| !passes.contains(p));
         options.passes.off = others.map(str::to_string).collect();
         let mut diags = Diagnostics::default();
         let model = onnxc_compiler::load(

@@ -25,6 +25,7 @@ pub mod outputs;
 pub mod picture;
 pub mod print;
 pub mod progress;
+pub mod quantize;
 pub mod remote;
 pub mod report;
 pub mod run;
@@ -169,6 +170,7 @@ fn verb(cli: &Cli, ui: &Ui) -> Outcome {
         Verb::Bench(flags) => bench::run(flags, ui),
         Verb::Inspect(flags) => inspect::run(flags, ui),
         Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
+        Verb::Quantize(flags) => quantize::run(flags, ui),
         Verb::TuneKernels(flags) => tune::run(flags, ui),
     }
 }

@@ -23,6 +23,7 @@ pub mod signature;
 mod supported;
 mod tensor;
 mod types;
+pub mod write;
 mod wire;
 
 pub use external::{Files, NoFiles};

@@ -10,6 +10,7 @@ use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
 pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
+pub use super::quantize::Quantize;
 pub use super::tune::TuneKernels;
 
 /// Compiles ONNX models to native object files.
@@ -95,6 +96,8 @@ pub enum Verb {
     Inspect(Inspect),
     /// Run tests in the layout of ONNX's own
     TestOnnx(TestOnnx),
+    /// Quantize a float model to 8 bits by calibration data, and write it as ONNX
+    Quantize(Quantize),
     /// Measure kernels on a machine, and write the table by which they are chosen
     TuneKernels(TuneKernels),
 }

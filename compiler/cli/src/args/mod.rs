@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod choices;
 pub mod flags;
+pub mod quantize;
 pub mod tune;
 pub mod words;
 

@@ -8,6 +8,7 @@ pub mod npy;
 pub mod npz;
 pub mod preprocess;
 pub mod random;
+pub mod samples;
 pub mod sound;
 pub mod topk;
 

@@ -21,6 +21,7 @@ use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::pass::{Pass, PassCx};
+pub use moves::moves;
 use real::{Bounds, Real, Target};
 
 /// The pass.
@@ -59,6 +60,11 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     super::dead::left_behind(g);
     islands::report(g, cx, &wanted);
     Ok(())
+}
+
+/// Whether a node only limits numbers, by constants: a Relu or a Clip.
+pub fn bounds(g: &Graph, n: NodeId) -> bool {
+    Bounds::of(g, g.node(n)).is_some()
 }
 
 /// The pass under way.

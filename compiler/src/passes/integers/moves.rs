@@ -32,7 +32,7 @@ const MOVES: [&str; 19] = [
 ];
 
 /// Whether an operator is of that kind.
-pub(super) fn moves(name: &str) -> bool {
+pub fn moves(name: &str) -> bool {
     MOVES.contains(&name) || name == "Unsqueeze"
 }
 

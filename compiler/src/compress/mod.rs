@@ -1,0 +1,3 @@
+//! Smaller numbers and fewer of them: quantization.
+
+pub mod quantize;

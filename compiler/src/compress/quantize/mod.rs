@@ -1,0 +1,104 @@
+//! Post-training quantization to 8 bits: a float graph becomes one that says, by QuantizeLinear and DequantizeLinear, in which whole numbers it is to
+//! be computed. Any runtime reads that; our own pass `integers` computes in them.
+//!
+//! Three steps: [`sites`] says which values are to be quantized and therefore observed; whoever runs the float model on calibration data fills an
+//! [`Observer`] for each; [`apply()`] chooses scales and rewrites the graph. Weights are symmetric, of one scale for each output channel (Krishnamoorthi
+//! 2018, "Quantizing deep convolutional networks for efficient inference"); what rounding them adds to a layer's mean output comes off its
+//! bias (Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction", section 4.2).
+
+mod apply;
+mod observe;
+mod range;
+mod sites;
+
+pub use apply::{Layer, Summary, apply};
+pub use observe::Observer;
+pub use range::{Method, Range, Scale};
+pub use sites::{Site, Sites, sites};
+
+use crate::base::dtype::DType;
+
+/// How a model is quantized.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Type of activations: i8 or u8.
+    pub activations: DType,
+    /// Zero points of activations are that of the type's middle.
+    pub symmetric: bool,
+    /// A scale for each output channel of weights, or one for all.
+    pub per_channel: bool,
+    /// How ranges of activations are chosen.
+    pub method: Method,
+    /// Whether biases take back what rounding weights adds.
+    pub bias_correction: bool,
+    /// Nodes by name that stay in floats: patterns with `*`.
+    pub exclude: Vec<String>,
+    /// If there are any, only nodes by these names are quantized.
+    pub only: Vec<String>,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            activations: DType::I8,
+            symmetric: false,
+            per_channel: true,
+            method: Method::MinMax,
+            bias_correction: true,
+            exclude: vec![],
+            only: vec![],
+        }
+    }
+}
+
+impl Recipe {
+    /// Whether nodes of a name are to be quantized.
+    fn wants(&self, name: &str) -> bool {
+        let any = |list: &[String]| list.iter().any(|p| matches(p, name));
+        (self.only.is_empty() || any(&self.only)) && !any(&self.exclude)
+    }
+}
+
+/// Whether a name is that of a pattern, in which `*` stands for any letters.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        for (p, n, yes) in [
+            ("conv1", "conv1", true),
+            ("conv1", "conv12", false),
+            ("conv*", "conv12", true),
+            ("*/dw/*", "net/dw/3", true),
+            ("*/dw/*", "net/pw/3", false),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1c", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(p, n), yes, "{p} {n}");
+        }
+    }
+}

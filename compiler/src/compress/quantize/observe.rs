@@ -1,0 +1,261 @@
+//! What is kept of a value while the float model runs on calibration data.
+
+use super::range::{Method, Range};
+use crate::base::diag::{Diagnostic, Result};
+
+/// Bins of a histogram.
+const BINS: usize = 2048;
+/// Levels of 8 bits.
+const LEVELS: usize = 256;
+
+/// A value's smallest and largest, the means of its channels, and its histogram where the method needs one.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    range: Option<Range>,
+    /// Sums over the cases of each one's range.
+    ends: (f64, f64),
+    cases: u64,
+    /// Sum of each channel, and how many numbers each has.
+    sums: Vec<f64>,
+    each: u64,
+    /// Bins from `-reach` to `reach`; their width doubles when something lies outside.
+    bins: Vec<u64>,
+    reach: f64,
+}
+
+impl Observer {
+    /// Nothing yet; a histogram is kept where the method needs one.
+    pub fn new(method: Method) -> Observer {
+        let needs = !matches!(method, Method::MinMax | Method::MovingAverage);
+        Observer {
+            range: None,
+            ends: (0.0, 0.0),
+            cases: 0,
+            sums: vec![],
+            each: 0,
+            bins: if needs { vec![0; BINS] } else { vec![] },
+            reach: 0.0,
+        }
+    }
+    /// Takes the values of one case. `channels`: their number and how many values of one lie side by side, where means are wanted.
+    pub fn take(&mut self, values: &[f32], channels: Option<(usize, usize)>) -> Result<()> {
+        let (mut lo, mut hi) = (f32::INFINITY, f32::NEG_INFINITY);
+        let mut odd = false;
+        for &v in values {
+            lo = if v < lo { v } else { lo };
+            hi = if v > hi { v } else { hi };
+            // Not a number, or not finite: the difference with itself is no 0.
+            odd |= v - v != 0.0;
+        }
+        if odd {
+            return Err(Diagnostic::usage(
+                "USE004",
+                "a value that calibration observes is infinite or not a number",
+            ));
+        }
+        if values.is_empty() {
+            return Ok(());
+        }
+        let own = Range::of(lo.into(), hi.into());
+        self.range = Some(self.range.map_or(own, |r| r.and(own)));
+        self.ends = (self.ends.0 + own.lo, self.ends.1 + own.hi);
+        self.cases += 1;
+        if let Some((count, run)) = channels {
+            self.sums.resize(count, 0.0);
+            for (at, part) in values.chunks_exact(run.max(1)).enumerate() {
+                // Four sums at a time, in f32 over a run and in f64 over runs.
+                let mut four = [0.0f32; 4];
+                let (quads, rest) = part.as_chunks::<4>();
+                for q in quads {
+                    four = std::array::from_fn(|i| four[i] + q[i]);
+                }
+                let sum: f32 = four.iter().sum::<f32>() + rest.iter().sum::<f32>();
+                self.sums[at % count] += f64::from(sum);
+            }
+            self.each += (values.len() / count.max(1)) as u64;
+        }
+        if !self.bins.is_empty() {
+            self.count(values, own);
+        }
+        Ok(())
+    }
+    fn count(&mut self, values: &[f32], own: Range) {
+        let reach = own.hi.max(-own.lo);
+        if self.reach == 0.0 {
+            self.reach = if reach > 0.0 { reach } else { 1.0 };
+        }
+        while self.reach < reach {
+            // Two bins become one, nearer to the middle.
+            let mut wider = vec![0; BINS];
+            for (i, n) in self.bins.iter().enumerate() {
+                wider[BINS / 4 + i / 2] += n;
+            }
+            self.bins = wider;
+            self.reach *= 2.0;
+        }
+        let (half, last) = (BINS as f64 / 2.0, BINS - 1);
+        let scale = half / self.reach;
+        for &v in values {
+            let at = (f64::from(v) * scale + half) as usize;
+            self.bins[at.min(last)] += 1;
+        }
+    }
+    /// Whether anything was seen.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_none()
+    }
+    /// The mean of each channel; empty where none were taken.
+    pub fn means(&self) -> Vec<f64> {
+        let each = self.each.max(1) as f64;
+        self.sums.iter().map(|s| s / each).collect()
+    }
+    /// The range by a method.
+    pub fn range(&self, method: Method) -> Range {
+        let seen = self.range.unwrap_or(Range::of(0.0, 0.0));
+        match method {
+            Method::MinMax => seen,
+            Method::MovingAverage => {
+                let n = self.cases.max(1) as f64;
+                Range::of(self.ends.0 / n, self.ends.1 / n)
+            }
+            Method::Percentile(p) => self.percentile(p, seen),
+            Method::Mse => self.best(seen, |o, r| o.squares(r)),
+            Method::Entropy => self.best(seen, |o, r| o.divergence(r)),
+        }
+    }
+    fn width(&self) -> f64 {
+        2.0 * self.reach / BINS as f64
+    }
+    /// The middle of a bin.
+    fn middle(&self, i: usize) -> f64 {
+        (i as f64 + 0.5) * self.width() - self.reach
+    }
+    fn percentile(&self, p: f64, seen: Range) -> Range {
+        let all: u64 = self.bins.iter().sum();
+        let out = ((1.0 - p / 100.0).clamp(0.0, 1.0) / 2.0 * all as f64) as u64;
+        let edge = |mut list: Box<dyn Iterator<Item = (usize, &u64)> + '_>| {
+            let mut left = out;
+            list.find_map(|(i, &n)| match left.checked_sub(n) {
+                Some(rest) => {
+                    left = rest;
+                    None
+                }
+                None => Some(i),
+            })
+        };
+        let lo = edge(Box::new(self.bins.iter().enumerate()));
+        let hi = edge(Box::new(self.bins.iter().enumerate().rev()));
+        let (Some(lo), Some(hi)) = (lo, hi) else {
+            return seen;
+        };
+        let half = self.width() / 2.0;
+        let r = Range::of(self.middle(lo) - half, self.middle(hi) + half);
+        Range::of(r.lo.max(seen.lo), r.hi.min(seen.hi))
+    }
+    /// The range, shrunk towards 0 at both ends alike, that costs least.
+    fn best(&self, seen: Range, cost: impl Fn(&Self, Range) -> f64) -> Range {
+        let shrunk = |k: u32| {
+            let by = f64::from(k) / 64.0;
+            Range::of(seen.lo * by, seen.hi * by)
+        };
+        let mut best = (f64::INFINITY, seen);
+        for k in (16..=64).rev() {
+            let r = shrunk(k);
+            let c = cost(self, r);
+            if c < best.0 {
+                best = (c, r);
+            }
+        }
+        best.1
+    }
+    /// The mean square of what limits and rounding change; inside a step the error is even.
+    fn squares(&self, r: Range) -> f64 {
+        let step = (r.hi - r.lo) / (LEVELS - 1) as f64;
+        let one = |(i, &n): (usize, &u64)| {
+            let v = self.middle(i);
+            let over = v - v.clamp(r.lo, r.hi);
+            n as f64 * (over * over + step * step / 12.0)
+        };
+        self.bins.iter().enumerate().map(one).sum()
+    }
+    /// The divergence of the distribution from that of the numbers it becomes (Migacz 2017, "8-bit inference with TensorRT").
+    fn divergence(&self, r: Range) -> f64 {
+        let step = (r.hi - r.lo) / LEVELS as f64;
+        if step <= 0.0 {
+            return f64::INFINITY;
+        }
+        let level = |v: f64| (((v - r.lo) / step) as usize).min(LEVELS - 1);
+        let mut sums = [(0u64, 0u64); LEVELS];
+        let mut kept = vec![];
+        for (i, &n) in self.bins.iter().enumerate() {
+            if n > 0 {
+                // What lies outside ends up at an end.
+                let l = level(self.middle(i).clamp(r.lo, r.hi));
+                let inside = (r.lo..=r.hi).contains(&self.middle(i));
+                sums[l].0 += n;
+                sums[l].1 += u64::from(inside);
+                kept.push((n, l, inside));
+            }
+        }
+        let all: f64 = kept.iter().map(|k| k.0 as f64).sum();
+        let one = |&(n, l, inside): &(u64, usize, bool)| {
+            let p = n as f64 / all;
+            let (total, bins) = sums[l];
+            let q = match inside {
+                true => total as f64 / bins.max(1) as f64 / all,
+                // Nothing stands there any more.
+                false => 1e-6 / all,
+            };
+            p * libm::log(p / q)
+        };
+        kept.iter().map(one).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(method: Method, cases: &[&[f32]]) -> Range {
+        let mut o = Observer::new(method);
+        for c in cases {
+            o.take(c, None).unwrap();
+        }
+        o.range(method)
+    }
+
+    #[test]
+    fn methods_differ_by_outliers() {
+        let mut many: Vec<f32> = (0..10_000).map(|i| (i % 200) as f32 / 100.0 - 1.0).collect();
+        many.push(50.0);
+        let of = |m| observed(m, &[&many, &[0.5, -0.5]]);
+        assert_eq!(of(Method::MinMax), Range { lo: -1.0, hi: 50.0 });
+        assert_eq!(of(Method::MovingAverage), Range { lo: -0.75, hi: 25.25 });
+        let p = of(Method::Percentile(99.9));
+        assert!(p.hi < 1.2 && p.lo > -1.1, "{p:?}");
+        for m in [Method::Mse, Method::Entropy] {
+            let r = of(m);
+            assert!(r.hi < 50.0 && r.hi > 1.0, "{m:?} {r:?}");
+        }
+    }
+
+    #[test]
+    fn histograms_grow() {
+        let mut o = Observer::new(Method::Percentile(100.0));
+        o.take(&[0.1, -0.1], None).unwrap();
+        o.take(&[7.0], None).unwrap();
+        assert_eq!(o.bins.iter().sum::<u64>(), 3);
+        assert!(o.reach >= 7.0);
+    }
+
+    #[test]
+    fn means_are_those_of_channels() {
+        let mut o = Observer::new(Method::MinMax);
+        // Two cases in a batch, three channels of two.
+        let x = [1.0, 3.0, 0.0, 0.0, -1.0, -2.0, 5.0, 7.0, 2.0, 2.0, 0.0, -1.0];
+        o.take(&x, Some((3, 2))).unwrap();
+        assert_eq!(o.means(), [4.0, 1.0, -1.0]);
+        assert!(o.take(&[f32::NAN], None).is_err());
+        assert!(o.take(&[f32::INFINITY], None).is_err());
+    }
+}

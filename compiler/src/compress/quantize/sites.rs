@@ -1,0 +1,244 @@
+//! Which values of a float graph are quantized.
+
+use super::Recipe;
+use crate::base::dtype::DType;
+use crate::graph::ir::{Graph, NodeId, ValueId};
+use crate::passes::integers::{bounds, moves};
+use std::collections::{BTreeSet, HashMap};
+
+/// A value that gets a scale.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Site {
+    /// Which.
+    pub value: ValueId,
+    /// The number of its class: values of one class have one scale.
+    pub class: usize,
+    /// Axis of its channels, where a layer's bias is corrected by their means.
+    pub channels: Option<usize>,
+    /// A range that is known without looking.
+    pub known: Option<(f64, f64)>,
+}
+
+/// All of them.
+#[derive(Clone, Default, Debug)]
+pub struct Sites {
+    /// In the graph's order.
+    pub list: Vec<Site>,
+    /// Operators that compute in whole numbers.
+    pub nodes: BTreeSet<NodeId>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// Functions of one number, all of which become tables.
+const FUNCTIONS: [&str; 14] = [
+    "Abs",
+    "Elu",
+    "Erf",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Mish",
+    "Neg",
+    "Selu",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+];
+
+/// Says which values of a graph are quantized by a recipe.
+pub fn sites(g: &Graph, recipe: &Recipe) -> Sites {
+    let mut nodes = BTreeSet::new();
+    for &n in g.order() {
+        if computes(g, n) && recipe.wants(&g.node(n).loc.to_string()) {
+            nodes.insert(n);
+        }
+    }
+    let mut s = Classes::default();
+    let mut list: Vec<ValueId> = vec![];
+    let values = g.inputs.iter().copied().chain(
+        (g.order().iter()).flat_map(|&n| g.node(n).outs.iter().copied()),
+    );
+    for v in values.collect::<Vec<_>>() {
+        if g.ty(v).is_none_or(|t| t.dtype != DType::F32) || !g.is_used(v) || g.konst(v).is_some() {
+            continue;
+        }
+        let maker = g.maker(v).map(|m| m.0);
+        let made = maker.is_some_and(|m| nodes.contains(&m));
+        let moved = maker.is_some_and(|m| moves(g.node(m).op.name) && inherits(g, m, &list));
+        let used = reaches(g, v, &nodes);
+        if absorbed(g, v, &nodes) || !(made || moved || used) {
+            continue;
+        }
+        list.push(v);
+        s.add(v);
+        if moved && let Some(m) = maker {
+            for i in g.node(m).ins.iter().flatten() {
+                // Parts of a Concat that are used elsewhere keep the scale that suits them there.
+                let own = g.node(m).op.name != "Concat" || g.users(*i).len() == 1;
+                if list.contains(i) && own {
+                    s.join(v, *i);
+                }
+            }
+        }
+    }
+    let classes = s.numbered(&list);
+    let count = classes.iter().max().map_or(0, |m| m + 1);
+    let list = (list.into_iter().zip(classes))
+        .map(|(value, class)| Site {
+            value,
+            class,
+            channels: channels(g, value, &nodes),
+            known: known(g, value),
+        })
+        .collect();
+    Sites {
+        list,
+        nodes,
+        classes: count,
+    }
+}
+
+/// Whether an operator has a form in whole numbers.
+fn computes(g: &Graph, n: NodeId) -> bool {
+    let node = g.node(n);
+    let float = |v: &ValueId| g.ty(*v).is_some_and(|t| t.dtype == DType::F32);
+    let (Some(out), Some(Some(x))) = (node.outs.first(), node.ins.first()) else {
+        return false;
+    };
+    if !float(out) || !float(x) || g.konst(*x).is_some() {
+        return false;
+    }
+    let konst = |i: usize| node.ins.get(i).copied().flatten().and_then(|v| g.konst(v));
+    let absent = |i: usize| node.ins.get(i).copied().flatten().is_none();
+    match node.op.name {
+        "Conv" => {
+            let plain = node.attrs.str("activation", "").is_empty() && absent(3);
+            plain && konst(1).is_some() && (absent(2) || konst(2).is_some())
+        }
+        "MatMul" => {
+            let rank = |i: usize| node.ins[i].and_then(|v| g.ty(v)).map_or(0, |t| t.rank());
+            rank(0) >= 2 && rank(1) >= 2 && konst(1).is_none_or(|w| w.shape.len() >= 2)
+        }
+        "Gemm" => {
+            let a = &node.attrs;
+            let plain = a.float("alpha", 1.0) == 1.0 && a.float("beta", 1.0) == 1.0;
+            let turned = a.flag("trans_a") || !a.str("activation", "").is_empty();
+            plain && !turned && konst(1).is_some() && (absent(2) || konst(2).is_some())
+        }
+        "Add" | "Sub" | "Mul" => node.ins.iter().flatten().all(float),
+        "GlobalAveragePool" | "ReduceMean" => true,
+        "AveragePool" => {
+            let padded = node.attrs.ints("pads").is_some_and(|p| p.iter().any(|&p| p != 0));
+            let automatic = !["NOTSET", "VALID"].contains(&node.attrs.str("auto_pad", "NOTSET"));
+            !(padded || automatic || node.attrs.flag("ceil_mode")) || node.attrs.flag("count_include_pad")
+        }
+        "Softmax" => !node.attrs.flag("flat"),
+        "Relu" | "Clip" => bounds(g, n),
+        name => FUNCTIONS.contains(&name),
+    }
+}
+
+/// Whether what moves numbers moves quantized ones.
+fn inherits(g: &Graph, n: NodeId, list: &[ValueId]) -> bool {
+    let node = g.node(n);
+    let plain = node.op.name != "Resize" || node.attrs.str("mode", "nearest") == "nearest";
+    let mut ins = node.ins.iter().flatten();
+    plain
+        && match node.op.name {
+            "Concat" => ins.all(|i| list.contains(i)),
+            _ => ins.next().is_some_and(|i| list.contains(i)),
+        }
+}
+
+/// Whether some operator that computes in whole numbers reads a value, moved or not.
+fn reaches(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
+    g.users(v).iter().any(|&u| {
+        let node = g.node(u);
+        let first = node.ins.first() == Some(&Some(v)) || node.op.name == "Concat";
+        nodes.contains(&u)
+            || (moves(node.op.name) && first && node.outs.iter().any(|&o| reaches(g, o, nodes)))
+    })
+}
+
+/// Whether a value is never quantized by itself, since what reads it is part of the same step: Relu and Clip, a constant added to a product.
+fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
+    let (&[u], Some((m, _))) = (g.users(v), g.maker(v)) else {
+        return false;
+    };
+    if g.is_output(v) || !nodes.contains(&m) || !nodes.contains(&u) {
+        return false;
+    }
+    let (user, maker) = (g.node(u), g.node(m));
+    let steps = ["Conv", "MatMul", "Gemm", "Add", "Sub", "Mul", "AveragePool", "GlobalAveragePool"];
+    match user.op.name {
+        "Relu" | "Clip" => steps.contains(&maker.op.name),
+        "Add" => {
+            let other = user.ins.iter().flatten().find(|&&i| i != v);
+            let bias = other.and_then(|&o| g.konst(o));
+            let columns = g.ty(v).and_then(|t| t.shape.last()?.fixed());
+            let fits = bias.is_some_and(|b| b.shape.len() <= 1 && Some(b.len() as i64) == columns);
+            ["MatMul", "Gemm"].contains(&maker.op.name) && fits
+        }
+        _ => false,
+    }
+}
+
+/// The axis whose means correct a bias, of a value that a product with constant weights reads.
+fn channels(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> Option<usize> {
+    let rank = g.ty(v)?.rank();
+    let product = |u: &NodeId| {
+        let node = g.node(*u);
+        (nodes.contains(u) && node.ins.first() == Some(&Some(v))).then_some(node.op.name)
+    };
+    let mut users = g.users(v).iter().filter_map(product);
+    users.find_map(|name| match name {
+        "Conv" => Some(1),
+        "MatMul" | "Gemm" => rank.checked_sub(1),
+        _ => None,
+    })
+}
+
+/// Ranges that are those of the function: shares are from 0 to 1.
+fn known(g: &Graph, v: ValueId) -> Option<(f64, f64)> {
+    let (m, _) = g.maker(v)?;
+    // 1 itself is limited to the largest number, a step of 1/256 below.
+    ["Softmax", "Sigmoid"]
+        .contains(&g.node(m).op.name)
+        .then_some((0.0, 255.0 / 256.0))
+}
+
+/// Sets of values, joined pair by pair.
+#[derive(Default)]
+struct Classes {
+    parent: HashMap<ValueId, ValueId>,
+}
+
+impl Classes {
+    fn add(&mut self, v: ValueId) {
+        self.parent.insert(v, v);
+    }
+    fn root(&self, mut v: ValueId) -> ValueId {
+        while let Some(&p) = self.parent.get(&v)
+            && p != v
+        {
+            v = p;
+        }
+        v
+    }
+    fn join(&mut self, a: ValueId, b: ValueId) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.parent.insert(a.max(b), a.min(b));
+    }
+    /// The class of each value, numbered as they come.
+    fn numbered(&self, list: &[ValueId]) -> Vec<usize> {
+        let mut numbers: HashMap<ValueId, usize> = HashMap::new();
+        let of = |v: &ValueId| {
+            let next = numbers.len();
+            *numbers.entry(self.root(*v)).or_insert(next)
+        };
+        list.iter().map(of).collect()
+    }
+}

@@ -1,0 +1,426 @@
+//! Writing back: a graph as an ONNX file that any reader loads.
+//!
+//! The graph must be as importing leaves it, whatever opset it came from, with no more than folding and the fusions that stay within ONNX
+//! done to it: operators are spelled at opset 21. What has no spelling there is a diagnostic that names the node.
+
+use super::proto::*;
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::dim::{Dim, Symbols};
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::base::types::TensorType;
+use crate::graph::ir::{Def, Graph, Model, NodeId, ValueId};
+use bytes::Bytes;
+use prost::Message;
+use std::collections::{HashMap, HashSet};
+
+/// The opset that is written.
+pub const OPSET: i64 = 21;
+/// The file format that goes with it.
+const IR: i64 = 10;
+
+/// A model's file. `None` if `diags` holds an error: every node without a spelling is named.
+pub fn write(model: &Model, diags: &mut Diagnostics) -> Option<Vec<u8>> {
+    let before = diags.list.len();
+    let mut w = Writer {
+        g: &model.graph,
+        names: HashMap::new(),
+        taken: HashSet::new(),
+        written: HashSet::new(),
+        out: GraphProto::default(),
+        domains: HashSet::new(),
+    };
+    w.name_ports();
+    for &n in model.graph.order() {
+        if let Err(d) = w.node(n) {
+            diags.push(d.at(model.graph.describe(n)));
+        }
+    }
+    w.ports(&model.symbols);
+    if diags.list[before..].iter().any(Diagnostic::is_error) {
+        return None;
+    }
+    let opset = |domain: &str, version| OperatorSetIdProto {
+        domain: domain.into(),
+        version,
+    };
+    let mut opset_import = vec![opset("", OPSET)];
+    let mut more: Vec<&str> = w.domains.iter().copied().collect();
+    more.sort_unstable();
+    opset_import.extend(more.into_iter().map(|d| opset(d, 1)));
+    let file = ModelProto {
+        ir_version: IR,
+        opset_import,
+        producer_name: "onnxc".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(w.out),
+        ..ModelProto::default()
+    };
+    Some(file.encode_to_vec())
+}
+
+struct Writer<'g> {
+    g: &'g Graph,
+    names: HashMap<ValueId, String>,
+    taken: HashSet<String>,
+    /// Constants that are in the file.
+    written: HashSet<ValueId>,
+    out: GraphProto,
+    /// Domains beside ONNX's own.
+    domains: HashSet<&'static str>,
+}
+
+/// A node as it will stand in the file.
+struct Spelled {
+    domain: &'static str,
+    name: &'static str,
+    attrs: Attrs,
+    /// Names of the inputs; empty where one is absent.
+    ins: Vec<String>,
+    /// An activation behind it: operator and attributes.
+    then: Option<(&'static str, Attrs)>,
+}
+
+impl Writer<'_> {
+    /// A name that nothing else has.
+    fn fresh(&mut self, hint: &str) -> String {
+        let hint = if hint.is_empty() { "value" } else { hint };
+        let mut name = hint.to_string();
+        let mut k = 0;
+        while !self.taken.insert(name.clone()) {
+            k += 1;
+            name = format!("{hint}_{k}");
+        }
+        name
+    }
+    /// Inputs and outputs keep their names; a value that is an output twice, or an input too, goes out through an Identity.
+    fn name_ports(&mut self) {
+        let outputs: Vec<String> = (0..self.g.outputs().len())
+            .map(|k| self.output_name(k))
+            .collect();
+        self.taken.extend(outputs.iter().cloned());
+        for &v in &self.g.inputs {
+            let hint = self.g.value(v).name.clone();
+            let name = self.fresh(&hint);
+            self.names.insert(v, name);
+        }
+        for (&v, name) in self.g.outputs().iter().zip(outputs) {
+            self.names.entry(v).or_insert(name);
+        }
+    }
+    fn output_name(&self, k: usize) -> String {
+        match self.g.output_names.get(k) {
+            Some(n) if !n.is_empty() => n.clone(),
+            _ => match self.g.value(self.g.outputs()[k]).name.as_str() {
+                "" => format!("output_{k}"),
+                name => name.to_string(),
+            },
+        }
+    }
+    fn ports(&mut self, symbols: &Symbols) {
+        for (k, &v) in self.g.outputs().iter().enumerate() {
+            let wanted = self.output_name(k);
+            let own = self.name(v);
+            if own != wanted {
+                self.out.node.push(NodeProto {
+                    op_type: "Identity".into(),
+                    input: vec![own],
+                    output: vec![wanted.clone()],
+                    ..NodeProto::default()
+                });
+            }
+            let port = port(wanted, self.g.ty(v), symbols);
+            self.out.output.push(port);
+        }
+        for &v in &self.g.inputs {
+            let port = port(self.name(v), self.g.ty(v), symbols);
+            self.out.input.push(port);
+        }
+        self.out.name = match self.g.name.as_str() {
+            "" => "graph".into(),
+            name => name.into(),
+        };
+    }
+    /// The name of a value; a constant is written where it is named first.
+    fn name(&mut self, v: ValueId) -> String {
+        let name = match self.names.get(&v) {
+            Some(known) => known.clone(),
+            None => {
+                let hint = self.g.value(v).name.clone();
+                let name = self.fresh(&hint);
+                self.names.insert(v, name.clone());
+                name
+            }
+        };
+        if let Def::Const(t) = &self.g.value(v).def
+            && self.written.insert(v)
+        {
+            self.out.initializer.push(tensor(t, &name));
+        }
+        name
+    }
+
+    fn node(&mut self, n: NodeId) -> Result<()> {
+        let node = self.g.node(n);
+        if !node.bodies.is_empty() {
+            return Err(Diagnostic::unsupported(
+                "ONNX008",
+                format!("{} is not written to a file", node.op.name),
+            ));
+        }
+        let s = self.spell(n)?;
+        if !s.domain.is_empty() {
+            self.domains.insert(s.domain);
+        }
+        let mut input = s.ins;
+        while input.last().is_some_and(String::is_empty) {
+            input.pop();
+        }
+        let last = node
+            .outs
+            .iter()
+            .rposition(|&v| self.g.is_used(v))
+            .map_or(1, |k| k + 1);
+        let mut output: Vec<String> = vec![];
+        for &v in &node.outs[..last] {
+            output.push(match self.g.is_used(v) || v == node.outs[0] {
+                true => self.name(v),
+                false => String::new(),
+            });
+        }
+        let loc = node.loc.to_string();
+        let name = self.fresh(if loc.is_empty() { s.name } else { &loc });
+        let mut behind = None;
+        if let Some((op, attrs)) = s.then {
+            let inner = self.fresh(&format!("{name}_sum"));
+            behind = Some(NodeProto {
+                op_type: op.into(),
+                name: self.fresh(&format!("{name}_{op}")),
+                input: vec![inner.clone()],
+                output: vec![std::mem::replace(&mut output[0], inner)],
+                attribute: attributes(&attrs),
+                ..NodeProto::default()
+            });
+        }
+        self.out.node.push(NodeProto {
+            op_type: s.name.into(),
+            domain: s.domain.into(),
+            name,
+            input,
+            output,
+            attribute: attributes(&s.attrs),
+            ..NodeProto::default()
+        });
+        self.out.node.extend(behind);
+        Ok(())
+    }
+
+    /// A node in the words of the opset: attributes that have other names here, or stand for inputs there.
+    fn spell(&mut self, n: NodeId) -> Result<Spelled> {
+        let node = self.g.node(n);
+        let rows = node.op.onnx;
+        let newest = |domain: &str| {
+            let mut own = rows.iter().filter(|r| r.domain == domain && r.since <= OPSET);
+            own.rfind(|r| r.until >= OPSET)
+        };
+        // The first row has the operator's own name; others are old spellings and near relatives.
+        let row = newest("").filter(|r| r.name == node.op.name).or(newest("com.microsoft"));
+        let Some(row) = row.or(newest("")) else {
+            return Err(Diagnostic::unsupported(
+                "ONNX008",
+                format!("{} has no spelling in opset {OPSET}", node.op.name),
+            ));
+        };
+        let ins = node.ins.clone();
+        let ins = ins.into_iter().map(|v| v.map_or_else(String::new, |v| self.name(v)));
+        let mut s = Spelled {
+            domain: row.domain,
+            name: row.name,
+            attrs: node.attrs.clone(),
+            ins: ins.collect(),
+            then: None,
+        };
+        let unsupported = |what: &str| Err(Diagnostic::unsupported("ONNX008", what.to_string()));
+        match node.op.name {
+            "Conv" => {
+                s.name = "Conv";
+                s.domain = "";
+                if s.ins.get(3).is_some_and(|i| !i.is_empty()) {
+                    return unsupported("a Conv that adds a tensor is not written to a file");
+                }
+                s.then = activation(&mut s.attrs)?;
+            }
+            "Gemm" | "MatMul" => {
+                for (from, to) in [("trans_a", "transA"), ("trans_b", "transB")] {
+                    if let Some(Attr::Int(v)) = s.attrs.0.remove(from)
+                        && v != 0
+                    {
+                        s.attrs.set(to, Attr::Int(v));
+                    }
+                }
+                s.then = activation(&mut s.attrs)?;
+                let plain = |a: &Attrs, name| a.float(name, 1.0) == 1.0;
+                let fused = s.attrs.flag("transA") || s.attrs.flag("transB") || !plain(&s.attrs, "alpha");
+                if node.op.name == "MatMul" && fused {
+                    s.name = "FusedMatMul";
+                    s.domain = "com.microsoft";
+                } else {
+                    s.name = node.op.name;
+                    s.domain = "";
+                    if s.name == "MatMul" {
+                        s.attrs.0.remove("alpha");
+                    }
+                }
+            }
+            "Clip" => {
+                for (name, at) in [("min", 1), ("max", 2)] {
+                    if let Some(Attr::Float(v)) = s.attrs.0.remove(name) {
+                        s.ins.resize(s.ins.len().max(at + 1), String::new());
+                        s.ins[at] = self.single(n, v);
+                    }
+                }
+            }
+            "Softmax" | "LogSoftmax" if s.attrs.flag("flat") => {
+                s.attrs.0.remove("flat");
+                let shape = node.ins[0].and_then(|x| self.g.ty(x)).map(|t| t.shape.clone());
+                let shape = shape.unwrap_or_default();
+                let axis = crate::op::resolve_axis(s.attrs.int("axis", 1), shape.len().max(1))?;
+                let long: Vec<usize> = (axis..shape.len()).filter(|&a| !shape[a].is(1)).collect();
+                match long[..] {
+                    [] => {}
+                    [one] => {
+                        s.attrs.set("axis", Attr::Int(one as i64));
+                    }
+                    _ => return unsupported("a Softmax over several axes is not written to a file"),
+                }
+            }
+            "Split" => {
+                let count = node.outs.len() as i64;
+                s.attrs.0.remove("uneven");
+                if s.ins.get(1).is_none_or(String::is_empty) {
+                    s.attrs.set("num_outputs", Attr::Int(count));
+                }
+            }
+            "Resize" => {
+                let at = s.attrs.int("scales_at", 2);
+                s.attrs.0.remove("scales_at");
+                if at == 1 {
+                    // Old spellings had no region of interest.
+                    s.ins.insert(1, String::new());
+                }
+                if s.attrs.str("coordinate_transformation_mode", "") == "simple" {
+                    let mode = Attr::Str("asymmetric".into());
+                    s.attrs.set("coordinate_transformation_mode", mode);
+                    s.attrs.set("nearest_mode", Attr::Str("floor".into()));
+                }
+            }
+            "DequantizeLinear" | "QuantizeLinear" => {
+                s.attrs.0.remove("per_tensor");
+                if node.op.name == "DequantizeLinear" {
+                    s.attrs.0.remove("saturate");
+                }
+            }
+            "LayerNormalization" if s.attrs.flag("rms") => {
+                return unsupported("RMSNormalization is not written to a file");
+            }
+            _ => {}
+        }
+        Ok(s)
+    }
+
+    /// A number of the type of the node's first input, as a constant.
+    fn single(&mut self, n: NodeId, v: f32) -> String {
+        let d = self.g.node(n).ins[0]
+            .and_then(|x| self.g.ty(x))
+            .map_or(DType::F32, |t| t.dtype);
+        let name = self.fresh("bound");
+        let t = Tensor::from_f64s(d, &[], &[f64::from(v)]);
+        self.out.initializer.push(tensor(&t, &name));
+        name
+    }
+}
+
+/// What a fused operator does to its result, as an operator of its own.
+fn activation(attrs: &mut Attrs) -> Result<Option<(&'static str, Attrs)>> {
+    let Some(Attr::Str(name)) = attrs.0.remove("activation") else {
+        return Ok(None);
+    };
+    let params = attrs.0.remove("activation_params");
+    match name.as_str() {
+        "" => Ok(None),
+        "Relu" => Ok(Some(("Relu", Attrs::default()))),
+        "Sigmoid" => Ok(Some(("Sigmoid", Attrs::default()))),
+        "Tanh" => Ok(Some(("Tanh", Attrs::default()))),
+        "LeakyRelu" => {
+            let alpha = match params {
+                Some(Attr::Floats(p)) if !p.is_empty() => p[0],
+                _ => 0.01,
+            };
+            Ok(Some((
+                "LeakyRelu",
+                Attrs::default().with("alpha", Attr::Float(alpha)),
+            )))
+        }
+        other => Err(Diagnostic::unsupported(
+            "ONNX008",
+            format!("the fused activation {other} is not written to a file"),
+        )),
+    }
+}
+
+fn attributes(attrs: &Attrs) -> Vec<AttributeProto> {
+    let bytes = |s: &String| Bytes::from(s.clone().into_bytes());
+    let one = |(name, value): (&String, &Attr)| {
+        let mut a = AttributeProto {
+            name: name.clone(),
+            ..AttributeProto::default()
+        };
+        match value {
+            Attr::Int(v) => (a.r#type, a.i) = (attribute_type::INT, Some(*v)),
+            Attr::Float(v) => (a.r#type, a.f) = (attribute_type::FLOAT, Some(*v)),
+            Attr::Str(v) => (a.r#type, a.s) = (attribute_type::STRING, Some(bytes(v))),
+            Attr::Ints(v) => (a.r#type, a.ints) = (attribute_type::INTS, v.clone()),
+            Attr::Floats(v) => (a.r#type, a.floats) = (attribute_type::FLOATS, v.clone()),
+            Attr::Strs(v) => {
+                a.r#type = attribute_type::STRINGS;
+                a.strings = v.iter().map(bytes).collect();
+            }
+            Attr::Tensor(t) => {
+                a.r#type = attribute_type::TENSOR;
+                a.t = Some(Box::new(tensor(t, "")));
+            }
+            Attr::Type(d) => (a.r#type, a.i) = (attribute_type::INT, Some(i64::from(d.onnx()))),
+        }
+        a
+    };
+    attrs.0.iter().map(one).collect()
+}
+
+fn tensor(t: &Tensor, name: &str) -> TensorProto {
+    TensorProto {
+        dims: t.shape.clone(),
+        data_type: t.dtype.onnx(),
+        name: name.into(),
+        raw_data: Some(t.data.clone()),
+        ..TensorProto::default()
+    }
+}
+
+fn port(name: String, ty: Option<&TensorType>, symbols: &Symbols) -> ValueInfoProto {
+    let dimension = |d: &Dim| Dimension {
+        value: Some(match d.fixed() {
+            Some(n) => DimensionValue::DimValue(n),
+            None => DimensionValue::DimParam(d.text(symbols)),
+        }),
+    };
+    let r#type = ty.map(|t| TypeProto {
+        value: Some(TypeValue::Tensor(TensorTypeProto {
+            elem_type: t.dtype.onnx(),
+            shape: Some(TensorShapeProto {
+                dim: t.shape.iter().map(dimension).collect(),
+            }),
+        })),
+    });
+    ValueInfoProto { name, r#type }
+}
