@@ -60,6 +60,10 @@ impl<'a> Job<'a> {
         'a: 's,
     {
         let mut options = self.options.clone();
+        // What was said of free sizes is in this form already; what is still free comes with the data.
+        options.import.dims.clear();
+        options.import.inputs.clear();
+        options.import.constants.clear();
         let limits = &mut options.import.limits;
         limits.max_model_size = limits.max_model_size.max(source.bytes.len() as u64);
         let signature = signature(source.bytes.clone(), &options.import)?;
@@ -70,6 +74,24 @@ impl<'a> Job<'a> {
             options,
             ui: self.ui,
         })
+    }
+    /// The same, whatever the file leaves free staying free.
+    fn with_free_sizes(&self, most: i64) -> Job<'a> {
+        let mut job = self.clone();
+        for b in &self.signature.inputs {
+            for (k, axis) in b.axes.iter().flatten().enumerate() {
+                let fixed = self.options.import.inputs.iter().any(|i| i.0 == b.name);
+                if let Axis::Free(id) = axis
+                    && !fixed
+                    && self.spec(b, k, id).is_none()
+                    && !job.options.import.dims.iter().any(|d| d.0 == *id)
+                {
+                    let any = onnxc_compiler::onnx::DimSpec::Range(1, most);
+                    job.options.import.dims.push((id.clone(), any));
+                }
+            }
+        }
+        job
     }
     /// Where messages go.
     pub fn ui(&self) -> &'a Ui {
@@ -284,8 +306,21 @@ impl<'a> Job<'a> {
         self.load_with(&["resolve"])
     }
 
-    /// Reads the model, folds what is constant, and does the rewrites that leave operators of ONNX.
+    /// Reads the model, folds what is constant, and does the rewrites that leave operators of ONNX. What the file leaves free stays free, up to a bound
+    /// at which values are not too large.
     pub fn load_plain(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        let mut last = self.with_free_sizes(1 << 16).load_onnx();
+        for most in [1 << 11, 1 << 8] {
+            let too_large = matches!(&last, Err(f) if f.0.iter().any(|d| d.code == "ONNX006"));
+            if !too_large {
+                break;
+            }
+            last = self.with_free_sizes(most).load_onnx();
+        }
+        last
+    }
+
+    fn load_onnx(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
         self.load_with(&[
             "resolve",
             "inline_if",

@@ -78,7 +78,10 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
 
 fn quantized_already(model: &Model) -> Result<()> {
     let g = &model.graph;
-    let quantized = |n: &str| n.ends_with("QuantizeLinear") || n == "DequantizeLinear" || n.starts_with("QLinear");
+    // A QuantizeLinear alone stands at an edge.
+    let quantized = |n: &str| {
+        n == "DequantizeLinear" || n == "DynamicQuantizeLinear" || n.starts_with("QLinear")
+    };
     match g.order().iter().find(|n| quantized(g.node(**n).op.name)) {
         None => Ok(()),
         Some(&n) => Err(Diagnostic::model("ONNX008", "the model is quantized already").at(g.describe(n))),
@@ -95,7 +98,9 @@ fn observed_model(model: &Model, sites: &Sites) -> Model {
     let mut m = model.clone();
     for s in &sites.list {
         m.graph.add_output(s.value);
-        m.graph.output_names.push(format!("observed_{}", s.value.0));
+        let k = m.graph.outputs().len() - 1;
+        m.graph.output_names.resize(k + 1, String::new());
+        m.graph.output_names[k] = format!("observed_{}", s.value.0);
     }
     m
 }

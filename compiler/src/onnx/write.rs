@@ -78,8 +78,8 @@ struct Spelled {
     attrs: Attrs,
     /// Names of the inputs; empty where one is absent.
     ins: Vec<String>,
-    /// An activation behind it: operator and attributes.
-    then: Option<(&'static str, Attrs)>,
+    /// An activation behind it: operator, attributes, numbers as further inputs.
+    then: Option<(&'static str, Attrs, Vec<f32>)>,
 }
 
 impl Writer<'_> {
@@ -177,14 +177,15 @@ impl Writer<'_> {
         while input.last().is_some_and(String::is_empty) {
             input.pop();
         }
-        let last = node
-            .outs
-            .iter()
-            .rposition(|&v| self.g.is_used(v))
-            .map_or(1, |k| k + 1);
+        // Parts of a Split are told by their number.
+        let all = node.op.name == "Split";
+        let last = match node.outs.iter().rposition(|&v| self.g.is_used(v)) {
+            _ if all => node.outs.len(),
+            last => last.map_or(1, |k| k + 1),
+        };
         let mut output: Vec<String> = vec![];
         for &v in &node.outs[..last] {
-            output.push(match self.g.is_used(v) || v == node.outs[0] {
+            output.push(match all || self.g.is_used(v) || v == node.outs[0] {
                 true => self.name(v),
                 false => String::new(),
             });
@@ -192,12 +193,16 @@ impl Writer<'_> {
         let loc = node.loc.to_string();
         let name = self.fresh(if loc.is_empty() { s.name } else { &loc });
         let mut behind = None;
-        if let Some((op, attrs)) = s.then {
+        if let Some((op, attrs, numbers)) = s.then {
             let inner = self.fresh(&format!("{name}_sum"));
+            let mut input = vec![inner.clone()];
+            for v in numbers {
+                input.push(self.single(n, v));
+            }
             behind = Some(NodeProto {
                 op_type: op.into(),
                 name: self.fresh(&format!("{name}_{op}")),
-                input: vec![inner.clone()],
+                input,
                 output: vec![std::mem::replace(&mut output[0], inner)],
                 attribute: attributes(&attrs),
                 ..NodeProto::default()
@@ -220,13 +225,15 @@ impl Writer<'_> {
     fn spell(&mut self, n: NodeId) -> Result<Spelled> {
         let node = self.g.node(n);
         let rows = node.op.onnx;
-        let newest = |domain: &str| {
-            let mut own = rows.iter().filter(|r| r.domain == domain && r.since <= OPSET);
-            own.rfind(|r| r.until >= OPSET)
+        let newest = |domain: &str, own: bool| {
+            let fits = move |r: &&crate::op::OnnxRow| {
+                r.domain == domain && (r.since..=r.until).contains(&OPSET) && (r.name == node.op.name) == own
+            };
+            rows.iter().find(fits)
         };
-        // The first row has the operator's own name; others are old spellings and near relatives.
-        let row = newest("").filter(|r| r.name == node.op.name).or(newest("com.microsoft"));
-        let Some(row) = row.or(newest("")) else {
+        // By the operator's own name, if ONNX has it; else by that of another domain, or of a relative.
+        let row = newest("", true).or(newest("com.microsoft", true));
+        let Some(row) = row.or(newest("com.microsoft", false)).or(newest("", false)) else {
             return Err(Diagnostic::unsupported(
                 "ONNX008",
                 format!("{} has no spelling in opset {OPSET}", node.op.name),
@@ -321,6 +328,17 @@ impl Writer<'_> {
                     s.attrs.0.remove("saturate");
                 }
             }
+            "LSTM" | "GRU" | "RNN" => {
+                let plain = |f: &String| ["Sigmoid", "Tanh", "Relu"].contains(&f.as_str());
+                let named = match s.attrs.get("activations") {
+                    Some(Attr::Strs(list)) => list.iter().all(plain),
+                    _ => true,
+                };
+                if !named {
+                    return unsupported("activations with numbers of their own are not written to a file");
+                }
+                s.attrs.0.remove("activation_params");
+            }
             "LayerNormalization" if s.attrs.flag("rms") => {
                 return unsupported("RMSNormalization is not written to a file");
             }
@@ -342,25 +360,28 @@ impl Writer<'_> {
 }
 
 /// What a fused operator does to its result, as an operator of its own.
-fn activation(attrs: &mut Attrs) -> Result<Option<(&'static str, Attrs)>> {
+fn activation(attrs: &mut Attrs) -> Result<Option<(&'static str, Attrs, Vec<f32>)>> {
     let Some(Attr::Str(name)) = attrs.0.remove("activation") else {
         return Ok(None);
     };
-    let params = attrs.0.remove("activation_params");
+    let params = match attrs.0.remove("activation_params") {
+        Some(Attr::Floats(p)) => p,
+        _ => vec![],
+    };
+    let number = |k: usize, default: f32| params.get(k).copied().unwrap_or(default);
+    let plain = |op| Ok(Some((op, Attrs::default(), vec![])));
     match name.as_str() {
         "" => Ok(None),
-        "Relu" => Ok(Some(("Relu", Attrs::default()))),
-        "Sigmoid" => Ok(Some(("Sigmoid", Attrs::default()))),
-        "Tanh" => Ok(Some(("Tanh", Attrs::default()))),
+        "Relu" => plain("Relu"),
+        "Sigmoid" => plain("Sigmoid"),
+        "Tanh" => plain("Tanh"),
+        "Clip" => {
+            let bounds = vec![number(0, f32::MIN), number(1, f32::MAX)];
+            Ok(Some(("Clip", Attrs::default(), bounds)))
+        }
         "LeakyRelu" => {
-            let alpha = match params {
-                Some(Attr::Floats(p)) if !p.is_empty() => p[0],
-                _ => 0.01,
-            };
-            Ok(Some((
-                "LeakyRelu",
-                Attrs::default().with("alpha", Attr::Float(alpha)),
-            )))
+            let alpha = Attrs::default().with("alpha", Attr::Float(number(0, 0.01)));
+            Ok(Some(("LeakyRelu", alpha, vec![])))
         }
         other => Err(Diagnostic::unsupported(
             "ONNX008",
