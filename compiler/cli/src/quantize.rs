@@ -4,9 +4,10 @@ use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::compress::quantize::{self, Observer, Recipe, Site, Sites, Summary};
-use onnxc_compiler::graph::ir::Model;
+use onnxc_compiler::graph::ir::{Model, ValueId};
 use onnxc_compiler::onnx::{read_tensor, write::write};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 use crate::args::flags::TargetFlags;
 use crate::args::quantize::{ActivationType, Quantize};
@@ -53,13 +54,24 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
     };
     let mut model = job.load_plain()?;
     quantized_already(&model)?;
-    let sites = quantize::sites(&model.graph, &recipe);
-    if sites.nodes.is_empty() {
-        let text = "no operator of the model can be quantized, or none that was asked for";
-        return Err(Diagnostic::model("ONNX008", text).into());
-    }
-    let mut floats = vec![];
-    let observed = observe(&model, &sites, &recipe, &mut samples, count, &job, &mut floats)?;
+    let (mut unbounded, mut floats) = (BTreeSet::new(), vec![]);
+    let (sites, observed) = loop {
+        let sites = quantize::sites(&model.graph, &recipe, &unbounded);
+        if sites.nodes.is_empty() {
+            let text = "no operator of the model can be quantized, or none that was asked for";
+            return Err(Diagnostic::model("ONNX008", text).into());
+        }
+        floats.clear();
+        let observed = observe(&model, &sites, &recipe, &mut samples, count, &job, &mut floats)?;
+        let infinite = sites.list.iter().zip(&observed).filter(|(_, o)| o.is_unbounded());
+        let infinite: Vec<_> = infinite.map(|(s, _)| s.value).collect();
+        if infinite.is_empty() {
+            break (sites, observed);
+        }
+        // Without these, other values may need a scale, which are to be observed in turn.
+        stay_in_floats(&model, &infinite, ui)?;
+        unbounded.extend(infinite);
+    };
     let mut diags = Diagnostics::default();
     let summary = quantize::apply(&mut model, &sites, &observed, &recipe, &mut diags)?;
     let file = written(&model, &mut diags)?;
@@ -74,6 +86,21 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
     };
     outputs::print(&text)?;
     Ok(Status::Done)
+}
+
+/// Says which values are infinite. That is fine within a model; in its inputs it is a mistake.
+fn stay_in_floats(model: &Model, infinite: &[ValueId], ui: &Ui) -> Result<()> {
+    let g = &model.graph;
+    for &v in infinite {
+        let name = &g.value(v).name;
+        if g.inputs.contains(&v) {
+            let text = format!("calibration data of input `{name}` holds an infinity");
+            return Err(Diagnostic::usage("USE004", text));
+        }
+        let text = format!("value \"{name}\" is infinite at times: what computes with it stays in floats");
+        ui.note(&Diagnostic::remark("ONNX016", text));
+    }
+    Ok(())
 }
 
 fn quantized_already(model: &Model) -> Result<()> {

@@ -322,6 +322,10 @@ impl Writer<'_> {
                     s.attrs.set("nearest_mode", Attr::Str("floor".into()));
                 }
             }
+            "Cast" => {
+                // A later opset's; it has a meaning for e8m0 alone, which this opset has not.
+                s.attrs.0.remove("round_mode");
+            }
             "DequantizeLinear" | "QuantizeLinear" => {
                 s.attrs.0.remove("per_tensor");
                 if node.op.name == "DequantizeLinear" {

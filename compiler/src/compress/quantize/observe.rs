@@ -21,6 +21,7 @@ pub struct Observer {
     /// Bins from `-reach` to `reach`; their width doubles when something lies outside.
     bins: Vec<u64>,
     reach: f64,
+    unbounded: bool,
 }
 
 impl Observer {
@@ -35,6 +36,7 @@ impl Observer {
             each: 0,
             bins: if needs { vec![0; BINS] } else { vec![] },
             reach: 0.0,
+            unbounded: false,
         }
     }
     /// Takes the values of one case. `channels`: their number and how many values of one lie side by side, where means are wanted.
@@ -44,16 +46,17 @@ impl Observer {
         for &v in values {
             lo = if v < lo { v } else { lo };
             hi = if v > hi { v } else { hi };
-            // Not a number, or not finite: the difference with itself is no 0.
-            odd |= v - v != 0.0;
+            odd |= v.is_nan();
         }
         if odd {
-            return Err(Diagnostic::usage(
-                "USE004",
-                "a value that calibration observes is infinite or not a number",
-            ));
+            let text = "a value that calibration observes is not a number";
+            return Err(Diagnostic::usage("USE004", text));
         }
-        if values.is_empty() {
+        if values.is_empty() || self.unbounded {
+            return Ok(());
+        }
+        self.unbounded = lo == f32::NEG_INFINITY || hi == f32::INFINITY;
+        if self.unbounded {
             return Ok(());
         }
         let own = Range::of(lo.into(), hi.into());
@@ -99,6 +102,10 @@ impl Observer {
             let at = (f64::from(v) * scale + half) as usize;
             self.bins[at.min(last)] += 1;
         }
+    }
+    /// Whether an infinity was seen, as masks of attention hold: no scale covers it.
+    pub fn is_unbounded(&self) -> bool {
+        self.unbounded
     }
     /// Whether anything was seen.
     pub fn is_empty(&self) -> bool {
@@ -256,6 +263,7 @@ mod tests {
         o.take(&x, Some((3, 2))).unwrap();
         assert_eq!(o.means(), [4.0, 1.0, -1.0]);
         assert!(o.take(&[f32::NAN], None).is_err());
-        assert!(o.take(&[f32::INFINITY], None).is_err());
+        o.take(&[0.0, f32::NEG_INFINITY], None).unwrap();
+        assert!(o.is_unbounded());
     }
 }

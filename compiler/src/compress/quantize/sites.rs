@@ -48,11 +48,14 @@ const FUNCTIONS: [&str; 14] = [
     "Tanh",
 ];
 
-/// Says which values of a graph are quantized by a recipe.
-pub fn sites(g: &Graph, recipe: &Recipe) -> Sites {
+/// Says which values of a graph are quantized by a recipe. `floats`: values that no scale covers; what reads or makes them stays in floats too.
+pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
     let mut nodes = BTreeSet::new();
     for &n in g.order() {
-        if computes(g, n) && recipe.wants(&g.node(n).loc.to_string()) {
+        let node = g.node(n);
+        let mut ports = node.ins.iter().flatten().chain(&node.outs);
+        let covered = !ports.any(|v| floats.contains(v));
+        if covered && computes(g, n) && recipe.wants(&node.loc.to_string()) {
             nodes.insert(n);
         }
     }
@@ -61,7 +64,7 @@ pub fn sites(g: &Graph, recipe: &Recipe) -> Sites {
     let values = g.inputs.iter().copied().chain(
         (g.order().iter()).flat_map(|&n| g.node(n).outs.iter().copied()),
     );
-    for v in values.collect::<Vec<_>>() {
+    for v in values.filter(|v| !floats.contains(v)) {
         if g.ty(v).is_none_or(|t| t.dtype != DType::F32) || !g.is_used(v) || g.konst(v).is_some() {
             continue;
         }
