@@ -48,17 +48,23 @@ const FUNCTIONS: [&str; 14] = [
     "Tanh",
 ];
 
+/// Operators with weights or with two matrices.
+const PRODUCTS: [&str; 3] = ["Conv", "Gemm", "MatMul"];
+
 /// Says which values of a graph are quantized by a recipe. `floats`: values that no scale covers; what reads or makes them stays in floats too.
 pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
+    let leads = leading(g);
     let mut nodes = BTreeSet::new();
     for &n in g.order() {
         let node = g.node(n);
         let mut ports = node.ins.iter().flatten().chain(&node.outs);
         let covered = !ports.any(|v| floats.contains(v));
-        if covered && computes(g, n) && recipe.wants(&node.loc.to_string()) {
+        let own = covered && computes(g, n) && recipe.wants(&node.loc.to_string());
+        if own && (leads.contains(&n) || !finishes(g, n, &nodes)) {
             nodes.insert(n);
         }
     }
+    let roots = roots(g, &nodes);
     let mut s = Classes::default();
     let mut list: Vec<ValueId> = vec![];
     let values = g.inputs.iter().copied().chain(
@@ -70,9 +76,9 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
         }
         let maker = g.maker(v).map(|m| m.0);
         let made = maker.is_some_and(|m| nodes.contains(&m));
-        let moved = maker.is_some_and(|m| moves(g.node(m).op.name) && inherits(g, m, &list));
         let used = reaches(g, v, &nodes);
-        if absorbed(g, v, &nodes) || !(made || moved || used) {
+        let moved = maker.is_some_and(|m| moves(g.node(m).op.name) && inherits(g, m, &list, used));
+        if absorbed(g, v, &nodes) || inside(g, v, &roots) || !(made || moved || used) {
             continue;
         }
         list.push(v);
@@ -132,6 +138,7 @@ fn computes(g: &Graph, n: NodeId) -> bool {
             plain && !turned && konst(1).is_some() && (absent(2) || konst(2).is_some())
         }
         "Add" | "Sub" | "Mul" => node.ins.iter().flatten().all(float),
+        "Div" => konst(1).is_some_and(|c| c.len() == 1),
         "GlobalAveragePool" | "ReduceMean" => true,
         "AveragePool" => {
             let padded = node.attrs.ints("pads").is_some_and(|p| p.iter().any(|&p| p != 0));
@@ -144,14 +151,78 @@ fn computes(g: &Graph, n: NodeId) -> bool {
     }
 }
 
-/// Whether what moves numbers moves quantized ones.
-fn inherits(g: &Graph, n: NodeId, list: &[ValueId]) -> bool {
+/// Operators that some product with weights comes after.
+fn leading(g: &Graph) -> BTreeSet<NodeId> {
+    let mut found = BTreeSet::new();
+    for &n in g.order().iter().rev() {
+        let mut users = g.node(n).outs.iter().flat_map(|&o| g.users(o));
+        if users.any(|u| found.contains(u) || PRODUCTS.contains(&g.node(*u).op.name)) {
+            found.insert(n);
+        }
+    }
+    found
+}
+
+/// Whether an operator that no product comes after finishes a result: arithmetic on coordinates, scores and masks. It costs little in floats,
+/// and 8 bits would be seen. A bias and a function right behind a product are still part of it.
+fn finishes(g: &Graph, n: NodeId, nodes: &BTreeSet<NodeId>) -> bool {
+    let node = g.node(n);
+    let mut source = node.ins.first().copied().flatten();
+    while let Some((m, _)) = source.and_then(|v| g.maker(v))
+        && moves(g.node(m).op.name)
+    {
+        source = g.node(m).ins.first().copied().flatten();
+    }
+    let maker = source.and_then(|v| g.maker(v)).map(|m| m.0);
+    let behind = maker.is_some_and(|m| nodes.contains(&m));
+    match node.op.name {
+        "Sub" | "Mul" | "Div" => true,
+        "Add" => {
+            let bias = node.ins.iter().flatten().any(|&v| g.konst(v).is_some());
+            !(bias && maker.is_some_and(|m| PRODUCTS.contains(&g.node(m).op.name)))
+        }
+        "Relu" | "Clip" | "Softmax" => !behind,
+        name => FUNCTIONS.contains(&name) && !behind,
+    }
+}
+
+/// For each value that a function of one number makes, that number: operators on single elements, alone or several, with single constants.
+/// All of such a function is one table.
+fn roots(g: &Graph, nodes: &BTreeSet<NodeId>) -> HashMap<ValueId, ValueId> {
+    let mut roots: HashMap<ValueId, ValueId> = HashMap::new();
+    for &n in g.order() {
+        let node = g.node(n);
+        let pointwise = ["Add", "Sub", "Mul", "Div", "Relu", "Clip"].contains(&node.op.name);
+        if !nodes.contains(&n) || !(pointwise || FUNCTIONS.contains(&node.op.name)) {
+            continue;
+        }
+        let single = |v: &ValueId| g.konst(*v).is_some_and(|t| t.len() == 1);
+        let ins = node.ins.iter().flatten().filter(|v| !single(v));
+        let mut of = ins.map(|v| roots.get(v).copied().unwrap_or(*v));
+        let Some(root) = of.next() else { continue };
+        let same = g.ty(root).map(|t| &t.shape) == g.ty(node.outs[0]).map(|t| &t.shape);
+        if same && g.konst(root).is_none() && of.all(|r| r == root) {
+            roots.insert(node.outs[0], root);
+        }
+    }
+    roots
+}
+
+/// Whether a value stands within a function of one number, and nothing else sees it.
+fn inside(g: &Graph, v: ValueId, roots: &HashMap<ValueId, ValueId>) -> bool {
+    let Some(root) = roots.get(&v) else { return false };
+    let within = |u: &NodeId| roots.get(&g.node(*u).outs[0]) == Some(root);
+    !g.is_output(v) && g.users(v).iter().all(within)
+}
+
+/// Whether what moves numbers moves quantized ones. Parts of a Concat that no product reads (`used`) keep scales of their own.
+fn inherits(g: &Graph, n: NodeId, list: &[ValueId], used: bool) -> bool {
     let node = g.node(n);
     let plain = node.op.name != "Resize" || node.attrs.str("mode", "nearest") == "nearest";
     let mut ins = node.ins.iter().flatten();
     plain
         && match node.op.name {
-            "Concat" => ins.all(|i| list.contains(i)),
+            "Concat" => used && ins.all(|i| list.contains(i)),
             _ => ins.next().is_some_and(|i| list.contains(i)),
         }
 }
@@ -183,7 +254,7 @@ fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
             let bias = other.and_then(|&o| g.konst(o));
             let columns = g.ty(v).and_then(|t| t.shape.last()?.fixed());
             let fits = bias.is_some_and(|b| b.shape.len() <= 1 && Some(b.len() as i64) == columns);
-            ["MatMul", "Gemm"].contains(&maker.op.name) && fits
+            PRODUCTS[1..].contains(&maker.op.name) && fits
         }
         _ => false,
     }
