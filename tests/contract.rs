@@ -4,11 +4,11 @@
 
 use onnxc::loader::{Model, SessionOptions};
 use onnxc_abi::status;
-use onnxc_compiler::passes::ports;
-use onnxc_compiler::pipeline;
 use onnxc_compiler::artifact::{Placement, header};
 use onnxc_compiler::base::diag::Diagnostics;
 use onnxc_compiler::base::effort::Effort;
+use onnxc_compiler::passes::ports;
+use onnxc_compiler::pipeline;
 use onnxc_compiler::target::Arch;
 use onnxc_compiler::{Artifact, Options, Quiet, emit, plan};
 use onnxc_tests::compile::compile;

@@ -4,8 +4,8 @@
 //! `ONNXC_LAYERS=10000` checks so many.
 
 use onnxc::loader::Model as Loaded;
-use onnxc_compiler::codegen::exec::{Drive, executable};
 use onnxc_compiler::codegen::Options;
+use onnxc_compiler::codegen::exec::{Drive, executable};
 use onnxc_compiler::graph::ir::Model;
 use onnxc_compiler::plan::{build, program::Program};
 use onnxc_compiler::target::{Arch, Target};
@@ -101,7 +101,9 @@ impl Out {
         q.clamp(lo, hi) as u8
     }
     fn text(&self, t: &mut String, n: usize, from: &str) {
-        let Out { byte, zero, scale, .. } = self;
+        let Out {
+            byte, zero, scale, ..
+        } = self;
         let d = byte.name();
         writeln!(t, "  %ys{n} = lit f32[] [{scale:?}]").unwrap();
         writeln!(t, "  %yz{n} = lit {d}[] [{zero}]").unwrap();
@@ -120,7 +122,11 @@ impl Out {
 #[allow(clippy::too_many_arguments)]
 fn dequantized(t: &mut String, name: &str, byte: Byte, scales: &[f32], zeros: &[i64], axis: usize) {
     let (d, n) = (byte.name(), scales.len());
-    let shape = if n == 1 { "[]".to_string() } else { format!("[{n}]") };
+    let shape = if n == 1 {
+        "[]".to_string()
+    } else {
+        format!("[{n}]")
+    };
     writeln!(t, "  %{name}s = lit f32{shape} [{}]", list(scales)).unwrap();
     writeln!(t, "  %{name}z = lit {d}{shape} [{}]", list(zeros)).unwrap();
     writeln!(t, "  %{name}r = DequantizeLinear(%{name}, %{name}s, %{name}z) {{ axis = {axis}, block_size = 0, saturate = 1 }}").unwrap();
@@ -147,7 +153,9 @@ fn conv(r: &mut Rng, n: usize) -> Layer {
     let (xb, wb) = (byte(r), byte(r));
     let (xs, xz) = (scale(r, 0.02), xb.any(r));
     let per_channel = r.below(2) == 0;
-    let ws: Vec<f32> = (0..if per_channel { m } else { 1 }).map(|_| scale(r, 0.01)).collect();
+    let ws: Vec<f32> = (0..if per_channel { m } else { 1 })
+        .map(|_| scale(r, 0.01))
+        .collect();
     let wz: Vec<i64> = match wb {
         Byte::I8 if r.below(3) > 0 => vec![0; ws.len()],
         _ => wb.many(r, ws.len()),
@@ -159,14 +167,26 @@ fn conv(r: &mut Rng, n: usize) -> Layer {
     let o = Out::of(r, 0.02 * 0.01 * 5000.0 * (cin as f64).sqrt());
     let mut t = String::new();
     dequantized(&mut t, &format!("x{n}"), xb, &[xs], &[xz], 1);
-    writeln!(t, "  %w{n} = lit {}[{m},{cin},{},{}] [{}]", wb.name(), k[0], k[1], list(&w)).unwrap();
+    writeln!(
+        t,
+        "  %w{n} = lit {}[{m},{cin},{},{}] [{}]",
+        wb.name(),
+        k[0],
+        k[1],
+        list(&w)
+    )
+    .unwrap();
     dequantized(&mut t, &format!("w{n}"), wb, &ws, &wz, 0);
     let of = |c: usize, list: &[f32]| f64::from(list[c % list.len()]);
     let bs: Vec<f32> = ws.iter().map(|w| xs * w).collect();
     let third = match biased {
         true => {
             writeln!(t, "  %b{n} = lit i32[{m}] [{}]", list(&bias)).unwrap();
-            let shape = if bs.len() == 1 { String::new() } else { bs.len().to_string() };
+            let shape = if bs.len() == 1 {
+                String::new()
+            } else {
+                bs.len().to_string()
+            };
             writeln!(t, "  %b{n}s = lit f32[{shape}] [{}]", list(&bs)).unwrap();
             writeln!(t, "  %b{n}r = DequantizeLinear(%b{n}, %b{n}s) {{ axis = 0, block_size = 0, saturate = 1 }}").unwrap();
             format!(", %b{n}r")
@@ -218,13 +238,22 @@ fn conv(r: &mut Rng, n: usize) -> Layer {
 }
 
 fn matmul(r: &mut Rng, n: usize) -> Layer {
-    let (batch, m, k, columns) = (1 + r.below(3), 1 + r.below(20), 1 + r.below(60), 1 + r.below(50));
+    let (batch, m, k, columns) = (
+        1 + r.below(3),
+        1 + r.below(20),
+        1 + r.below(60),
+        1 + r.below(50),
+    );
     let (ab, bb) = (byte(r), byte(r));
     let (sa, za) = (scale(r, 0.02), ab.any(r));
     // One matrix for all, or one for each of the batch.
     let matrices = *r.one(&[1, batch]);
     let shared = matrices == 1 && (batch > 1 || r.below(2) == 0);
-    let sb: Vec<f32> = (0..if shared && r.below(2) == 0 { columns } else { 1 })
+    let sb: Vec<f32> = (0..if shared && r.below(2) == 0 {
+        columns
+    } else {
+        1
+    })
         .map(|_| scale(r, 0.01))
         .collect();
     let zb = bb.many(r, sb.len());
@@ -272,7 +301,11 @@ fn model(seed: u64) -> (Model, Vec<Layer>) {
     let inputs: Vec<&str> = layers.iter().map(|l| l.input.as_str()).collect();
     let outputs: Vec<String> = (0..TOGETHER).map(|n| format!("%y{n}")).collect();
     let bodies: String = layers.iter().map(|l| l.text.as_str()).collect();
-    let text = format!("graph @g({}) -> ({}) {{\n{bodies}}}", inputs.join(", "), outputs.join(", "));
+    let text = format!(
+        "graph @g({}) -> ({}) {{\n{bodies}}}",
+        inputs.join(", "),
+        outputs.join(", ")
+    );
     let model = read(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     let model = optimised(&model).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     for &n in model.graph.order() {
@@ -304,7 +337,10 @@ fn check(layers: &[Layer], got: &[u8], what: &str) {
             own.iter().zip(&l.want).position(|(a, b)| a != b),
             l.input,
             // Without its numbers.
-            l.text.lines().map(|l| l.chars().take(160).collect::<String>() + "\n").collect::<String>()
+            l.text
+                .lines()
+                .map(|l| l.chars().take(160).collect::<String>() + "\n")
+                .collect::<String>()
         );
         at += l.want.len();
     }
@@ -312,7 +348,9 @@ fn check(layers: &[Layer], got: &[u8], what: &str) {
 }
 
 fn models(least: usize) -> u64 {
-    let asked = std::env::var("ONNXC_LAYERS").ok().and_then(|n| n.parse().ok());
+    let asked = std::env::var("ONNXC_LAYERS")
+        .ok()
+        .and_then(|n| n.parse().ok());
     asked.unwrap_or(least).div_ceil(TOGETHER) as u64
 }
 
@@ -326,7 +364,10 @@ fn random_layers_are_exact_on_this_machine() {
             let loaded = Loaded::load(&bytes, "model").expect("loads");
             let mut session = loaded.session(&Default::default()).expect("a session");
             for (k, l) in layers.iter().enumerate() {
-                session.input_mut(k).expect("an input").copy_from_slice(&l.data);
+                session
+                    .input_mut(k)
+                    .expect("an input")
+                    .copy_from_slice(&l.data);
             }
             assert_eq!(session.run(), 0);
             let mut got = vec![];
@@ -354,8 +395,21 @@ fn random_layers_are_exact_on_aarch64() {
             let input: Vec<u8> = layers.iter().flat_map(|l| l.data.clone()).collect();
             let got = execute(&exe, Some("qemu-aarch64-static"), &input);
             // The status, and the sizes of each output.
-            let axes: usize = layers.iter().map(|l| if l.input.matches(',').count() == 3 { 4 } else { 3 }).sum();
-            check(&layers, &got[4 + 8 * axes..], &format!("seed {seed}, aarch64 {cpu}"));
+            let axes: usize = layers
+                .iter()
+                .map(|l| {
+                    if l.input.matches(',').count() == 3 {
+                        4
+                    } else {
+                        3
+                    }
+                })
+                .sum();
+            check(
+                &layers,
+                &got[4 + 8 * axes..],
+                &format!("seed {seed}, aarch64 {cpu}"),
+            );
         }
     }
 }

@@ -149,9 +149,7 @@ fn statically_quantized_models_are_exact() {
     let mut wrong = vec![];
     for more in levels {
         let more = [&more[..], &["--steps", "0", "--require-int8"]].concat();
-        wrong.extend(
-            (list.iter()).filter_map(|m| verify(m, &["io.npz", "exact.npz"], &more)),
-        );
+        wrong.extend((list.iter()).filter_map(|m| verify(m, &["io.npz", "exact.npz"], &more)));
     }
     all_pass(wrong);
 }

@@ -227,7 +227,11 @@ fn output_transforms() {
                         Node::Column(_) => (columns, Access::Read),
                         _ => (1, Access::Read),
                     });
-                    distances.push(if matches!(kind, Node::Tile(_)) { distance } else { 0 });
+                    distances.push(if matches!(kind, Node::Tile(_)) {
+                        distance
+                    } else {
+                        0
+                    });
                 }
                 let (ty, tx) = (first / grid[1], first % grid[1]);
                 let mut ints = vec![

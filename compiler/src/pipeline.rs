@@ -1,7 +1,7 @@
 //! Every pass in order, each line with its reason. `onnxc --print pipeline` shows this list.
 
-use crate::base::rounding::Rounding;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::rounding::Rounding;
 use crate::graph::ir::{Graph, Model, NodeId};
 use crate::pass::{Pass, PassCx};
 use crate::passes::*;

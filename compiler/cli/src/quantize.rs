@@ -62,8 +62,20 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
             return Err(Diagnostic::model("ONNX008", text).into());
         }
         floats.clear();
-        let observed = observe(&model, &sites, &recipe, &mut samples, count, &job, &mut floats)?;
-        let infinite = sites.list.iter().zip(&observed).filter(|(_, o)| o.is_unbounded());
+        let observed = observe(
+            &model,
+            &sites,
+            &recipe,
+            &mut samples,
+            count,
+            &job,
+            &mut floats,
+        )?;
+        let infinite = sites
+            .list
+            .iter()
+            .zip(&observed)
+            .filter(|(_, o)| o.is_unbounded());
         let infinite: Vec<_> = infinite.map(|(s, _)| s.value).collect();
         if infinite.is_empty() {
             break (sites, observed);
@@ -97,7 +109,8 @@ fn stay_in_floats(model: &Model, infinite: &[ValueId], ui: &Ui) -> Result<()> {
             let text = format!("calibration data of input `{name}` holds an infinity");
             return Err(Diagnostic::usage("USE004", text));
         }
-        let text = format!("value \"{name}\" is infinite at times: what computes with it stays in floats");
+        let text =
+            format!("value \"{name}\" is infinite at times: what computes with it stays in floats");
         ui.note(&Diagnostic::remark("ONNX016", text));
     }
     Ok(())
@@ -111,7 +124,9 @@ fn quantized_already(model: &Model) -> Result<()> {
     };
     match g.order().iter().find(|n| quantized(g.node(**n).op.name)) {
         None => Ok(()),
-        Some(&n) => Err(Diagnostic::model("ONNX008", "the model is quantized already").at(g.describe(n))),
+        Some(&n) => {
+            Err(Diagnostic::model("ONNX008", "the model is quantized already").at(g.describe(n)))
+        }
     }
 }
 
@@ -147,7 +162,11 @@ fn observe(
     let bytes = written(&observed_model(model, sites), &mut diags)?;
     let source = job.source.of_bytes(bytes);
     let job = job.over(&source)?;
-    let mut observers: Vec<Observer> = sites.list.iter().map(|_| Observer::new(recipe.method)).collect();
+    let mut observers: Vec<Observer> = sites
+        .list
+        .iter()
+        .map(|_| Observer::new(recipe.method))
+        .collect();
     let mut compiled = vec![];
     let bar = Bar::counted(job.ui(), Some(count as u64));
     bar.say("calibrating");
@@ -176,7 +195,11 @@ fn channels(s: &Site, t: &Tensor) -> Option<(usize, usize)> {
 }
 
 /// All outputs of a run, in this process.
-fn answers(job: &Job, data: &[Tensor], compiled: &mut Vec<(Binding, Artifact)>) -> Outcome<Vec<Tensor>> {
+fn answers(
+    job: &Job,
+    data: &[Tensor],
+    compiled: &mut Vec<(Binding, Artifact)>,
+) -> Outcome<Vec<Tensor>> {
     let wanted = job.wanted()?;
     let artifact = job.compile_for(data, compiled)?;
     let named: Vec<(&str, &Tensor)> = wanted.iter().map(|w| w.name.as_str()).zip(data).collect();
@@ -216,7 +239,11 @@ fn compare(
                 continue;
             };
             sum.0 += a.iter().map(|v| v * v).sum::<f64>();
-            sum.1 += a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+            sum.1 += a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum::<f64>();
             let classes = want.shape.last().copied().unwrap_or(0) as usize;
             if want.shape.len() == 2 && classes > 1 {
                 let rows = a.chunks_exact(classes).zip(b.chunks_exact(classes));
@@ -228,14 +255,16 @@ fn compare(
         }
         bar.step();
     }
-    let all = names.zip(sums).map(|(name, (signal, noise, same, rows))| OutputError {
-        name,
-        sqnr: match noise > 0.0 {
-            true => 10.0 * (signal / noise).log10(),
-            false => f64::INFINITY,
-        },
-        top: (rows > 0).then_some((same, rows)),
-    });
+    let all = names
+        .zip(sums)
+        .map(|(name, (signal, noise, same, rows))| OutputError {
+            name,
+            sqnr: match noise > 0.0 {
+                true => 10.0 * (signal / noise).log10(),
+                false => f64::INFINITY,
+            },
+            top: (rows > 0).then_some((same, rows)),
+        });
     Ok(all.collect())
 }
 
@@ -263,7 +292,8 @@ fn as_text(s: &Summary, errors: &[OutputError], cases: usize, bytes: usize) -> S
         outputs.row(vec![
             e.name.clone(),
             format!("{:.1}", e.sqnr),
-            e.top.map_or("-".into(), |(same, rows)| format!("{same}/{rows}")),
+            e.top
+                .map_or("-".into(), |(same, rows)| format!("{same}/{rows}")),
         ]);
     }
     format!(

@@ -21,7 +21,9 @@ pub fn info(
     ModelInfo {
         prefix: options.prefix.clone(),
         model: model.graph.name.clone(),
-        inputs: ports(p, &p.inputs, "input", |k| quant::of(model.graph.input_quants.get(k))),
+        inputs: ports(p, &p.inputs, "input", |k| {
+            quant::of(model.graph.input_quants.get(k))
+        }),
         outputs: ports(p, &p.outputs, "output", |k| {
             quant::of(model.graph.output_quants.get(k))
         }),

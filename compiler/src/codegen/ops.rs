@@ -114,7 +114,9 @@ impl Ops<'_, '_> {
             UnOp::Abs if f => self.b.ins().fabs(a),
             UnOp::Abs => self.b.ins().iabs(a),
             UnOp::Sqrt => self.b.ins().sqrt(a),
-            UnOp::Floor | UnOp::Ceil | UnOp::Trunc | UnOp::Round | UnOp::Near if !self.isa.round => {
+            UnOp::Floor | UnOp::Ceil | UnOp::Trunc | UnOp::Round | UnOp::Near
+                if !self.isa.round =>
+            {
                 round::written_out(self, op, t, wide, a)
             }
             UnOp::Floor => self.b.ins().floor(a),

@@ -69,7 +69,9 @@ impl Bytes {
         let w: Vec<i64> = (w.iter().enumerate())
             .map(|(i, w)| w - wz[i / taps % wz.len()])
             .collect();
-        let most = w.chunks(taps).map(|w| w.iter().map(|w| w.abs()).sum::<i64>());
+        let most = w
+            .chunks(taps)
+            .map(|w| w.iter().map(|w| w.abs()).sum::<i64>());
         let fits = most.max().unwrap_or(0) * 255 < EXACT;
         (fits && xz.len() == 1 && q.machine.vector?.bytes).then(|| Bytes {
             x_type,

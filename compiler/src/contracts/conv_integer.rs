@@ -16,7 +16,12 @@ pub static CONV_INTEGER: Contract = Contract {
     name: "conv_integer",
     doc: "Convolution of 8-bit numbers with zero points, summed exactly",
     reference: None,
-    rows: &[conv_depthwise_last::BYTES, conv_strip::BYTES, conv_strip::WORDS, LOOPS],
+    rows: &[
+        conv_depthwise_last::BYTES,
+        conv_strip::BYTES,
+        conv_strip::WORDS,
+        LOOPS,
+    ],
 };
 
 /// Plain loops, for every type, rank and group.

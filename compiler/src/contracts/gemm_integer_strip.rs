@@ -75,7 +75,12 @@ fn accepts(q: &Query, numbers: Numbers) -> bool {
         Some(Some((t, _))) => t.elements().is(1) || t.rank() == 0,
         _ => true,
     };
-    v.a.len() >= 2 && v.b.len() >= 2 && size(&v.k) && size(&v.n) && single(2) && form(q, &v, numbers).is_some()
+    v.a.len() >= 2
+        && v.b.len() >= 2
+        && size(&v.k)
+        && size(&v.n)
+        && single(2)
+        && form(q, &v, numbers).is_some()
 }
 
 fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
@@ -186,7 +191,11 @@ fn finish(
         let c = cx.b.load(buf, at);
         sum = cx.b.sub(sum, c);
     }
-    cx.store(0, &v.index(&index[..rank - 2], index[rank - 2], index[rank - 1]), sum);
+    cx.store(
+        0,
+        &v.index(&index[..rank - 2], index[rank - 2], index[rank - 1]),
+        sum,
+    );
     Ok(())
 }
 
@@ -210,7 +219,9 @@ impl Job<'_> {
     fn pack(&self, cx: &mut LowerCx, base: ExprId) -> Result<()> {
         let (n, k) = (self.v.n.fixed().unwrap_or(1), self.v.k.fixed().unwrap_or(1));
         let from = cx.input(1)?.buf;
-        let single = cx.opt(3).is_none_or(|z| z.ty.elements().is(1) || z.ty.rank() == 0);
+        let single = cx
+            .opt(3)
+            .is_none_or(|z| z.ty.elements().is(1) || z.ty.rank() == 0);
         let z = zero(cx, 3, None)?;
         let z = cx.b.let_(z);
         let group = self.form.group();
@@ -272,7 +283,13 @@ impl Job<'_> {
     }
 
     /// One product: all its rows under all panels.
-    fn matrix(&self, cx: &mut LowerCx, a_base: ExprId, b_base: ExprId, batch: &[ExprId]) -> Result<()> {
+    fn matrix(
+        &self,
+        cx: &mut LowerCx,
+        a_base: ExprId,
+        b_base: ExprId,
+        batch: &[ExprId],
+    ) -> Result<()> {
         let k = self.v.k.fixed().unwrap_or(1);
         let rows = cx.b.dim(self.rows);
         let rows = cx.b.let_(rows);
@@ -287,7 +304,9 @@ impl Job<'_> {
             return self.block(cx, a, b_base, batch, zero, self.rows.fixed(), rows);
         }
         let m = self.panels.first().map_or(1, |p| p.m);
-        let near = i64::from(cx.machine.l1d.max(16 << 10)) / 2 / (self.pitch * self.form.a_type.size() as i64);
+        let near = i64::from(cx.machine.l1d.max(16 << 10))
+            / 2
+            / (self.pitch * self.form.a_type.size() as i64);
         let most = near.max(BLOCK);
         let size = match self.rows.fixed() {
             Some(r) => {
@@ -358,19 +377,26 @@ impl Job<'_> {
         rows: ExprId,
     ) -> Result<()> {
         for (at, p) in self.panels.iter().enumerate() {
-            row_blocks(cx, known, rows, p.m, i64::MAX / 4, &mut |cx, row, tiles, m| {
-                let own = ex!(cx.b; {a.at} + (row * {a.row}));
-                let own = At {
-                    at: cx.b.let_(own),
-                    ..a
-                };
-                let row = cx.b.add(first, row);
-                let row = cx.b.let_(row);
-                let count = cx.b.i(p.count);
-                cx.for_(count, LoopKind::Seq, |cx, t| {
-                    self.panel(cx, at, t, own, b_base, batch, row, tiles, m)
-                })
-            })?;
+            row_blocks(
+                cx,
+                known,
+                rows,
+                p.m,
+                i64::MAX / 4,
+                &mut |cx, row, tiles, m| {
+                    let own = ex!(cx.b; {a.at} + (row * {a.row}));
+                    let own = At {
+                        at: cx.b.let_(own),
+                        ..a
+                    };
+                    let row = cx.b.add(first, row);
+                    let row = cx.b.let_(row);
+                    let count = cx.b.i(p.count);
+                    cx.for_(count, LoopKind::Seq, |cx, t| {
+                        self.panel(cx, at, t, own, b_base, batch, row, tiles, m)
+                    })
+                },
+            )?;
         }
         Ok(())
     }
@@ -471,7 +497,14 @@ impl Job<'_> {
     }
 
     /// Stores a sum. Rows of a flat product are told apart by batch here.
-    fn store(&self, cx: &mut LowerCx, batch: &[ExprId], i: ExprId, j: ExprId, sum: ExprId) -> Result<()> {
+    fn store(
+        &self,
+        cx: &mut LowerCx,
+        batch: &[ExprId],
+        i: ExprId,
+        j: ExprId,
+        sum: ExprId,
+    ) -> Result<()> {
         let mut index = batch.to_vec();
         index.push(i);
         if self.flat {

@@ -23,8 +23,8 @@ pub mod signature;
 mod supported;
 mod tensor;
 mod types;
-pub mod write;
 mod wire;
+pub mod write;
 
 pub use external::{Files, NoFiles};
 pub use import::{IR_VERSIONS, OPSETS, import};

@@ -227,7 +227,9 @@ impl Writer<'_> {
         let rows = node.op.onnx;
         let newest = |domain: &str, own: bool| {
             let fits = move |r: &&crate::op::OnnxRow| {
-                r.domain == domain && (r.since..=r.until).contains(&OPSET) && (r.name == node.op.name) == own
+                r.domain == domain
+                    && (r.since..=r.until).contains(&OPSET)
+                    && (r.name == node.op.name) == own
             };
             rows.iter().find(fits)
         };
@@ -240,7 +242,9 @@ impl Writer<'_> {
             ));
         };
         let ins = node.ins.clone();
-        let ins = ins.into_iter().map(|v| v.map_or_else(String::new, |v| self.name(v)));
+        let ins = ins
+            .into_iter()
+            .map(|v| v.map_or_else(String::new, |v| self.name(v)));
         let mut s = Spelled {
             domain: row.domain,
             name: row.name,
@@ -268,7 +272,8 @@ impl Writer<'_> {
                 }
                 s.then = activation(&mut s.attrs)?;
                 let plain = |a: &Attrs, name| a.float(name, 1.0) == 1.0;
-                let fused = s.attrs.flag("transA") || s.attrs.flag("transB") || !plain(&s.attrs, "alpha");
+                let fused =
+                    s.attrs.flag("transA") || s.attrs.flag("transB") || !plain(&s.attrs, "alpha");
                 if node.op.name == "MatMul" && fused {
                     s.name = "FusedMatMul";
                     s.domain = "com.microsoft";
@@ -290,7 +295,9 @@ impl Writer<'_> {
             }
             "Softmax" | "LogSoftmax" if s.attrs.flag("flat") => {
                 s.attrs.0.remove("flat");
-                let shape = node.ins[0].and_then(|x| self.g.ty(x)).map(|t| t.shape.clone());
+                let shape = node.ins[0]
+                    .and_then(|x| self.g.ty(x))
+                    .map(|t| t.shape.clone());
                 let shape = shape.unwrap_or_default();
                 let axis = crate::op::resolve_axis(s.attrs.int("axis", 1), shape.len().max(1))?;
                 let long: Vec<usize> = (axis..shape.len()).filter(|&a| !shape[a].is(1)).collect();
@@ -299,7 +306,9 @@ impl Writer<'_> {
                     [one] => {
                         s.attrs.set("axis", Attr::Int(one as i64));
                     }
-                    _ => return unsupported("a Softmax over several axes is not written to a file"),
+                    _ => {
+                        return unsupported("a Softmax over several axes is not written to a file");
+                    }
                 }
             }
             "Split" => {
@@ -339,7 +348,9 @@ impl Writer<'_> {
                     _ => true,
                 };
                 if !named {
-                    return unsupported("activations with numbers of their own are not written to a file");
+                    return unsupported(
+                        "activations with numbers of their own are not written to a file",
+                    );
                 }
                 s.attrs.0.remove("activation_params");
             }

@@ -156,7 +156,13 @@ pub enum Inst {
     /// `d.4s += dot(n.16b, m.4b[lane])`, signed bytes. Of the dot-product extension.
     SdotLane { d: V, n: V, m: V, lane: u8 },
     /// `d.4s += n.h * m.h[lane]` with the first or the second four words of `n`; `m` is one of v0 to v15.
-    SmlalLane { d: V, n: V, m: V, lane: u8, second: bool },
+    SmlalLane {
+        d: V,
+        n: V,
+        m: V,
+        lane: u8,
+        second: bool,
+    },
     /// `d = n op m`.
     V3 { op: V3, d: V, n: V, m: V },
     /// `d = op n`.
@@ -556,7 +562,11 @@ impl fmt::Display for Inst {
                 lane,
                 second,
             } => {
-                let (name, arr) = if second { ("smlal2", "8h") } else { ("smlal", "4h") };
+                let (name, arr) = if second {
+                    ("smlal2", "8h")
+                } else {
+                    ("smlal", "4h")
+                };
                 write!(f, "{name} v{}.4s, v{}.{arr}, v{}.h[{lane}]", d.0, n.0, m.0)
             }
             Inst::V3 { op, d, n, m } => {

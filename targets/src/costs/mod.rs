@@ -59,7 +59,9 @@ fn rows() -> impl Iterator<Item = &'static str> {
 /// Rows of contracts that are measured; those over whole numbers are compared by what is true of every machine.
 #[cfg(test)]
 fn measured_rows() -> impl Iterator<Item = &'static str> {
-    let measured = contracts::ALL.iter().filter(|c| !c.name.ends_with("_integer"));
+    let measured = contracts::ALL
+        .iter()
+        .filter(|c| !c.name.ends_with("_integer"));
     measured.flat_map(|c| c.rows).map(|r| r.name)
 }
 

@@ -359,7 +359,10 @@ impl Machine<'_> {
             return self.dot(d, std::array::from_fn(|i| (parts(w[i], dot, true), x)));
         }
         // Word i of the first half meets the first of the two, of the second half the second.
-        let words: Vec<i32> = w.iter().flat_map(|&l| parts(l, dot, true)[..2].to_vec()).collect();
+        let words: Vec<i32> = w
+            .iter()
+            .flat_map(|&l| parts(l, dot, true)[..2].to_vec())
+            .collect();
         let n = self.isa.lanes;
         let pair = |i: usize| match i < n {
             true => ([words[i], words[n + i], 0, 0], x),
@@ -424,7 +427,11 @@ impl Machine<'_> {
                 if a == b {
                     return wrong("a pair of one register");
                 }
-                let elem = if signed { Elem::I8Limited } else { Elem::U8Limited };
+                let elem = if signed {
+                    Elem::I8Limited
+                } else {
+                    Elem::U8Limited
+                };
                 self.store(self.v(a)?, &at, elem, Lanes::All)?;
                 let next = at.plus(self.isa.lanes as i32);
                 self.store(self.v(b)?, &next, elem, Lanes::All)?;
@@ -470,14 +477,17 @@ impl Machine<'_> {
                 tmp,
             } => {
                 match tmp {
-                    None if dot == Dot::Words => return wrong("a product of words lacks a register"),
+                    None if dot == Dot::Words => {
+                        return wrong("a product of words lacks a register");
+                    }
                     Some(t) if t == d || t == b || *a == Src::Reg(t) => {
                         return wrong("a register of a product of parts is another of its own");
                     }
                     _ => {}
                 }
                 let (w, x) = (self.src(a)?, self.v(b)?);
-                let pairs = std::array::from_fn(|i| (parts(w[i], dot, true), parts(x[i], dot, false)));
+                let pairs =
+                    std::array::from_fn(|i| (parts(w[i], dot, true), parts(x[i], dot, false)));
                 if let Some(tmp) = tmp {
                     self.set(tmp, [UNDEFINED; MAX_LANES])?;
                 }

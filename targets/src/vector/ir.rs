@@ -567,7 +567,9 @@ impl Isa {
             Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
             Op::FmaLane { .. } | Op::DotLane { .. } => self.by_lane,
             // Machines that have them differ by features, which the rows of kernels name.
-            Op::Dot { dot, .. } => !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS,
+            Op::Dot { dot, .. } => {
+                !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
+            }
             Op::RealFloor { .. } => !sse2,
             Op::StorePair { .. } => self.level == Level::Avx2,
             Op::Load { elem: e, lanes, .. } => {
@@ -608,9 +610,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         | Op::Store { at, .. }
         | Op::StorePair { at, .. }
         | Op::Splat { at, .. }
-        | Op::Prefetch { at } => {
-            mem(at, f)
-        }
+        | Op::Prefetch { at } => mem(at, f),
         Op::Bin {
             b: Src::Mem(m) | Src::Splat(m),
             ..

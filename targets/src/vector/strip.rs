@@ -561,9 +561,7 @@ impl Template<'_> {
         for (k, kind) in kinds.iter().enumerate() {
             pointers.push(self.vm.arg(self.args.operands + k as u8));
             strides.push(match kind {
-                Node::Tile(_) => {
-                    Some(stride(self, self.args.operand_rows + k as u8, size(kind)))
-                }
+                Node::Tile(_) => Some(stride(self, self.args.operand_rows + k as u8, size(kind))),
                 _ => None,
             });
         }

@@ -84,7 +84,9 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
                 }
             }
             // What is rounded next to become a whole number is rounded by becoming one.
-            Node::Un(UnOp::Round | UnOp::Near, a) if types[a as usize] == Ty::F64 => w.passed_on(a)?,
+            Node::Un(UnOp::Round | UnOp::Near, a) if types[a as usize] == Ty::F64 => {
+                w.passed_on(a)?
+            }
             _ if types[at] == Ty::F64 => Value::Reals {
                 v: w.real(*n, &types)?,
             },
@@ -223,7 +225,13 @@ fn reals(vm: &mut Vm, single: bool, at: Mem, lanes: Lanes) -> Operand {
                 Lanes::All => 2 * per,
                 Lanes::First(n) => 2 * n,
             };
-            let some = |n: u8| if n == per { Lanes::All } else { Lanes::First(n) };
+            let some = |n: u8| {
+                if n == per {
+                    Lanes::All
+                } else {
+                    Lanes::First(n)
+                }
+            };
             vm.load(v[0], at, some(words.min(per)));
             match words.saturating_sub(per) {
                 0 => vm.op(Op::Zero { d: v[1] }),

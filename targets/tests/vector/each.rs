@@ -406,7 +406,12 @@ fn reals(isa: Isa, cases: &mut Vec<Case>) {
                 if !(form == 2 && op == RealBin::Mul) {
                     w.vm.op(Op::RealBin { op, d, a: lo, b });
                     w.keep(d);
-                    w.vm.op(Op::RealBin { op, d: hi, a: hi, b });
+                    w.vm.op(Op::RealBin {
+                        op,
+                        d: hi,
+                        a: hi,
+                        b,
+                    });
                 }
                 w.keep(hi);
                 w.vm.free(other);

@@ -92,7 +92,11 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
             // A bias, for some.
             let tail = Tail {
                 nodes: match (m + n) % 3 {
-                    1 => vec![Node::Result(Ty::F32), Node::Column(DType::F32), Node::Bin(BinOp::Add, 0, 1)],
+                    1 => vec![
+                        Node::Result(Ty::F32),
+                        Node::Column(DType::F32),
+                        Node::Bin(BinOp::Add, 0, 1),
+                    ],
                     _ => vec![],
                 },
             };

@@ -2,9 +2,9 @@
 
 use clap::{ValueEnum, builder::PossibleValue};
 use onnxc_compiler::base::denormals as base;
-use onnxc_compiler::base::rounding;
 use onnxc_compiler::base::effort::Effort;
 use onnxc_compiler::base::goal::Goal;
+use onnxc_compiler::base::rounding;
 
 /// Optimization level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +69,10 @@ pub struct Rounding(pub rounding::Rounding);
 
 impl ValueEnum for Rounding {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Rounding(rounding::Rounding::Even), Rounding(rounding::Rounding::Up)]
+        &[
+            Rounding(rounding::Rounding::Even),
+            Rounding(rounding::Rounding::Up),
+        ]
     }
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let help = match self.0 {

@@ -79,10 +79,14 @@ fn folder(path: &Path, wanted: &[Wanted], preprocess: Preprocess) -> Result<From
     if wanted.len() != 1 {
         return Err(bad_data(
             format!("`{}`", path.display()),
-            format!("a file holds one input, but the model has {}; an .npz holds several", wanted.len()),
+            format!(
+                "a file holds one input, but the model has {}; an .npz holds several",
+                wanted.len()
+            ),
         ));
     }
-    let entries = std::fs::read_dir(path).map_err(|e| crate::failure::file_error("read", path, e))?;
+    let entries =
+        std::fs::read_dir(path).map_err(|e| crate::failure::file_error("read", path, e))?;
     let mut list: Vec<PathBuf> = entries
         .filter_map(|e| e.ok().map(|e| e.path()))
         .filter(|p| p.is_file())
@@ -136,7 +140,10 @@ fn only_fit(npz: &mut Npz, names: &[String], w: &Wanted, path: &Path) -> Result<
         1 => Ok(found.remove(0)),
         n => Err(bad_data(
             format!("`{}`", path.display()),
-            format!("{n} arrays fit input `{}`: one must, or have its name", w.name),
+            format!(
+                "{n} arrays fit input `{}`: one must, or have its name",
+                w.name
+            ),
         )),
     }
 }

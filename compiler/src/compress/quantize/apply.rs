@@ -62,7 +62,11 @@ pub fn apply(
         g: &mut model.graph,
         cx: &mut cx,
         recipe,
-        scales: sites.list.iter().map(|s| (s.value, scales[s.class])).collect(),
+        scales: sites
+            .list
+            .iter()
+            .map(|s| (s.value, scales[s.class]))
+            .collect(),
         means,
         summary: Summary {
             values: sites.list.len(),
@@ -99,7 +103,8 @@ fn scales(g: &Graph, sites: &Sites, observed: &[Observer], recipe: &Recipe) -> R
         *r = Some(r.map_or(own, |r| r.and(own)));
     }
     let nothing = Range::of(0.0, 0.0);
-    let of = |r: &Option<Range>| Scale::of(r.unwrap_or(nothing), recipe.activations, recipe.symmetric);
+    let of =
+        |r: &Option<Range>| Scale::of(r.unwrap_or(nothing), recipe.activations, recipe.symmetric);
     ranges.iter().map(of).collect()
 }
 
@@ -113,7 +118,14 @@ struct Quantizer<'g, 'c, 'd> {
 }
 
 impl Quantizer<'_, '_, '_> {
-    fn make(&mut self, op: &str, axis: i64, ins: &[ValueId], before: NodeId, loc: &Loc) -> Result<ValueId> {
+    fn make(
+        &mut self,
+        op: &str,
+        axis: i64,
+        ins: &[ValueId],
+        before: NodeId,
+        loc: &Loc,
+    ) -> Result<ValueId> {
         let mut attrs = Attrs::default()
             .with("axis", Attr::Int(axis))
             .with("block_size", Attr::Int(0));
@@ -142,7 +154,9 @@ impl Quantizer<'_, '_, '_> {
             Some(m) => order.get(self.g.position(m) + 1).copied(),
             None => order.first().copied(),
         };
-        let loc = maker.map(|m| self.g.node(m).loc.clone()).unwrap_or_default();
+        let loc = maker
+            .map(|m| self.g.node(m).loc.clone())
+            .unwrap_or_default();
         let d = self.recipe.activations;
         let (scale, zero) = self.scale(s, d);
         let name = self.g.value(v).name.clone();
@@ -193,12 +207,18 @@ impl Quantizer<'_, '_, '_> {
             };
             // A bias behind a product is one for each column, and exact.
             let other = self.g.node(n).ins.get(1 - k).copied().flatten();
-            let product = other.and_then(|o| self.g.maker(o)).map(|m| self.g.node(m.0).op.name);
-            if matches!(product, Some("MatMul" | "Gemm")) && !other.is_some_and(|o| self.scales.contains_key(&o)) {
+            let product = other
+                .and_then(|o| self.g.maker(o))
+                .map(|m| self.g.node(m.0).op.name);
+            if matches!(product, Some("MatMul" | "Gemm"))
+                && !other.is_some_and(|o| self.scales.contains_key(&o))
+            {
                 continue;
             }
             let values = t.to_f64s().unwrap_or_default();
-            let range = values.iter().fold(Range::of(0.0, 0.0), |r, &v| r.and(Range::of(v, v)));
+            let range = values
+                .iter()
+                .fold(Range::of(0.0, 0.0), |r, &v| r.and(Range::of(v, v)));
             let d = self.recipe.activations;
             let s = Scale::of(range, d, false)?;
             let (least, most) = d.int_range().unwrap_or((-128, 127));
@@ -229,9 +249,13 @@ impl Quantizer<'_, '_, '_> {
         let Some(t) = self.g.konst(w).cloned() else {
             return Ok(());
         };
-        let Some(values) = t.to_f64s() else { return Ok(()) };
+        let Some(values) = t.to_f64s() else {
+            return Ok(());
+        };
         if values.iter().any(|v| !v.is_finite()) {
-            return Err(Diagnostic::model("ONNX004", "weights that are not finite").at(self.g.describe(n)));
+            return Err(
+                Diagnostic::model("ONNX004", "weights that are not finite").at(self.g.describe(n))
+            );
         }
         let rank = t.shape.len();
         let axis = match (op, tb) {
@@ -268,7 +292,9 @@ impl Quantizer<'_, '_, '_> {
         let shape: &[i64] = if per_channel { &[count as i64] } else { &[] };
         let scale = self.g.add_const("", Tensor::f32(shape, &scales));
         let zeros = vec![0.0; scales.len()];
-        let zero = self.g.add_const("", Tensor::from_f64s(DType::I8, shape, &zeros));
+        let zero = self
+            .g
+            .add_const("", Tensor::from_f64s(DType::I8, shape, &zeros));
         let real = self.make("DequantizeLinear", axis as i64, &[q, scale, zero], n, &loc)?;
         self.g.set_input(n, 1, Some(real));
         let shift = match self.recipe.bias_correction {
@@ -329,7 +355,14 @@ impl Quantizer<'_, '_, '_> {
         shift: Option<Vec<f64>>,
         loc: &Loc,
     ) -> Result<f64> {
-        let old = self.g.node(n).ins.get(2).copied().flatten().filter(|_| op != "MatMul");
+        let old = self
+            .g
+            .node(n)
+            .ins
+            .get(2)
+            .copied()
+            .flatten()
+            .filter(|_| op != "MatMul");
         let old_values = old.and_then(|b| self.g.konst(b)?.to_f64s());
         let shift = shift.filter(|s| s.iter().any(|s| *s != 0.0));
         // A MatMul has no bias; one behind it stays as it is.
@@ -351,11 +384,17 @@ impl Quantizer<'_, '_, '_> {
         let numbers: Vec<f64> = (bias.iter().enumerate())
             .map(|(c, b)| libm::rint(b / step(c)))
             .collect();
-        if steps.iter().any(|s| *s < f32::MIN_POSITIVE) || numbers.iter().any(|q| q.abs() > f64::from(i32::MAX)) {
+        if steps.iter().any(|s| *s < f32::MIN_POSITIVE)
+            || numbers.iter().any(|q| q.abs() > f64::from(i32::MAX))
+        {
             // So large beside the weights that no i32 holds it: it stays a float.
-            let name = old.map(|b| self.g.value(b).name.clone()).unwrap_or_default();
+            let name = old
+                .map(|b| self.g.value(b).name.clone())
+                .unwrap_or_default();
             let values: Vec<f32> = bias.iter().map(|b| *b as f32).collect();
-            let b = self.g.add_const(&name, Tensor::f32(&[count as i64], &values));
+            let b = self
+                .g
+                .add_const(&name, Tensor::f32(&[count as i64], &values));
             self.g.set_input(n, 2, Some(b));
             return Ok(0.0);
         }
@@ -365,7 +404,11 @@ impl Quantizer<'_, '_, '_> {
         };
         let q = Tensor::from_f64s(DType::I32, &[count as i64], &numbers);
         let q = self.g.add_const(&format!("{name}_quantized"), q);
-        let shape: &[i64] = if steps.len() > 1 { &[steps.len() as i64] } else { &[] };
+        let shape: &[i64] = if steps.len() > 1 {
+            &[steps.len() as i64]
+        } else {
+            &[]
+        };
         let scale = self.g.add_const("", Tensor::f32(shape, &steps));
         let real = self.make("DequantizeLinear", 0, &[q, scale], n, loc)?;
         self.g.set_input(n, 2, Some(real));

@@ -233,11 +233,19 @@ mod tests {
 
     #[test]
     fn methods_differ_by_outliers() {
-        let mut many: Vec<f32> = (0..10_000).map(|i| (i % 200) as f32 / 100.0 - 1.0).collect();
+        let mut many: Vec<f32> = (0..10_000)
+            .map(|i| (i % 200) as f32 / 100.0 - 1.0)
+            .collect();
         many.push(50.0);
         let of = |m| observed(m, &[&many, &[0.5, -0.5]]);
         assert_eq!(of(Method::MinMax), Range { lo: -1.0, hi: 50.0 });
-        assert_eq!(of(Method::MovingAverage), Range { lo: -0.75, hi: 25.25 });
+        assert_eq!(
+            of(Method::MovingAverage),
+            Range {
+                lo: -0.75,
+                hi: 25.25
+            }
+        );
         let p = of(Method::Percentile(99.9));
         assert!(p.hi < 1.2 && p.lo > -1.1, "{p:?}");
         for m in [Method::Mse, Method::Entropy] {
@@ -259,7 +267,9 @@ mod tests {
     fn means_are_those_of_channels() {
         let mut o = Observer::new(Method::MinMax);
         // Two cases in a batch, three channels of two.
-        let x = [1.0, 3.0, 0.0, 0.0, -1.0, -2.0, 5.0, 7.0, 2.0, 2.0, 0.0, -1.0];
+        let x = [
+            1.0, 3.0, 0.0, 0.0, -1.0, -2.0, 5.0, 7.0, 2.0, 2.0, 0.0, -1.0,
+        ];
         o.take(&x, Some((3, 2))).unwrap();
         assert_eq!(o.means(), [4.0, 1.0, -1.0]);
         assert!(o.take(&[f32::NAN], None).is_err());

@@ -103,7 +103,13 @@ mod tests {
 
     #[test]
     fn zero_is_exact() {
-        for (lo, hi) in [(-1.0, 3.0), (0.0, 6.0), (2.0, 5.0), (-4.0, -1.0), (-0.01, 700.0)] {
+        for (lo, hi) in [
+            (-1.0, 3.0),
+            (0.0, 6.0),
+            (2.0, 5.0),
+            (-4.0, -1.0),
+            (-0.01, 700.0),
+        ] {
             for d in [DType::I8, DType::U8] {
                 let s = Scale::of(Range::of(lo, hi), d, false).unwrap();
                 let (least, most) = d.int_range().unwrap();
@@ -120,9 +126,25 @@ mod tests {
     #[test]
     fn ranges_of_nothing() {
         let s = Scale::of(Range::of(0.0, 0.0), DType::I8, false).unwrap();
-        assert_eq!(s, Scale { scale: 1.0, zero: -128 });
+        assert_eq!(
+            s,
+            Scale {
+                scale: 1.0,
+                zero: -128
+            }
+        );
         assert_eq!(Scale::of_weights(0.0), 1.0);
         assert!(Scale::of(Range::of(0.0, f64::NAN), DType::I8, false).is_ok());
-        assert!(Scale::of(Range { lo: 0.0, hi: f64::INFINITY }, DType::I8, false).is_err());
+        assert!(
+            Scale::of(
+                Range {
+                    lo: 0.0,
+                    hi: f64::INFINITY
+                },
+                DType::I8,
+                false
+            )
+            .is_err()
+        );
     }
 }

@@ -67,9 +67,11 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
     let roots = roots(g, &nodes);
     let mut s = Classes::default();
     let mut list: Vec<ValueId> = vec![];
-    let values = g.inputs.iter().copied().chain(
-        (g.order().iter()).flat_map(|&n| g.node(n).outs.iter().copied()),
-    );
+    let values = g
+        .inputs
+        .iter()
+        .copied()
+        .chain((g.order().iter()).flat_map(|&n| g.node(n).outs.iter().copied()));
     for v in values.filter(|v| !floats.contains(v)) {
         if g.ty(v).is_none_or(|t| t.dtype != DType::F32) || !g.is_used(v) || g.konst(v).is_some() {
             continue;
@@ -141,9 +143,13 @@ fn computes(g: &Graph, n: NodeId) -> bool {
         "Div" => konst(1).is_some_and(|c| c.len() == 1),
         "GlobalAveragePool" | "ReduceMean" => true,
         "AveragePool" => {
-            let padded = node.attrs.ints("pads").is_some_and(|p| p.iter().any(|&p| p != 0));
+            let padded = node
+                .attrs
+                .ints("pads")
+                .is_some_and(|p| p.iter().any(|&p| p != 0));
             let automatic = !["NOTSET", "VALID"].contains(&node.attrs.str("auto_pad", "NOTSET"));
-            !(padded || automatic || node.attrs.flag("ceil_mode")) || node.attrs.flag("count_include_pad")
+            !(padded || automatic || node.attrs.flag("ceil_mode"))
+                || node.attrs.flag("count_include_pad")
         }
         "Softmax" => !node.attrs.flag("flat"),
         "Relu" | "Clip" => bounds(g, n),
@@ -210,7 +216,9 @@ fn roots(g: &Graph, nodes: &BTreeSet<NodeId>) -> HashMap<ValueId, ValueId> {
 
 /// Whether a value stands within a function of one number, and nothing else sees it.
 fn inside(g: &Graph, v: ValueId, roots: &HashMap<ValueId, ValueId>) -> bool {
-    let Some(root) = roots.get(&v) else { return false };
+    let Some(root) = roots.get(&v) else {
+        return false;
+    };
     let within = |u: &NodeId| roots.get(&g.node(*u).outs[0]) == Some(root);
     !g.is_output(v) && g.users(v).iter().all(within)
 }
@@ -246,7 +254,16 @@ fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
         return false;
     }
     let (user, maker) = (g.node(u), g.node(m));
-    let steps = ["Conv", "MatMul", "Gemm", "Add", "Sub", "Mul", "AveragePool", "GlobalAveragePool"];
+    let steps = [
+        "Conv",
+        "MatMul",
+        "Gemm",
+        "Add",
+        "Sub",
+        "Mul",
+        "AveragePool",
+        "GlobalAveragePool",
+    ];
     match user.op.name {
         "Relu" | "Clip" => steps.contains(&maker.op.name),
         "Add" => {

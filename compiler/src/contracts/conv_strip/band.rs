@@ -174,7 +174,10 @@ impl Job<'_> {
                 let pixels = b.dim(&self.v.input[last]);
                 let pitch = own[last];
                 let line = b.mul(pixels, pitch);
-                let (left, right) = (b.i(w.begin[last] * self.pitch), b.i(w.end[last] * self.pitch));
+                let (left, right) = (
+                    b.i(w.begin[last] * self.pitch),
+                    b.i(w.end[last] * self.pitch),
+                );
                 self.blank(b, band.buf, to, left);
                 let to = b.add(to, left);
                 b.if_(

@@ -104,7 +104,9 @@ impl Job<'_> {
                         m,
                     };
                     let count = cx.b.i(p.count);
-                    cx.for_(count, LoopKind::Seq, |cx, t| self.panel(cx, g, at, t, &rows))
+                    cx.for_(count, LoopKind::Seq, |cx, t| {
+                        self.panel(cx, g, at, t, &rows)
+                    })
                 })?;
             }
         }

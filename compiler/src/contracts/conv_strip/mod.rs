@@ -165,8 +165,10 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         w.is_unpadded() && w.kernel.iter().all(|&k| k == 1) && w.stride.iter().all(|&s| s == 1);
     let channels = v.cin * v.group;
     // A is read where it lies, or copied: then pixels lie in whole groups.
-    let in_place =
-        form.in_place() && w.is_unpadded() && channels % form.group() == 0 && v.cin % form.group() == 0;
+    let in_place = form.in_place()
+        && w.is_unpadded()
+        && channels % form.group() == 0
+        && v.cin % form.group() == 0;
     let pitch = form.whole(channels);
     let plan = Plan::of(&v, pitch);
     // Pixels of a product: all of an image, or a row.
@@ -196,9 +198,7 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     let calls = plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
     // Sums of whole numbers lie elsewhere than what becomes of them: several calls can't add up in the output.
     let direct = form.numbers == Numbers::Floats || calls == 1;
-    let found = element.probe(cx, |cx, index, sum| {
-        finish(cx, &v, correction, index, sum)
-    })?;
+    let found = element.probe(cx, |cx, index, sum| finish(cx, &v, correction, index, sum))?;
     let zero_of_a = form.zero_of_a(cx)?;
     let j = Job {
         v: &v,
@@ -569,11 +569,8 @@ impl Job<'_> {
         index: &[ExprId],
         rows: &Rows,
     ) -> Result<()> {
-        let sums = cx.scratch_per_thread(
-            "sums",
-            self.form.numbers.sums(),
-            Dim::Fixed(rows.m * p.n),
-        );
+        let sums =
+            cx.scratch_per_thread("sums", self.form.numbers.sums(), Dim::Fixed(rows.m * p.n));
         let rank = self.v.window.rank();
         let (n_e, m_e) = (cx.b.i(p.n), cx.b.i(rows.m));
         cx.for_(rows.tiles, LoopKind::Seq, |cx, t| {

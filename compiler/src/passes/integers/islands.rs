@@ -42,7 +42,9 @@ fn dequantized(g: &Graph, mut v: ValueId) -> bool {
         if Real::of(g, v).is_some() {
             return true;
         }
-        let Some((n, _)) = g.maker(v) else { return false };
+        let Some((n, _)) = g.maker(v) else {
+            return false;
+        };
         let node = g.node(n);
         match (moves(node.op.name), node.ins.first()) {
             (true, Some(&Some(x))) => v = x,
@@ -89,10 +91,17 @@ fn why(g: &Graph, n: NodeId) -> String {
     for &v in node.ins.iter().flatten() {
         let scales = Real::of(g, v).map(|r| r.scale.len());
         if g.konst(v).is_none() && scales.is_none() {
-            return format!("the scales of `{}` are blocked or not known", g.value(v).name);
+            return format!(
+                "the scales of `{}` are blocked or not known",
+                g.value(v).name
+            );
         }
     }
-    let single = |&v: &ValueId| g.users(v).iter().all(|&u| Target::of(g, u).is_some() || g.node(u).outs.len() == 1);
+    let single = |&v: &ValueId| {
+        g.users(v)
+            .iter()
+            .all(|&u| Target::of(g, u).is_some() || g.node(u).outs.len() == 1)
+    };
     if !node.outs.iter().all(single) || node.outs.iter().any(|&v| g.users(v).len() > 1) {
         return "its result is used several times".into();
     }

@@ -126,7 +126,9 @@ impl Integers<'_, '_, '_> {
         let (mut v, mut bounds, mut names) = (x, Bounds::default(), vec![]);
         while let Some((n, 0)) = self.g.maker(v) {
             let node = self.g.node(n);
-            let Some(own) = Bounds::of(self.g, node) else { break };
+            let Some(own) = Bounds::of(self.g, node) else {
+                break;
+            };
             let Some(Some(inner)) = node.ins.first().copied() else {
                 break;
             };
@@ -144,14 +146,30 @@ impl Integers<'_, '_, '_> {
 
     // Making nodes
 
-    fn make(&mut self, op: &str, attrs: Attrs, ins: &[Option<ValueId>], spot: &Spot) -> Result<ValueId> {
-        make(self.g, self.cx, spot.before, op, attrs, ins, spot.loc.clone())
+    fn make(
+        &mut self,
+        op: &str,
+        attrs: Attrs,
+        ins: &[Option<ValueId>],
+        spot: &Spot,
+    ) -> Result<ValueId> {
+        make(
+            self.g,
+            self.cx,
+            spot.before,
+            op,
+            attrs,
+            ins,
+            spot.loc.clone(),
+        )
     }
     fn reals(&mut self, shape: &[i64], values: &[f64]) -> ValueId {
-        self.g.add_const("", Tensor::from_f64s(DType::F64, shape, values))
+        self.g
+            .add_const("", Tensor::from_f64s(DType::F64, shape, values))
     }
     fn whole(&mut self, dtype: DType, value: i64) -> ValueId {
-        self.g.add_const("", Tensor::from_f64s(dtype, &[], &[value as f64]))
+        self.g
+            .add_const("", Tensor::from_f64s(dtype, &[], &[value as f64]))
     }
     /// The zero point as an operand; none where it is 0.
     fn zero(&mut self, dtype: DType, zero: i64) -> Option<ValueId> {
@@ -174,9 +192,13 @@ impl Integers<'_, '_, '_> {
         less(&mut attrs, "zero_x", zero);
         let largest = |v: Option<ValueId>| match v {
             None => 0.0,
-            Some(v) => self.g.konst(v).and_then(|t| t.to_f64s()).map_or(f64::INFINITY, |l| {
-                l.iter().fold(0.0, |a: f64, b| a.max(b.abs()))
-            }),
+            Some(v) => self
+                .g
+                .konst(v)
+                .and_then(|t| t.to_f64s())
+                .map_or(f64::INFINITY, |l| {
+                    l.iter().fold(0.0, |a: f64, b| a.max(b.abs()))
+                }),
         };
         promise(&mut attrs, most * largest(Some(m)) + largest(offset));
         let mut ins = vec![Some(x), Some(m)];
@@ -206,7 +228,13 @@ impl Integers<'_, '_, '_> {
         }
     }
     /// Numbers of one scale as those of another.
-    fn rescaled(&mut self, r: &Real, t: &Target, bounds: Bounds, spot: &Spot) -> Result<Option<ValueId>> {
+    fn rescaled(
+        &mut self,
+        r: &Real,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
         let Some((scale, zero)) = r.single() else {
             return Ok(None);
         };

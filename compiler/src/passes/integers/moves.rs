@@ -77,7 +77,9 @@ impl Integers<'_, '_, '_> {
         if name == "Pad" {
             attrs.set("mode", Attr::Str(attrs.str("mode", "constant").to_string()));
         }
-        let made = self.g.add_before(n, self.g.node(n).op, attrs, ins, outs.len(), loc.clone());
+        let made = self
+            .g
+            .add_before(n, self.g.node(n).op, attrs, ins, outs.len(), loc.clone());
         if infer(self.g, self.cx, made).is_err() {
             self.g.remove_node(made);
             return Ok(false);
@@ -93,7 +95,13 @@ impl Integers<'_, '_, '_> {
     }
 
     /// Real numbers again, by the scales of others.
-    fn dequantized(&mut self, q: ValueId, r: &Real, axis: Option<usize>, spot: &Spot) -> Result<ValueId> {
+    fn dequantized(
+        &mut self,
+        q: ValueId,
+        r: &Real,
+        axis: Option<usize>,
+        spot: &Spot,
+    ) -> Result<ValueId> {
         let node = self.g.node(r.node);
         let mut ins = node.ins.clone();
         let mut attrs = node.attrs.clone();
@@ -132,15 +140,16 @@ impl Integers<'_, '_, '_> {
         let attrs = node.attrs.clone();
         let parts: Option<Vec<Real>> = ins
             .iter()
-            .map(|v| Real::of(self.g, (*v)?).filter(|r| byte_or_word(r.dtype) && r.single().is_some()))
+            .map(|v| {
+                Real::of(self.g, (*v)?).filter(|r| byte_or_word(r.dtype) && r.single().is_some())
+            })
             .collect();
         let Some(parts) = parts.filter(|p| !p.is_empty()) else {
             return Ok(false);
         };
         let first = &parts[0];
-        let alike = |r: &Real| {
-            r.dtype == first.dtype && r.scale == first.scale && r.zero == first.zero
-        };
+        let alike =
+            |r: &Real| r.dtype == first.dtype && r.scale == first.scale && r.zero == first.zero;
         let spot = Spot { before: n, loc };
         if parts.iter().all(alike) {
             let whole: Vec<_> = parts.iter().map(|r| Some(r.q)).collect();

@@ -48,7 +48,8 @@ impl Integers<'_, '_, '_> {
             }
             if let Some((m, 0)) = self.g.maker(x)
                 && ["MatMul", "Gemm"].contains(&self.g.node(m).op.name)
-                && self.g.ty(x).map(|t| &t.shape) == self.g.ty(self.g.node(n).outs[0]).map(|t| &t.shape)
+                && self.g.ty(x).map(|t| &t.shape)
+                    == self.g.ty(self.g.node(n).outs[0]).map(|t| &t.shape)
             {
                 let spot = self.spot(spot.before, &[m, n, spot.before]);
                 return self.matmul(m, Some(bias), t, bounds, &spot);
@@ -143,7 +144,9 @@ impl Integers<'_, '_, '_> {
         let node = self.g.node(n);
         let attrs = node.attrs.clone();
         let x = node.ins.first().copied().flatten();
-        let found = x.and_then(|x| Real::of(self.g, x)).filter(|r| byte(r.dtype));
+        let found = x
+            .and_then(|x| Real::of(self.g, x))
+            .filter(|r| byte(r.dtype));
         let Some((r, scale)) = found.and_then(|r| r.single().map(|(s, _)| (r, s))) else {
             return Ok(None);
         };
@@ -186,12 +189,18 @@ impl Integers<'_, '_, '_> {
             known.insert(self.g.node(m).outs[0], v);
         }
         let values = known.get(&x).and_then(|&v| self.g.konst(v)?.to_f64s());
-        let Some(values) = values.filter(|v| v.len() == 256 && v.iter().all(|v| !v.is_nan())) else {
+        let Some(values) = values.filter(|v| v.len() == 256 && v.iter().all(|v| !v.is_nan()))
+        else {
             return Ok(None);
         };
         let rounding = self.cx.rounding;
-        let table: Vec<f64> = values.iter().map(|&v| t.number(v, rounding) as f64).collect();
-        let table = self.g.add_const("", Tensor::from_f64s(t.dtype, &[256], &table));
+        let table: Vec<f64> = values
+            .iter()
+            .map(|&v| t.number(v, rounding) as f64)
+            .collect();
+        let table = self
+            .g
+            .add_const("", Tensor::from_f64s(t.dtype, &[256], &table));
         self.make("Lookup", Attrs::default(), &[Some(r.q), Some(table)], &spot)
             .map(Some)
     }
@@ -202,7 +211,10 @@ impl Integers<'_, '_, '_> {
         let (mut nodes, mut todo) = (vec![], vec![x]);
         while let Some(v) = todo.pop() {
             if let Some(r) = Real::of(self.g, v) {
-                if !byte(r.dtype) || r.single().is_none() || found.as_ref().is_some_and(|f| f.q != r.q) {
+                if !byte(r.dtype)
+                    || r.single().is_none()
+                    || found.as_ref().is_some_and(|f| f.q != r.q)
+                {
                     return None;
                 }
                 found = Some(r);
@@ -214,11 +226,16 @@ impl Integers<'_, '_, '_> {
                 }
                 continue;
             }
-            let (n, 0) = self.g.maker(v)? else { return None };
+            let (n, 0) = self.g.maker(v)? else {
+                return None;
+            };
             let node = self.g.node(n);
             let float = self.g.ty(v)?.dtype.is_float();
             let own = ["Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"];
-            if !matches!(node.op.lower, Lower::Pointwise(_)) || !float || own.contains(&node.op.name) {
+            if !matches!(node.op.lower, Lower::Pointwise(_))
+                || !float
+                || own.contains(&node.op.name)
+            {
                 return None;
             }
             if !nodes.contains(&n) {
@@ -233,7 +250,11 @@ impl Integers<'_, '_, '_> {
         // What enlarges the value is no function of its elements.
         let found = found?;
         let shape = self.g.ty(found.q)?.shape.clone();
-        let same = |n: &NodeId| self.g.ty(self.g.node(*n).outs[0]).is_some_and(|t| t.shape == shape);
+        let same = |n: &NodeId| {
+            self.g
+                .ty(self.g.node(*n).outs[0])
+                .is_some_and(|t| t.shape == shape)
+        };
         nodes.iter().all(same).then_some((nodes, found))
     }
 
@@ -262,7 +283,9 @@ impl Integers<'_, '_, '_> {
                 },
             });
         }
-        let made = self.g.add_before(spot.before, op, attrs, own, 1, spot.loc.clone());
+        let made = self
+            .g
+            .add_before(spot.before, op, attrs, own, 1, spot.loc.clone());
         let out = self.g.node(made).outs[0];
         // Used, or it would not be computed.
         self.g.add_output(out);

@@ -24,7 +24,9 @@ impl Integers<'_, '_, '_> {
         let (name, attrs, ins) = (node.op.name, node.attrs.clone(), node.ins.clone());
         let out = node.outs[0];
         let x = ins.first().copied().flatten();
-        let found = x.and_then(|x| Real::of(self.g, x)).filter(|r| byte(r.dtype));
+        let found = x
+            .and_then(|x| Real::of(self.g, x))
+            .filter(|r| byte(r.dtype));
         let Some((r, scale)) = found.and_then(|r| r.single().map(|(s, _)| (r, s))) else {
             return Ok(None);
         };
@@ -38,7 +40,11 @@ impl Integers<'_, '_, '_> {
         let (axes, keep) = match name {
             "GlobalAveragePool" => ((2..rank).collect(), true),
             "ReduceMean" => {
-                let list = ins.get(1).copied().flatten().map(|v| self.g.konst(v)?.to_i64s());
+                let list = ins
+                    .get(1)
+                    .copied()
+                    .flatten()
+                    .map(|v| self.g.konst(v)?.to_i64s());
                 let axes = match list {
                     None if attrs.flag("noop_with_empty_axes") => return Ok(None),
                     None => (0..rank).collect(),
@@ -71,7 +77,9 @@ impl Integers<'_, '_, '_> {
         let x = self.make("Cast", to, &[Some(r.q)], spot)?;
         let zero = count * r.zero[0];
         let axes: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
-        let axes = self.g.add_const("", Tensor::i64(&[axes.len() as i64], &axes));
+        let axes = self
+            .g
+            .add_const("", Tensor::i64(&[axes.len() as i64], &axes));
         let keep = Attrs::default().with("keepdims", Attr::Int(i64::from(keep)));
         let sum = self.make("ReduceSum", keep, &[Some(x), Some(axes)], spot)?;
         let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
@@ -96,7 +104,10 @@ impl Integers<'_, '_, '_> {
         let Some(kernel) = attrs.ints("kernel_shape").map(<[i64]>::to_vec) else {
             return Ok(None);
         };
-        let out = self.g.ty(self.g.node(n).outs[0]).and_then(|t| fixed_shape(&t.shape));
+        let out = self
+            .g
+            .ty(self.g.node(n).outs[0])
+            .and_then(|t| fixed_shape(&t.shape));
         let channels = self.g.ty(r.q).and_then(|t| t.shape.get(1)?.fixed());
         let (Some(channels), Some(out)) = (channels, out) else {
             return Ok(None);

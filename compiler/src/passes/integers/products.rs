@@ -88,13 +88,23 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         };
         let k: i64 = shape[1..].iter().product();
-        let Some(most) = self.largest(w, k).filter(|_| w.scale.len() == 1 || w.axis == 0) else {
+        let Some(most) = self
+            .largest(w, k)
+            .filter(|_| w.scale.len() == 1 || w.axis == 0)
+        else {
             return Ok(None);
         };
         let mut per_channel = vec![1; shape.len() - 1];
         per_channel[0] = shape[0];
         let mut own = Attrs::default();
-        for name in ["strides", "pads", "dilations", "group", "auto_pad", "kernel_shape"] {
+        for name in [
+            "strides",
+            "pads",
+            "dilations",
+            "group",
+            "auto_pad",
+            "kernel_shape",
+        ] {
             if let Some(a) = attrs.get(name) {
                 own.set(name, a.clone());
             }
@@ -191,7 +201,10 @@ impl Integers<'_, '_, '_> {
         // Scales of weights lie along output channels, those of a product along rows and columns.
         let axes = match conv {
             true => (0, 0),
-            false => (rank(self, 0).saturating_sub(2), rank(self, 3).saturating_sub(1)),
+            false => (
+                rank(self, 0).saturating_sub(2),
+                rank(self, 3).saturating_sub(1),
+            ),
         };
         let x = Real::given(self.g, [input(0), input(1), input(2)], axes.0, n);
         let w = Real::given(self.g, [input(3), input(4), input(5)], axes.1, n);
@@ -238,10 +251,17 @@ impl Integers<'_, '_, '_> {
             }
             Bias::Whole(v) => {
                 let own = self.g.konst(v).and_then(|t| t.to_f64s());
-                most += own.map_or(f64::INFINITY, |b| b.iter().fold(0.0, |a: f64, b| a.max(b.abs())));
-                let list = self.g.add_const("", Tensor::i64(&[shape.len() as i64], shape));
+                most += own.map_or(f64::INFINITY, |b| {
+                    b.iter().fold(0.0, |a: f64, b| a.max(b.abs()))
+                });
+                let list = self
+                    .g
+                    .add_const("", Tensor::i64(&[shape.len() as i64], shape));
                 let v = self.make("Reshape", Attrs::default(), &[Some(v), Some(list)], spot)?;
-                (self.make("Add", Attrs::default(), &[Some(sum), Some(v)], spot)?, None)
+                (
+                    self.make("Add", Attrs::default(), &[Some(sum), Some(v)], spot)?,
+                    None,
+                )
             }
         };
         self.requantize(sum, 0, most, m, offset, t, bounds, spot)
@@ -256,7 +276,8 @@ impl Integers<'_, '_, '_> {
                 1 => &[],
                 n => &[n as i64],
             };
-            self.g.add_const("", Tensor::from_f64s(w.dtype, shape, &all))
+            self.g
+                .add_const("", Tensor::from_f64s(w.dtype, shape, &all))
         })
     }
 

@@ -1,9 +1,9 @@
 //! What whole numbers stand for, as DequantizeLinear and QuantizeLinear say it.
 
 use crate::base::dtype::DType;
+use crate::base::rounding::Rounding;
 use crate::graph::ir::{Graph, Node, NodeId, ValueId};
 use crate::op::resolve_axis;
-use crate::base::rounding::Rounding;
 use crate::ops::quantized::byte_or_word;
 
 /// Real numbers as whole ones: `scale * (q - zero)`, of one scale or one for each index of an axis.
@@ -40,7 +40,12 @@ impl Real {
         Real::given(g, [input(0), input(1), input(2)], axis, n)
     }
     /// Numbers, their scales and zero points as inputs of node `n` say them.
-    pub fn given(g: &Graph, [q, scale, zero]: [Option<ValueId>; 3], axis: usize, n: NodeId) -> Option<Real> {
+    pub fn given(
+        g: &Graph,
+        [q, scale, zero]: [Option<ValueId>; 3],
+        axis: usize,
+        n: NodeId,
+    ) -> Option<Real> {
         let q = q?;
         let ty = g.ty(q)?;
         if !byte_or_word(ty.dtype) && ty.dtype != DType::I32 {
@@ -110,7 +115,12 @@ impl Target {
             return None;
         }
         let dtype = g.ty(*node.outs.first()?)?.dtype;
-        Target::given(g, (*node.ins.get(1)?)?, node.ins.get(2).copied().flatten(), dtype)
+        Target::given(
+            g,
+            (*node.ins.get(1)?)?,
+            node.ins.get(2).copied().flatten(),
+            dtype,
+        )
     }
     /// One scale and zero point as a node's inputs say them.
     pub fn given(g: &Graph, scale: ValueId, zero: Option<ValueId>, dtype: DType) -> Option<Target> {

@@ -23,12 +23,7 @@ const ROWS: &[Row] = &[
     row("QLinearLeakyRelu", "LeakyRelu", &[0], 3),
 ];
 
-const fn row(
-    name: &'static str,
-    op: &'static str,
-    values: &'static [usize],
-    to: usize,
-) -> Row {
+const fn row(name: &'static str, op: &'static str, values: &'static [usize], to: usize) -> Row {
     Row {
         name,
         op,

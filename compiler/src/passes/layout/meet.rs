@@ -23,7 +23,9 @@ impl Layout<'_, '_, '_> {
         };
         let used = |l: &Self, k: usize| outs.get(k).is_some_and(|&v| l.g.is_used(v));
         match name {
-            "Conv" | "ConvInteger" if self.convolves_fast(&ins, &attrs) => self.spatial(n, &ins, attrs),
+            "Conv" | "ConvInteger" if self.convolves_fast(&ins, &attrs) => {
+                self.spatial(n, &ins, attrs)
+            }
             "MaxPool" if !used(self, 1) => self.spatial(n, &ins, attrs),
             "AveragePool" | "LpPool" => self.spatial(n, &ins, attrs),
             "GlobalAveragePool" | "GlobalMaxPool" => self.global(n, first, name),

@@ -37,7 +37,14 @@ impl Emit<'_> {
         self.rr(Ins::Punpcklwd_xmm_xmmm128, x, own)
     }
     /// The low bytes of lanes, side by side.
-    pub(super) fn store_bytes(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
+    pub(super) fn store_bytes(
+        &mut self,
+        s: V,
+        at: Mem,
+        elem: Elem,
+        lanes: Lanes,
+        tmp: V,
+    ) -> Emitted {
         let (m, x, low) = (self.mem(at), self.xmm(tmp), OWN_X.full_register32());
         match elem.is_limited() {
             true => self.op(Op::Move { d: tmp, a: s })?,
@@ -65,7 +72,14 @@ impl Emit<'_> {
         Ok(())
     }
     /// The same above SSE2: limited in `tmp`, then stored as they are.
-    pub(super) fn store_limited(&mut self, s: V, at: Mem, elem: Elem, lanes: Lanes, tmp: V) -> Emitted {
+    pub(super) fn store_limited(
+        &mut self,
+        s: V,
+        at: Mem,
+        elem: Elem,
+        lanes: Lanes,
+        tmp: V,
+    ) -> Emitted {
         let (elem, lo, hi) = match elem {
             Elem::I8Limited => (Elem::I8, -128i32, 127i32),
             _ => (Elem::U8, 0, 255),
@@ -103,8 +117,18 @@ impl Emit<'_> {
         let (y, z, x) = (self.v(a), self.v(b), self.xmm(a));
         let m = self.mem(at);
         // Words of both, in halves: a0 b0 a1 b1; then bytes, and the quarters into their order.
-        self.push(Instruction::with3(Ins::VEX_Vpackssdw_ymm_ymm_ymmm256, y, y, z)?);
-        self.push(Instruction::with3(Ins::VEX_Vpermq_ymm_ymmm256_imm8, y, y, 0b11_01_10_00u32)?);
+        self.push(Instruction::with3(
+            Ins::VEX_Vpackssdw_ymm_ymm_ymmm256,
+            y,
+            y,
+            z,
+        )?);
+        self.push(Instruction::with3(
+            Ins::VEX_Vpermq_ymm_ymmm256_imm8,
+            y,
+            y,
+            0b11_01_10_00u32,
+        )?);
         let high = self.xmm(b);
         let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
         self.push(Instruction::with3(extract, high, y, 1u32)?);

@@ -45,7 +45,12 @@ impl Emit<'_> {
             Level::Sse2 => {
                 let (l, h, x) = (self.xmm(lo), self.xmm(hi), self.xmm(a));
                 self.rr(code, l, x)?;
-                self.push(Instruction::with3(Ins::Pshufd_xmm_xmmm128_imm8, h, x, 0b1110)?);
+                self.push(Instruction::with3(
+                    Ins::Pshufd_xmm_xmmm128_imm8,
+                    h,
+                    x,
+                    0b1110,
+                )?);
                 self.rr(code, h, h)
             }
             Level::Avx512 => {
