@@ -70,7 +70,7 @@ fn list<T: std::fmt::Debug>(values: &[T]) -> String {
 /// A scale that f32 holds; sometimes a power of two, with which ties occur.
 fn scale(r: &mut Rng, about: f64) -> f32 {
     let s = match r.below(3) {
-        0 => f64::powi(2.0, about.log2().round() as i32),
+        0 => libm::exp2(libm::round(libm::log2(about))),
         _ => about * (0.5 + r.below(1000) as f64 / 1000.0),
     };
     s as f32

@@ -2,9 +2,7 @@
 
 use std::io::Write as _;
 
-use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::contracts::strip::{Start, Strip};
-use onnxc_compiler::loops::tail::Tail;
+use onnxc_compiler::contracts::strip::Strip;
 use onnxc_targets::aarch64::vector::{Order, assemble_in};
 use onnxc_targets::vector::ir::Level;
 use onnxc_targets::vector::{rows, strip};

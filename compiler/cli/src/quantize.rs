@@ -260,7 +260,7 @@ fn compare(
         .map(|(name, (signal, noise, same, rows))| OutputError {
             name,
             sqnr: match noise > 0.0 {
-                true => 10.0 * (signal / noise).log10(),
+                true => 10.0 * libm::log10(signal / noise),
                 false => f64::INFINITY,
             },
             top: (rows > 0).then_some((same, rows)),

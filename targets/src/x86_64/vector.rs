@@ -360,8 +360,8 @@ impl<'p> Emit<'p> {
             // No x86 has them; refused before.
             Op::FmaLane { .. } | Op::DotLane { .. } => Ok(()),
             Op::Dot { dot, d, a, b, tmp } => self.dot(dot, d, a, b, tmp),
-            Op::ToReals { lo, hi, a } => self.to_reals(lo, hi, a),
-            Op::FromReals { d, lo, hi } => self.from_reals(d, lo, hi),
+            Op::ToReals { lo, hi, a } => self.reals_of_whole(lo, hi, a),
+            Op::FromReals { d, lo, hi } => self.whole_of_reals(d, lo, hi),
             Op::RealBin { op, d, a, b } => self.real_bin(op, d, a, b),
             Op::RealFloor { d, a } => {
                 let code = codes::REAL_ROUND.at(level);

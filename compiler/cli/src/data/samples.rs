@@ -36,7 +36,7 @@ impl Samples {
             archive(path, &wanted)?
         };
         let samples = Samples { wanted, from };
-        if samples.len() == 0 {
+        if samples.is_empty() {
             return Err(bad_data(
                 format!("`{}`", path.display()),
                 "there is no data in it",
@@ -51,6 +51,10 @@ impl Samples {
             From::Cases(_, list) => list.len(),
             From::Arrays(_, n) => *n,
         }
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
     /// Case number `k`: a tensor for each input.
     pub fn get(&mut self, k: usize, proto: ReadProto) -> Result<Vec<Tensor>> {

@@ -1,6 +1,6 @@
 //! Rewriting a float graph by scales.
 
-use super::range::{Range, Scale};
+use super::range::{Method, Range, Scale};
 use super::sites::Sites;
 use super::{Observer, Recipe};
 use crate::base::attr::{Attr, Attrs};
@@ -97,6 +97,8 @@ fn scales(g: &Graph, sites: &Sites, observed: &[Observer], recipe: &Recipe) -> R
         }
         let own = match s.known {
             Some((lo, hi)) => Range::of(lo, hi),
+            // The largest score of a result is the one that counts.
+            None if s.result => o.range(Method::MinMax),
             None => o.range(recipe.method),
         };
         let r = &mut ranges[s.class];

@@ -15,6 +15,8 @@ pub struct Site {
     pub class: usize,
     /// Axis of its channels, where a layer's bias is corrected by their means.
     pub channels: Option<usize>,
+    /// Whether no product with weights comes after it.
+    pub result: bool,
     /// A range that is known without looking.
     pub known: Option<(f64, f64)>,
 }
@@ -102,6 +104,7 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
             value,
             class,
             channels: channels(g, value, &nodes),
+            result: g.maker(value).is_some_and(|m| !leads.contains(&m.0)),
             known: known(g, value),
         })
         .collect();

@@ -78,6 +78,13 @@ impl<'a, 'm> ExpandCx<'a, 'm> {
             Diagnostic::unsupported("ONNX012", format!("`{what}` must be known at compile time"))
         })
     }
+    /// A value that is a constant of the file.
+    pub fn constant(&mut self, v: ValueId, what: &str) -> Result<Tensor> {
+        let known = self.im.scopes.graph().konst(v).cloned();
+        known.ok_or_else(|| {
+            Diagnostic::unsupported("ONNX012", format!("`{what}` must be a constant"))
+        })
+    }
     /// Dimension `axis` of a value as a number.
     pub fn fixed(&mut self, v: ValueId, axis: usize) -> Result<i64> {
         let ty = self.ty(v)?;

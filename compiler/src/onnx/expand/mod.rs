@@ -42,8 +42,10 @@ macro_rules! roll {
 roll! {
     attention,
     causal_conv,
+    integer_products,
     linear_attention,
     loss,
+    qlinear,
     rotary,
     window,
 }

@@ -39,7 +39,7 @@ impl Emit<'_> {
         };
         self.rr(code, self.v(d), self.xmm(a))
     }
-    pub(super) fn to_reals(&mut self, lo: V, hi: V, a: V) -> Emitted {
+    pub(super) fn reals_of_whole(&mut self, lo: V, hi: V, a: V) -> Emitted {
         let code = codes::TO_REALS.at(self.level);
         match self.level {
             Level::Sse2 => {
@@ -67,7 +67,7 @@ impl Emit<'_> {
             }
         }
     }
-    pub(super) fn from_reals(&mut self, d: V, lo: V, hi: V) -> Emitted {
+    pub(super) fn whole_of_reals(&mut self, d: V, lo: V, hi: V) -> Emitted {
         let code = codes::FROM_REALS.at(self.level);
         match self.level {
             Level::Sse2 => {
