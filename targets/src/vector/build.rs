@@ -15,6 +15,7 @@ pub struct Vm {
     free_x: Vec<X>,
     labels: u32,
     slots: u16,
+    passage: Option<u16>,
     args: u8,
     /// Most vector registers in use at once.
     most: usize,
@@ -33,6 +34,7 @@ impl Vm {
             free_x: (0..XREGS).rev().map(X).collect(),
             labels: 0,
             slots: 0,
+            passage: None,
             args,
             most: 0,
             error: None,
@@ -112,6 +114,17 @@ impl Vm {
     pub fn slot(&mut self) -> u16 {
         self.slots += 1;
         self.slots - 1
+    }
+    /// The slot for what goes through memory at once.
+    pub fn passage(&mut self) -> u16 {
+        match self.passage {
+            Some(slot) => slot,
+            None => {
+                let slot = self.slot();
+                self.passage = Some(slot);
+                slot
+            }
+        }
     }
     /// A new label, not yet placed.
     pub fn label(&mut self) -> Label {

@@ -161,6 +161,13 @@ fn reals(f: impl Fn(usize) -> f64) -> Vector {
     std::array::from_fn(|i| (f(i / 2).to_bits() >> (32 * (i % 2))) as u32)
 }
 
+/// Lanes 2 and 3 and lanes 4 and 5 change places.
+fn mixed(v: &Vector) -> Vector {
+    let mut to = *v;
+    to[2..6].rotate_left(2);
+    to
+}
+
 fn real_bin(op: RealBin, a: f64, b: f64) -> f64 {
     match op {
         RealBin::Add => a + b,
@@ -370,6 +377,36 @@ impl Machine<'_> {
         };
         self.dot(d, std::array::from_fn(pair))
     }
+    fn to_reals(&mut self, lo: V, hi: V, x: Vector) -> Result<()> {
+        if lo == hi {
+            return wrong("both halves in one register");
+        }
+        let half = self.isa.lanes / 2;
+        let real = |i: usize| f64::from(x[i] as i32);
+        self.set(lo, reals(|i| if i < half { real(i) } else { 0.0 }))?;
+        self.set(hi, reals(|i| if i < half { real(half + i) } else { 0.0 }))
+    }
+    fn from_reals(&mut self, d: V, lo: V, hi: V) -> Result<()> {
+        if lo == hi || lo == d || hi == d {
+            return wrong("the registers of a conversion are not three");
+        }
+        let (l, h, half) = (self.v(lo)?, self.v(hi)?, self.isa.lanes / 2);
+        let mut to = [UNDEFINED; MAX_LANES];
+        for i in 0..2 * half {
+            let x = match i < half {
+                true => real(&l, i),
+                false => real(&h, i - half),
+            };
+            let whole = x.round_ties_even();
+            if !(-2147483648.0..=2147483647.0).contains(&whole) {
+                return wrong(format!("{x} is no i32"));
+            }
+            to[i] = whole as i32 as u32;
+        }
+        self.set(lo, [UNDEFINED; MAX_LANES])?;
+        self.set(hi, [UNDEFINED; MAX_LANES])?;
+        self.set(d, to)
+    }
     fn fold(&mut self, op: Fold, d: V, a: V, tmp: V) -> Result<()> {
         if tmp == a || tmp == d {
             return wrong("a fold's second register is one of its others");
@@ -423,7 +460,13 @@ impl Machine<'_> {
                 self.store(self.v(s)?, &at, elem, lanes)?;
                 self.set(tmp, [UNDEFINED; MAX_LANES])?;
             }
-            Op::StorePair { a, b, at, signed } => {
+            Op::StorePair {
+                a,
+                b,
+                at,
+                signed,
+                mixed: is_mixed,
+            } => {
                 if a == b {
                     return wrong("a pair of one register");
                 }
@@ -432,9 +475,10 @@ impl Machine<'_> {
                 } else {
                     Elem::U8Limited
                 };
-                self.store(self.v(a)?, &at, elem, Lanes::All)?;
+                let order = |v: Vector| if is_mixed { mixed(&v) } else { v };
+                self.store(order(self.v(a)?), &at, elem, Lanes::All)?;
                 let next = at.plus(self.isa.lanes as i32);
-                self.store(self.v(b)?, &next, elem, Lanes::All)?;
+                self.store(order(self.v(b)?), &next, elem, Lanes::All)?;
                 self.set(a, [UNDEFINED; MAX_LANES])?;
                 self.set(b, [UNDEFINED; MAX_LANES])?;
             }
@@ -495,34 +539,19 @@ impl Machine<'_> {
             }
             Op::DotLane { dot, d, a, b, lane } => self.dot_lane(dot, d, a, b, lane)?,
             Op::ToReals { lo, hi, a } => {
-                if lo == hi || lo == a || hi == a {
+                if lo == a || hi == a {
                     return wrong("the registers of a conversion are not three");
                 }
-                let (x, half) = (self.v(a)?, self.isa.lanes / 2);
-                let real = |i: usize| f64::from(x[i] as i32);
-                self.set(lo, reals(|i| if i < half { real(i) } else { 0.0 }))?;
-                self.set(hi, reals(|i| if i < half { real(half + i) } else { 0.0 }))?;
+                self.to_reals(lo, hi, self.v(a)?)?;
             }
-            Op::FromReals { d, lo, hi } => {
-                if lo == hi || lo == d || hi == d {
-                    return wrong("the registers of a conversion are not three");
-                }
-                let (l, h, half) = (self.v(lo)?, self.v(hi)?, self.isa.lanes / 2);
-                let mut to = [UNDEFINED; MAX_LANES];
-                for i in 0..2 * half {
-                    let x = match i < half {
-                        true => real(&l, i),
-                        false => real(&h, i - half),
-                    };
-                    let whole = x.round_ties_even();
-                    if !(-2147483648.0..=2147483647.0).contains(&whole) {
-                        return wrong(format!("{x} is no i32"));
-                    }
-                    to[i] = whole as i32 as u32;
-                }
-                self.set(lo, [UNDEFINED; MAX_LANES])?;
-                self.set(hi, [UNDEFINED; MAX_LANES])?;
-                self.set(d, to)?;
+            Op::SlotToReals { lo, hi, slot } => {
+                let x = *self.slot(slot)?;
+                self.to_reals(lo, hi, x)?;
+            }
+            Op::FromReals { d, lo, hi } => self.from_reals(d, lo, hi)?,
+            Op::FromRealsMixed { d, lo, hi } => {
+                self.from_reals(d, lo, hi)?;
+                self.set(d, mixed(&self.v(d)?))?;
             }
             Op::RealBin { op, d, a, ref b } => {
                 let x = self.v(a)?;

@@ -332,12 +332,13 @@ pub enum Op {
         tmp: V,
     },
     /// The lanes of `a`, then of `b`, as bytes that are limited to what they hold; not on machines that store single vectors as fast. `a` and `b`
-    /// may be clobbered, and differ.
+    /// may be clobbered, and differ. `mixed`: lanes 2 and 3 of each have changed places with 4 and 5.
     StorePair {
         a: V,
         b: V,
         at: Mem,
         signed: bool,
+        mixed: bool,
     },
     /// One 32-bit element in every lane.
     Splat {
@@ -412,8 +413,20 @@ pub enum Op {
         hi: V,
         a: V,
     },
+    /// The i32 lanes of a slot as f64, as [`Op::ToReals`] has them; where conversions from memory are cheaper than halves of registers.
+    SlotToReals {
+        lo: V,
+        hi: V,
+        slot: u16,
+    },
     /// The nearest whole numbers, half to even, of f64 that an i32 holds, as i32 lanes; `lo` and `hi` may be clobbered. All three differ.
     FromReals {
+        d: V,
+        lo: V,
+        hi: V,
+    },
+    /// The same, its lanes in the order that [`Op::StorePair`] takes as `mixed`.
+    FromRealsMixed {
         d: V,
         lo: V,
         hi: V,
@@ -571,7 +584,9 @@ impl Isa {
                 !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
             Op::RealFloor { .. } => !sse2,
-            Op::StorePair { .. } => self.level == Level::Avx2,
+            Op::StorePair { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
+                self.level == Level::Avx2
+            }
             Op::Load { elem: e, lanes, .. } => {
                 let pairs = *e == Elem::I8x2;
                 elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)

@@ -533,6 +533,7 @@ impl Template<'_> {
         let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
         let pairs = self.vm.isa.level == Level::Avx2 && elem.is_limited();
         // One register more for stores of some lanes, or for the other of a pair.
+        let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
         let need = tail::registers(&tail, self.vm.isa)? + 1 + usize::from(pairs);
         let acc = std::mem::take(&mut self.acc);
         let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
@@ -588,7 +589,11 @@ impl Template<'_> {
                     };
                     tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
                 };
-                let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;
+                // Both of a pair, or neither.
+                let pair = first_of_pair.is_some()
+                    || pairs && j + 1 < self.cols && self.lanes(j + 1) == Lanes::All;
+                let mixes = mixes.filter(|_| pair);
+                let answer = tail::apply_in_order(&mut self.vm, &tail, result, &mut fetch, mixes)?;
                 if answer != result {
                     self.vm.free(result);
                 }
@@ -601,10 +606,11 @@ impl Template<'_> {
                             b: answer,
                             at,
                             signed,
+                            mixed: mixes.is_some(),
                         });
                         self.vm.free(a);
                     }
-                    None if pairs && j + 1 < self.cols && self.lanes(j + 1) == Lanes::All => {
+                    None if pair => {
                         first_of_pair = Some((answer, place));
                         continue;
                     }

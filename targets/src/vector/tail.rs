@@ -46,6 +46,17 @@ pub type Fetch<'a> = &'a mut dyn FnMut(&mut Vm, usize, Node) -> Operand;
 /// Applies a tail to `result`, which is left alone unless it is the answer itself. The answer lies in a register that the
 /// caller gives back where it is not `result`.
 pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
+    apply_in_order(vm, tail, result, fetch, None)
+}
+
+/// The same; `mixed`: the node that [`mixes`] names brings the lanes into the mixed order, and the answer has them so.
+pub fn apply_in_order(
+    vm: &mut Vm,
+    tail: &Tail,
+    result: V,
+    fetch: Fetch,
+    mixed: Option<u8>,
+) -> Result<V> {
     let types = tail.types();
     let mut uses = vec![0u32; tail.nodes.len()];
     for o in tail.nodes.iter().flat_map(|n| n.operands()) {
@@ -58,6 +69,7 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
         vm,
         values: vec![],
         uses,
+        mixed,
     };
     let mut operand = 0;
     for (at, n) in tail.nodes.iter().enumerate() {
@@ -116,6 +128,30 @@ pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
             Ok(d)
         }
         Some(_) => Err(Diagnostic::internal("a tail that ends in f64")),
+    }
+}
+
+/// The last node that makes whole numbers of f64, if the order of lanes makes no difference from there on: only constants meet them.
+pub fn mixes(tail: &Tail, isa: Isa) -> Option<u8> {
+    let types = tail.types();
+    let single = |n: u8| matches!(tail.nodes[usize::from(n)], Node::Const(_));
+    let mut at = tail.nodes.len().wrapping_sub(1) as u8;
+    let any = V(0);
+    let machine = isa.has(&Op::FromRealsMixed {
+        d: any,
+        lo: any,
+        hi: any,
+    });
+    loop {
+        at = match tail.nodes.get(usize::from(at)) {
+            Some(Node::Bin(_, a, b)) if single(*b) => *a,
+            Some(Node::Bin(_, a, b)) if single(*a) => *b,
+            Some(Node::Un(_, a)) => *a,
+            Some(Node::Cast(Ty::I32, a)) => {
+                return (machine && types[usize::from(*a)] == Ty::F64).then_some(at);
+            }
+            _ => return None,
+        };
     }
 }
 
@@ -264,6 +300,8 @@ struct Writer<'a> {
     vm: &'a mut Vm,
     values: Vec<Value>,
     uses: Vec<u32>,
+    /// The node whose whole numbers are to lie in the mixed order.
+    mixed: Option<u8>,
 }
 
 impl Writer<'_> {
@@ -343,12 +381,15 @@ impl Writer<'_> {
         match n {
             Node::Cast(_, a) if types[a as usize] == Ty::I32 => {
                 let (x, fresh) = self.reg(a);
-                let d = [self.vm.v(), self.vm.v()];
-                self.vm.op(Op::ToReals {
-                    lo: d[0],
-                    hi: d[1],
-                    a: x,
-                });
+                let [lo, hi] = [self.vm.v(), self.vm.v()];
+                if self.vm.isa.has(&Op::SlotToReals { lo, hi, slot: 0 }) {
+                    let slot = self.vm.passage();
+                    self.vm.op(Op::Spill { s: x, slot });
+                    self.vm.op(Op::SlotToReals { lo, hi, slot });
+                } else {
+                    self.vm.op(Op::ToReals { lo, hi, a: x });
+                }
+                let d = [lo, hi];
                 if fresh {
                     self.vm.free(x);
                 }
@@ -509,12 +550,13 @@ impl Writer<'_> {
             Value::Reals { v } if last => v,
             _ => self.reals_of(a)?,
         };
-        let d = self.vm.v();
-        self.vm.op(Op::FromReals {
-            d,
-            lo: halves[0],
-            hi: halves[1],
-        });
+        let (d, [lo, hi]) = (self.vm.v(), halves);
+        // This node's place is that of the next value.
+        self.vm
+            .op(match self.mixed == Some(self.values.len() as u8) {
+                true => Op::FromRealsMixed { d, lo, hi },
+                false => Op::FromReals { d, lo, hi },
+            });
         let own = matches!(self.values[a as usize], Value::Reals { .. }) && last;
         if !own {
             self.vm.free_all(&halves);

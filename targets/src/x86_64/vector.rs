@@ -303,7 +303,13 @@ impl<'p> Emit<'p> {
                 lanes,
                 tmp,
             } => self.store(s, at, elem, lanes, tmp),
-            Op::StorePair { a, b, at, signed } => self.store_pair(a, b, at, signed),
+            Op::StorePair {
+                a,
+                b,
+                at,
+                signed,
+                mixed,
+            } => self.store_pair(a, b, at, signed, mixed),
             Op::Splat { d, at } => {
                 let m = self.mem(at);
                 if level == Level::Sse2 {
@@ -361,7 +367,9 @@ impl<'p> Emit<'p> {
             Op::FmaLane { .. } | Op::DotLane { .. } => Ok(()),
             Op::Dot { dot, d, a, b, tmp } => self.dot(dot, d, a, b, tmp),
             Op::ToReals { lo, hi, a } => self.reals_of_whole(lo, hi, a),
-            Op::FromReals { d, lo, hi } => self.whole_of_reals(d, lo, hi),
+            Op::SlotToReals { lo, hi, slot } => self.reals_of_slot(lo, hi, slot),
+            Op::FromReals { d, lo, hi } => self.whole_of_reals(d, lo, hi, false),
+            Op::FromRealsMixed { d, lo, hi } => self.whole_of_reals(d, lo, hi, true),
             Op::RealBin { op, d, a, b } => self.real_bin(op, d, a, b),
             Op::RealFloor { d, a } => {
                 let code = codes::REAL_ROUND.at(level);

@@ -438,6 +438,16 @@ fn reals(isa: Isa, cases: &mut Vec<Case>) {
         }
         w.vm.op(Op::FromReals { d, lo, hi });
         w.keep(d);
+        let slot = w.vm.slot();
+        let through = Op::SlotToReals { lo, hi, slot };
+        if isa.has(&through) {
+            w.vm.op(Op::Spill { s: a, slot });
+            w.vm.op(through);
+            w.keep(lo);
+            w.keep(hi);
+            w.vm.op(Op::FromRealsMixed { d: floor, lo, hi });
+            w.keep(floor);
+        }
         w.vm.op(Op::SplatPair { d: floor, a: d });
         w.keep(floor);
         w.vm.op(Op::SplatPair { d, a: d });
@@ -452,14 +462,16 @@ fn reals(isa: Isa, cases: &mut Vec<Case>) {
         w.keep(floor);
         w.vm.op(Op::WholeInt { d, a: d });
         w.keep(d);
-        for signed in [false, true] {
+        for form in 0..4 {
+            let (signed, mixed) = (form % 2 == 1, form > 1);
             let (x, y) = (w.load(rotation * 4), w.load(64));
-            let at = Mem::at(w.base, 3000 + 64 * i32::from(signed));
+            let at = Mem::at(w.base, 3000 + 64 * form);
             let op = Op::StorePair {
                 a: x,
                 b: y,
                 at,
                 signed,
+                mixed,
             };
             if isa.has(&op) {
                 w.vm.op(op);

@@ -93,7 +93,7 @@ fn concat(cx: &mut ExpandCx) -> Result<()> {
         return Err(Diagnostic::model("ONNX009", "`axis` is missing"));
     };
     // A last zero point may be left out.
-    if cx.ins.len() < 4 || cx.ins.len() % 3 == 0 {
+    if cx.ins.len() < 4 || cx.ins.len().is_multiple_of(3) {
         return Err(Diagnostic::model("ONNX009", "each part has a value, a scale and a zero point"));
     }
     let mut parts = vec![];

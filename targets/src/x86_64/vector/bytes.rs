@@ -3,7 +3,7 @@
 use super::lanes::OWN;
 use super::{Emit, Emitted, OWN as OWN_X};
 use crate::vector::ir::*;
-use iced_x86::{Code as Ins, Instruction};
+use iced_x86::{Code as Ins, Instruction, Register};
 
 impl Emit<'_> {
     /// Up to four bytes to lanes.
@@ -61,13 +61,13 @@ impl Emit<'_> {
         };
         self.rr(Ins::Movd_rm32_xmm, low, x)?;
         if n == 1 {
-            return self.mr(Ins::Mov_rm8_r8, m, iced_x86::Register::AL);
+            return self.mr(Ins::Mov_rm8_r8, m, Register::AL);
         }
-        self.mr(Ins::Mov_rm16_r16, m, iced_x86::Register::AX)?;
+        self.mr(Ins::Mov_rm16_r16, m, Register::AX)?;
         if n == 3 {
             let third = self.mem(at.plus(2));
             self.ri(Ins::Shr_rm32_imm8, low, 16)?;
-            self.mr(Ins::Mov_rm8_r8, third, iced_x86::Register::AL)?;
+            self.mr(Ins::Mov_rm8_r8, third, Register::AL)?;
         }
         Ok(())
     }
@@ -113,30 +113,32 @@ impl Emit<'_> {
         self.store_packed(at, elem, n, tmp)
     }
     /// Two vectors of eight lanes as sixteen bytes.
-    pub(super) fn store_pair(&mut self, a: V, b: V, at: Mem, signed: bool) -> Emitted {
-        let (y, z, x) = (self.v(a), self.v(b), self.xmm(a));
+    pub(super) fn store_pair(&mut self, a: V, b: V, at: Mem, signed: bool, mixed: bool) -> Emitted {
+        let (y, z, x, high) = (self.v(a), self.v(b), self.xmm(a), self.xmm(b));
         let m = self.mem(at);
-        // Words of both, in halves: a0 b0 a1 b1; then bytes, and the quarters into their order.
-        self.push(Instruction::with3(
-            Ins::VEX_Vpackssdw_ymm_ymm_ymmm256,
-            y,
-            y,
-            z,
-        )?);
-        self.push(Instruction::with3(
-            Ins::VEX_Vpermq_ymm_ymmm256_imm8,
-            y,
-            y,
-            0b11_01_10_00u32,
-        )?);
-        let high = self.xmm(b);
+        let with3 = Instruction::with3::<Register, Register, Register>;
+        // Words of both, in halves: a0 b0 a1 b1.
+        self.push(with3(Ins::VEX_Vpackssdw_ymm_ymm_ymmm256, y, y, z)?);
         let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
-        self.push(Instruction::with3(extract, high, y, 1u32)?);
-        let pack = match signed {
-            true => Ins::VEX_Vpacksswb_xmm_xmm_xmmm128,
-            false => Ins::VEX_Vpackuswb_xmm_xmm_xmmm128,
-        };
-        self.push(Instruction::with3(pack, x, x, high)?);
+        if mixed {
+            // Halves are bytes 0 1 4 5 and 2 3 6 7 of a and of b: pairs of bytes take turns.
+            let pack = match signed {
+                true => Ins::VEX_Vpacksswb_ymm_ymm_ymmm256,
+                false => Ins::VEX_Vpackuswb_ymm_ymm_ymmm256,
+            };
+            self.push(with3(pack, y, y, y)?);
+            self.push(Instruction::with3(extract, high, y, 1u32)?);
+            self.push(with3(Ins::VEX_Vpunpcklwd_xmm_xmm_xmmm128, x, x, high)?);
+        } else {
+            let order = Ins::VEX_Vpermq_ymm_ymmm256_imm8;
+            self.push(Instruction::with3(order, y, y, 0b11_01_10_00u32)?);
+            self.push(Instruction::with3(extract, high, y, 1u32)?);
+            let pack = match signed {
+                true => Ins::VEX_Vpacksswb_xmm_xmm_xmmm128,
+                false => Ins::VEX_Vpackuswb_xmm_xmm_xmmm128,
+            };
+            self.push(with3(pack, x, x, high)?);
+        }
         self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)
     }
 }

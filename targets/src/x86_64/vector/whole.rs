@@ -67,7 +67,15 @@ impl Emit<'_> {
             }
         }
     }
-    pub(super) fn whole_of_reals(&mut self, d: V, lo: V, hi: V) -> Emitted {
+    pub(super) fn reals_of_slot(&mut self, lo: V, hi: V, slot: u16) -> Emitted {
+        let code = codes::TO_REALS.at(self.level);
+        let (first, mut second) = (self.slot(slot), self.slot(slot));
+        second.displacement = second.displacement.wrapping_add(16);
+        self.rm(code, self.v(lo), first)?;
+        self.rm(code, self.v(hi), second)
+    }
+    /// `mixed`: AVX2 alone, in the order in which both halves are shuffled together.
+    pub(super) fn whole_of_reals(&mut self, d: V, lo: V, hi: V, mixed: bool) -> Emitted {
         let code = codes::FROM_REALS.at(self.level);
         match self.level {
             Level::Sse2 => {
@@ -95,6 +103,9 @@ impl Emit<'_> {
                 let (d, lo, hi) = (self.v(d), self.v(lo), self.v(hi));
                 let even = Ins::VEX_Vshufps_ymm_ymm_ymmm256_imm8;
                 self.push(Instruction::with4(even, d, lo, hi, 0b10_00_10_00u32)?);
+                if mixed {
+                    return Ok(());
+                }
                 let order = Ins::VEX_Vpermq_ymm_ymmm256_imm8;
                 self.push(Instruction::with3(order, d, d, 0b11_01_10_00u32)?);
                 Ok(())
