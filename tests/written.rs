@@ -3,7 +3,8 @@
 //! Skipped where `ONNXC_ONNX_TESTS` names no folder (`tests/all.sh` sets it).
 
 use onnxc_compiler::base::diag::Diagnostics;
-use onnxc_compiler::{Options, load, onnx::write::write};
+use onnxc_compiler::onnx::{NoFiles, write::write};
+use onnxc_compiler::{Options, load};
 use onnxc_tests::tools::onnxc;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ fn rewritten(from: &Path, to: &Path) -> Option<()> {
     let others = all.iter().map(|p| p.name).filter(|n| !PASSES.contains(n));
     options.passes.off = others.map(str::to_string).collect();
     let mut diags = Diagnostics::default();
-    let model = load(bytes.into(), from, &options, &mut diags)?;
+    let model = load(bytes.into(), &NoFiles, &options, &mut diags)?;
     let file = write(&model, &mut diags);
     assert!(
         file.is_some() || diags.has_errors(),

@@ -37,6 +37,13 @@ pub fn write(model: &Model, diags: &mut Diagnostics) -> Option<Vec<u8>> {
             diags.push(d.at(model.graph.describe(n)));
         }
     }
+    for &v in model.graph.inputs.iter().chain(model.graph.outputs()) {
+        if model.graph.ty(v).is_none() {
+            let text = "type and shape depend on the values of an input, so they can't be written";
+            let name = format!("value \"{}\"", model.graph.value(v).name);
+            diags.push(Diagnostic::unsupported("ONNX012", text).at(name));
+        }
+    }
     w.ports(&model.symbols);
     if diags.list[before..].iter().any(Diagnostic::is_error) {
         return None;
@@ -353,6 +360,12 @@ impl Writer<'_> {
                     );
                 }
                 s.attrs.0.remove("activation_params");
+            }
+            "GroupNormalization" => {
+                if s.attrs.flag("per_group") {
+                    return unsupported("scales of whole groups are not written to a file");
+                }
+                s.attrs.0.remove("per_group");
             }
             "LayerNormalization" if s.attrs.flag("rms") => {
                 return unsupported("RMSNormalization is not written to a file");

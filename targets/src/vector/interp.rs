@@ -377,7 +377,7 @@ impl Machine<'_> {
         };
         self.dot(d, std::array::from_fn(pair))
     }
-    fn to_reals(&mut self, lo: V, hi: V, x: Vector) -> Result<()> {
+    fn widen(&mut self, lo: V, hi: V, x: Vector) -> Result<()> {
         if lo == hi {
             return wrong("both halves in one register");
         }
@@ -386,7 +386,7 @@ impl Machine<'_> {
         self.set(lo, reals(|i| if i < half { real(i) } else { 0.0 }))?;
         self.set(hi, reals(|i| if i < half { real(half + i) } else { 0.0 }))
     }
-    fn from_reals(&mut self, d: V, lo: V, hi: V) -> Result<()> {
+    fn round(&mut self, d: V, lo: V, hi: V) -> Result<()> {
         if lo == hi || lo == d || hi == d {
             return wrong("the registers of a conversion are not three");
         }
@@ -542,15 +542,15 @@ impl Machine<'_> {
                 if lo == a || hi == a {
                     return wrong("the registers of a conversion are not three");
                 }
-                self.to_reals(lo, hi, self.v(a)?)?;
+                self.widen(lo, hi, self.v(a)?)?;
             }
             Op::SlotToReals { lo, hi, slot } => {
                 let x = *self.slot(slot)?;
-                self.to_reals(lo, hi, x)?;
+                self.widen(lo, hi, x)?;
             }
-            Op::FromReals { d, lo, hi } => self.from_reals(d, lo, hi)?,
+            Op::FromReals { d, lo, hi } => self.round(d, lo, hi)?,
             Op::FromRealsMixed { d, lo, hi } => {
-                self.from_reals(d, lo, hi)?;
+                self.round(d, lo, hi)?;
                 self.set(d, mixed(&self.v(d)?))?;
             }
             Op::RealBin { op, d, a, ref b } => {
