@@ -15,12 +15,14 @@ pub mod data;
 pub mod disasm;
 pub mod emit;
 pub mod engine;
+pub mod eval;
 pub mod failure;
 pub mod files;
 pub mod inspect;
 pub mod job;
 pub mod loader;
 pub mod machine;
+pub mod metric;
 pub mod outputs;
 pub mod picture;
 pub mod print;
@@ -171,6 +173,7 @@ fn verb(cli: &Cli, ui: &Ui) -> Outcome {
         Verb::Inspect(flags) => inspect::run(flags, ui),
         Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
         Verb::Quantize(flags) => quantize::run(flags, ui),
+        Verb::Eval(flags) => eval::run(flags, ui),
         Verb::TuneKernels(flags) => tune::run(flags, ui),
     }
 }

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use crate::args::flags::TargetFlags;
 use crate::args::quantize::{ActivationType, Quantize};
+use crate::data::bad_data;
+use crate::data::bind::Wanted;
 use crate::data::preprocess::Preprocess;
 use crate::data::samples::Samples;
 use crate::data::topk::top;
@@ -81,7 +83,7 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
             break (sites, observed);
         }
         // Without these, other values may need a scale, which are to be observed in turn.
-        stay_in_floats(&model, &infinite, ui)?;
+        stay_in_floats(&model, &infinite, ui);
         unbounded.extend(infinite);
     };
     let mut diags = Diagnostics::default();
@@ -100,18 +102,26 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
     Ok(Status::Done)
 }
 
-/// Says which values are infinite. That is fine within a model; in its inputs it is a mistake.
-fn stay_in_floats(model: &Model, infinite: &[ValueId], ui: &Ui) -> Result<()> {
-    let g = &model.graph;
+/// Says which values are infinite at times.
+fn stay_in_floats(model: &Model, infinite: &[ValueId], ui: &Ui) {
     for &v in infinite {
-        let name = &g.value(v).name;
-        if g.inputs.contains(&v) {
-            let text = format!("calibration data of input `{name}` holds an infinity");
-            return Err(Diagnostic::usage("USE004", text));
-        }
+        let name = &model.graph.value(v).name;
         let text =
             format!("value \"{name}\" is infinite at times: what computes with it stays in floats");
         ui.note(&Diagnostic::remark("ONNX016", text));
+    }
+}
+
+/// Data of real numbers must have only such.
+fn finite(data: &[Tensor], wanted: &[Wanted], k: usize) -> Result<()> {
+    for (t, w) in data.iter().zip(wanted) {
+        let odd = |v: &Vec<f32>| v.iter().any(|v| !v.is_finite());
+        if t.dtype.is_float() && t.to_f32s().as_ref().is_some_and(odd) {
+            return Err(bad_data(
+                format!("input `{}`, case {k}", w.name),
+                "a value is infinite or not a number",
+            ));
+        }
     }
     Ok(())
 }
@@ -167,11 +177,12 @@ fn observe(
         .iter()
         .map(|_| Observer::new(recipe.method))
         .collect();
-    let mut compiled = vec![];
+    let (wanted, mut compiled) = (job.wanted()?, vec![]);
     let bar = Bar::counted(job.ui(), Some(count as u64));
     bar.say("calibrating");
     for k in 0..count {
         let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
+        finite(&data, &wanted, k)?;
         let outputs = answers(&job, &data, &mut compiled)?;
         for ((s, o), t) in sites.list.iter().zip(&mut observers).zip(&outputs[own..]) {
             let values = t.to_f32s().unwrap_or_default();

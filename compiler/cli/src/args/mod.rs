@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod choices;
+pub mod eval;
 pub mod flags;
 pub mod quantize;
 pub mod tune;

@@ -11,7 +11,7 @@ use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 
 use super::npz::Npz;
-use super::preprocess::Preprocess;
+use super::preprocess::{Array, Preprocess};
 use super::{bad_data, image, npy, random, sound};
 use crate::failure::file_error;
 
@@ -92,7 +92,13 @@ pub fn inputs(
         } else {
             let data = std::fs::read(path).map_err(|e| file_error("read", path, e))?;
             match kind.as_str() {
-                "npy" => npy::read(file, &data)?,
+                "npy" => {
+                    let t = npy::read(file, &data)?;
+                    match preprocess.array {
+                        None => t,
+                        how => changed(t, wanted[slot].dtype, how),
+                    }
+                }
                 "png" | "jpg" | "jpeg" => {
                     image::read(file, &data, &preprocess.image, &wanted[slot])?
                 }
@@ -195,6 +201,21 @@ fn archive(
         bound[k] = Some(npz.get(name)?);
     }
     Ok(())
+}
+
+/// Numbers of another type, and by what `--preprocess` says of them; whole ones are rounded.
+pub fn changed(t: Tensor, d: DType, how: Option<Array>) -> Tensor {
+    if t.dtype == d && how.is_none() {
+        return t;
+    }
+    let Some(mut values) = t.to_f64s() else {
+        return t;
+    };
+    if let Some(how) = how {
+        let whole = |v: f64| if d.is_float() { v } else { v.round_ties_even() };
+        values.iter_mut().for_each(|v| *v = whole(how.value(*v)));
+    }
+    Tensor::from_f64s(d, &t.shape, &values)
 }
 
 /// Whether data fits what the model declares.

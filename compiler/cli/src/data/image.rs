@@ -30,6 +30,11 @@ pub fn read(name: &str, data: &[u8], how: &Image, wanted: &Wanted) -> Result<Ten
         .decode()
         .map_err(|e| bad_data(format!("`{name}`"), e))?
         .into_rgb8();
+    of_pixels(name, &picture, how, wanted)
+}
+
+/// Makes the tensor for an input from pixels.
+pub fn of_pixels(name: &str, picture: &RgbImage, how: &Image, wanted: &Wanted) -> Result<Tensor> {
     let axes = axes(how, wanted)?;
     let size =
         |own: u32, model: Option<u32>, k: usize| how.size.map(|s| s[k]).or(model).unwrap_or(own);
@@ -43,7 +48,7 @@ pub fn read(name: &str, data: &[u8], how: &Image, wanted: &Wanted) -> Result<Ten
             format!("{w} x {h} is too large a picture"),
         ));
     }
-    let picture = fit(&picture, h, w, how);
+    let picture = fit(picture, h, w, how);
     let order: &[usize] = match (axes.channels, how.channels) {
         (1, _) => &[3],
         (_, Some(Channels::Bgr)) => &[2, 1, 0],

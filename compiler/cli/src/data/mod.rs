@@ -4,6 +4,7 @@
 
 pub mod bind;
 pub mod image;
+pub mod labels;
 pub mod npy;
 pub mod npz;
 pub mod preprocess;

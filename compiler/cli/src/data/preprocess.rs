@@ -24,6 +24,11 @@
 //! length = 16000         # cut or filled with zeros; the model's own if absent
 //! window = 400           # with both: rows of `window` samples, one every `hop`
 //! hop = 160
+//!
+//! [array]                # .npy files and arrays of .npz: value = (number * scale - mean) / std
+//! scale = 1.0
+//! mean = 83.0
+//! std = 1.71
 //! ```
 
 use std::path::Path;
@@ -41,6 +46,35 @@ pub struct Preprocess {
     pub image: Image,
     /// Sound.
     pub audio: Audio,
+    /// Numbers.
+    pub array: Option<Array>,
+}
+
+/// What becomes of numbers: `(number * scale - mean) / std`.
+#[derive(Deserialize, Debug, Clone, Copy)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Array {
+    pub scale: f64,
+    pub mean: f64,
+    pub std: f64,
+}
+
+impl Default for Array {
+    fn default() -> Array {
+        Array {
+            scale: 1.0,
+            mean: 0.0,
+            std: 1.0,
+        }
+    }
+}
+
+impl Array {
+    /// The value of a number.
+    pub fn value(&self, v: f64) -> f64 {
+        (v * self.scale - self.mean) / self.std
+    }
 }
 
 /// How a picture fills the size.
@@ -170,6 +204,11 @@ impl Preprocess {
             "image.mean and image.std have one number or one for each of three channels"
         } else if i.std.iter().any(|s| *s == 0.0 || !s.is_finite()) {
             "image.std can't be 0"
+        } else if self
+            .array
+            .is_some_and(|a| a.std == 0.0 || !a.std.is_finite())
+        {
+            "array.std can't be 0"
         } else if self
             .audio
             .rate

@@ -1,0 +1,125 @@
+//! `eval`: how right a compiled model is on labelled data.
+
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::tensor::Tensor;
+use onnxc_compiler::onnx::read_tensor;
+use serde_json::json;
+
+use crate::args::eval::{Eval, MetricName};
+use crate::data::bad_data;
+use crate::data::labels::Labels;
+use crate::data::preprocess::Preprocess;
+use crate::data::samples::Samples;
+use crate::engine::{self, Engine};
+use crate::failure::{Outcome, Status};
+use crate::files::Source;
+use crate::job::Job;
+use crate::machine::{self, Purpose};
+use crate::metric::{Measured, Metric};
+use crate::outputs;
+use crate::progress::Bar;
+use crate::table::{Align, Table};
+use crate::ui::Ui;
+
+/// Runs the model on all cases and prints what each metric says.
+pub fn run(flags: &Eval, ui: &Ui) -> Outcome {
+    let source = Source::open(&flags.model, &flags.model_flags)?;
+    let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
+    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
+        .for_threads(flags.threads.threads);
+    let wanted = job.wanted()?;
+    let output = output(flags, &job)?;
+    let preprocess = Preprocess::load(flags.input.preprocess.as_deref())?;
+    let mut samples = Samples::open(&flags.data, wanted.clone(), preprocess)?;
+    let labels = Labels::open(flags.labels.as_deref(), &flags.data, &samples)?;
+    let most = flags.samples.unwrap_or(u64::MAX);
+    let count = samples
+        .len()
+        .min(usize::try_from(most).unwrap_or(usize::MAX));
+    let mut metrics: Vec<Metric> = flags.metric.iter().map(|m| Metric::new(*m)).collect();
+    let mut compiled = vec![];
+    let bar = Bar::counted(ui, Some(count as u64));
+    bar.say("evaluating");
+    for k in 0..count {
+        let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
+        let artifact = job.compile_for(&data, &mut compiled)?;
+        let named: Vec<(&str, &Tensor)> =
+            wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
+        let inputs = engine::in_order(artifact, &named)?;
+        let got = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?.run(&inputs)?;
+        let name = &job.signature.outputs[output].name;
+        for m in &mut metrics {
+            let taken = got.get(output).map_or(Ok(()), |t| m.take(t, labels.get(k)));
+            taken.map_err(|why| bad_data(format!("case {k}, output `{name}`"), why))?;
+        }
+        bar.step();
+    }
+    drop(bar);
+    let results: Vec<(MetricName, Option<Measured>)> = flags
+        .metric
+        .iter()
+        .copied()
+        .zip(metrics.iter().map(Metric::measured))
+        .collect();
+    let text = match flags.json {
+        true => as_json(&results, count) + "\n",
+        false => as_text(&results, count),
+    };
+    outputs::print(&text)?;
+    Ok(Status::Done)
+}
+
+fn output(flags: &Eval, job: &Job) -> Result<usize> {
+    let names = job.signature.outputs.iter().map(|o| o.name.as_str());
+    match &flags.output {
+        None => Ok(0),
+        Some(name) => names.clone().position(|n| n == name).ok_or_else(|| {
+            let all: Vec<&str> = names.collect();
+            let text = format!("there is no output `{name}`");
+            Diagnostic::usage("USE001", text).help(format!("outputs: {}", all.join(", ")))
+        }),
+    }
+}
+
+fn name(m: MetricName) -> String {
+    let value = clap::ValueEnum::to_possible_value(&m);
+    value.map_or_else(String::new, |v| v.get_name().to_string())
+}
+
+fn as_text(results: &[(MetricName, Option<Measured>)], cases: usize) -> String {
+    let mut t = Table::new(&[
+        ("metric", Align::Left),
+        ("value", Align::Right),
+        ("95% interval", Align::Right),
+        ("over", Align::Right),
+    ]);
+    for (m, r) in results {
+        let number = |v: f64| format!("{v:.5}");
+        let row = match r {
+            None => vec!["-".to_string(), "-".to_string(), "0".to_string()],
+            Some(r) => vec![
+                number(r.value),
+                r.interval.map_or("-".into(), |(lo, hi)| {
+                    format!("{} .. {}", number(lo), number(hi))
+                }),
+                r.count.to_string(),
+            ],
+        };
+        t.row([vec![name(*m)], row].concat());
+    }
+    format!("{}{cases} cases\n", t.text(48))
+}
+
+fn as_json(results: &[(MetricName, Option<Measured>)], cases: usize) -> String {
+    let list: Vec<_> = (results.iter())
+        .map(|(m, r)| {
+            json!({
+                "metric": name(*m),
+                "value": r.map(|r| r.value),
+                "interval": r.and_then(|r| r.interval),
+                "over": r.map_or(0, |r| r.count),
+            })
+        })
+        .collect();
+    json!({"metrics": list, "cases": cases}).to_string()
+}
