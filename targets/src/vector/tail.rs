@@ -7,6 +7,12 @@ use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::loops::ir::{BinOp, Const, Ty, UnOp};
 use onnxc_compiler::loops::tail::{Node, Tail};
 
+mod ends;
+mod operand;
+
+pub use ends::{mixes, without_limits};
+pub use operand::{Operand, elem, operand};
+
 /// What a node's value is while code is written.
 #[derive(Clone, Copy)]
 enum Value {
@@ -24,19 +30,6 @@ enum Value {
     },
     RealConst(u64),
     /// Two whole vectors in memory.
-    RealMem([Mem; 2]),
-}
-
-/// How an operand comes.
-#[derive(Clone, Copy)]
-pub enum Operand {
-    /// In a register that becomes the tail's.
-    Reg(V),
-    /// As a whole vector in memory.
-    Mem(Mem),
-    /// f64, in two registers that become the tail's.
-    Reals([V; 2]),
-    /// f64, as two whole vectors in memory.
     RealMem([Mem; 2]),
 }
 
@@ -128,153 +121,6 @@ pub fn apply_in_order(
             Ok(d)
         }
         Some(_) => Err(Diagnostic::internal("a tail that ends in f64")),
-    }
-}
-
-/// The last node that makes whole numbers of f64, if the order of lanes makes no difference from there on: only constants meet them.
-pub fn mixes(tail: &Tail, isa: Isa) -> Option<u8> {
-    let types = tail.types();
-    let single = |n: u8| matches!(tail.nodes[usize::from(n)], Node::Const(_));
-    let mut at = tail.nodes.len().wrapping_sub(1) as u8;
-    let any = V(0);
-    let machine = isa.has(&Op::FromRealsMixed {
-        d: any,
-        lo: any,
-        hi: any,
-    });
-    loop {
-        at = match tail.nodes.get(usize::from(at)) {
-            Some(Node::Bin(_, a, b)) if single(*b) => *a,
-            Some(Node::Bin(_, a, b)) if single(*a) => *b,
-            Some(Node::Un(_, a)) => *a,
-            Some(Node::Cast(Ty::I32, a)) => {
-                return (machine && types[usize::from(*a)] == Ty::F64).then_some(at);
-            }
-            _ => return None,
-        };
-    }
-}
-
-/// The tail without limits that are those of the bytes which it ends in, and how these are stored then; as it is where it has none.
-pub fn without_limits(tail: &Tail, d: DType) -> (Tail, Elem) {
-    let as_is = || (tail.clone(), elem(d));
-    let limited = match d {
-        DType::U8 => Elem::U8Limited,
-        DType::I8 => Elem::I8Limited,
-        _ => return as_is(),
-    };
-    let (lo, hi) = d.int_range().unwrap_or((0, 255));
-    let limits = [(BinOp::Max, lo), (BinOp::Min, hi)];
-    let number = |n: u8| match tail.nodes.get(usize::from(n)) {
-        Some(Node::Const(Const::I32(v))) => Some(i128::from(*v)),
-        _ => None,
-    };
-    // Down from the last node, as long as that is one of both limits.
-    let mut at = tail.nodes.len().wrapping_sub(1) as u8;
-    let mut left = 2;
-    while let Some(Node::Bin(op, a, b)) = tail.nodes.get(usize::from(at)).copied() {
-        let inner = match (number(a), number(b)) {
-            (Some(v), None) if limits.contains(&(op, v)) => b,
-            (None, Some(v)) if limits.contains(&(op, v)) => a,
-            _ => break,
-        };
-        at = inner;
-        left -= 1;
-        if left == 0 {
-            break;
-        }
-    }
-    // What remains ends in the last node that is neither limit nor its number.
-    let nodes = tail.nodes[..=usize::from(at)].to_vec();
-    match left {
-        0 if nodes.iter().filter(|n| n.is_operand()).count() == tail.operands().count() => {
-            (Tail { nodes }, limited)
-        }
-        _ => as_is(),
-    }
-}
-
-/// How elements of a type are read into lanes.
-pub fn elem(d: DType) -> Elem {
-    match d {
-        DType::U8 => Elem::U8,
-        DType::I8 => Elem::I8,
-        DType::U16 => Elem::U16,
-        DType::I16 => Elem::I16,
-        DType::F16 => Elem::F16,
-        DType::BF16 => Elem::BF16,
-        _ => Elem::W32,
-    }
-}
-
-/// An operand at a place, of which some lanes are wanted: read from memory where it is used, if the machine can.
-pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
-    let single = matches!(kind, Node::Single(_));
-    match kind.element() {
-        Some(DType::F64) => return reals(vm, single, at, lanes),
-        Some(DType::U8 | DType::I8) if single => {
-            let d = vm.v();
-            let elem = elem(kind.element().unwrap_or(DType::U8));
-            let lanes = Lanes::First(1);
-            vm.op(Op::Load { d, at, elem, lanes });
-            vm.op(Op::SplatLane { d, a: d });
-            return Operand::Reg(d);
-        }
-        Some(d @ (DType::U8 | DType::I8)) => {
-            let elem = elem(d);
-            let d = vm.v();
-            vm.op(Op::Load { d, at, elem, lanes });
-            return Operand::Reg(d);
-        }
-        _ => {}
-    }
-    if single {
-        let d = vm.v();
-        vm.op(Op::Splat { d, at });
-        return Operand::Reg(d);
-    }
-    if lanes == Lanes::All && !vm.isa.by_lane {
-        return Operand::Mem(at);
-    }
-    let d = vm.v();
-    vm.load(d, at, lanes);
-    Operand::Reg(d)
-}
-
-/// An operand of f64: twice as many 32-bit lanes.
-fn reals(vm: &mut Vm, single: bool, at: Mem, lanes: Lanes) -> Operand {
-    let per = vm.isa.lanes as u8;
-    let far = at.plus(i32::from(per) * 4);
-    if single {
-        // Low and high halves of the number, each in every lane, side by side.
-        let v = [vm.v(), vm.v()];
-        vm.load(v[0], at, Lanes::First(2));
-        vm.op(Op::SplatPair { d: v[0], a: v[0] });
-        vm.op(Op::Move { d: v[1], a: v[0] });
-        return Operand::Reals(v);
-    }
-    match lanes {
-        Lanes::All if !vm.isa.by_lane => Operand::RealMem([at, far]),
-        _ => {
-            let v = [vm.v(), vm.v()];
-            let words = match lanes {
-                Lanes::All => 2 * per,
-                Lanes::First(n) => 2 * n,
-            };
-            let some = |n: u8| {
-                if n == per {
-                    Lanes::All
-                } else {
-                    Lanes::First(n)
-                }
-            };
-            vm.load(v[0], at, some(words.min(per)));
-            match words.saturating_sub(per) {
-                0 => vm.op(Op::Zero { d: v[1] }),
-                n => vm.load(v[1], far, some(n)),
-            }
-            Operand::Reals(v)
-        }
     }
 }
 

@@ -1,0 +1,100 @@
+//! The machines, and what each offers.
+
+use super::*;
+
+/// What a vector machine offers: decides tiles, unrolling and which operations may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Isa {
+    /// Which machine.
+    pub level: Level,
+    /// 32-bit lanes of a vector register.
+    pub lanes: usize,
+    /// Vector registers for templates.
+    pub vregs: usize,
+    /// Whether multiplication and addition round once.
+    pub fma: bool,
+    /// Whether an operand of `Fma` may be broadcast from memory at no cost.
+    pub splat_operand: bool,
+    /// Whether `Fma` takes one lane of a register as a factor ([`Op::FmaLane`]); such machines have no cheap broadcast.
+    pub by_lane: bool,
+    /// Whether floats can be rounded to whole ones.
+    pub rounds: bool,
+    /// Whether half-precision floats are widened while they are loaded.
+    pub halves: bool,
+    /// Whether bytes are.
+    pub bytes: bool,
+}
+
+/// The machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Level {
+    Sse2,
+    Avx2,
+    Avx512,
+    Neon,
+}
+
+impl Level {
+    /// Its facts.
+    pub fn isa(self) -> Isa {
+        let isa = |lanes, vregs, fma, splat_operand, by_lane| Isa {
+            rounds: self != Level::Sse2,
+            halves: self != Level::Sse2,
+            bytes: self != Level::Sse2,
+            level: self,
+            lanes,
+            vregs,
+            fma,
+            splat_operand,
+            by_lane,
+        };
+        match self {
+            // The last register serves as the second operand of what memory can't be.
+            Level::Sse2 => isa(4, 15, false, false, false),
+            Level::Avx2 => isa(8, 16, true, false, false),
+            Level::Avx512 => isa(16, 32, true, true, false),
+            // Two registers serve for comparisons and constants.
+            Level::Neon => isa(4, 30, true, false, true),
+        }
+    }
+}
+
+impl Isa {
+    /// Whether the machine has an operation. What none has must be written out by the template, or left to others.
+    pub fn has(&self, op: &Op) -> bool {
+        let sse2 = self.level == Level::Sse2;
+        let elem = |e: &Elem| match (self.level, e) {
+            (_, Elem::W32 | Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited)
+            | (Level::Neon, _) => true,
+            (Level::Sse2, _) => false,
+            _ => true,
+        };
+        match op {
+            Op::Bin { op, b, .. } => {
+                let splat = matches!(b, Src::Splat(_));
+                let min = matches!(op, Bin::MinI | Bin::MaxI) && matches!(b, Src::Mem(_));
+                !(sse2 && (min || *op == Bin::MulI)) && (!splat || self.splat_operand)
+            }
+            Op::Un { op, .. } => !sse2 || matches!(op, Un::Sqrt | Un::FromInt),
+            Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
+            Op::FmaLane { .. } | Op::DotLane { .. } => self.by_lane,
+            // Machines that have them differ by features, which the rows of kernels name.
+            Op::Dot { dot, .. } => {
+                !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
+            }
+            Op::RealFloor { .. } => !sse2,
+            Op::StorePair { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
+                self.level == Level::Avx2
+            }
+            Op::Load { elem: e, lanes, .. } => {
+                let pairs = *e == Elem::I8x2;
+                elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)
+            }
+            Op::Store { elem: e, .. } => {
+                elem(e) && *e != Elem::I8x2 && (*e != Elem::BF16 || self.level == Level::Neon)
+            }
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How a tail ends: what may be left to the store.
+
+use super::elem;
+use crate::vector::ir::*;
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::loops::ir::{BinOp, Const, Ty};
+use onnxc_compiler::loops::tail::{Node, Tail};
+
+/// The last node that makes whole numbers of f64, if the order of lanes makes no difference from there on: only constants meet them.
+pub fn mixes(tail: &Tail, isa: Isa) -> Option<u8> {
+    let types = tail.types();
+    let single = |n: u8| matches!(tail.nodes[usize::from(n)], Node::Const(_));
+    let mut at = tail.nodes.len().wrapping_sub(1) as u8;
+    let any = V(0);
+    let machine = isa.has(&Op::FromRealsMixed {
+        d: any,
+        lo: any,
+        hi: any,
+    });
+    loop {
+        at = match tail.nodes.get(usize::from(at)) {
+            Some(Node::Bin(_, a, b)) if single(*b) => *a,
+            Some(Node::Bin(_, a, b)) if single(*a) => *b,
+            Some(Node::Un(_, a)) => *a,
+            Some(Node::Cast(Ty::I32, a)) => {
+                return (machine && types[usize::from(*a)] == Ty::F64).then_some(at);
+            }
+            _ => return None,
+        };
+    }
+}
+
+/// The tail without limits that are those of the bytes which it ends in, and how these are stored then; as it is where it has none.
+pub fn without_limits(tail: &Tail, d: DType) -> (Tail, Elem) {
+    let as_is = || (tail.clone(), elem(d));
+    let limited = match d {
+        DType::U8 => Elem::U8Limited,
+        DType::I8 => Elem::I8Limited,
+        _ => return as_is(),
+    };
+    let (lo, hi) = d.int_range().unwrap_or((0, 255));
+    let limits = [(BinOp::Max, lo), (BinOp::Min, hi)];
+    let number = |n: u8| match tail.nodes.get(usize::from(n)) {
+        Some(Node::Const(Const::I32(v))) => Some(i128::from(*v)),
+        _ => None,
+    };
+    // Down from the last node, as long as that is one of both limits.
+    let mut at = tail.nodes.len().wrapping_sub(1) as u8;
+    let mut left = 2;
+    while let Some(Node::Bin(op, a, b)) = tail.nodes.get(usize::from(at)).copied() {
+        let inner = match (number(a), number(b)) {
+            (Some(v), None) if limits.contains(&(op, v)) => b,
+            (None, Some(v)) if limits.contains(&(op, v)) => a,
+            _ => break,
+        };
+        at = inner;
+        left -= 1;
+        if left == 0 {
+            break;
+        }
+    }
+    // What remains ends in the last node that is neither limit nor its number.
+    let nodes = tail.nodes[..=usize::from(at)].to_vec();
+    match left {
+        0 if nodes.iter().filter(|n| n.is_operand()).count() == tail.operands().count() => {
+            (Tail { nodes }, limited)
+        }
+        _ => as_is(),
+    }
+}

@@ -1,0 +1,103 @@
+//! How operands of a tail come to it.
+
+use crate::vector::build::Vm;
+use crate::vector::ir::*;
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::loops::tail::Node;
+
+/// How an operand comes.
+#[derive(Clone, Copy)]
+pub enum Operand {
+    /// In a register that becomes the tail's.
+    Reg(V),
+    /// As a whole vector in memory.
+    Mem(Mem),
+    /// f64, in two registers that become the tail's.
+    Reals([V; 2]),
+    /// f64, as two whole vectors in memory.
+    RealMem([Mem; 2]),
+}
+
+/// How elements of a type are read into lanes.
+pub fn elem(d: DType) -> Elem {
+    match d {
+        DType::U8 => Elem::U8,
+        DType::I8 => Elem::I8,
+        DType::U16 => Elem::U16,
+        DType::I16 => Elem::I16,
+        DType::F16 => Elem::F16,
+        DType::BF16 => Elem::BF16,
+        _ => Elem::W32,
+    }
+}
+
+/// An operand at a place, of which some lanes are wanted: read from memory where it is used, if the machine can.
+pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
+    let single = matches!(kind, Node::Single(_));
+    match kind.element() {
+        Some(DType::F64) => return reals(vm, single, at, lanes),
+        Some(DType::U8 | DType::I8) if single => {
+            let d = vm.v();
+            let elem = elem(kind.element().unwrap_or(DType::U8));
+            let lanes = Lanes::First(1);
+            vm.op(Op::Load { d, at, elem, lanes });
+            vm.op(Op::SplatLane { d, a: d });
+            return Operand::Reg(d);
+        }
+        Some(d @ (DType::U8 | DType::I8)) => {
+            let elem = elem(d);
+            let d = vm.v();
+            vm.op(Op::Load { d, at, elem, lanes });
+            return Operand::Reg(d);
+        }
+        _ => {}
+    }
+    if single {
+        let d = vm.v();
+        vm.op(Op::Splat { d, at });
+        return Operand::Reg(d);
+    }
+    if lanes == Lanes::All && !vm.isa.by_lane {
+        return Operand::Mem(at);
+    }
+    let d = vm.v();
+    vm.load(d, at, lanes);
+    Operand::Reg(d)
+}
+
+/// An operand of f64: twice as many 32-bit lanes.
+fn reals(vm: &mut Vm, single: bool, at: Mem, lanes: Lanes) -> Operand {
+    let per = vm.isa.lanes as u8;
+    let far = at.plus(i32::from(per) * 4);
+    if single {
+        // Low and high halves of the number, each in every lane, side by side.
+        let v = [vm.v(), vm.v()];
+        vm.load(v[0], at, Lanes::First(2));
+        vm.op(Op::SplatPair { d: v[0], a: v[0] });
+        vm.op(Op::Move { d: v[1], a: v[0] });
+        return Operand::Reals(v);
+    }
+    match lanes {
+        Lanes::All if !vm.isa.by_lane => Operand::RealMem([at, far]),
+        _ => {
+            let v = [vm.v(), vm.v()];
+            let words = match lanes {
+                Lanes::All => 2 * per,
+                Lanes::First(n) => 2 * n,
+            };
+            let some = |n: u8| {
+                if n == per {
+                    Lanes::All
+                } else {
+                    Lanes::First(n)
+                }
+            };
+            vm.load(v[0], at, some(words.min(per)));
+            match words.saturating_sub(per) {
+                0 => vm.op(Op::Zero { d: v[1] }),
+                n => vm.load(v[1], far, some(n)),
+            }
+            Operand::Reals(v)
+        }
+    }
+}
