@@ -436,6 +436,8 @@ pub struct Vector {
     pub by_lane: bool,
     /// Whether floats can be rounded to whole ones.
     pub rounds: bool,
+    /// Whether a product and a sum of floats are rounded once.
+    pub fused: bool,
     /// Whether half-precision floats are widened while they are loaded.
     pub halves: bool,
     /// Whether bytes are.

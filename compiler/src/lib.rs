@@ -218,6 +218,9 @@ fn prepare(
     if target.machine.tile("gemm_strip").is_none() {
         own.passes.off.insert(passes::layout::PASS.name.to_string());
     }
+    if !target.machine.vector.is_some_and(|v| v.fused) {
+        own.passes.off.insert(passes::singles::PASS.name.to_string());
+    }
     let model = load(bytes, files, &own, diags)?;
     progress.stage("planning");
     let program = plan(&model, target, options, diags)?;

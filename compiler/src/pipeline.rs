@@ -54,6 +54,10 @@ pub const PIPELINE: &[Step] = &[
         8,
         "the new order leaves transposed constants and dead nodes behind",
     ),
+    Once(
+        &singles::PASS,
+        "last, when constants lie as kernels read them",
+    ),
 ];
 
 /// What the caller may choose.

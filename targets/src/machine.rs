@@ -80,6 +80,7 @@ pub fn machine(selection: &Selection) -> Machine {
                 registers: isa.vregs as i64,
                 by_lane: isa.by_lane,
                 rounds: isa.rounds,
+                fused: isa.fma,
                 halves: isa.halves,
                 bytes: isa.bytes,
                 rows: 16,

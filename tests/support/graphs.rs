@@ -54,6 +54,7 @@ pub fn machine(plain: bool) -> Machine {
             registers: 16,
             by_lane: false,
             rounds: true,
+            fused: true,
             halves: true,
             bytes: true,
             rows: 16,

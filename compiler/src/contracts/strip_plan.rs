@@ -346,6 +346,7 @@ mod tests {
         registers: 16,
         by_lane: false,
         rounds: true,
+        fused: true,
         halves: true,
         bytes: true,
         rows: 16,

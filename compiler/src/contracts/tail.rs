@@ -242,12 +242,19 @@ impl Found {
 /// Operations that vector machines have: on 32-bit lanes, and what requantizing needs of f64.
 fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
     let constant = |e: ExprId| matches!(b.func().exprs[e], Expr::Const(_));
+    let nearest = |e: ExprId| {
+        b.ty(e) == Ty::F32 && matches!(b.func().exprs[e], Expr::Un(UnOp::Near, _))
+    };
+    let whole = matches!(node, Node::Cast(Ty::I32, _));
+    if !whole && b.func().exprs[e].operands().any(nearest) {
+        return false;
+    }
     b.ty(e) != Ty::I64
         && match (node, &b.func().exprs[e]) {
             (Node::Un(op, _), Expr::Un(_, x)) => {
                 use UnOp::*;
                 match (op, b.ty(*x)) {
-                    (Near, Ty::F64) => true,
+                    (Near, Ty::F64 | Ty::F32) => true,
                     (Near, _) => false,
                     (Round | Floor, Ty::F64) => in_reach(b, *x),
                     (_, Ty::F64 | Ty::I64) => false,

@@ -58,6 +58,7 @@ fn machine() -> Machine {
             registers: 16,
             by_lane: false,
             rounds: true,
+            fused: true,
             halves: true,
             bytes: true,
             rows: 16,

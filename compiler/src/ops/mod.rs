@@ -74,7 +74,7 @@ roll! {
     quantize,
     reduce,
     relu,
-    requantize,
+    requantize, requantize_single,
     reshape,
     resize,
     rnn,

@@ -9,3 +9,4 @@ pub mod merge;
 pub mod no_op;
 pub mod ports;
 pub mod resolve;
+pub mod singles;

@@ -125,6 +125,8 @@ pub enum V2 {
     ScvtF,
     /// Float to i32: truncates, saturates, NaN gives 0.
     FCvtZs,
+    /// To the nearest, half to even.
+    FCvtNs,
     /// All bits flipped.
     Not,
     /// `n > 0`.
@@ -165,7 +167,7 @@ pub enum V2 {
 
 impl V2 {
     /// All of them.
-    pub const ALL: [V2; 30] = [
+    pub const ALL: [V2; 31] = [
         V2::FSqrt,
         V2::FRintN,
         V2::FRintM,
@@ -173,6 +175,7 @@ impl V2 {
         V2::FRintZ,
         V2::ScvtF,
         V2::FCvtZs,
+        V2::FCvtNs,
         V2::Not,
         V2::FCmGtZero,
         V2::FCvtl,
@@ -206,6 +209,7 @@ impl V2 {
             V2::FRintP => (0x4EA1_8800, "frintp", "4s", "4s", ""),
             V2::FRintZ => (0x4EA1_9800, "frintz", "4s", "4s", ""),
             V2::ScvtF => (0x4E21_D800, "scvtf", "4s", "4s", ""),
+            V2::FCvtNs => (0x4E21_A800, "fcvtns", "4s", "4s", ""),
             V2::FCvtZs => (0x4EA1_B800, "fcvtzs", "4s", "4s", ""),
             V2::Not => (0x6E20_5800, "mvn", "16b", "16b", ""),
             V2::FCmGtZero => (0x4EA0_C800, "fcmgt", "4s", "4s", ", #0.0"),

@@ -110,6 +110,10 @@ impl Vm {
             self.free_x.sort_unstable_by(|a, b| b.cmp(a));
         }
     }
+    /// Address registers that are free.
+    pub fn spare_x(&self) -> usize {
+        self.free_x.len()
+    }
     /// A slot for a vector in the frame.
     pub fn slot(&mut self) -> u16 {
         self.slots += 1;

@@ -5,7 +5,7 @@
 
 use super::build::Vm;
 use super::ir::*;
-use super::tail;
+use super::tail::{self, Far};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::depthwise_tile::Shape;
@@ -365,6 +365,8 @@ impl Template<'_> {
             slots.push(slot);
         }
         let kinds: Vec<Node> = tail.operands().collect();
+        // Two for the output, one for distances.
+        let far = tail::far_ones(&self.vm, &kinds, 3);
         for r in 0..s.rows as usize {
             // Pointers to the row's pixels of the output and of each operand.
             let out = self.line(OUT_PTR, None, s.out_type, r, b);
@@ -372,6 +374,7 @@ impl Template<'_> {
             for (k, kind) in kinds.iter().enumerate() {
                 let n = self.args.operands + k as u8;
                 operands.push(match kind {
+                    _ if far[k] => (b.at, None),
                     Node::Tile(d) => self.line(n, Some(self.args.strides + k as u8), *d, r, b),
                     Node::Column(d) => {
                         let p = self.vm.arg(n);
@@ -393,8 +396,13 @@ impl Template<'_> {
                     });
                     d
                 };
-                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
-                    tail::operand(vm, kind, Mem::at(operands[k].0, 0), lanes)
+                let first = self.args.operands;
+                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| match far[k] {
+                    false => tail::operand(vm, kind, Mem::at(operands[k].0, 0), lanes),
+                    true => {
+                        let (arg, at) = (first + k as u8, Some(b.at));
+                        tail::far_operand(vm, Far { arg, at, disp: 0 }, lanes)
+                    }
                 };
                 let result = match s.whole() {
                     false => result,
@@ -426,7 +434,8 @@ impl Template<'_> {
                     }
                 }
             }
-            for (p, step) in std::iter::once(out).chain(operands) {
+            let own = operands.into_iter().zip(&far).filter(|(_, far)| !**far);
+            for (p, step) in std::iter::once(out).chain(own.map(|o| o.0)) {
                 self.vm.free_x(p);
                 step.into_iter().for_each(|x| self.vm.free_x(x));
             }

@@ -360,6 +360,14 @@ impl Machine<'_> {
                 }
                 self.set(d, std::array::from_fn(|i| real(i) as i32 as u32))?;
             }
+            Op::NearInt { d, a } => {
+                let x = self.v(a)?;
+                let near = |i: usize| f32::from_bits(x[i]).round_ties_even();
+                if (0..self.isa.lanes).any(|i| near(i) as i32 as f32 != near(i)) {
+                    return wrong("a float that no i32 is near to");
+                }
+                self.set(d, std::array::from_fn(|i| near(i) as i32 as u32))?;
+            }
             Op::Shift { op, d, a, by } => self.set(d, self.v(a)?.map(|a| shift(op, a, by)))?,
             Op::Fma { d, a, ref b } => self.fma(d, a, self.src(b)?)?,
             Op::FmaLane { d, a, b, lane } => match self.v(b)?.get(usize::from(lane)) {

@@ -318,6 +318,11 @@ pub enum Op {
         d: V,
         a: V,
     },
+    /// The nearest i32 of a float that is one after rounding, halves to even.
+    NearInt {
+        d: V,
+        a: V,
+    },
     Shift {
         op: Shift,
         d: V,

@@ -11,7 +11,7 @@ mod ends;
 mod operand;
 
 pub use ends::{mixes, without_limits};
-pub use operand::{Operand, elem, operand};
+pub use operand::{Far, Operand, elem, far_ones, far_operand, operand};
 
 /// What a node's value is while code is written.
 #[derive(Clone, Copy)]
@@ -24,6 +24,8 @@ enum Value {
     Const(u32),
     /// A whole vector in memory, read where it is used.
     Mem(Mem),
+    /// The same, its pointer being an argument of the call.
+    Far(Far),
     /// f64: the first half of the lanes, and the others.
     Reals {
         v: [V; 2],
@@ -84,6 +86,7 @@ pub fn apply_in_order(
                 match fetch(w.vm, operand - 1, *n) {
                     Operand::Reg(v) => Value::Reg { v, own: true },
                     Operand::Mem(m) => Value::Mem(m),
+                    Operand::Far(f) => Value::Far(f),
                     Operand::Reals(v) => Value::Reals { v },
                     Operand::RealMem(m) => Value::RealMem(m),
                 }
@@ -91,6 +94,23 @@ pub fn apply_in_order(
             // What is rounded next to become a whole number is rounded by becoming one.
             Node::Un(UnOp::Round | UnOp::Near, a) if types[a as usize] == Ty::F64 => {
                 w.passed_on(a)?
+            }
+            // What is rounded in f32 is a whole number from then on.
+            Node::Un(UnOp::Near, a) if types[a as usize] == Ty::F32 => {
+                let (x, fresh) = w.reg(a);
+                let d = w.vm.v();
+                w.vm.op(Op::NearInt { d, a: x });
+                if fresh {
+                    w.vm.free(x);
+                }
+                w.done(a);
+                Value::Reg { v: d, own: true }
+            }
+            Node::Cast(Ty::I32, a) if nearest(tail, &types, a) => w.taken(a),
+            // Minus one for yes is what a mask is.
+            Node::Select(m, a, b) if w.is_const(a, u32::MAX) && w.is_const(b, 0) => {
+                [a, b].into_iter().for_each(|n| w.done(n));
+                w.taken(m)
             }
             _ if types[at] == Ty::F64 => Value::Reals {
                 v: w.real(*n, &types)?,
@@ -115,6 +135,11 @@ pub fn apply_in_order(
             w.vm.op(Op::Const { d, bits });
             Ok(d)
         }
+        Some(Value::Far(f)) => {
+            let (m, d) = (f.near(w.vm), w.vm.v());
+            w.vm.load(d, m, Lanes::All);
+            Ok(d)
+        }
         Some(Value::Mem(m)) => {
             let d = w.vm.v();
             w.vm.load(d, m, Lanes::All);
@@ -136,6 +161,14 @@ pub fn registers(tail: &Tail, isa: Isa) -> Result<usize> {
     let answer = apply(&mut vm, tail, result, &mut fetch)?;
     let _ = answer;
     Ok(vm.most().saturating_sub(1))
+}
+
+/// Whether a node rounds an f32 to the nearest whole number.
+fn nearest(tail: &Tail, types: &[Ty], n: u8) -> bool {
+    match tail.nodes.get(n as usize) {
+        Some(Node::Un(UnOp::Near, a)) => types[*a as usize] == Ty::F32,
+        _ => false,
+    }
 }
 
 fn refused(n: Node) -> Box<Diagnostic> {
@@ -183,6 +216,31 @@ impl Writer<'_> {
                 Ok(Value::Reals { v })
             }
         }
+    }
+    fn is_const(&self, n: u8, bits: u32) -> bool {
+        matches!(self.values[n as usize], Value::Const(b) if b == bits)
+    }
+    /// The same bits as those of another node, in its register if nobody else needs that.
+    fn taken(&mut self, a: u8) -> Value {
+        let v = match (self.values[a as usize], self.uses[a as usize]) {
+            (Value::Reg { v, own: true }, 1) => {
+                self.values[a as usize] = Value::Const(0);
+                v
+            }
+            _ => {
+                let (x, fresh) = self.reg(a);
+                match fresh {
+                    true => x,
+                    false => {
+                        let d = self.vm.v();
+                        self.vm.op(Op::Move { d, a: x });
+                        d
+                    }
+                }
+            }
+        };
+        self.done(a);
+        Value::Reg { v, own: true }
     }
     /// A copy of an f64 node in registers of its own.
     fn reals_of(&mut self, n: u8) -> Result<[V; 2]> {
@@ -305,16 +363,22 @@ impl Writer<'_> {
                 self.vm.load(d, m, Lanes::All);
                 (d, true)
             }
+            Value::Far(f) => {
+                let (m, d) = (f.near(self.vm), self.vm.v());
+                self.vm.load(d, m, Lanes::All);
+                (d, true)
+            }
             // Types say that no f64 comes here.
             Value::Reals { v } => (v[0], false),
             Value::RealConst(_) | Value::RealMem(_) => (self.vm.v(), true),
         }
     }
-    fn src(&self, n: u8) -> Src {
+    fn src(&mut self, n: u8) -> Src {
         match self.values[n as usize] {
             Value::Reg { v, .. } => Src::Reg(v),
             Value::Const(bits) => Src::Const(bits),
             Value::Mem(m) => Src::Mem(m),
+            Value::Far(f) => Src::Mem(f.near(self.vm)),
             Value::Reals { v } => Src::Reg(v[0]),
             Value::RealConst(bits) => Src::Const(bits as u32),
             Value::RealMem(m) => Src::Mem(m[0]),

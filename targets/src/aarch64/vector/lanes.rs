@@ -90,6 +90,10 @@ impl Emit<'_> {
                 let (d, n) = (self.v(d), self.v(a));
                 self.v2(V2::FCvtZs, d, n);
             }
+            Op::NearInt { d, a } => {
+                let (d, n) = (self.v(d), self.v(a));
+                self.v2(V2::FCvtNs, d, n);
+            }
             Op::Shift { op, d, a, by } => {
                 let (d, n) = (self.v(d), self.v(a));
                 match (op, by) {

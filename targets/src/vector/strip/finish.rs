@@ -3,7 +3,7 @@
 use super::Template;
 use crate::vector::build::Vm;
 use crate::vector::ir::*;
-use crate::vector::tail;
+use crate::vector::tail::{self, Far};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::loops::tail::Node;
 
@@ -39,13 +39,20 @@ impl Template<'_> {
         let size = |kind: &Node| kind.element().map_or(4, |d| d.size() as i32);
         let mut pointers = vec![];
         let mut strides = vec![];
+        let far = tail::far_ones(&self.vm, &kinds, 1);
         for (k, kind) in kinds.iter().enumerate() {
+            if far[k] {
+                pointers.push(c);
+                strides.push(None);
+                continue;
+            }
             pointers.push(self.vm.arg(self.args.operands + k as u8));
             strides.push(match kind {
                 Node::Tile(_) => Some(stride(self, self.args.operand_rows + k as u8, size(kind))),
                 _ => None,
             });
         }
+        let operands = self.args.operands;
         for i in 0..self.m() {
             let mut first_of_pair = None;
             for j in 0..self.cols {
@@ -67,6 +74,14 @@ impl Template<'_> {
                         Node::Single(_) => 0,
                         _ => first * size(&kind),
                     };
+                    if far[k] {
+                        let far = Far {
+                            arg: operands + k as u8,
+                            at: None,
+                            disp,
+                        };
+                        return tail::far_operand(vm, far, lanes);
+                    }
                     tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
                 };
                 // Both of a pair, or neither.
@@ -128,7 +143,8 @@ impl Template<'_> {
                 });
             }
         }
-        for x in pointers.into_iter().chain(strides.into_iter().flatten()) {
+        let own = pointers.into_iter().zip(&far).filter(|(_, far)| !**far);
+        for x in own.map(|p| p.0).chain(strides.into_iter().flatten()) {
             self.vm.free_x(x);
         }
         self.vm.free_x(c);

@@ -12,10 +12,65 @@ pub enum Operand {
     Reg(V),
     /// As a whole vector in memory.
     Mem(Mem),
+    /// As a whole vector in memory, whose pointer is an argument of the call: taken where it is used.
+    Far(Far),
     /// f64, in two registers that become the tail's.
     Reals([V; 2]),
     /// f64, as two whole vectors in memory.
     RealMem([Mem; 2]),
+}
+
+/// Where an argument of the call points to, a number of 32-bit elements further and some bytes.
+#[derive(Clone, Copy)]
+pub struct Far {
+    /// The argument.
+    pub arg: u8,
+    /// Elements.
+    pub at: Option<X>,
+    /// Bytes.
+    pub disp: i32,
+}
+
+impl Far {
+    /// The place; its register is free again after the next operation.
+    pub fn near(self, vm: &mut Vm) -> Mem {
+        let x = vm.arg(self.arg);
+        if let Some(at) = self.at {
+            vm.add_x(x, at, 2);
+        }
+        vm.free_x(x);
+        Mem::at(x, self.disp)
+    }
+}
+
+/// An operand of 32-bit elements, one for each column, without an address register of its own.
+pub fn far_operand(vm: &mut Vm, far: Far, lanes: Lanes) -> Operand {
+    if lanes == Lanes::All && !vm.isa.by_lane {
+        return Operand::Far(far);
+    }
+    let at = far.near(vm);
+    let d = vm.v();
+    vm.load(d, at, lanes);
+    Operand::Reg(d)
+}
+
+/// Which operands have to do without address registers: `each` of them are wanted for an operand, and `more` beside.
+pub fn far_ones(vm: &Vm, kinds: &[Node], more: usize) -> Vec<bool> {
+    let wide = |k: &Node| matches!(k.element(), Some(DType::F32 | DType::I32));
+    let column = |k: &Node| matches!(k, Node::Column(_)) && wide(k);
+    let each = |k: &Node| match k {
+        Node::Tile(_) => 2,
+        _ => 1,
+    };
+    let mut wanted = more + kinds.iter().map(each).sum::<usize>();
+    let far = kinds.iter().map(|k| {
+        let far = column(k) && wanted > vm.spare_x();
+        if far {
+            wanted -= 1;
+        }
+        far
+    });
+    far.collect()
 }
 
 /// How elements of a type are read into lanes.

@@ -1,0 +1,254 @@
+//! Requantizing by single precision, where that is proved to give the same numbers.
+//!
+//! What follows an exact sum is defined in f64 (`ops/requantize.rs`), which vector machines have half the lanes for. The sums that a layer can
+//! reach are known from its weights, so the forms in f32 (`ops/requantize_single.rs`) can be compared with it at every number that matters
+//! before the program exists. A layer with a channel for which no f32 numbers do stays as it is. Only for machines that round
+//! a product and a sum once.
+
+mod pair;
+mod step;
+
+use crate::base::attr::{Attr, Attrs};
+use crate::base::diag::Result;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::fusions::engine::make;
+use crate::graph::ir::{Graph, NodeId, ValueId};
+use crate::ops::quantized::{byte, rounding};
+use crate::base::rounding::Rounding;
+use crate::pass::{Pass, PassCx};
+use pair::Pair;
+use step::{Reals, Single};
+
+/// The pass.
+pub static PASS: Pass = Pass {
+    name: "singles",
+    doc: "requantizing by single precision where that gives the same numbers",
+    run,
+};
+
+/// Sums of one channel at which the f32 form may be wrong: each costs two instructions.
+const WRONG: usize = 2;
+
+fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
+    for n in g.order().to_vec() {
+        if cx.edits >= cx.max_edits {
+            break;
+        }
+        let made = match g.node(n).op.name {
+            "Requantize" => requantized(g, cx, n)?,
+            "RescaledSum" => summed(g, cx, n)?,
+            _ => None,
+        };
+        if let Some(v) = made {
+            cx.edit();
+            let old = g.node(n).outs[0];
+            g.replace_uses(old, v);
+        }
+    }
+    super::dead::left_behind(g);
+    Ok(())
+}
+
+/// Bounds and zero point of a node's result, if it rounds halves to even.
+fn ends(g: &Graph, n: NodeId) -> Option<(i64, i64, i64)> {
+    let node = g.node(n);
+    let to = g.ty(node.outs[0])?.dtype;
+    let (least, most) = to.int_range()?;
+    let (lo, hi) = (
+        node.attrs.int("lo", least as i64),
+        node.attrs.int("hi", most as i64),
+    );
+    (byte(to) && rounding(&node.attrs) == Rounding::Even).then_some((
+        node.attrs.int("zero", 0),
+        lo,
+        hi,
+    ))
+}
+
+/// Attributes of the f32 form of a node.
+fn attrs(g: &Graph, n: NodeId, (lo, hi): (i64, i64)) -> Attrs {
+    let to = g.ty(g.node(n).outs[0]).map_or(DType::I8, |t| t.dtype);
+    let own = Attrs::default().with("to", Attr::Type(to));
+    own.with("lo", Attr::Int(lo)).with("hi", Attr::Int(hi))
+}
+
+fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+    let Some((shape, numbers)) = forms(g, n) else {
+        return Ok(None);
+    };
+    let Some((_, lo, hi)) = ends(g, n) else {
+        return Ok(None);
+    };
+    let mut constant = |dtype: DType, of: &dyn Fn(&Single) -> f64| {
+        let all: Vec<f64> = numbers.iter().map(of).collect();
+        let t = Tensor::from_f64s(dtype, &shape, &all);
+        Some(g.add_const("", t))
+    };
+    let mut ins = vec![
+        None,
+        constant(DType::I32, &|s| f64::from(s.shift)),
+        constant(DType::F32, &|s| f64::from(s.m)),
+        constant(DType::F32, &|s| f64::from(s.o)),
+    ];
+    let most = numbers.iter().map(|s| s.wrong.len()).max().unwrap_or(0);
+    for k in 0..most {
+        // No sum is as small as this.
+        let of = |s: &Single| f64::from(s.wrong.get(k).copied().unwrap_or(i32::MIN));
+        ins.push(constant(DType::I32, &of));
+    }
+    ins[0] = g.node(n).ins[0];
+    let (attrs, loc) = (attrs(g, n, (lo, hi)), g.node(n).loc.clone());
+    make(g, cx, n, "RequantizeSingle", attrs, &ins, loc).map(Some)
+}
+
+/// The f32 forms of a Requantize, for each channel or for all, and the shape of their constants.
+fn forms(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<Single>)> {
+    let node = g.node(n);
+    let (zero, lo, hi) = ends(g, n)?;
+    let input = |i: usize| node.ins.get(i).copied().flatten();
+    let (x, m) = (input(0)?, g.konst(input(1)?)?);
+    let offset = match input(2) {
+        None => None,
+        Some(o) => Some(g.konst(o)?),
+    };
+    let (ms, os) = (m.to_f64s()?, offset.map_or(Some(vec![0.0]), Tensor::to_f64s)?);
+    let zero_x = node.attrs.int("zero_x", 0);
+    let domains = domains(g, x)?;
+    let count = ms.len().max(os.len());
+    let fits = |len: usize| len == 1 || len == count;
+    if !fits(ms.len()) || !fits(os.len()) || !fits(domains.len().min(count)) {
+        return None;
+    }
+    let shape = match ms.len() == count {
+        true => m.shape.clone(),
+        false => offset?.shape.clone(),
+    };
+    // One multiplier for channels that reach different sums must do for all of them.
+    let domain = |c: usize| match domains.len() == count {
+        true => domains[c],
+        false => (domains.iter()).fold(domains[0], |a, d| (a.0.min(d.0), a.1.max(d.1))),
+    };
+    let of = |list: &[f64], c: usize| list[c % list.len()];
+    let found = (0..count).map(|c| {
+        let reals = Reals {
+            m: of(&ms, c),
+            o: of(&os, c),
+            zero,
+            lo,
+            hi,
+        };
+        let (least, most) = domain(c);
+        let mut s = reals.single((least - zero_x, most - zero_x), WRONG)?;
+        s.shift = i32::try_from(i64::from(s.shift) - zero_x).ok()?;
+        Some(s)
+    });
+    Some((shape, found.collect::<Option<_>>()?))
+}
+
+/// Least and largest number of each channel of what a node requantizes, or of all.
+fn domains(g: &Graph, x: ValueId) -> Option<Vec<(i64, i64)>> {
+    let ty = g.ty(x)?;
+    if byte(ty.dtype) {
+        let (lo, hi) = ty.dtype.int_range()?;
+        return Some(vec![(lo as i64, hi as i64)]);
+    }
+    let (n, _) = g.maker(x)?;
+    let node = g.node(n);
+    let input = |i: usize| node.ins.get(i).copied().flatten();
+    match node.op.name {
+        "Add" => {
+            // A bias in whole numbers.
+            let (sum, bias) = match g.konst(input(1)?) {
+                Some(b) => (input(0)?, b),
+                None => (input(1)?, g.konst(input(0)?)?),
+            };
+            let (inner, bias) = (domains(g, sum)?, bias.to_i64s()?);
+            let count = inner.len().max(bias.len());
+            let fits = |len: usize| len == 1 || len == count;
+            if bias.is_empty() || !fits(inner.len()) || !fits(bias.len()) {
+                return None;
+            }
+            let of = |c: usize| {
+                let (d, b) = (inner[c % inner.len()], bias[c % bias.len()]);
+                (d.0 + b, d.1 + b)
+            };
+            Some((0..count).map(of).collect())
+        }
+        "ConvInteger" => {
+            let w = g.konst(input(1)?)?;
+            let each = w.shape.get(1..)?.iter().product::<i64>().max(1) as usize;
+            products(g, n, |at| at / each)
+        }
+        "MatMulInteger" => {
+            let w = g.konst(input(1)?)?;
+            let columns = usize::try_from(*w.shape.last()?).ok()?.max(1);
+            (w.shape.len() == 2).then(|| products(g, n, |at| at % columns))?
+        }
+        _ => None,
+    }
+}
+
+/// The sums that products of bytes with constant weights can reach; `channel`: to which output an element of the weights belongs.
+fn products(g: &Graph, n: NodeId, channel: impl Fn(usize) -> usize) -> Option<Vec<(i64, i64)>> {
+    let node = g.node(n);
+    let input = |i: usize| node.ins.get(i).copied().flatten();
+    let zeros = |i: usize| match input(i) {
+        None => Some(vec![0]),
+        Some(v) => g.konst(v)?.to_i64s().filter(|z| !z.is_empty()),
+    };
+    let (xz, wz) = (zeros(2)?, zeros(3)?);
+    let (lo, hi) = g.ty(input(0)?)?.dtype.int_range()?;
+    let lo = lo as i64 - xz.iter().max()?;
+    let hi = hi as i64 - xz.iter().min()?;
+    let mut sums: Vec<(i64, i64)> = vec![];
+    for (at, w) in g.konst(input(1)?)?.to_i64s()?.into_iter().enumerate() {
+        let c = channel(at);
+        if c >= sums.len() {
+            sums.resize(c + 1, (0, 0));
+        }
+        let w = w - wz[c % wz.len()];
+        sums[c].0 += (w * lo).min(w * hi);
+        sums[c].1 += (w * lo).max(w * hi);
+    }
+    (!sums.is_empty()).then_some(sums)
+}
+
+fn summed(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+    let Some([ma, mb, o]) = pair(g, n).and_then(|p| p.single()) else {
+        return Ok(None);
+    };
+    let Some((_, lo, hi)) = ends(g, n) else {
+        return Ok(None);
+    };
+    let mut single = |v: f32| Some(g.add_const("", Tensor::f32(&[], &[v])));
+    let (ma, mb, o) = (single(ma), single(mb), single(o));
+    let node = g.node(n);
+    let ins = [node.ins[0], ma, node.ins[2], mb, o];
+    let (attrs, loc) = (attrs(g, n, (lo, hi)), node.loc.clone());
+    make(g, cx, n, "RescaledSumSingle", attrs, &ins, loc).map(Some)
+}
+
+/// A RescaledSum of bytes by two constants.
+fn pair(g: &Graph, n: NodeId) -> Option<Pair> {
+    let node = g.node(n);
+    let (zero, lo, hi) = ends(g, n)?;
+    let input = |i: usize| node.ins.get(i).copied().flatten();
+    let bytes = |i: usize| -> Option<(i64, i64)> {
+        let d = g.ty(input(i)?)?.dtype;
+        let (lo, hi) = d.int_range().filter(|_| byte(d))?;
+        Some((lo as i64, hi as i64))
+    };
+    let number = |i: usize| g.konst(input(i)?)?.to_f64s().filter(|m| m.len() == 1);
+    Some(Pair {
+        a: bytes(0)?,
+        b: bytes(2)?,
+        za: node.attrs.int("zero_a", 0),
+        zb: node.attrs.int("zero_b", 0),
+        ma: number(1)?[0],
+        mb: number(3)?[0],
+        zero,
+        lo,
+        hi,
+    })
+}
