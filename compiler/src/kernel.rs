@@ -446,6 +446,16 @@ pub struct Vector {
     pub rows: i64,
 }
 
+impl Vector {
+    /// The kind of bytes that are multiplied by weights with a sign, where bytes are multiplied at all.
+    pub fn multiplied_bytes(&self) -> DType {
+        match self.by_lane {
+            true => DType::I8,
+            false => DType::U8,
+        }
+    }
+}
+
 impl Machine {
     /// Whether a feature was declared.
     pub fn has(&self, feature: &str) -> bool {

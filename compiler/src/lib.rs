@@ -218,7 +218,10 @@ fn prepare(
     if target.machine.tile("gemm_strip").is_none() {
         own.passes.off.insert(passes::layout::PASS.name.to_string());
     }
-    if !target.machine.vector.is_some_and(|v| v.fused) {
+    let machine = &target.machine;
+    let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
+    own.passes.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
+    if !machine.vector.is_some_and(|v| v.fused) {
         own.passes.off.insert(passes::singles::PASS.name.to_string());
     }
     let model = load(bytes, files, &own, diags)?;

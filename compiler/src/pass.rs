@@ -2,6 +2,7 @@
 
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
+use crate::base::dtype::DType;
 use crate::base::rounding::Rounding;
 use crate::graph::ir::Graph;
 use std::collections::BTreeSet;
@@ -28,6 +29,8 @@ pub struct PassCx<'a> {
     pub rounding: Rounding,
     /// Whether an operator that the file quantizes and that stays a float one is an error.
     pub require_integers: bool,
+    /// The kind of bytes that the machine multiplies by weights with a sign; none: it multiplies words.
+    pub bytes: Option<DType>,
     /// The pass that runs.
     pub name: &'static str,
     /// Edits so far, over all passes.

@@ -1,6 +1,7 @@
 //! Every pass in order, each line with its reason. `onnxc --print pipeline` shows this list.
 
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::dtype::DType;
 use crate::base::rounding::Rounding;
 use crate::graph::ir::{Graph, Model, NodeId};
 use crate::pass::{Pass, PassCx};
@@ -55,6 +56,10 @@ pub const PIPELINE: &[Step] = &[
         "the new order leaves transposed constants and dead nodes behind",
     ),
     Once(
+        &signs::PASS,
+        "what makes and what reads a value is settled",
+    ),
+    Once(
         &singles::PASS,
         "last, when constants lie as kernels read them",
     ),
@@ -71,6 +76,8 @@ pub struct Options {
     pub rounding: Rounding,
     /// Whether an operator that the file quantizes and that stays a float one is an error.
     pub require_integers: bool,
+    /// The kind of bytes that the machine multiplies by weights with a sign; none: it multiplies words.
+    pub bytes: Option<DType>,
 }
 
 /// Passes and fusions that run only where they are asked for.
@@ -86,6 +93,7 @@ impl Default for Options {
             max_edits: usize::MAX,
             rounding: Rounding::default(),
             require_integers: false,
+            bytes: None,
         }
     }
 }
@@ -147,6 +155,7 @@ fn steps(
         off: &options.off,
         rounding: options.rounding,
         require_integers: options.require_integers,
+        bytes: options.bytes,
         name: "",
         edits: 0,
         max_edits: options.max_edits,

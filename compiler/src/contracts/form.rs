@@ -92,7 +92,7 @@ impl Form {
                 if !narrow || xz.len() != 1 {
                     return None;
                 }
-                let a_type = if v.by_lane { DType::I8 } else { DType::U8 };
+                let a_type = v.multiplied_bytes();
                 let shift = match (x, a_type) {
                     (DType::I8, DType::U8) => 128,
                     (DType::U8, DType::I8) => -128,

@@ -9,4 +9,5 @@ pub mod merge;
 pub mod no_op;
 pub mod ports;
 pub mod resolve;
+pub mod signs;
 pub mod singles;

@@ -52,6 +52,7 @@ pub fn apply(
         off: &off,
         rounding: Default::default(),
         require_integers: false,
+        bytes: None,
         name: "quantize",
         edits: 0,
         max_edits: usize::MAX,

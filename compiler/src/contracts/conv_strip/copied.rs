@@ -5,6 +5,7 @@ use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::ex;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, LoopKind};
 
 impl Job<'_> {
@@ -116,20 +117,32 @@ impl Job<'_> {
     /// Copies the channels of a pixel; what lies behind them up to the next group counts nothing, since the weights there are 0.
     pub(super) fn copy_pixel(
         &self,
-        b: &mut crate::loops::build::Builder,
+        b: &mut Builder,
         x: BufId,
         from: ExprId,
         buf: BufId,
         to: ExprId,
     ) {
-        let c = b.i(self.channels());
-        b.for_(c, LoopKind::Lanes, |b, i| {
+        let copy = |b: &mut Builder, i: ExprId| {
             let at = b.add(from, i);
             let v = b.load(x, at);
             let v = self.form.copied(b, v, self.zero_of_a);
             let at = b.add(to, i);
             b.store(buf, at, v);
-        });
+        };
+        // A loop costs more than a few elements.
+        match self.channels() {
+            few @ 0..=4 => {
+                for i in 0..few {
+                    let i = b.i(i);
+                    copy(b, i);
+                }
+            }
+            all => {
+                let c = b.i(all);
+                b.for_(c, LoopKind::Lanes, copy);
+            }
+        }
         let none = self.form.nothing(b);
         for i in self.channels()..self.pitch {
             let at = ex!(b; to + {b.i(i)});
