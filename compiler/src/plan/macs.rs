@@ -10,7 +10,7 @@ use std::collections::HashMap;
 /// Loops of so few rounds are walked round by round, so that a last, shorter block counts as what it is.
 const WALKED: i64 = 32;
 
-/// Fused multiply-adds that run, at the bounds of symbolic sizes; tiles count what their contract's reference does. Loops whose extent
+/// Multiply-adds that run, of floats or of whole numbers, at the bounds of symbolic sizes; tiles count what their contract's reference does. Loops whose extent
 /// depends on data count once.
 pub fn count(f: &Func, symbols: &Symbols) -> u64 {
     Count {
@@ -148,10 +148,25 @@ impl Count<'_> {
             if std::mem::replace(&mut seen[e.index()], true) {
                 continue;
             }
-            n += u64::from(matches!(self.f.exprs[e], Expr::Fma(..)));
+            // What is rounded to a whole number is requantized: a change of scale.
+            if matches!(self.f.exprs[e], Expr::Un(UnOp::Near, _)) {
+                continue;
+            }
+            n += u64::from(self.is_mac(e));
             todo.extend(operands(&self.f.exprs[e]));
         }
         n
+    }
+    /// A fused multiply-add, or a sum of whole numbers and a product of such.
+    fn is_mac(&self, e: ExprId) -> bool {
+        let product = |e: ExprId| {
+            matches!(self.f.exprs[e], Expr::Bin(BinOp::Mul, ..)) && self.f.ty(e) == Ty::I32
+        };
+        match self.f.exprs[e] {
+            Expr::Fma(..) => true,
+            Expr::Bin(BinOp::Add, a, b) => product(a) || product(b),
+            _ => false,
+        }
     }
     /// The value of an index expression, where all in it is known.
     fn exact(&self, e: ExprId) -> Option<i64> {
