@@ -46,6 +46,8 @@ struct Bytes {
     zero: i64,
     /// Weights less their zero points.
     weights: Vec<f32>,
+    /// What sums begin with: for each channel, or one number for all.
+    start: Vec<f32>,
 }
 
 impl Bytes {
@@ -63,7 +65,8 @@ impl Bytes {
         if q.contract.name != "conv_integer" || !byte(x_type) || !byte(given(1)?.0.dtype) {
             return None;
         }
-        let (xz, wz) = (known(2)?, known(3)?);
+        let (xz, wz, start) = (known(2)?, known(3)?, known(4)?);
+        let first = start.iter().map(|s| s.abs()).max().unwrap_or(0);
         let w = given(1)?.1.as_ref()?.to_i64s()?;
         let taps = View::of(q).ok()?.taps().max(1) as usize;
         let w: Vec<i64> = (w.iter().enumerate())
@@ -72,11 +75,12 @@ impl Bytes {
         let most = w
             .chunks(taps)
             .map(|w| w.iter().map(|w| w.abs()).sum::<i64>());
-        let fits = most.max().unwrap_or(0) * 255 < EXACT;
+        let fits = most.max().unwrap_or(0) * 255 + first < EXACT;
         (fits && xz.len() == 1 && q.machine.vector?.bytes).then(|| Bytes {
             x_type,
             zero: xz[0],
             weights: w.iter().map(|&w| w as f32).collect(),
+            start: start.iter().map(|&s| s as f32).collect(),
         })
     }
 }
@@ -233,7 +237,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?
         }
     };
-    let weights = pack(cx, &v, vector.lanes, &weights);
+    let start = bytes.as_ref().map_or(&[][..], |b| &b.start);
+    let weights = pack(cx, &v, vector.lanes, &weights, start);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = match bytes {
         Some(_) => Element::whole(&mut cx.b, &sizes, rank),
@@ -399,8 +404,7 @@ impl Job<'_> {
             Some(_) => self.x.out,
             None => cols.size * cols.count,
         };
-        let taps = self.y.kernel * self.x.kernel;
-        let w_at = ex!(cx.b; first * {cx.b.i(taps)});
+        let w_at = ex!(cx.b; first * {cx.b.i(shape.vectors())});
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
         let x_buf = cx.input(0)?.buf;
         let mut args = vec![
@@ -446,8 +450,8 @@ impl Job<'_> {
     }
 }
 
-/// Weights `[C, 1, k..]` in blocks of lanes: `[block][tap][lanes]`.
-fn pack(cx: &mut LowerCx, v: &View, lanes: i64, w: &[f32]) -> BufId {
+/// Weights `[C, 1, k..]` in blocks of lanes: `[block][tap][lanes]`; `start`, if any, behind each block's.
+fn pack(cx: &mut LowerCx, v: &View, lanes: i64, w: &[f32], start: &[f32]) -> BufId {
     let (taps, c) = (v.taps(), v.group);
     let mut out = vec![];
     for block in 0..(c + lanes - 1) / lanes {
@@ -460,6 +464,10 @@ fn pack(cx: &mut LowerCx, v: &View, lanes: i64, w: &[f32]) -> BufId {
                     0.0
                 }
             }));
+        }
+        if !start.is_empty() {
+            let of = |l: i64| start[(block * lanes + l) as usize % start.len()];
+            out.extend((0..lanes).map(of));
         }
     }
     constant(cx, out)

@@ -1,7 +1,7 @@
 //! `conv_integer`: convolution of 8-bit numbers, summed exactly in i32.
 //!
-//! Inputs X `[N, C, spatial..]`, W `[M, C/group, kernel..]`, optional zero points of X (one) and W (one, or one for each output channel); output i32
-//! `sum((X - xz) * (W - wz))`, elements outside X counting nothing. Attributes as those of `conv`; there is no activation.
+//! Inputs X `[N, C, spatial..]`, W `[M, C/group, kernel..]`, optional zero points of X (one) and W (one, or one for each output channel), optional numbers that
+//! the sums of each output channel begin with (i32 `[M]`); output i32 `start + sum((X - xz) * (W - wz))`, elements outside X counting nothing. Attributes as those of `conv`; there is no activation.
 
 use super::conv::{self, View, macs};
 use super::{conv_depthwise_last, conv_strip};
@@ -53,10 +53,21 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             Ok(ex!(cx.b; w - z))
         },
         &|cx, at, sum| {
+            let channel = if v.channels_last { at.len() - 1 } else { 1 };
+            let sum = begun(cx, sum, at[channel])?;
             cx.store(0, at, sum);
             Ok(())
         },
     )
+}
+
+/// A sum of a channel and what it begins with: input 4.
+pub fn begun(cx: &mut LowerCx, sum: ExprId, channel: ExprId) -> Result<ExprId> {
+    if cx.opt(4).is_none() {
+        return Ok(sum);
+    }
+    let start = cx.load_flat(4, channel)?;
+    Ok(cx.b.add(sum, start))
 }
 
 /// The zero point that input `i` holds, or that of a channel; 0 where it is absent.

@@ -8,7 +8,8 @@
 //! Weights lie in blocks of `lanes` channels, `[block][tap][lanes]`, zeros behind the last channel.
 //!
 //! X may be bytes: less their zero point `zero` they become floats, in which sums of whole numbers below 2^24 are exact (whoever calls makes sure
-//! that they are), and the sum becomes an i32 before the tail.
+//! that they are), and the sum becomes an i32 before the tail. Their sums start from what lies behind the weights of a block:
+//! `[block][taps + 1][lanes]`.
 //!
 //! Arguments: pointers x, w, out, the tail's operands; then x_row, x_pixel, out_pixel (elements from one to the
 //! next), line (pixels from one output row to the next), channels, count, x_step (elements), out_step (pixels) from one tile to the
@@ -78,6 +79,10 @@ impl Shape {
     /// Whether numbers are whole.
     pub fn whole(&self) -> bool {
         self.x_type != DType::F32
+    }
+    /// Vectors of a block of weights.
+    pub fn vectors(&self) -> i64 {
+        self.kernel[0] * self.kernel[1] + i64::from(self.whole())
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
@@ -179,7 +184,20 @@ fn reference(callee: &Callee) -> Option<Func> {
         b.for_(channels, LoopKind::Seq, |b, c| {
             for r in 0..s.rows {
                 for col in 0..s.cols {
-                    let start = b.f(0.0);
+                    let weight = |b: &mut Builder, vector: i64| {
+                        let (l, n, vector) = (b.i(s.lanes), b.i(s.vectors()), b.i(vector));
+                        let block = b.div(c, l);
+                        let at = b.mul(block, n);
+                        let at = b.add(at, vector);
+                        let at = b.mul(at, l);
+                        let lane = b.rem(c, l);
+                        let at = b.add(at, lane);
+                        b.load(pw, at)
+                    };
+                    let start = match s.whole() {
+                        true => weight(b, s.vectors() - 1),
+                        false => b.f(0.0),
+                    };
                     let sum = b.var(start);
                     for ky in 0..s.kernel[0] {
                         for kx in 0..s.kernel[1] {
@@ -194,15 +212,8 @@ fn reference(callee: &Callee) -> Option<Func> {
                             let at = b.add(at, y);
                             let at = b.add(at, x);
                             let at = b.add(at, c);
-                            let taps = s.kernel[0] * s.kernel[1];
-                            let (l, n, tap) = (b.i(s.lanes), b.i(taps), b.i(ky * s.kernel[1] + kx));
-                            let block = b.div(c, l);
-                            let w_at = b.mul(block, n);
-                            let w_at = b.add(w_at, tap);
-                            let w_at = b.mul(w_at, l);
-                            let lane = b.rem(c, l);
-                            let w_at = b.add(w_at, lane);
-                            let (mut x, w) = (b.load(px, at), b.load(pw, w_at));
+                            let w = weight(b, ky * s.kernel[1] + kx);
+                            let mut x = b.load(px, at);
                             if s.whole() {
                                 let zero = b.int(Ty::I32, s.zero);
                                 x = b.sub(x, zero);

@@ -34,6 +34,8 @@ pub struct Form {
     pub zero: i64,
     /// B less its zero points, in the order in which it is given. Floats: nothing.
     pub weights: Vec<i32>,
+    /// What sums begin with: for each channel, or nothing.
+    pub start: Vec<i64>,
 }
 
 impl Form {
@@ -47,6 +49,7 @@ impl Form {
             shift: 0,
             zero: 0,
             weights: vec![],
+            start: vec![],
         }
     }
     /// Words or bytes for a query of `conv_integer` or `gemm_integer`, whose weights are known: `channel` says to which output channel an
@@ -68,6 +71,10 @@ impl Form {
         }
         let w = w.as_ref()?.to_i64s()?;
         let wz = known(3)?;
+        let start = match given(4) {
+            None => vec![],
+            Some(_) => known(4)?,
+        };
         let weights: Vec<i32> = (w.iter().enumerate())
             .map(|(i, w)| (w - wz[channel(i) % wz.len()]) as i32)
             .collect();
@@ -86,6 +93,7 @@ impl Form {
                 shift: 0,
                 zero: 0,
                 weights,
+                start,
             }),
             Numbers::Bytes => {
                 let xz = known(2)?;
@@ -106,6 +114,7 @@ impl Form {
                     shift,
                     zero: xz[0] + shift,
                     weights,
+                    start,
                 })
             }
         }
@@ -162,12 +171,21 @@ impl Form {
     pub fn nothing(&self, b: &mut Builder) -> ExprId {
         b.num(Ty::of(self.a_type), self.zero as f64)
     }
-    /// What comes off the sums of each column: `sums` are those of its weights. `None`: nothing.
+    /// What comes off the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
     pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Option<BufId> {
-        if self.numbers != Numbers::Bytes || self.zero == 0 {
+        let zero = match self.numbers {
+            Numbers::Bytes => self.zero,
+            _ => 0,
+        };
+        if zero == 0 && self.start.is_empty() {
             return None;
         }
-        let values: Vec<f64> = sums.iter().map(|s| (s * self.zero) as f64).collect();
+        let start = |c: usize| match self.start.len() {
+            0 => 0,
+            n => self.start[c % n],
+        };
+        let values = sums.iter().enumerate();
+        let values: Vec<f64> = values.map(|(c, s)| (s * zero - start(c)) as f64).collect();
         let t = Tensor::from_f64s(DType::I32, &[values.len() as i64], &values);
         Some(cx.constant("corrections", t))
     }

@@ -1,9 +1,10 @@
 //! `gemm_integer`: products of matrices of 8-bit numbers, batched with broadcasting, summed exactly in i32.
 //!
-//! Inputs A, B, optional zero points of A (one, or one for each row) and B (one, or one for each column); output i32 `(A - az) * (B - bz)`. A and B
+//! Inputs A, B, optional zero points of A (one, or one for each row) and B (one, or one for each column), optional numbers that
+//! the sums of each column begin with (i32 `[N]`); output i32 `start + (A - az) * (B - bz)`. A and B
 //! with one axis are a row and a column, and the output lacks that axis.
 
-use super::conv_integer::zero;
+use super::conv_integer::{begun, zero};
 use super::gemm::{View, macs};
 use super::gemm_integer_strip;
 use crate::base::attr::Attrs;
@@ -58,6 +59,7 @@ fn emit(cx: &mut LowerCx, _: &Query) -> Result<()> {
             Ok(())
         })?;
         let sum = cx.b.get(sum);
+        let sum = begun(cx, sum, j)?;
         cx.store(0, &v.index(batch, i, j), sum);
         Ok(())
     })

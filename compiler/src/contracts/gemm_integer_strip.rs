@@ -64,6 +64,7 @@ fn form(q: &Query, v: &View, numbers: Numbers) -> Option<Form> {
         shift: 0,
         zero: 0,
         weights: vec![],
+        start: vec![],
     })
 }
 

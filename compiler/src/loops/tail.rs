@@ -44,6 +44,17 @@ impl Node {
         };
         all.into_iter().flatten()
     }
+    /// The same over other nodes.
+    pub fn with_operands(self, to: impl Fn(u8) -> u8) -> Node {
+        match self {
+            Node::Un(op, a) => Node::Un(op, to(a)),
+            Node::Cast(ty, a) => Node::Cast(ty, to(a)),
+            Node::Bin(op, a, b) => Node::Bin(op, to(a), to(b)),
+            Node::Fma(a, b, c) => Node::Fma(to(a), to(b), to(c)),
+            Node::Select(a, b, c) => Node::Select(to(a), to(b), to(c)),
+            leaf => leaf,
+        }
+    }
     /// Whether it takes an operand of the call.
     pub fn is_operand(self) -> bool {
         self.element().is_some()

@@ -24,11 +24,11 @@ pub static OPS: &[&OpDef] = &[
     &QLINEAR_MATMUL,
 ];
 
-/// Inputs: X, W, zero points of both. The output is i32.
+/// Inputs: X, W, zero points of both; not of ONNX: what the sums of each channel begin with. The output is i32.
 pub static CONV_INTEGER: OpDef = OpDef {
     name: "ConvInteger",
     onnx: &[since("ConvInteger", 10, read_conv)],
-    inputs: (2, 4),
+    inputs: (2, 5),
     infer: infer_conv_integer,
     lower: Lower::Contract(&CONV_INTEGER_CONTRACT, |cx| {
         let window = super::spatial::conv_window(cx.attrs, &cx.in_shape(0)?, &cx.in_shape(1)?)?;
@@ -54,11 +54,11 @@ pub static QLINEAR_CONV: OpDef = OpDef {
     ..BASE
 };
 
-/// Inputs: A, B, zero points of both. The output is i32.
+/// Inputs: A, B, zero points of both; not of ONNX: what the sums of each column begin with. The output is i32.
 pub static MATMUL_INTEGER: OpDef = OpDef {
     name: "MatMulInteger",
     onnx: &[since("MatMulInteger", 10, read_none)],
-    inputs: (2, 4),
+    inputs: (2, 5),
     infer: infer_matmul_integer,
     lower: Lower::Contract(&GEMM_INTEGER, |_| Ok(Attrs::default())),
     tails: true,

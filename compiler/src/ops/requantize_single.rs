@@ -12,19 +12,25 @@ use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, broadcast};
 /// Operators of this file.
 pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &RESCALED_SUM_SINGLE];
 
-/// Inputs: whole numbers x (i32 or narrower); shift (i32); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
-/// Attributes: `to`, the result's type; `lo` and `hi`, its bounds.
+/// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
+/// Attributes: `shift`, a whole number; `to`, the result's type; `lo` and `hi`, its bounds.
 /// Output, with `s = x + shift`: `near(fma(s, multiplier, offset))`, less one where `s` is such a sum, within the bounds.
 pub static REQUANTIZE_SINGLE: OpDef = OpDef {
     name: "RequantizeSingle",
-    inputs: (4, 6),
-    infer: |cx| infer(cx, &[0, 1, 4, 5], &[2, 3]),
+    inputs: (3, 5),
+    infer: |cx| infer(cx, &[0, 3, 4], &[1, 2]),
     lower: Lower::Pointwise(|cx, x| {
-        let s = cx.b.add(x[0], x[1]);
+        let s = match cx.attrs.int("shift", 0) {
+            0 => x[0],
+            shift => {
+                let shift = cx.b.int(Ty::I32, shift);
+                cx.b.add(x[0], shift)
+            }
+        };
         let real = cx.b.cast(Ty::F32, s);
-        let v = cx.b.fma(real, x[2], x[3]);
+        let v = cx.b.fma(real, x[1], x[2]);
         let mut v = nearest(cx.b, v);
-        for &wrong in &x[4..] {
+        for &wrong in &x[3..] {
             let met = cx.b.bin(BinOp::Eq, s, wrong);
             let (one, none) = (cx.b.int(Ty::I32, -1), cx.b.int(Ty::I32, 0));
             let less = cx.b.select(met, one, none);

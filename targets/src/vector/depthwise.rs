@@ -210,10 +210,9 @@ impl Template<'_> {
         self.vm.place(main);
         self.channels(&b, Lanes::All)?;
         let vector = self.vector();
-        let taps = (self.s.kernel[0] * self.s.kernel[1]) as i32;
         self.vm.add_i(b.x, lanes * self.s.x_type.size() as i32);
         self.vm.add_i(b.at, lanes);
-        self.vm.add_i(b.w, taps * vector);
+        self.vm.add_i(b.w, self.s.vectors() as i32 * vector);
         self.vm.add_i(b.left, -lanes);
         self.vm.op(Op::Branch {
             x: b.left,
@@ -236,8 +235,13 @@ impl Template<'_> {
         let s = self.s;
         let (rows, cols) = (s.rows as usize, s.cols as usize);
         self.acc = self.vm.vs(rows * cols);
-        for d in self.acc.clone() {
-            self.vm.op(Op::Zero { d });
+        let start = Mem::at(b.w, (s.vectors() - 1) as i32 * self.vector());
+        for (i, d) in self.acc.clone().into_iter().enumerate() {
+            match (s.whole(), i) {
+                (false, _) => self.vm.op(Op::Zero { d }),
+                (true, 0) => self.vm.load(d, start, Lanes::All),
+                (true, _) => self.vm.op(Op::Move { d, a: self.acc[0] }),
+            }
         }
         let kw = s.kernel[1];
         let w = self.vm.vs(kw as usize);
@@ -354,6 +358,9 @@ impl Template<'_> {
         let s = self.s;
         let acc = std::mem::take(&mut self.acc);
         let (tail, elem) = tail::without_limits(&s.tail, s.out_type);
+        let floats = tail::over_floats(&tail).filter(|_| s.whole());
+        let whole = s.whole() && floats.is_none();
+        let tail = floats.unwrap_or(tail);
         let need = tail::registers(&tail, self.vm.isa)? + 1;
         let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
         let kept = acc.len() - spilled;
@@ -404,7 +411,7 @@ impl Template<'_> {
                         tail::far_operand(vm, Far { arg, at, disp: 0 }, lanes)
                     }
                 };
-                let result = match s.whole() {
+                let result = match whole {
                     false => result,
                     true => {
                         self.vm.op(Op::WholeInt {

@@ -360,6 +360,15 @@ impl Machine<'_> {
                 }
                 self.set(d, std::array::from_fn(|i| real(i) as i32 as u32))?;
             }
+            Op::LessWhereEq { d, a, ref b, tmp } => {
+                if tmp == d || tmp == a {
+                    return wrong("the register of a comparison is not its own");
+                }
+                let (x, y, old) = (self.v(a)?, self.src(b)?, self.v(d)?);
+                let less = |i: usize| old[i].wrapping_sub(u32::from(x[i] == y[i]));
+                self.set(tmp, [UNDEFINED; MAX_LANES])?;
+                self.set(d, std::array::from_fn(less))?;
+            }
             Op::NearInt { d, a } => {
                 let x = self.v(a)?;
                 let near = |i: usize| f32::from_bits(x[i]).round_ties_even();

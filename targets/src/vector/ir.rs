@@ -323,6 +323,13 @@ pub enum Op {
         d: V,
         a: V,
     },
+    /// `d -= 1` where `a` and `b` are equal; `tmp` is clobbered.
+    LessWhereEq {
+        d: V,
+        a: V,
+        b: Src,
+        tmp: V,
+    },
     Shift {
         op: Shift,
         d: V,

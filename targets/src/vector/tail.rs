@@ -10,7 +10,7 @@ use onnxc_compiler::loops::tail::{Node, Tail};
 mod ends;
 mod operand;
 
-pub use ends::{mixes, without_limits};
+pub use ends::{mixes, over_floats, without_limits};
 pub use operand::{Far, Operand, elem, far_ones, far_operand, operand};
 
 /// What a node's value is while code is written.
@@ -60,6 +60,7 @@ pub fn apply_in_order(
     if let Some(last) = uses.last_mut() {
         *last += 1;
     }
+    let (less, skipped) = operand::less_where(tail, &types, &uses);
     let mut w = Writer {
         vm,
         values: vec![],
@@ -107,11 +108,9 @@ pub fn apply_in_order(
                 Value::Reg { v: d, own: true }
             }
             Node::Cast(Ty::I32, a) if nearest(tail, &types, a) => w.taken(a),
-            // Minus one for yes is what a mask is.
-            Node::Select(m, a, b) if w.is_const(a, u32::MAX) && w.is_const(b, 0) => {
-                [a, b].into_iter().for_each(|n| w.done(n));
-                w.taken(m)
-            }
+            Node::Bin(_, v, _) if let Some([a, b]) = less[at] => w.less_where(v, a, b),
+            // Their operands go to the sum that reads them.
+            _ if skipped[at] => Value::Const(0),
             _ if types[at] == Ty::F64 => Value::Reals {
                 v: w.real(*n, &types)?,
             },
@@ -217,8 +216,27 @@ impl Writer<'_> {
             }
         }
     }
-    fn is_const(&self, n: u8, bits: u32) -> bool {
-        matches!(self.values[n as usize], Value::Const(b) if b == bits)
+    /// A node's value, less one where two others are equal.
+    fn less_where(&mut self, v: u8, a: u8, b: u8) -> Value {
+        let taken = self.taken(v);
+        let Value::Reg { v: d, .. } = taken else {
+            return taken;
+        };
+        let (a_reg, fresh) = self.reg(a);
+        let (b_src, tmp) = (self.src(b), self.vm.v());
+        self.vm.op(Op::LessWhereEq {
+            d,
+            a: a_reg,
+            b: b_src,
+            tmp,
+        });
+        self.vm.free(tmp);
+        if fresh {
+            self.vm.free(a_reg);
+        }
+        self.done(a);
+        self.done(b);
+        taken
     }
     /// The same bits as those of another node, in its register if nobody else needs that.
     fn taken(&mut self, a: u8) -> Value {

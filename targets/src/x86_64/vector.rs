@@ -347,6 +347,7 @@ impl<'p> Emit<'p> {
                 }
             }
             Op::WholeInt { d, a } => self.rr(codes::TO_INT.at(level), self.v(d), self.v(a)),
+            Op::LessWhereEq { d, a, b, tmp } => self.less_where_eq(d, a, b, tmp),
             Op::NearInt { d, a } => self.rr(codes::NEAR_INT.at(level), self.v(d), self.v(a)),
             Op::ToInt { d, a, tmp } => self.truncate(d, a, tmp),
             Op::Shift { op, d, a, by } => {

@@ -77,8 +77,22 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
     let Some((shape, numbers)) = forms(g, n) else {
         return Ok(None);
     };
-    let Some((_, lo, hi)) = ends(g, n) else {
+    let (Some((_, lo, hi)), Some(x)) = (ends(g, n), g.node(n).ins[0]) else {
         return Ok(None);
+    };
+    let mut attrs = attrs(g, n, (lo, hi));
+    let shifts: Vec<i64> = numbers.iter().map(|s| i64::from(s.shift)).collect();
+    let loc = g.node(n).loc.clone();
+    let x = if begun(g, x, &shifts) {
+        x
+    } else if shifts.iter().all(|s| *s == shifts[0]) {
+        attrs.set("shift", Attr::Int(shifts[0]));
+        x
+    } else {
+        let shifts: Vec<f64> = shifts.iter().map(|s| *s as f64).collect();
+        let shift = g.add_const("", Tensor::from_f64s(DType::I32, &shape, &shifts));
+        let ins = [Some(x), Some(shift)];
+        make(g, cx, n, "Add", Attrs::default(), &ins, loc.clone())?
     };
     let mut constant = |dtype: DType, of: &dyn Fn(&Single) -> f64| {
         let all: Vec<f64> = numbers.iter().map(of).collect();
@@ -86,8 +100,7 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
         Some(g.add_const("", t))
     };
     let mut ins = vec![
-        None,
-        constant(DType::I32, &|s| f64::from(s.shift)),
+        Some(x),
         constant(DType::F32, &|s| f64::from(s.m)),
         constant(DType::F32, &|s| f64::from(s.o)),
     ];
@@ -97,9 +110,36 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
         let of = |s: &Single| f64::from(s.wrong.get(k).copied().unwrap_or(i32::MIN));
         ins.push(constant(DType::I32, &of));
     }
-    ins[0] = g.node(n).ins[0];
-    let (attrs, loc) = (attrs(g, n, (lo, hi)), g.node(n).loc.clone());
     make(g, cx, n, "RequantizeSingle", attrs, &ins, loc).map(Some)
+}
+
+/// Lets the sums of a product begin with `shifts`, one for each channel or one for all, if nothing else reads them.
+fn begun(g: &mut Graph, x: ValueId, shifts: &[i64]) -> bool {
+    let Some((n, _)) = g.maker(x) else {
+        return false;
+    };
+    let node = g.node(n);
+    let input = |i: usize| node.ins.get(i).copied().flatten();
+    let Some(w) = input(1).and_then(|w| g.konst(w)) else {
+        return false;
+    };
+    let channels = match node.op.name {
+        "ConvInteger" => w.shape.first(),
+        "MatMulInteger" if w.shape.len() == 2 => w.shape.last(),
+        _ => None,
+    };
+    let Some(count) = channels.and_then(|c| usize::try_from(*c).ok()) else {
+        return false;
+    };
+    let alone = g.users(x).len() == 1 && !g.is_output(x);
+    if !alone || input(4).is_some() || ![1, count].contains(&shifts.len()) {
+        return false;
+    }
+    let all: Vec<f64> = (0..count).map(|c| shifts[c % shifts.len()] as f64).collect();
+    let start = Tensor::from_f64s(DType::I32, &[count as i64], &all);
+    let start = g.add_const("", start);
+    g.set_input(n, 4, Some(start));
+    true
 }
 
 /// The f32 forms of a Requantize, for each channel or for all, and the shape of their constants.

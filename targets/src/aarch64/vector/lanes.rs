@@ -90,6 +90,11 @@ impl Emit<'_> {
                 let (d, n) = (self.v(d), self.v(a));
                 self.v2(V2::FCvtZs, d, n);
             }
+            Op::LessWhereEq { d, a, b, tmp } => {
+                // A mask is minus one.
+                self.bin(Bin::EqI, tmp, a, b);
+                self.bin(Bin::AddI, d, d, Src::Reg(tmp));
+            }
             Op::NearInt { d, a } => {
                 let (d, n) = (self.v(d), self.v(a));
                 self.v2(V2::FCvtNs, d, n);

@@ -84,9 +84,12 @@ impl Isa {
                 !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
             Op::RealFloor { .. } => !sse2,
-            Op::StorePair { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
-                self.level == Level::Avx2
-            }
+            Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => self.level == Level::Avx2,
+            Op::StorePair { mixed, .. } => match self.level {
+                Level::Avx2 => true,
+                Level::Avx512 => !mixed,
+                _ => false,
+            },
             Op::Load { elem: e, lanes, .. } => {
                 let pairs = *e == Elem::I8x2;
                 elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)

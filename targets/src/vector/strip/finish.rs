@@ -11,7 +11,7 @@ impl Template<'_> {
     /// Tails and stores, row by row.
     pub(super) fn finish(&mut self) -> Result<()> {
         let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
-        let pairs = self.vm.isa.level == Level::Avx2 && elem.is_limited();
+        let pairs = matches!(self.vm.isa.level, Level::Avx2 | Level::Avx512) && elem.is_limited();
         // One register more for stores of some lanes, or for the other of a pair.
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
         let need = tail::registers(&tail, self.vm.isa)? + 1 + usize::from(pairs);

@@ -68,3 +68,30 @@ pub fn without_limits(tail: &Tail, d: DType) -> (Tail, Elem) {
         _ => as_is(),
     }
 }
+
+/// The tail over sums that are whole numbers held as floats, if it makes floats of them first and nothing else.
+pub fn over_floats(tail: &Tail) -> Option<Tail> {
+    let result = |n: u8| tail.nodes.get(usize::from(n)) == Some(&Node::Result(Ty::I32));
+    let cast = |n: &Node| matches!(n, Node::Cast(Ty::F32, a) if result(*a));
+    let others = tail.nodes.iter().filter(|n| !cast(n));
+    if !tail.nodes.iter().any(cast) || others.flat_map(|n| n.operands()).any(result) {
+        return None;
+    }
+    // Casts go; what read them reads the result.
+    let (mut nodes, mut number) = (vec![], vec![]);
+    for n in &tail.nodes {
+        let new = |a: u8| number[usize::from(a)];
+        number.push(match n {
+            n if cast(n) => new(n.operands().next()?),
+            Node::Result(Ty::I32) => {
+                nodes.push(Node::Result(Ty::F32));
+                nodes.len() as u8 - 1
+            }
+            n => {
+                nodes.push(n.with_operands(new));
+                nodes.len() as u8 - 1
+            }
+        });
+    }
+    Some(Tail { nodes })
+}

@@ -1,7 +1,7 @@
 //! Bytes: those that are limited as they are stored, and all of them at SSE2, which neither widens nor shuffles them.
 
 use super::lanes::OWN;
-use super::{Emit, Emitted, OWN as OWN_X};
+use super::{Emit, Emitted, OWN as OWN_X, codes};
 use crate::vector::ir::*;
 use iced_x86::{Code as Ins, Instruction, Register};
 
@@ -112,8 +112,30 @@ impl Emit<'_> {
         self.narrow(tmp, elem, tmp)?;
         self.store_packed(at, elem, n, tmp)
     }
-    /// Two vectors of eight lanes as sixteen bytes.
+    /// Two vectors of sixteen lanes as 32 bytes.
+    fn store_wide_pair(&mut self, a: V, b: V, at: Mem, signed: bool) -> Emitted {
+        let (y, z, m) = (self.v(a), self.v(b), self.mem(at));
+        let with3 = Instruction::with3::<Register, Register, Register>;
+        self.push(with3(Ins::EVEX_Vpackssdw_zmm_k1z_zmm_zmmm512b32, y, y, z)?);
+        let pack = match signed {
+            true => Ins::EVEX_Vpacksswb_zmm_k1z_zmm_zmmm512,
+            false => Ins::EVEX_Vpackuswb_zmm_k1z_zmm_zmmm512,
+        };
+        self.push(with3(pack, y, y, y)?);
+        // Each quarter begins with four bytes of `a` and four of `b`.
+        let order: Vec<u8> = (0..16u32)
+            .flat_map(|i| (i % 4 * 4 + i / 4 % 2).to_le_bytes())
+            .collect();
+        let order = self.constant(order);
+        self.rm(codes::LOAD.at(Level::Avx512), z, order)?;
+        self.push(with3(Ins::EVEX_Vpermd_zmm_k1z_zmm_zmmm512b32, y, z, y)?);
+        self.mr(Ins::EVEX_Vmovups_ymmm256_k1z_ymm, m, self.ymm(a))
+    }
+    /// Two vectors as bytes, side by side.
     pub(super) fn store_pair(&mut self, a: V, b: V, at: Mem, signed: bool, mixed: bool) -> Emitted {
+        if self.level == Level::Avx512 {
+            return self.store_wide_pair(a, b, at, signed);
+        }
         let (y, z, x, high) = (self.v(a), self.v(b), self.xmm(a), self.xmm(b));
         let m = self.mem(at);
         let with3 = Instruction::with3::<Register, Register, Register>;

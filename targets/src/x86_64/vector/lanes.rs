@@ -99,6 +99,20 @@ impl Emit<'_> {
         Ok(())
     }
 
+    /// `d -= 1` where `a` equals `b`.
+    pub(super) fn less_where_eq(&mut self, d: V, a: V, b: Src, tmp: V) -> Emitted {
+        if self.level != Level::Avx512 {
+            // A mask is minus one.
+            self.bin(Bin::EqI, tmp, a, b)?;
+            return self.bin(Bin::AddI, d, d, Src::Reg(tmp));
+        }
+        let (code, imm) = codes::bin(Bin::EqI);
+        let b = self.src(b);
+        self.three(code.at(self.level), Register::K1, self.v(a), b, imm)?;
+        self.bin(Bin::AddI, d, d, Src::Const(u32::MAX))?;
+        self.masked(false);
+        Ok(())
+    }
     pub(super) fn bin(&mut self, op: Bin, d: V, a: V, b: Src) -> Emitted {
         let (row, imm) = codes::bin(op);
         let code = row.at(self.level);
