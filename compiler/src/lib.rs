@@ -222,7 +222,9 @@ fn prepare(
     let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
     own.passes.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
     if !machine.vector.is_some_and(|v| v.fused) {
-        own.passes.off.insert(passes::singles::PASS.name.to_string());
+        own.passes
+            .off
+            .insert(passes::singles::PASS.name.to_string());
     }
     let model = load(bytes, files, &own, diags)?;
     progress.stage("planning");

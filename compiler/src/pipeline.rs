@@ -55,10 +55,7 @@ pub const PIPELINE: &[Step] = &[
         8,
         "the new order leaves transposed constants and dead nodes behind",
     ),
-    Once(
-        &signs::PASS,
-        "what makes and what reads a value is settled",
-    ),
+    Once(&signs::PASS, "what makes and what reads a value is settled"),
     Once(
         &singles::PASS,
         "last, when constants lie as kernels read them",

@@ -242,9 +242,8 @@ impl Found {
 /// Operations that vector machines have: on 32-bit lanes, and what requantizing needs of f64.
 fn possible(node: Node, b: &Builder, e: ExprId, rounds: bool) -> bool {
     let constant = |e: ExprId| matches!(b.func().exprs[e], Expr::Const(_));
-    let nearest = |e: ExprId| {
-        b.ty(e) == Ty::F32 && matches!(b.func().exprs[e], Expr::Un(UnOp::Near, _))
-    };
+    let nearest =
+        |e: ExprId| b.ty(e) == Ty::F32 && matches!(b.func().exprs[e], Expr::Un(UnOp::Near, _));
     let whole = matches!(node, Node::Cast(Ty::I32, _));
     if !whole && b.func().exprs[e].operands().any(nearest) {
         return false;

@@ -33,7 +33,12 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     for n in g.order().to_vec() {
         let node = g.node(n);
         let (name, ins) = (node.op.name, node.ins.clone());
-        let reads = |i: usize| ins.get(i).copied().flatten().is_some_and(|v| changed.contains(&v));
+        let reads = |i: usize| {
+            ins.get(i)
+                .copied()
+                .flatten()
+                .is_some_and(|v| changed.contains(&v))
+        };
         match name {
             "ConvInteger" | "MatMulInteger" if reads(0) => {
                 let zero = ins.get(2).copied().flatten();
@@ -138,7 +143,9 @@ fn makes(g: &Graph, n: NodeId, set: &BTreeSet<ValueId>) -> bool {
 /// Whether a node may read a value as one of the other kind.
 fn reads(g: &Graph, n: NodeId, v: ValueId, set: &BTreeSet<ValueId>) -> bool {
     let node = g.node(n);
-    let places: Vec<usize> = (0..node.ins.len()).filter(|&i| node.ins[i] == Some(v)).collect();
+    let places: Vec<usize> = (0..node.ins.len())
+        .filter(|&i| node.ins[i] == Some(v))
+        .collect();
     let only = |allowed: &[usize]| places.iter().all(|p| allowed.contains(p));
     match node.op.name {
         "ConvInteger" | "MatMulInteger" => {

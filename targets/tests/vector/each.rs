@@ -462,22 +462,23 @@ fn reals(isa: Isa, cases: &mut Vec<Case>) {
         w.keep(floor);
         w.vm.op(Op::WholeInt { d, a: d });
         w.keep(d);
-        for form in 0..4 {
-            let (signed, mixed) = (form % 2 == 1, form > 1);
-            let (x, y) = (w.load(rotation * 4), w.load(64));
-            let at = Mem::at(w.base, 3000 + 64 * form);
-            let op = Op::StorePair {
-                a: x,
-                b: y,
-                at,
-                signed,
-                mixed,
-            };
-            if isa.has(&op) {
-                w.vm.op(op);
-            }
-            w.vm.free_all(&[x, y]);
-        }
+        // The nearest of floats with places, those in the middle among them.
+        let quarter = w.vm.v();
+        w.vm.op(Op::Const {
+            d: quarter,
+            bits: 0.25f32.to_bits(),
+        });
+        w.vm.op(Op::Un {
+            op: Un::FromInt,
+            d,
+            a,
+        });
+        w.vm.bin(Bin::Mul, d, d, quarter);
+        w.vm.op(Op::NearInt { d: floor, a: d });
+        w.keep(floor);
+        w.vm.op(Op::NearInt { d, a: d });
+        w.keep(d);
+        w.vm.free(quarter);
         cases.push(w.case(format!("reals {rotation}")));
     }
 }
@@ -516,8 +517,44 @@ pub fn dots(isa: Isa, dot: Dot) -> Vec<Case> {
 }
 
 /// All cases of a machine.
+/// Pairs of vectors stored as bytes, and one less where numbers are equal.
+fn pairs(isa: Isa, cases: &mut Vec<Case>) {
+    for rotation in 0..4 {
+        let mut w = Writer::new(isa);
+        for form in 0..4 {
+            let (signed, mixed) = (form % 2 == 1, form > 1);
+            let (x, y) = (w.load(rotation * 4), w.load(64));
+            let at = Mem::at(w.base, 3000 + 64 * form);
+            let op = Op::StorePair {
+                a: x,
+                b: y,
+                at,
+                signed,
+                mixed,
+            };
+            if isa.has(&op) {
+                w.vm.op(op);
+            }
+            w.vm.free_all(&[x, y]);
+        }
+        cases.push(w.case(format!("pairs {rotation}")));
+        let mut w = Writer::new(isa);
+        let (d, a, b, tmp) = (w.load(64), w.load(rotation * 4), w.load(0), w.vm.v());
+        let at = Mem::at(w.base, 0);
+        for b in [Src::Reg(a), Src::Reg(b), Src::Mem(at), Src::Const(3)] {
+            if matches!(b, Src::Mem(_)) && isa.by_lane {
+                continue;
+            }
+            w.vm.op(Op::LessWhereEq { d, a, b, tmp });
+            w.keep(d);
+        }
+        cases.push(w.case(format!("less {rotation}")));
+    }
+}
+
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
+    pairs(isa, &mut all);
     bins(isa, &mut all);
     uns(isa, &mut all);
     threes(isa, &mut all);

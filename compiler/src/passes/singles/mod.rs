@@ -11,11 +11,11 @@ mod step;
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
+use crate::base::rounding::Rounding;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
-use crate::base::rounding::Rounding;
 use crate::pass::{Pass, PassCx};
 use pair::Pair;
 use step::{Reals, Single};
@@ -135,7 +135,9 @@ fn begun(g: &mut Graph, x: ValueId, shifts: &[i64]) -> bool {
     if !alone || input(4).is_some() || ![1, count].contains(&shifts.len()) {
         return false;
     }
-    let all: Vec<f64> = (0..count).map(|c| shifts[c % shifts.len()] as f64).collect();
+    let all: Vec<f64> = (0..count)
+        .map(|c| shifts[c % shifts.len()] as f64)
+        .collect();
     let start = Tensor::from_f64s(DType::I32, &[count as i64], &all);
     let start = g.add_const("", start);
     g.set_input(n, 4, Some(start));
@@ -152,7 +154,10 @@ fn forms(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<Single>)> {
         None => None,
         Some(o) => Some(g.konst(o)?),
     };
-    let (ms, os) = (m.to_f64s()?, offset.map_or(Some(vec![0.0]), Tensor::to_f64s)?);
+    let (ms, os) = (
+        m.to_f64s()?,
+        offset.map_or(Some(vec![0.0]), Tensor::to_f64s)?,
+    );
     let zero_x = node.attrs.int("zero_x", 0);
     let domains = domains(g, x)?;
     let count = ms.len().max(os.len());

@@ -172,14 +172,20 @@ mod tests {
     fn equal_at_every_sum() {
         let mut state = 1u64;
         let mut random = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (state >> 11) as f64 / (1u64 << 53) as f64
         };
         let (mut found, mut with) = (0, 0);
         for round in 0..60 {
             let r = Reals {
                 m: 0.0004 + random() * random() * 0.02,
-                o: if round % 2 == 0 { 0.0 } else { random() * 100.0 - 50.0 },
+                o: if round % 2 == 0 {
+                    0.0
+                } else {
+                    random() * 100.0 - 50.0
+                },
                 zero: [0, -128, 17, 128][round % 4],
                 lo: [0, -128][usize::from(round % 4 == 1 || round % 4 == 2)],
                 hi: [255, 127][usize::from(round % 4 == 1 || round % 4 == 2)],
@@ -198,7 +204,13 @@ mod tests {
     fn ties_go_to_the_even_number() {
         // Every second sum is a tie.
         for zero in [0, 1, -3] {
-            let r = Reals { m: 0.5, o: 0.0, zero, lo: -128, hi: 127 };
+            let r = Reals {
+                m: 0.5,
+                o: 0.0,
+                zero,
+                lo: -128,
+                hi: 127,
+            };
             match r.single((-2000, 2000), 2) {
                 None => {}
                 Some(s) => same(&r, &s, (-2000, 2000)),
@@ -209,11 +221,23 @@ mod tests {
     #[test]
     fn large_and_tiny_multipliers() {
         for m in [3.7, 40.0, 1e-9] {
-            let r = Reals { m, o: 0.25, zero: -5, lo: -128, hi: 127 };
+            let r = Reals {
+                m,
+                o: 0.25,
+                zero: -5,
+                lo: -128,
+                hi: 127,
+            };
             let s = r.single((-70_000, 70_000), 2).expect("a form");
             same(&r, &s, (-70_000, 70_000));
         }
-        let r = Reals { m: f64::NAN, o: 0.0, zero: 0, lo: 0, hi: 255 };
+        let r = Reals {
+            m: f64::NAN,
+            o: 0.0,
+            zero: 0,
+            lo: 0,
+            hi: 255,
+        };
         assert_eq!(r.single((0, 10), 2), None);
     }
 }

@@ -5,13 +5,20 @@ use crate::vector::build::Vm;
 use crate::vector::ir::*;
 use crate::vector::tail::{self, Far};
 use onnxc_compiler::base::diag::Result;
+use onnxc_compiler::contracts::strip::Numbers;
 use onnxc_compiler::loops::tail::Node;
 
 impl Template<'_> {
     /// Tails and stores, row by row.
     pub(super) fn finish(&mut self) -> Result<()> {
         let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
-        let pairs = matches!(self.vm.isa.level, Level::Avx2 | Level::Avx512) && elem.is_limited();
+        // Rows of whole numbers name the extension that packs 512 bits.
+        let level = match (self.vm.isa.level, self.s.numbers) {
+            (Level::Avx2, _) => true,
+            (Level::Avx512, numbers) => numbers != Numbers::Floats,
+            _ => false,
+        };
+        let pairs = level && elem.is_limited();
         // One register more for stores of some lanes, or for the other of a pair.
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
         let need = tail::registers(&tail, self.vm.isa)? + 1 + usize::from(pairs);

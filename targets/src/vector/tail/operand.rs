@@ -165,9 +165,15 @@ pub fn less_where(tail: &Tail, types: &[Ty], uses: &[u32]) -> (Vec<Option<[u8; 2
     let node = |n: u8| tail.nodes[usize::from(n)];
     let number = |n: u8, v: i32| node(n) == Node::Const(Const::I32(v));
     for (at, n) in tail.nodes.iter().enumerate() {
-        let Node::Bin(BinOp::Add, v, m) = *n else { continue };
-        let Node::Select(e, yes, no) = node(m) else { continue };
-        let Node::Bin(BinOp::Eq, a, b) = node(e) else { continue };
+        let Node::Bin(BinOp::Add, v, m) = *n else {
+            continue;
+        };
+        let Node::Select(e, yes, no) = node(m) else {
+            continue;
+        };
+        let Node::Bin(BinOp::Eq, a, b) = node(e) else {
+            continue;
+        };
         let once = uses[usize::from(m)] == 1 && uses[usize::from(e)] == 1;
         let whole = types[usize::from(a)] == Ty::I32 && types[usize::from(v)] == Ty::I32;
         if once && whole && v != m && number(yes, -1) && number(no, 0) {
