@@ -127,6 +127,7 @@ pub fn single(model: &mut Model, pass: &'static Pass, diags: &mut Diagnostics) -
     };
     let options = Options {
         off: BTreeSet::new(),
+        bytes: Some(DType::U8),
         ..Options::default()
     };
     for _ in 0..rounds {
