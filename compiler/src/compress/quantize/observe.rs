@@ -1,7 +1,10 @@
 //! What is kept of a value while the float model runs on calibration data.
 
+use super::moments::Moments;
 use super::range::{Method, Range};
+use super::sites::Site;
 use crate::base::diag::{Diagnostic, Result};
+use crate::graph::ir::NodeId;
 
 /// Bins of a histogram.
 const BINS: usize = 2048;
@@ -22,9 +25,33 @@ pub struct Observer {
     bins: Vec<u64>,
     reach: f64,
     unbounded: bool,
+    /// For each layer that reads the value, where they are asked for.
+    moments: Vec<(NodeId, Moments)>,
 }
 
 impl Observer {
+    /// Nothing yet of a site, with the moments that its layers need.
+    pub fn of(site: &Site, method: Method) -> Observer {
+        let one = |(n, reads, depth): &(NodeId, _, usize)| {
+            Some((*n, Moments::new(Clone::clone(reads), *depth)?))
+        };
+        Observer {
+            moments: site.layers.iter().filter_map(one).collect(),
+            ..Observer::new(method)
+        }
+    }
+    /// Takes the moments of one case: all of the value, and its shape.
+    pub fn learn(&mut self, values: &[f32], shape: &[i64]) {
+        if !self.unbounded {
+            for (_, m) in &mut self.moments {
+                m.take(values, shape);
+            }
+        }
+    }
+    /// What was learned for each layer.
+    pub fn moments(&self) -> impl Iterator<Item = (NodeId, &Moments)> {
+        self.moments.iter().map(|(n, m)| (*n, m))
+    }
     /// Nothing yet; a histogram is kept where the method needs one.
     pub fn new(method: Method) -> Observer {
         let needs = !matches!(method, Method::MinMax | Method::MovingAverage);
@@ -37,6 +64,7 @@ impl Observer {
             bins: if needs { vec![0; BINS] } else { vec![] },
             reach: 0.0,
             unbounded: false,
+            moments: vec![],
         }
     }
     /// Takes the values of one case. `channels`: their number and how many values of one lie side by side, where means are wanted.
