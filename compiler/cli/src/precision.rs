@@ -86,6 +86,10 @@ impl Form {
                 "--calibration DATA; without any, --no-data makes some up, and --weight-only, --dynamic and the precisions int4, fp16 and bf16 need none",
             ));
         }
+        if !data && flags.smooth.is_some() {
+            let text = "--smooth needs calibration data";
+            return Err(Diagnostic::usage("USE004", text).help("--calibration DATA"));
+        }
         if !data && flags.weight_rounding != WeightMethod::Nearest {
             let text = "rounding weights by what it does to a layer needs calibration data";
             return Err(Diagnostic::usage("USE004", text).help("--calibration DATA"));
@@ -205,4 +209,14 @@ pub fn equalize(flags: &Quantize, recipe: &Recipe, model: &mut Model, ui: &Ui) -
     };
     ui.note(&Diagnostic::remark("ONNX016", text));
     Ok(())
+}
+
+/// Moves sizes of channels from values to weights, by what was observed at `sites`.
+pub fn smooth(alpha: f64, sites: &Sites, observed: &[Observer], model: &mut Model, ui: &Ui) {
+    let count = quantize::smooth(&mut model.graph, sites, observed, alpha);
+    let text = match count {
+        1 => "one value is smoothed".to_string(),
+        n => format!("{n} values are smoothed"),
+    };
+    ui.note(&Diagnostic::remark("ONNX016", text));
 }

@@ -46,6 +46,11 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
     quantized_already(&model)?;
     precision::equalize(flags, &recipe, &mut model, ui)?;
     let (mut unbounded, mut floats) = (BTreeSet::new(), vec![]);
+    if let (Some(alpha), Some(samples)) = (flags.smooth, &mut samples) {
+        let sites = quantize::smooth_sites(&model.graph, &recipe);
+        let seen = observe(&model, &sites, &recipe, samples, count, &job, &mut floats)?;
+        precision::smooth(alpha, &sites, &seen, &mut model, ui);
+    }
     let (sites, observed) = loop {
         let sites = match form {
             Form::Both => quantize::sites(&model.graph, &recipe, &unbounded),

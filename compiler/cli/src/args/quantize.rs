@@ -33,6 +33,9 @@ pub struct Quantize {
     /// Scale channels between layers so that both sides have like ranges, before anything else
     #[arg(long)]
     pub equalize: bool,
+    /// Move large channels behind a LayerNormalization into the weights that read them: the share, 0.5 is usual
+    #[arg(long, value_name = "ALPHA", value_parser = parse_share)]
+    pub smooth: Option<f64>,
     /// Data that ranges are measured on: a folder of pictures, sounds or .npy files, or an .npz with cases or with arrays whose first axis counts them
     #[arg(long, value_name = "DIR|FILE.npz")]
     pub calibration: Option<PathBuf>,
@@ -174,6 +177,13 @@ fn parse_normal(text: &str) -> Result<(f64, f64), String> {
         "mean and standard deviation are two numbers, such as 127.5,60; the second is above 0"
             .to_string()
     })
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=1.0).contains(&v) => Ok(v),
+        _ => Err("a share is a number from 0 to 1, such as 0.5".to_string()),
+    }
 }
 
 fn parse_percentile(text: &str) -> Result<f64, String> {

@@ -6,9 +6,9 @@
 
 use super::Recipe;
 use super::bias::Place;
+use super::smooth::put;
 use super::weights::Weights;
 use crate::base::diag::Result;
-use crate::base::tensor::Tensor;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use std::collections::BTreeMap;
 
@@ -82,17 +82,6 @@ pub fn equalize(g: &mut Graph, recipe: &Recipe) -> Result<usize> {
         }
     }
     Ok(pairs.len())
-}
-
-/// A constant with other numbers, for one node.
-fn put(g: &mut Graph, n: NodeId, k: usize, shape: &[i64], values: &[f64]) {
-    let name = match g.node(n).ins[k] {
-        Some(v) => g.value(v).name.clone(),
-        None => String::new(),
-    };
-    let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-    let v = g.add_const(&name, Tensor::f32(shape, &values));
-    g.set_input(n, k, Some(v));
 }
 
 /// A product whose weights and bias may be scaled: constants that nothing else reads.

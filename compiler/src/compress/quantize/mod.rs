@@ -16,6 +16,7 @@ mod moments;
 mod observe;
 mod range;
 mod sites;
+mod smooth;
 mod stored;
 mod weights;
 
@@ -25,6 +26,7 @@ pub use equalize::equalize;
 pub use observe::Observer;
 pub use range::{Method, Range, Scale};
 pub use sites::{Site, Sites, sites};
+pub use smooth::{smooth, smooth_sites};
 pub use stored::{halves, store, stored_sites};
 
 use crate::base::dtype::DType;

@@ -20,6 +20,8 @@ pub struct Observer {
     cases: u64,
     /// Sum of each channel, and how many numbers each has.
     sums: Vec<f64>,
+    /// The largest magnitude of each channel.
+    largest: Vec<f32>,
     each: u64,
     /// Bins from `-reach` to `reach`; their width doubles when something lies outside.
     bins: Vec<u64>,
@@ -60,6 +62,7 @@ impl Observer {
             ends: (0.0, 0.0),
             cases: 0,
             sums: vec![],
+            largest: vec![],
             each: 0,
             bins: if needs { vec![0; BINS] } else { vec![] },
             reach: 0.0,
@@ -93,6 +96,7 @@ impl Observer {
         self.cases += 1;
         if let Some((count, run)) = channels {
             self.sums.resize(count, 0.0);
+            self.largest.resize(count, 0.0);
             for (at, part) in values.chunks_exact(run.max(1)).enumerate() {
                 // Four sums at a time, in f32 over a run and in f64 over runs.
                 let mut four = [0.0f32; 4];
@@ -102,6 +106,10 @@ impl Observer {
                 }
                 let sum: f32 = four.iter().sum::<f32>() + rest.iter().sum::<f32>();
                 self.sums[at % count] += f64::from(sum);
+                let most = part
+                    .iter()
+                    .fold(0.0f32, |a, v| if v.abs() > a { v.abs() } else { a });
+                self.largest[at % count] = self.largest[at % count].max(most);
             }
             self.each += (values.len() / count.max(1)) as u64;
         }
@@ -143,6 +151,10 @@ impl Observer {
     pub fn means(&self) -> Vec<f64> {
         let each = self.each.max(1) as f64;
         self.sums.iter().map(|s| s / each).collect()
+    }
+    /// The largest magnitude of each channel; empty where means were not taken.
+    pub fn largest(&self) -> Vec<f64> {
+        self.largest.iter().map(|v| f64::from(*v)).collect()
     }
     /// The range by a method.
     pub fn range(&self, method: Method) -> Range {
@@ -304,6 +316,7 @@ mod tests {
         ];
         o.take(&x, Some((3, 2))).unwrap();
         assert_eq!(o.means(), [4.0, 1.0, -1.0]);
+        assert_eq!(o.largest(), [7.0, 2.0, 2.0]);
         assert!(o.take(&[f32::NAN], None).is_err());
         o.take(&[0.0, f32::NEG_INFINITY], None).unwrap();
         assert!(o.is_unbounded());
