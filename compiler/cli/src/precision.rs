@@ -38,7 +38,7 @@ impl Form {
         };
         let against = |a: &str, b: &str| {
             Err(Diagnostic::usage(
-                "USE004",
+                "USE001",
                 format!("{a} goes not together with {b}"),
             ))
         };
@@ -54,7 +54,7 @@ impl Form {
         {
             let help = "`int4` is 4-bit weights alone, `int8` with `--weight-only` 8-bit ones";
             let text = format!("{precision} quantizes activations, `--weight-only` does not");
-            return Err(Diagnostic::usage("USE004", text).help(help));
+            return Err(Diagnostic::usage("USE001", text).help(help));
         }
         if matches!(form, Form::Halves(_)) && flags.weight_rounding != WeightMethod::Nearest {
             return against("--weight-rounding", &precision);
@@ -77,22 +77,22 @@ impl Form {
                 let text = format!(
                     "{precision} has steps so fine that `mse` and `entropy` have nothing to weigh"
                 );
-                return Err(Diagnostic::usage("USE004", text).help("take minmax or percentile"));
+                return Err(Diagnostic::usage("USE001", text).help("take minmax or percentile"));
             }
         }
         let data = flags.calibration.is_some() || flags.no_data.is_some();
         if !data && form == Form::Both {
-            return Err(Diagnostic::usage("USE004", "there is no calibration data").help(
+            return Err(Diagnostic::usage("USE001", "there is no calibration data").help(
                 "--calibration DATA; without any, --no-data makes some up, and --weight-only, --dynamic and the precisions int4, fp16 and bf16 need none",
             ));
         }
         if !data && flags.smooth.is_some() {
             let text = "--smooth needs calibration data";
-            return Err(Diagnostic::usage("USE004", text).help("--calibration DATA"));
+            return Err(Diagnostic::usage("USE001", text).help("--calibration DATA"));
         }
         if !data && flags.weight_rounding != WeightMethod::Nearest {
             let text = "rounding weights by what it does to a layer needs calibration data";
-            return Err(Diagnostic::usage("USE004", text).help("--calibration DATA"));
+            return Err(Diagnostic::usage("USE001", text).help("--calibration DATA"));
         }
         Ok(form)
     }

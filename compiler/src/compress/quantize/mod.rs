@@ -1,5 +1,8 @@
-//! Post-training quantization to 8 bits: a float graph becomes one that says, by QuantizeLinear and DequantizeLinear, in which whole numbers it is to
+//! Post-training quantization: a float graph becomes one that says, by QuantizeLinear and DequantizeLinear, in which whole numbers it is to
 //! be computed. Any runtime reads that; our own pass `integers` computes in them.
+//!
+//! Other forms of a model: weights stored small and computed with in floats ([`store`], [`halves`]), and products that find their input's range while they run
+//! ([`dynamic()`]). [`equalize()`] and [`smooth()`] prepare a float model so that rounding costs less.
 //!
 //! Three steps: [`sites`] says which values are to be quantized and therefore observed; whoever runs the float model on calibration data fills an
 //! [`Observer`] for each; [`apply()`] chooses scales and rewrites the graph. Weights are symmetric, of one scale for each output channel (Krishnamoorthi
