@@ -471,22 +471,6 @@ fn packed(t: &Tensor) -> Bytes {
     bytes.into()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_numbers_share_bytes() {
-        // onnx.helper.make_tensor("t", TensorProto.INT4, [5], [1, -2, 7, -8, 3]).int32_data: [225, 135, 3]
-        let t = Tensor::from_f64s(DType::I4, &[5], &[1.0, -2.0, 7.0, -8.0, 3.0]);
-        assert_eq!(packed(&t)[..], [225, 135, 3]);
-        let t = Tensor::from_f64s(DType::U2, &[5], &[1.0, 2.0, 3.0, 0.0, 2.0]);
-        assert_eq!(packed(&t)[..], [0b00_11_10_01, 2]);
-        let t = Tensor::from_f64s(DType::I8, &[2], &[1.0, -1.0]);
-        assert_eq!(packed(&t)[..], [1, 255]);
-    }
-}
-
 fn port(name: String, ty: Option<&TensorType>, symbols: &Symbols) -> ValueInfoProto {
     let dimension = |d: &Dim| Dimension {
         value: Some(match d.fixed() {
@@ -503,4 +487,20 @@ fn port(name: String, ty: Option<&TensorType>, symbols: &Symbols) -> ValueInfoPr
         })),
     });
     ValueInfoProto { name, r#type }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_share_bytes() {
+        // onnx.helper.make_tensor("t", TensorProto.INT4, [5], [1, -2, 7, -8, 3]).int32_data: [225, 135, 3]
+        let t = Tensor::from_f64s(DType::I4, &[5], &[1.0, -2.0, 7.0, -8.0, 3.0]);
+        assert_eq!(packed(&t)[..], [225, 135, 3]);
+        let t = Tensor::from_f64s(DType::U2, &[5], &[1.0, 2.0, 3.0, 0.0, 2.0]);
+        assert_eq!(packed(&t)[..], [0b00_11_10_01, 2]);
+        let t = Tensor::from_f64s(DType::I8, &[2], &[1.0, -1.0]);
+        assert_eq!(packed(&t)[..], [1, 255]);
+    }
 }
