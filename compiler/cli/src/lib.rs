@@ -25,6 +25,7 @@ pub mod machine;
 pub mod metric;
 pub mod outputs;
 pub mod picture;
+pub mod precision;
 pub mod print;
 pub mod progress;
 pub mod quantize;

@@ -1,7 +1,6 @@
-//! `quantize`: runs a float model on calibration data, writes it in 8 bits, and says how far the compiled integer program is from the float one.
+//! `quantize`: runs a float model on calibration data, writes it in fewer bits, and says how far the compiled integer program is from the float one.
 
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
-use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::compress::quantize::{self, Observer, Recipe, Site, Sites, Summary};
 use onnxc_compiler::graph::ir::{Model, ValueId};
@@ -10,7 +9,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 use crate::args::flags::TargetFlags;
-use crate::args::quantize::{ActivationType, Quantize};
+use crate::args::quantize::Quantize;
 use crate::data::bad_data;
 use crate::data::bind::Wanted;
 use crate::data::preprocess::Preprocess;
@@ -22,6 +21,7 @@ use crate::files::Source;
 use crate::job::{Binding, Job};
 use crate::machine::{self, Machine, Purpose};
 use crate::outputs::{self, Outputs};
+use crate::precision::{self, Form};
 use crate::progress::Bar;
 use crate::table::{Align, Table};
 use crate::ui::Ui;
@@ -37,49 +37,41 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
     let wanted = job.wanted()?;
     let preprocess = Preprocess::load(flags.data.preprocess.as_deref())?;
-    let Some(path) = &flags.calibration else {
-        return Err(Diagnostic::usage("USE004", "there is no calibration data").into());
-    };
-    let mut samples = Samples::open(path, wanted, preprocess)?;
-    let count = samples.len().min(flags.samples as usize);
-    let recipe = Recipe {
-        activations: match flags.activation_type {
-            ActivationType::I8 => DType::I8,
-            ActivationType::U8 => DType::U8,
-        },
-        symmetric: flags.symmetric,
-        per_channel: !flags.per_tensor,
-        method: flags.method(),
-        bias_correction: !flags.no_bias_correction,
-        exclude: flags.exclude.clone(),
-        only: flags.only.clone(),
-    };
+    let form = Form::of(flags)?;
+    let mut samples = precision::samples(flags, wanted, preprocess, ui)?;
+    let seen = samples.as_ref().map_or(0, Samples::len);
+    let count = seen.min(flags.samples as usize);
+    let recipe = precision::recipe(flags);
     let mut model = job.load_plain()?;
     quantized_already(&model)?;
+    precision::equalize(flags, &recipe, &mut model, ui)?;
     let (mut unbounded, mut floats) = (BTreeSet::new(), vec![]);
+    if let (Some(alpha), Some(samples)) = (flags.smooth, &mut samples) {
+        let sites = quantize::smooth_sites(&model.graph, &recipe);
+        let seen = observe(&model, &sites, &recipe, samples, count, &job, &mut floats)?;
+        precision::smooth(alpha, &sites, &seen, &mut model, ui);
+    }
     let (sites, observed) = loop {
-        let sites = quantize::sites(&model.graph, &recipe, &unbounded);
-        if sites.nodes.is_empty() {
+        let sites = match form {
+            Form::Both => quantize::sites(&model.graph, &recipe, &unbounded),
+            _ => form.sites(&model, &recipe),
+        };
+        let Some(samples) = &mut samples else {
+            break (sites, vec![]);
+        };
+        if sites.nodes.is_empty() && form == Form::Both {
             let text = "no operator of the model can be quantized, or none that was asked for";
             return Err(Diagnostic::model("ONNX008", text).into());
         }
         floats.clear();
-        let observed = observe(
-            &model,
-            &sites,
-            &recipe,
-            &mut samples,
-            count,
-            &job,
-            &mut floats,
-        )?;
+        let observed = observe(&model, &sites, &recipe, samples, count, &job, &mut floats)?;
         let infinite = sites
             .list
             .iter()
             .zip(&observed)
             .filter(|(_, o)| o.is_unbounded());
         let infinite: Vec<_> = infinite.map(|(s, _)| s.value).collect();
-        if infinite.is_empty() {
+        if infinite.is_empty() || form != Form::Both {
             break (sites, observed);
         }
         // Without these, other values may need a scale, which are to be observed in turn.
@@ -87,16 +79,20 @@ pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
         unbounded.extend(infinite);
     };
     let mut diags = Diagnostics::default();
-    let summary = quantize::apply(&mut model, &sites, &observed, &recipe, &mut diags)?;
+    let summary = form.apply(&mut model, &sites, &observed, &recipe, &mut diags)?;
     let file = written(&model, &mut diags)?;
     ui.diagnostics(&diags.list);
-    let error = compare(&file, &source, &job, &mut samples, &floats)?;
+    let error = match &mut samples {
+        Some(samples) => compare(&file, &source, &job, samples, &floats)?,
+        None => vec![],
+    };
+    let says = form.says(&summary, &recipe);
     let mut outputs = Outputs::default();
     outputs.add(&flags.output, &file)?;
     outputs.commit()?;
     let text = match flags.json {
         true => as_json(&summary, &error, count, file.len()) + "\n",
-        false => as_text(&summary, &error, count, file.len()),
+        false => as_text(&summary, &error, &says, count, file.len()),
     };
     outputs::print(&text)?;
     Ok(Status::Done)
@@ -175,7 +171,7 @@ fn observe(
     let mut observers: Vec<Observer> = sites
         .list
         .iter()
-        .map(|_| Observer::new(recipe.method))
+        .map(|s| Observer::of(s, recipe.method))
         .collect();
     let (wanted, mut compiled) = (job.wanted()?, vec![]);
     let bar = Bar::counted(job.ui(), Some(count as u64));
@@ -188,6 +184,7 @@ fn observe(
             let values = t.to_f32s().unwrap_or_default();
             let name = || format!("value \"{}\", case {k}", model.graph.value(s.value).name);
             o.take(&values, channels(s, t)).map_err(|d| d.at(name()))?;
+            o.learn(&values, &t.shape);
         }
         if k < COMPARED {
             floats.push(outputs[..own].to_vec());
@@ -279,7 +276,7 @@ fn compare(
     Ok(all.collect())
 }
 
-fn as_text(s: &Summary, errors: &[OutputError], cases: usize, bytes: usize) -> String {
+fn as_text(s: &Summary, errors: &[OutputError], says: &str, cases: usize, bytes: usize) -> String {
     let mut layers = Table::new(&[
         ("layer", Align::Left),
         ("operator", Align::Left),
@@ -307,13 +304,14 @@ fn as_text(s: &Summary, errors: &[OutputError], cases: usize, bytes: usize) -> S
                 .map_or("-".into(), |(same, rows)| format!("{same}/{rows}")),
         ]);
     }
-    format!(
-        "{}\n{}\n{} operators and {} values in 8 bits, calibrated on {cases} cases; {bytes} bytes\n",
-        layers.text(48),
-        outputs.text(48),
-        s.nodes,
-        s.values
-    )
+    match cases {
+        0 => format!("{}\n{says}; {bytes} bytes\n", layers.text(48)),
+        _ => format!(
+            "{}\n{}\n{says}, calibrated on {cases} cases; {bytes} bytes\n",
+            layers.text(48),
+            outputs.text(48),
+        ),
+    }
 }
 
 fn as_json(s: &Summary, errors: &[OutputError], cases: usize, bytes: usize) -> String {

@@ -451,9 +451,24 @@ fn tensor(t: &Tensor, name: &str) -> TensorProto {
         dims: t.shape.clone(),
         data_type: t.dtype.onnx(),
         name: name.into(),
-        raw_data: Some(t.data.clone()),
+        raw_data: Some(packed(t)),
         ..TensorProto::default()
     }
+}
+
+/// The bytes of a tensor as files have them: elements below a byte share one, the first in its lowest bits.
+fn packed(t: &Tensor) -> Bytes {
+    let bits = t.dtype.packed_bits();
+    if t.dtype.size() != 1 || bits == 8 {
+        return t.data.clone();
+    }
+    let mask = (1u8 << bits) - 1;
+    let one = |part: &[u8]| {
+        let all = part.iter().enumerate();
+        all.fold(0, |byte, (i, v)| byte | (v & mask) << (i * bits))
+    };
+    let bytes: Vec<u8> = t.data.chunks(8 / bits).map(one).collect();
+    bytes.into()
 }
 
 fn port(name: String, ty: Option<&TensorType>, symbols: &Symbols) -> ValueInfoProto {
@@ -472,4 +487,20 @@ fn port(name: String, ty: Option<&TensorType>, symbols: &Symbols) -> ValueInfoPr
         })),
     });
     ValueInfoProto { name, r#type }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_share_bytes() {
+        // onnx.helper.make_tensor("t", TensorProto.INT4, [5], [1, -2, 7, -8, 3]).int32_data: [225, 135, 3]
+        let t = Tensor::from_f64s(DType::I4, &[5], &[1.0, -2.0, 7.0, -8.0, 3.0]);
+        assert_eq!(packed(&t)[..], [225, 135, 3]);
+        let t = Tensor::from_f64s(DType::U2, &[5], &[1.0, 2.0, 3.0, 0.0, 2.0]);
+        assert_eq!(packed(&t)[..], [0b00_11_10_01, 2]);
+        let t = Tensor::from_f64s(DType::I8, &[2], &[1.0, -1.0]);
+        assert_eq!(packed(&t)[..], [1, 255]);
+    }
 }

@@ -97,7 +97,7 @@ pub enum Verb {
     Inspect(Inspect),
     /// Run tests in the layout of ONNX's own
     TestOnnx(TestOnnx),
-    /// Quantize a float model to 8 bits by calibration data, and write it as ONNX
+    /// Quantize a float model, by calibration data or without, and write it as ONNX
     Quantize(Quantize),
     /// Measure how right a compiled model is on labelled data
     Eval(Eval),

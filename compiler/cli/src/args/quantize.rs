@@ -15,9 +15,34 @@ pub struct Quantize {
     /// Where the quantized model goes
     #[arg(short, long, value_name = "FILE.onnx")]
     pub output: PathBuf,
+    /// What becomes small, and how small
+    #[arg(long, value_enum, default_value = "int8", value_name = "PRECISION")]
+    pub precision: Precision,
+    /// Quantize weights alone: activations stay floats, and no data is needed
+    #[arg(long)]
+    pub weight_only: bool,
+    /// Quantize matrix products with constant weights, whose inputs find their range while they run; no data is needed
+    #[arg(long, conflicts_with = "weight_only")]
+    pub dynamic: bool,
+    /// So many weights of a matrix product's sum have a scale of their own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
+    pub block: Option<u32>,
+    /// How weights become whole numbers
+    #[arg(long, value_enum, default_value = "nearest", value_name = "METHOD")]
+    pub weight_rounding: WeightMethod,
+    /// Scale channels between layers so that both sides have like ranges, before anything else
+    #[arg(long)]
+    pub equalize: bool,
+    /// Move large channels behind a LayerNormalization into the weights that read them: the share, 0.5 is usual
+    #[arg(long, value_name = "ALPHA", value_parser = parse_share)]
+    pub smooth: Option<f64>,
     /// Data that ranges are measured on: a folder of pictures, sounds or .npy files, or an .npz with cases or with arrays whose first axis counts them
-    #[arg(long, value_name = "DIR|FILE.npz", required = true)]
+    #[arg(long, value_name = "DIR|FILE.npz")]
     pub calibration: Option<PathBuf>,
+    /// Measure ranges on made-up inputs, normally distributed
+    #[arg(long, value_name = "MEAN,DEVIATION", num_args = 0..=1, require_equals = true, default_missing_value = "0,1",
+          value_parser = parse_normal, conflicts_with = "calibration")]
+    pub no_data: Option<(f64, f64)>,
     /// Use so many cases at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: u64,
@@ -59,6 +84,51 @@ pub struct Quantize {
     pub code: CodeFlags,
 }
 
+/// What becomes small, and how small.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    /// Weights and activations in 8 bits
+    Int8,
+    /// Weights in 4 bits, activations in floats
+    Int4,
+    /// Weights in 4 bits, activations in 8
+    W4a8,
+    /// Weights in 8 bits, activations in 16 (the same as w8a16)
+    Int16,
+    /// Weights in 8 bits, activations in 16
+    W8a16,
+    /// Weights in half precision, activations in floats
+    Fp16,
+    /// Weights in bfloat16, activations in floats
+    Bf16,
+}
+
+impl Precision {
+    /// Its name as a flag's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Int8 => "int8",
+            Precision::Int4 => "int4",
+            Precision::W4a8 => "w4a8",
+            Precision::Int16 => "int16",
+            Precision::W8a16 => "w8a16",
+            Precision::Fp16 => "fp16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+/// How weights become whole numbers.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WeightMethod {
+    /// Each to the nearest
+    Nearest,
+    /// Each makes up for the error of those before it
+    Gptq,
+    /// Each up or down, by what that does to the layer's result
+    Adaround,
+}
+
 /// How ranges are chosen.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CalibrationMethod {
@@ -92,6 +162,27 @@ impl Quantize {
             CalibrationMethod::Entropy => Method::Entropy,
             CalibrationMethod::MovingAverage => Method::MovingAverage,
         }
+    }
+}
+
+fn parse_normal(text: &str) -> Result<(f64, f64), String> {
+    let numbers = text.split_once(',').and_then(|(mean, deviation)| {
+        let (mean, deviation) = (
+            mean.trim().parse::<f64>().ok()?,
+            deviation.trim().parse::<f64>().ok()?,
+        );
+        (mean.is_finite() && deviation.is_finite() && deviation > 0.0).then_some((mean, deviation))
+    });
+    numbers.ok_or_else(|| {
+        "mean and standard deviation are two numbers, such as 127.5,60; the second is above 0"
+            .to_string()
+    })
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=1.0).contains(&v) => Ok(v),
+        _ => Err("a share is a number from 0 to 1, such as 0.5".to_string()),
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod bind;
 pub mod image;
 pub mod labels;
+pub mod made_up;
 pub mod npy;
 pub mod npz;
 pub mod preprocess;

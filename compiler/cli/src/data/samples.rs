@@ -11,6 +11,7 @@ use onnxc_compiler::base::tensor::Tensor;
 use super::bad_data;
 use super::bind::{self, ReadProto, Wanted};
 use super::image;
+use super::made_up;
 use super::npz::Npz;
 use super::preprocess::{Array, Preprocess};
 use crate::cases::Cases;
@@ -30,6 +31,8 @@ enum From {
     Arrays(Vec<Tensor>, usize, Option<Array>),
     /// Pixels `[cases, rows, columns, channels]`.
     Pictures(Tensor, Preprocess),
+    /// So many that are made up, of a mean and a standard deviation.
+    MadeUp(usize, f64, f64),
 }
 
 impl Samples {
@@ -49,6 +52,20 @@ impl Samples {
         }
         Ok(samples)
     }
+    /// Cases that are made up: see `made_up`.
+    pub fn made_up(
+        wanted: Vec<Wanted>,
+        count: usize,
+        mean: f64,
+        deviation: f64,
+    ) -> Result<Samples> {
+        // What can't be made up is said before anything else is done.
+        for (i, w) in wanted.iter().enumerate() {
+            made_up::tensor(w, i, 0, mean, deviation)?;
+        }
+        let from = From::MadeUp(count, mean, deviation);
+        Ok(Samples { wanted, from })
+    }
     /// How many.
     pub fn len(&self) -> usize {
         match &self.from {
@@ -56,6 +73,7 @@ impl Samples {
             From::Cases(_, list) => list.len(),
             From::Arrays(_, n, _) => *n,
             From::Pictures(all, _) => all.shape.first().map_or(0, |n| *n as usize),
+            From::MadeUp(n, ..) => *n,
         }
     }
     /// Whether there are none.
@@ -94,6 +112,11 @@ impl Samples {
             From::Arrays(arrays, count, how) => {
                 let own = self.wanted.iter().zip(arrays);
                 own.map(|(w, all)| slice(all, k, *count, w, *how)).collect()
+            }
+            From::MadeUp(_, mean, deviation) => {
+                let own = self.wanted.iter().enumerate();
+                own.map(|(i, w)| made_up::tensor(w, i, k, *mean, *deviation))
+                    .collect()
             }
             From::Pictures(all, how) => {
                 let w = &self.wanted[0];

@@ -1,10 +1,14 @@
 //! Rewriting a float graph by scales.
 
+use super::bias::{self, Place};
+use super::moments::Moments;
 use super::range::{Method, Range, Scale};
 use super::sites::Sites;
+use super::weights::{self, Weights};
 use super::{Observer, Recipe};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
+use crate::base::dim::Symbols;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
@@ -36,6 +40,25 @@ pub struct Summary {
     pub nodes: usize,
 }
 
+/// What making nodes needs, outside of any pass.
+pub(super) fn context<'a>(
+    symbols: &'a mut Symbols,
+    diags: &'a mut Diagnostics,
+    off: &'a BTreeSet<String>,
+) -> PassCx<'a> {
+    PassCx {
+        symbols,
+        diags,
+        off,
+        rounding: Default::default(),
+        require_integers: false,
+        bytes: None,
+        name: "quantize",
+        edits: 0,
+        max_edits: usize::MAX,
+    }
+}
+
 /// Quantizes a model by what was observed at its sites, one observer for each.
 pub fn apply(
     model: &mut Model,
@@ -46,17 +69,7 @@ pub fn apply(
 ) -> Result<Summary> {
     let scales = scales(&model.graph, sites, observed, recipe)?;
     let off = BTreeSet::new();
-    let mut cx = PassCx {
-        symbols: &mut model.symbols,
-        diags,
-        off: &off,
-        rounding: Default::default(),
-        require_integers: false,
-        bytes: None,
-        name: "quantize",
-        edits: 0,
-        max_edits: usize::MAX,
-    };
+    let mut cx = context(&mut model.symbols, diags, &off);
     let means = sites.list.iter().zip(observed);
     let means = means.map(|(s, o)| (s.value, o.means())).collect();
     let mut q = Quantizer {
@@ -69,6 +82,7 @@ pub fn apply(
             .map(|s| (s.value, scales[s.class]))
             .collect(),
         means,
+        moments: observed.iter().flat_map(Observer::moments).collect(),
         summary: Summary {
             values: sites.list.len(),
             nodes: sites.nodes.len(),
@@ -97,6 +111,8 @@ fn scales(g: &Graph, sites: &Sites, observed: &[Observer], recipe: &Recipe) -> R
             return Err(Diagnostic::usage("USE004", text));
         }
         let own = match s.known {
+            // With 16 bits the step below 1 is smaller.
+            Some((lo, _)) if recipe.activations == DType::I16 => Range::of(lo, 65535.0 / 65536.0),
             Some((lo, hi)) => Range::of(lo, hi),
             // The largest score of a result is the one that counts.
             None if s.result => o.range(Method::MinMax),
@@ -117,6 +133,7 @@ struct Quantizer<'g, 'c, 'd> {
     recipe: &'c Recipe,
     scales: HashMap<ValueId, Scale>,
     means: HashMap<ValueId, Vec<f64>>,
+    moments: HashMap<NodeId, &'c Moments>,
     summary: Summary,
 }
 
@@ -243,181 +260,41 @@ impl Quantizer<'_, '_, '_> {
 
     /// Weights of a product, and its bias.
     fn weights(&mut self, n: NodeId) -> Result<()> {
+        let Some(w) = Weights::of(self.g, n)? else {
+            return Ok(());
+        };
         let node = self.g.node(n);
-        let (op, loc, ins) = (node.op.name, node.loc.clone(), node.ins.clone());
-        let tb = node.attrs.flag("trans_b");
-        let (Some(Some(x)), Some(Some(w))) = (ins.first().copied(), ins.get(1).copied()) else {
+        let (op, loc) = (node.op.name, node.loc.clone());
+        let Some(Some(x)) = node.ins.first().copied() else {
             return Ok(());
         };
-        let Some(t) = self.g.konst(w).cloned() else {
-            return Ok(());
-        };
-        let Some(values) = t.to_f64s() else {
-            return Ok(());
-        };
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(
-                Diagnostic::model("ONNX004", "weights that are not finite").at(self.g.describe(n))
-            );
-        }
-        let rank = t.shape.len();
-        let axis = match (op, tb) {
-            ("Conv", _) | ("Gemm", true) => 0,
-            _ => rank - 1,
-        };
-        let per_channel = self.recipe.per_channel && (op == "Conv" || rank == 2);
-        let count = t.shape[axis].max(1) as usize;
-        let inner: usize = t.shape[axis + 1..].iter().product::<i64>().max(1) as usize;
-        let channel = |i: usize| if per_channel { i / inner % count } else { 0 };
-        let mut largest = vec![0.0f64; if per_channel { count } else { 1 }];
-        for (i, v) in values.iter().enumerate() {
-            let l = &mut largest[channel(i)];
-            *l = l.max(v.abs());
-        }
-        let scales: Vec<f32> = largest.iter().map(|&l| Scale::of_weights(l)).collect();
-        let number = |(i, v): (usize, &f64)| {
-            libm::rint(v / f64::from(scales[channel(i)])).clamp(-127.0, 127.0)
-        };
-        let numbers: Vec<f64> = values.iter().enumerate().map(number).collect();
-        // What rounding changed.
-        let errors: Vec<f64> = (numbers.iter().enumerate())
-            .map(|(i, q)| q * f64::from(scales[channel(i)]) - values[i])
-            .collect();
-        let square = |l: &[f64]| l.iter().map(|v| v * v).sum::<f64>();
-        let noise = square(&errors);
-        let weight_sqnr = match noise > 0.0 {
-            true => 10.0 * libm::log10(square(&values) / noise),
-            false => f64::INFINITY,
-        };
-        let name = self.g.value(w).name.clone();
-        let q = Tensor::from_f64s(DType::I8, &t.shape, &numbers);
-        let q = self.g.add_const(&format!("{name}_quantized"), q);
-        let shape: &[i64] = if per_channel { &[count as i64] } else { &[] };
-        let scale = self.g.add_const("", Tensor::f32(shape, &scales));
-        let zeros = vec![0.0; scales.len()];
-        let zero = self
-            .g
-            .add_const("", Tensor::from_f64s(DType::I8, shape, &zeros));
-        let real = self.make("DequantizeLinear", axis as i64, &[q, scale, zero], n, &loc)?;
+        let place = Place::of(self.g, n, |v| self.scales.contains_key(&v));
+        let moments = self.moments.get(&n).copied();
+        let corrects = self.recipe.bias_correction && place != Place::None;
+        let r = weights::rounded(&w, self.recipe, moments, corrects);
+        let real = weights::store(self.g, self.cx, n, &w, &r, self.recipe.weights)?;
         self.g.set_input(n, 1, Some(real));
-        let shift = match self.recipe.bias_correction {
-            true => self.shift(x, op, &t.shape, axis, inner, &errors),
+        let channels = self.means.get(&x).map_or(&[][..], Vec::as_slice);
+        let shift = match corrects {
+            true => weights::shift(&w, &r, moments, channels),
             false => None,
         };
-        let correction = self.bias(n, op, x, &scales, count, shift, &loc)?;
+        let steps = match (self.scales.get(&x), r.is_blocked(&w)) {
+            (Some(xs), false) => r.steps.iter().map(|w| xs.scale * w).collect(),
+            _ => vec![],
+        };
+        let largest = bias::correct(self.g, self.cx, n, place, w.rows, &steps, shift.as_deref())?;
+        let out = match place {
+            Place::Behind(add, _) => self.g.node(add).outs[0],
+            _ => self.g.node(n).outs[0],
+        };
+        let result = self.scales.get(&out).map_or(1.0, |s| f64::from(s.scale));
         self.summary.layers.push(Layer {
             name: loc.to_string(),
             op,
-            weight_sqnr,
-            correction,
+            weight_sqnr: r.sqnr,
+            correction: largest / result,
         });
         Ok(())
-    }
-
-    /// What rounding weights adds to the mean of each output channel; `None` where means are not known.
-    fn shift(
-        &self,
-        x: ValueId,
-        op: &str,
-        shape: &[i64],
-        axis: usize,
-        inner: usize,
-        errors: &[f64],
-    ) -> Option<Vec<f64>> {
-        let means = self.means.get(&x).filter(|m| !m.is_empty())?;
-        let count = shape[axis].max(1) as usize;
-        let mut out = vec![0.0; count];
-        let taps: usize = shape.get(2..).unwrap_or(&[]).iter().product::<i64>().max(1) as usize;
-        for (i, e) in errors.iter().enumerate() {
-            let c = i / inner % count;
-            let input = match op {
-                // Weights of a group see the group's channels.
-                "Conv" => {
-                    let each = shape[1].max(1) as usize;
-                    let group = means.len() / each;
-                    let own = count / group.max(1);
-                    c / own.max(1) * each + i / taps % each
-                }
-                _ if axis == 0 => i % shape[1].max(1) as usize,
-                _ => i / count % means.len(),
-            };
-            out[c] += e * means.get(input)?;
-        }
-        Some(out)
-    }
-
-    /// The bias in whole numbers of the sum's scale, corrected. Gives the largest correction in steps of the result.
-    #[allow(clippy::too_many_arguments)]
-    fn bias(
-        &mut self,
-        n: NodeId,
-        op: &'static str,
-        x: ValueId,
-        scales: &[f32],
-        count: usize,
-        shift: Option<Vec<f64>>,
-        loc: &Loc,
-    ) -> Result<f64> {
-        let old = self
-            .g
-            .node(n)
-            .ins
-            .get(2)
-            .copied()
-            .flatten()
-            .filter(|_| op != "MatMul");
-        let old_values = old.and_then(|b| self.g.konst(b)?.to_f64s());
-        let shift = shift.filter(|s| s.iter().any(|s| *s != 0.0));
-        // A MatMul has no bias; one behind it stays as it is.
-        if op == "MatMul" || (old_values.is_none() && shift.is_none()) {
-            return Ok(0.0);
-        }
-        let Some(&xs) = self.scales.get(&x) else {
-            return Ok(0.0);
-        };
-        let at = |l: &[f64], c: usize| l.get(c % l.len().max(1)).copied().unwrap_or(0.0);
-        let bias: Vec<f64> = (0..count)
-            .map(|c| {
-                let own = old_values.as_deref().map_or(0.0, |b| at(b, c));
-                own - shift.as_deref().map_or(0.0, |s| at(s, c))
-            })
-            .collect();
-        let steps: Vec<f32> = scales.iter().map(|w| xs.scale * w).collect();
-        let step = |c: usize| f64::from(steps[c % steps.len()]);
-        let numbers: Vec<f64> = (bias.iter().enumerate())
-            .map(|(c, b)| libm::rint(b / step(c)))
-            .collect();
-        if steps.iter().any(|s| *s < f32::MIN_POSITIVE)
-            || numbers.iter().any(|q| q.abs() > f64::from(i32::MAX))
-        {
-            // So large beside the weights that no i32 holds it: it stays a float.
-            let name = old
-                .map(|b| self.g.value(b).name.clone())
-                .unwrap_or_default();
-            let values: Vec<f32> = bias.iter().map(|b| *b as f32).collect();
-            let b = self
-                .g
-                .add_const(&name, Tensor::f32(&[count as i64], &values));
-            self.g.set_input(n, 2, Some(b));
-            return Ok(0.0);
-        }
-        let name = match old.map(|b| self.g.value(b).name.clone()) {
-            Some(name) if !name.is_empty() => name,
-            _ => format!("{loc}_bias"),
-        };
-        let q = Tensor::from_f64s(DType::I32, &[count as i64], &numbers);
-        let q = self.g.add_const(&format!("{name}_quantized"), q);
-        let shape: &[i64] = if steps.len() > 1 {
-            &[steps.len() as i64]
-        } else {
-            &[]
-        };
-        let scale = self.g.add_const("", Tensor::f32(shape, &steps));
-        let real = self.make("DequantizeLinear", 0, &[q, scale], n, loc)?;
-        self.g.set_input(n, 2, Some(real));
-        let out = self.g.node(n).outs[0];
-        let result = self.scales.get(&out).map_or(1.0, |s| f64::from(s.scale));
-        let largest = shift.iter().flatten().fold(0.0f64, |a, s| a.max(s.abs()));
-        Ok(largest / result)
     }
 }

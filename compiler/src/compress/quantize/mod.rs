@@ -1,28 +1,61 @@
-//! Post-training quantization to 8 bits: a float graph becomes one that says, by QuantizeLinear and DequantizeLinear, in which whole numbers it is to
+//! Post-training quantization: a float graph becomes one that says, by QuantizeLinear and DequantizeLinear, in which whole numbers it is to
 //! be computed. Any runtime reads that; our own pass `integers` computes in them.
+//!
+//! Other forms of a model: weights stored small and computed with in floats ([`store`], [`halves`]), and products that find their input's range while they run
+//! ([`dynamic()`]). [`equalize()`] and [`smooth()`] prepare a float model so that rounding costs less.
 //!
 //! Three steps: [`sites`] says which values are to be quantized and therefore observed; whoever runs the float model on calibration data fills an
 //! [`Observer`] for each; [`apply()`] chooses scales and rewrites the graph. Weights are symmetric, of one scale for each output channel (Krishnamoorthi
 //! 2018, "Quantizing deep convolutional networks for efficient inference"); what rounding them adds to a layer's mean output comes off its
 //! bias (Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction", section 4.2).
 
+mod adaround;
 mod apply;
+mod bias;
+mod dynamic;
+mod equalize;
+mod gptq;
+mod moments;
 mod observe;
 mod range;
 mod sites;
+mod smooth;
+mod stored;
+mod weights;
 
 pub use apply::{Layer, Summary, apply};
+pub use dynamic::dynamic;
+pub use equalize::equalize;
 pub use observe::Observer;
 pub use range::{Method, Range, Scale};
 pub use sites::{Site, Sites, sites};
+pub use smooth::{smooth, smooth_sites};
+pub use stored::{halves, store, stored_sites};
 
 use crate::base::dtype::DType;
+
+/// How weights become whole numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WeightRounding {
+    /// Each to the nearest.
+    Nearest,
+    /// Each makes up for those before it (Frantar et al. 2022).
+    Gptq,
+    /// Up or down by what it does to the layer's result, learned (Nagel et al. 2020).
+    AdaRound,
+}
 
 /// How a model is quantized.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// Type of activations: i8 or u8.
+    /// Type of activations: i8, u8 or i16.
     pub activations: DType,
+    /// Type of weights: i8 or i4.
+    pub weights: DType,
+    /// So many weights of a matrix product's sum have a step of their own; `None`: one step for all of an output channel.
+    pub block: Option<usize>,
+    /// How weights become whole numbers.
+    pub weight_rounding: WeightRounding,
     /// Zero points of activations are that of the type's middle.
     pub symmetric: bool,
     /// A scale for each output channel of weights, or one for all.
@@ -41,6 +74,9 @@ impl Default for Recipe {
     fn default() -> Self {
         Recipe {
             activations: DType::I8,
+            weights: DType::I8,
+            block: None,
+            weight_rounding: WeightRounding::Nearest,
             symmetric: false,
             per_channel: true,
             method: Method::MinMax,
@@ -52,6 +88,10 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Whether moments of what layers read are to be observed.
+    pub fn needs_moments(&self) -> bool {
+        self.weight_rounding != WeightRounding::Nearest
+    }
     /// Whether nodes of a name are to be quantized.
     fn wants(&self, name: &str) -> bool {
         let any = |list: &[String]| list.iter().any(|p| matches(p, name));

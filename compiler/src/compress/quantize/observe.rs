@@ -1,7 +1,10 @@
 //! What is kept of a value while the float model runs on calibration data.
 
+use super::moments::Moments;
 use super::range::{Method, Range};
+use super::sites::Site;
 use crate::base::diag::{Diagnostic, Result};
+use crate::graph::ir::NodeId;
 
 /// Bins of a histogram.
 const BINS: usize = 2048;
@@ -17,14 +20,40 @@ pub struct Observer {
     cases: u64,
     /// Sum of each channel, and how many numbers each has.
     sums: Vec<f64>,
+    /// The largest magnitude of each channel.
+    largest: Vec<f32>,
     each: u64,
     /// Bins from `-reach` to `reach`; their width doubles when something lies outside.
     bins: Vec<u64>,
     reach: f64,
     unbounded: bool,
+    /// For each layer that reads the value, where they are asked for.
+    moments: Vec<(NodeId, Moments)>,
 }
 
 impl Observer {
+    /// Nothing yet of a site, with the moments that its layers need.
+    pub fn of(site: &Site, method: Method) -> Observer {
+        let one = |(n, reads, depth): &(NodeId, _, usize)| {
+            Some((*n, Moments::new(Clone::clone(reads), *depth)?))
+        };
+        Observer {
+            moments: site.layers.iter().filter_map(one).collect(),
+            ..Observer::new(method)
+        }
+    }
+    /// Takes the moments of one case: all of the value, and its shape.
+    pub fn learn(&mut self, values: &[f32], shape: &[i64]) {
+        if !self.unbounded {
+            for (_, m) in &mut self.moments {
+                m.take(values, shape);
+            }
+        }
+    }
+    /// What was learned for each layer.
+    pub fn moments(&self) -> impl Iterator<Item = (NodeId, &Moments)> {
+        self.moments.iter().map(|(n, m)| (*n, m))
+    }
     /// Nothing yet; a histogram is kept where the method needs one.
     pub fn new(method: Method) -> Observer {
         let needs = !matches!(method, Method::MinMax | Method::MovingAverage);
@@ -33,10 +62,12 @@ impl Observer {
             ends: (0.0, 0.0),
             cases: 0,
             sums: vec![],
+            largest: vec![],
             each: 0,
             bins: if needs { vec![0; BINS] } else { vec![] },
             reach: 0.0,
             unbounded: false,
+            moments: vec![],
         }
     }
     /// Takes the values of one case. `channels`: their number and how many values of one lie side by side, where means are wanted.
@@ -65,6 +96,7 @@ impl Observer {
         self.cases += 1;
         if let Some((count, run)) = channels {
             self.sums.resize(count, 0.0);
+            self.largest.resize(count, 0.0);
             for (at, part) in values.chunks_exact(run.max(1)).enumerate() {
                 // Four sums at a time, in f32 over a run and in f64 over runs.
                 let mut four = [0.0f32; 4];
@@ -74,6 +106,10 @@ impl Observer {
                 }
                 let sum: f32 = four.iter().sum::<f32>() + rest.iter().sum::<f32>();
                 self.sums[at % count] += f64::from(sum);
+                let most = part
+                    .iter()
+                    .fold(0.0f32, |a, v| if v.abs() > a { v.abs() } else { a });
+                self.largest[at % count] = self.largest[at % count].max(most);
             }
             self.each += (values.len() / count.max(1)) as u64;
         }
@@ -115,6 +151,10 @@ impl Observer {
     pub fn means(&self) -> Vec<f64> {
         let each = self.each.max(1) as f64;
         self.sums.iter().map(|s| s / each).collect()
+    }
+    /// The largest magnitude of each channel; empty where means were not taken.
+    pub fn largest(&self) -> Vec<f64> {
+        self.largest.iter().map(|v| f64::from(*v)).collect()
     }
     /// The range by a method.
     pub fn range(&self, method: Method) -> Range {
@@ -276,6 +316,7 @@ mod tests {
         ];
         o.take(&x, Some((3, 2))).unwrap();
         assert_eq!(o.means(), [4.0, 1.0, -1.0]);
+        assert_eq!(o.largest(), [7.0, 2.0, 2.0]);
         assert!(o.take(&[f32::NAN], None).is_err());
         o.take(&[0.0, f32::NEG_INFINITY], None).unwrap();
         assert!(o.is_unbounded());

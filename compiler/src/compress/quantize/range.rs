@@ -54,7 +54,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// That which covers a range with numbers of 8 bits. A range of nothing but 0 gets steps of 1.
+    /// That which covers a range with numbers of a type, of 8 bits or 16. A range of nothing but 0 gets steps of 1.
     pub fn of(r: Range, d: DType, symmetric: bool) -> Result<Scale> {
         let (least, most) = d.int_range().unwrap_or((-128, 127));
         let (least, most) = (least as f64, most as f64);
@@ -66,7 +66,7 @@ impl Scale {
         }
         let middle = if least < 0.0 { 0.0 } else { 128.0 };
         let scale = match symmetric {
-            true => r.hi.max(-r.lo) / 127.0,
+            true => r.hi.max(-r.lo) / ((most - least - 1.0) / 2.0),
             false => (r.hi - r.lo) / (most - least),
         };
         // Steps below the smallest normal f32 are not steps.
@@ -110,7 +110,7 @@ mod tests {
             (-4.0, -1.0),
             (-0.01, 700.0),
         ] {
-            for d in [DType::I8, DType::U8] {
+            for d in [DType::I8, DType::U8, DType::I16] {
                 let s = Scale::of(Range::of(lo, hi), d, false).unwrap();
                 let (least, most) = d.int_range().unwrap();
                 assert!((least as i64..=most as i64).contains(&s.zero));

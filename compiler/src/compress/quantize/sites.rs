@@ -1,6 +1,8 @@
 //! Which values of a float graph are quantized.
 
 use super::Recipe;
+use super::moments::Reads;
+use super::weights::Weights;
 use crate::base::dtype::DType;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::passes::integers::{bounds, moves};
@@ -19,6 +21,8 @@ pub struct Site {
     pub result: bool,
     /// A range that is known without looking.
     pub known: Option<(f64, f64)>,
+    /// Layers that read it whose moments are to be observed: how each reads it, and inputs of one of its sums.
+    pub layers: Vec<(NodeId, Reads, usize)>,
 }
 
 /// All of them.
@@ -51,7 +55,7 @@ const FUNCTIONS: [&str; 14] = [
 ];
 
 /// Operators with weights or with two matrices.
-const PRODUCTS: [&str; 3] = ["Conv", "Gemm", "MatMul"];
+pub(super) const PRODUCTS: [&str; 3] = ["Conv", "Gemm", "MatMul"];
 
 /// Says which values of a graph are quantized by a recipe. `floats`: values that no scale covers; what reads or makes them stays in floats too.
 pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
@@ -106,6 +110,10 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
             channels: channels(g, value, &nodes),
             result: g.maker(value).is_some_and(|m| !leads.contains(&m.0)),
             known: known(g, value),
+            layers: match recipe.needs_moments() {
+                true => layers(g, value, &nodes),
+                false => vec![],
+            },
         })
         .collect();
     Sites {
@@ -280,8 +288,28 @@ fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
     }
 }
 
+/// Products with constant weights that read a value, and how.
+pub(super) fn layers(
+    g: &Graph,
+    v: ValueId,
+    nodes: &BTreeSet<NodeId>,
+) -> Vec<(NodeId, Reads, usize)> {
+    let one = |u: &NodeId| {
+        let node = g.node(*u);
+        if !nodes.contains(u) || !PRODUCTS.contains(&node.op.name) || node.ins[0] != Some(v) {
+            return None;
+        }
+        // Weights that are not finite are an error later.
+        let w = Weights::of(g, *u).ok().flatten()?;
+        Some((*u, w.reads(&node.attrs)?, w.depth))
+    };
+    let mut found: Vec<_> = g.users(v).iter().filter_map(one).collect();
+    found.dedup_by_key(|l| l.0);
+    found
+}
+
 /// The axis whose means correct a bias, of a value that a product with constant weights reads.
-fn channels(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> Option<usize> {
+pub(super) fn channels(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> Option<usize> {
     let rank = g.ty(v)?.rank();
     let product = |u: &NodeId| {
         let node = g.node(*u);

@@ -3,6 +3,8 @@
 
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::pass::PassCx;
@@ -34,6 +36,7 @@ const fn row(name: &'static str, op: &'static str, values: &'static [usize], to:
 
 /// Spells all of them.
 pub fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
+    widen(g, cx);
     for n in g.order().to_vec() {
         let name = g.node(n).op.name;
         let Some(row) = ROWS.iter().find(|r| r.name == name) else {
@@ -53,6 +56,42 @@ pub fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     }
     super::super::dead::left_behind(g);
     Ok(())
+}
+
+/// Constants below 8 bits with one step for each channel become bytes of the same numbers, which kernels multiply. Blocked ones stay: their sums would have
+/// several scales.
+fn widen(g: &mut Graph, cx: &mut PassCx) {
+    for n in g.order().to_vec() {
+        let node = g.node(n);
+        if node.op.name != "DequantizeLinear" || node.attrs.int("block_size", 0) != 0 {
+            continue;
+        }
+        let ins = node.ins.clone();
+        let byte = |v: Option<ValueId>| {
+            let t = g.konst(v?)?;
+            let dtype = match t.dtype {
+                DType::I4 | DType::I2 => DType::I8,
+                DType::U4 | DType::U2 => DType::U8,
+                _ => return None,
+            };
+            Some(Tensor { dtype, ..t.clone() })
+        };
+        let zero = ins.get(2).copied().flatten();
+        let (Some(q), z) = (byte(ins[0]), byte(zero)) else {
+            continue;
+        };
+        if (zero.is_some() && z.is_none()) || !cx.edit() {
+            continue;
+        }
+        for (k, t) in [(0, Some(q)), (2, z)] {
+            let (Some(t), Some(old)) = (t, ins.get(k).copied().flatten()) else {
+                continue;
+            };
+            let name = g.value(old).name.clone();
+            let v = g.add_const(&name, t);
+            g.set_input(n, k, Some(v));
+        }
+    }
 }
 
 fn spell(
