@@ -93,6 +93,11 @@ impl<'a> Job<'a> {
         }
         job
     }
+    /// The same, with messages going elsewhere.
+    pub fn telling(mut self, ui: &'a Ui) -> Job<'a> {
+        self.ui = ui;
+        self
+    }
     /// Where messages go.
     pub fn ui(&self) -> &'a Ui {
         self.ui

@@ -26,6 +26,7 @@ pub mod metric;
 pub mod outputs;
 pub mod picture;
 pub mod print;
+pub mod probe;
 pub mod progress;
 pub mod quantize;
 pub mod remote;

@@ -298,7 +298,7 @@ pub enum Print {
 }
 
 /// Where data for inputs comes from.
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 pub struct DataFlags {
     /// How pictures and sound become tensors: a TOML file
     #[arg(long, value_name = "FILE")]
@@ -508,7 +508,8 @@ fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
     Ok((name.to_string(), shape.collect::<Result<_, _>>()?))
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+/// A number of bytes: K, M, G and T are powers of 1024.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,

@@ -4,6 +4,7 @@
 //! leaves it is plain long options, which [`flags`] declares. Nothing here touches a model.
 
 pub mod bench;
+pub mod budget;
 pub mod choices;
 pub mod eval;
 pub mod flags;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use onnxc_compiler::compress::quantize::Method;
 
+use super::budget::BudgetFlags;
 use super::flags::{CodeFlags, DataFlags, ModelFlags};
 
 /// Flags of `quantize`.
@@ -15,8 +16,25 @@ pub struct Quantize {
     /// Where the quantized model goes
     #[arg(short, long, value_name = "FILE.onnx")]
     pub output: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How.
+    #[command(flatten)]
+    pub how: QuantizeFlags,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Code that the float model runs by.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// How a model is quantized.
+#[derive(Args, Debug, Clone)]
+pub struct QuantizeFlags {
     /// Data that ranges are measured on: a folder of pictures, sounds or .npy files, or an .npz with cases or with arrays whose first axis counts them
-    #[arg(long, value_name = "DIR|FILE.npz", required = true)]
+    #[arg(long, value_name = "DIR|FILE.npz")]
     pub calibration: Option<PathBuf>,
     /// Use so many cases at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
@@ -45,18 +63,12 @@ pub struct Quantize {
     /// Quantize these nodes alone
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// How good, small or fast.
+    #[command(flatten)]
+    pub budget: BudgetFlags,
     /// Data.
     #[command(flatten)]
     pub data: DataFlags,
-    /// Model.
-    #[command(flatten)]
-    pub model_flags: ModelFlags,
-    /// Code that the float model runs by.
-    #[command(flatten)]
-    pub code: CodeFlags,
 }
 
 /// How ranges are chosen.
@@ -82,7 +94,7 @@ pub enum ActivationType {
     U8,
 }
 
-impl Quantize {
+impl QuantizeFlags {
     /// The method with its number.
     pub fn method(&self) -> Method {
         match self.calibration_method {

@@ -17,6 +17,8 @@ pub use range::{Method, Range, Scale};
 pub use sites::{Site, Sites, sites};
 
 use crate::base::dtype::DType;
+use crate::graph::ir::NodeId;
+use std::collections::BTreeSet;
 
 /// How a model is quantized.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Recipe {
     pub exclude: Vec<String>,
     /// If there are any, only nodes by these names are quantized.
     pub only: Vec<String>,
+    /// Nodes of the graph that stay in floats, whatever their names.
+    pub keep: BTreeSet<NodeId>,
 }
 
 impl Default for Recipe {
@@ -47,6 +51,7 @@ impl Default for Recipe {
             bias_correction: true,
             exclude: vec![],
             only: vec![],
+            keep: BTreeSet::new(),
         }
     }
 }
