@@ -11,6 +11,7 @@ use onnxc_compiler::onnx::DimSpec;
 pub use super::bench::Bench;
 pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
 pub use super::eval::Eval;
+pub use super::explain::ExplainQuantization;
 pub use super::quantize::Quantize;
 pub use super::tune::TuneKernels;
 
@@ -99,6 +100,8 @@ pub enum Verb {
     TestOnnx(TestOnnx),
     /// Quantize a float model to 8 bits by calibration data, and write it as ONNX
     Quantize(Quantize),
+    /// Compare a quantized model with the float one, value by value
+    ExplainQuantization(ExplainQuantization),
     /// Measure how right a compiled model is on labelled data
     Eval(Eval),
     /// Measure kernels on a machine, and write the table by which they are chosen

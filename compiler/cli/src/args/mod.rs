@@ -7,6 +7,7 @@ pub mod bench;
 pub mod budget;
 pub mod choices;
 pub mod eval;
+pub mod explain;
 pub mod flags;
 pub mod quantize;
 pub mod tune;
