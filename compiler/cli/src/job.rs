@@ -334,6 +334,11 @@ impl<'a> Job<'a> {
         self.load_free(&["resolve"])
     }
 
+    /// The same with what is constant folded, so that it can be written again.
+    pub fn load_folded(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        self.load_free(&["resolve", "fold", "dead"])
+    }
+
     fn load_free(&self, passes: &[&str]) -> Outcome<onnxc_compiler::graph::ir::Model> {
         let mut last = self.with_free_sizes(1 << 16).load_with(passes);
         for most in [1 << 11, 1 << 8] {

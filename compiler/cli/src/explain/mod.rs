@@ -66,8 +66,8 @@ pub fn run(flags: &ExplainQuantization, ui: &Ui) -> Outcome {
     let mut samples = Samples::open(&flags.data, float.wanted()?, preprocess)?;
     let most = usize::try_from(flags.samples).unwrap_or(usize::MAX);
     let count = samples.len().min(most);
-    let integers = quantized.load_written()?;
-    let (reals, found) = matched(&float, &integers)?;
+    let integers = quantized.load_folded()?;
+    let (reals, found) = matched(&float, &integers, &quantized.load_written()?)?;
     if found.values.is_empty() && found.weights.is_empty() {
         let text = "no quantized value of it has the name of a value of the float model";
         let d = Diagnostic::usage("USE004", format!("`{}`: {text}", flags.quantized.display()));
@@ -114,14 +114,14 @@ fn same_inputs(float: &[Wanted], quantized: &[Wanted]) -> Result<()> {
 }
 
 /// The form of the float model that more names match: as our own quantizer reads it, or as it is written.
-fn matched(float: &Job, integers: &Model) -> Outcome<(Model, Pairs)> {
+fn matched(float: &Job, integers: &Model, as_written: &Model) -> Outcome<(Model, Pairs)> {
     let plain = float.load_plain()?;
-    let found = pairs(&plain.graph, &integers.graph);
+    let found = pairs(&plain.graph, &integers.graph, &as_written.graph);
     let all = |p: &Pairs| p.values.len() + p.weights.len();
     if !found.unmatched.is_empty()
-        && let Ok(raw) = float.load_written()
+        && let Ok(raw) = float.load_folded()
     {
-        let more = pairs(&raw.graph, &integers.graph);
+        let more = pairs(&raw.graph, &integers.graph, &as_written.graph);
         // It must be possible to hand out its values.
         let writable = written(&raw, &mut Diagnostics::default()).is_ok();
         if all(&more) > all(&found) && writable {

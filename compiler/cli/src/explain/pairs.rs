@@ -154,8 +154,22 @@ fn bare(name: &str) -> &str {
     ends.unwrap_or(name)
 }
 
-/// Matches a quantized graph with a float one.
-pub fn pairs(float: &Graph, quantized: &Graph) -> Pairs {
+/// Matches a quantized graph with a float one. `written`: the quantized one before constants were folded, which says what weights were made of.
+pub fn pairs(float: &Graph, quantized: &Graph, written: &Graph) -> Pairs {
+    let mut found = values(float, quantized);
+    for &n in written.order() {
+        let Some(w) = weights(written, n) else {
+            continue;
+        };
+        match beside(float, written, n, &w) {
+            Some(w) => found.weights.push(w),
+            None => found.unmatched.push(written.node(n).loc.to_string()),
+        }
+    }
+    found
+}
+
+fn values(float: &Graph, quantized: &Graph) -> Pairs {
     let names = named(float);
     let outputs: BTreeMap<ValueId, &String> = (quantized.outputs().iter().copied())
         .zip(&quantized.output_names)
@@ -164,12 +178,6 @@ pub fn pairs(float: &Graph, quantized: &Graph) -> Pairs {
     let mut seen = BTreeSet::new();
     for &n in quantized.order() {
         let node = quantized.node(n);
-        if let Some(w) = weights(quantized, n) {
-            match beside(float, quantized, n, &w) {
-                Some(w) => found.weights.push(w),
-                None => found.unmatched.push(node.loc.to_string()),
-            }
-        }
         let (x, scale, zero) = match node.op.name {
             "QuantizeLinear" => (node.ins.first().copied().flatten(), 1, 2),
             "QLinearConv" | "QLinearMatMul" => (None, 6, 7),
@@ -199,6 +207,10 @@ pub fn pairs(float: &Graph, quantized: &Graph) -> Pairs {
         let rank = quantized.ty(codes).map_or(0, |t| t.rank());
         let affine = Affine::of(quantized, n, scale, zero, rank);
         let pair = at.and_then(|v| pair(float, v, quantized, codes, affine?.single()?));
+        let pair = pair.map(|p| match x {
+            None => behind_limits(float, p),
+            Some(_) => p,
+        });
         match pair {
             Some(p) if seen.insert(p.float) => found.values.push(p),
             // A value that is quantized twice, for two readers.
@@ -237,7 +249,26 @@ fn pair(
     })
 }
 
-/// Quantized weights of a product: their name, and the real numbers.
+/// A QLinear operator does what a Relu or Clip behind it did too: its whole numbers end where that did, but have the name of what it limited.
+fn behind_limits(float: &Graph, p: Pair) -> Pair {
+    let (&[user], least) = (float.users(p.float), p.range.0) else {
+        return p;
+    };
+    let node = float.node(user);
+    let limits = ["Relu", "Clip"].contains(&node.op.name) && !float.is_output(p.float);
+    if !limits || least < -p.scale.abs() / 2.0 {
+        return p;
+    }
+    Pair {
+        name: float.value(node.outs[0]).name.clone(),
+        layer: node.loc.to_string(),
+        op: node.op.name,
+        float: node.outs[0],
+        ..p
+    }
+}
+
+/// Weights of a product: their name, the numbers in the file, and the real numbers.
 fn weights(g: &Graph, n: NodeId) -> Option<(String, Tensor, Vec<f64>)> {
     let node = g.node(n);
     let (at, maker) = match node.op.name {
