@@ -11,10 +11,10 @@ use super::flags::parse_size;
 #[derive(Args, Debug, Clone)]
 pub struct BudgetFlags {
     /// Keep layers in floats until every output has this SQNR against the float model, in decibels
-    #[arg(long, value_name = "DB", group = "goal", value_parser = parse_decibels)]
+    #[arg(long, value_name = "DB", group = "goal", allow_negative_numbers = true, value_parser = parse_decibels)]
     pub min_sqnr: Option<f64>,
     /// Keep layers in floats until accuracy is no more than this many points (hundredths) below the float model's: --labels, --metric
-    #[arg(long, value_name = "POINTS", group = "goal", value_parser = parse_points)]
+    #[arg(long, value_name = "POINTS", group = "goal", allow_negative_numbers = true, value_parser = parse_points)]
     pub max_drop: Option<f64>,
     /// Quantize, least harmful layers first, until the file has no more bytes
     #[arg(long, value_name = "SIZE", group = "goal", value_parser = parse_size)]

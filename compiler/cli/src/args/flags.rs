@@ -12,7 +12,7 @@ pub use super::bench::Bench;
 pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
 pub use super::eval::Eval;
 pub use super::explain::ExplainQuantization;
-pub use super::quantize::Quantize;
+pub use super::quantize::{Quantize, QuantizeFlags};
 pub use super::tune::TuneKernels;
 
 /// Compiles ONNX models to native object files.
@@ -271,6 +271,9 @@ pub struct Compile {
     /// Whether -MP was given.
     #[arg(long, hide = true)]
     pub make_phony: bool,
+    /// Quantize the model first, by calibration data, as the verb `quantize` does
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub quantize: Option<QuantizeTo>,
     /// Model.
     #[command(flatten)]
     pub model_flags: ModelFlags,
@@ -283,6 +286,16 @@ pub struct Compile {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadFlags,
+    /// How it is quantized.
+    #[command(flatten, next_help_heading = "With --quantize")]
+    pub how: QuantizeFlags,
+}
+
+/// Numbers that a model is quantized to.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QuantizeTo {
+    /// 8 bits.
+    Int8,
 }
 
 /// What `--print` prints.

@@ -1,6 +1,6 @@
 //! Flags of `quantize`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use onnxc_compiler::compress::quantize::Method;
@@ -95,6 +95,19 @@ pub enum ActivationType {
 }
 
 impl QuantizeFlags {
+    /// Files that the result depends on. Folders of data are none: build systems can't watch what is in them.
+    pub fn files(&self) -> Vec<&Path> {
+        let b = &self.budget;
+        let all = [
+            &self.calibration,
+            &self.data.preprocess,
+            &b.choices,
+            &b.labels,
+            &b.eval_data,
+        ];
+        let all = all.into_iter().flatten().map(PathBuf::as_path);
+        all.filter(|p| !p.is_dir()).collect()
+    }
     /// The method with its number.
     pub fn method(&self) -> Method {
         match self.calibration_method {

@@ -65,7 +65,7 @@ pub fn text(choices: &[Choice]) -> String {
          version = 1\n\n[layers]\n",
     );
     for c in choices {
-        let name = toml::Value::String(c.name.clone());
+        let name = quoted(&c.name);
         // Writing to a String can't fail.
         let _ = write!(out, "{name} = {{ precision = \"{}\"", c.precision.word());
         if let Some(v) = c.sqnr.filter(|v| v.is_finite()) {
@@ -74,6 +74,12 @@ pub fn text(choices: &[Choice]) -> String {
         out += " }\n";
     }
     out
+}
+
+/// A name between quotes, on one line. JSON's escapes are TOML's, but for one letter that it leaves alone.
+fn quoted(name: &str) -> String {
+    let text = serde_json::Value::from(name).to_string();
+    text.replace('\u{7f}', "\\u007F")
 }
 
 /// Reads a file for the layers of a model, in their order. Layers that it does not name are in 8 bits. `other`: names that the model has, but are not
@@ -134,7 +140,11 @@ mod tests {
         };
         let all = [
             choice("a/b.0", Precision::Float, Some(7.25)),
-            choice("quote \" and \\ \n", Precision::Int8, Some(31.5)),
+            choice(
+                "quote \" and \\ \n \u{7f} \u{1} é",
+                Precision::Int8,
+                Some(31.5),
+            ),
             choice("c", Precision::Int8, None),
         ];
         let groups: Vec<Group> = all.iter().map(|c| group(&c.name)).collect();

@@ -4,7 +4,7 @@ use onnxc_compiler::compress::quantize::Summary;
 use serde_json::json;
 
 use super::choices::{Choice, Precision};
-use super::compare::OutputError;
+use super::compare::{OutputError, worst};
 use crate::table::{Align, Table};
 
 /// What came of it.
@@ -93,6 +93,20 @@ impl Report {
             text += &format!("{} of {all} layers in floats\n", floats.len());
         }
         text
+    }
+
+    /// In one line.
+    pub fn line(&self) -> String {
+        let s = &self.summary;
+        let floats = match self.floats().len() {
+            0 => String::new(),
+            n => format!(", {n} of {} layers in floats", self.choices.len()),
+        };
+        format!(
+            "quantized: {} operators in 8 bits{floats}; SQNR of the worst output {:.1} dB",
+            s.nodes,
+            worst(&self.errors)
+        )
     }
 
     /// As JSON.
