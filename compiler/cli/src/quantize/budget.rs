@@ -25,7 +25,7 @@ use crate::ui::Ui;
 /// Cases that groups are ranked by.
 const RANKED: usize = 8;
 /// Groups that are tried one by one, at most.
-const TRIES: usize = 16;
+const TRIES: usize = 48;
 /// How long a run's time is taken.
 const CLOCKED: Duration = Duration::from_millis(400);
 
