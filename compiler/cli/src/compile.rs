@@ -8,13 +8,14 @@ use onnxc_compiler::artifact::{archive, bench_c, depfile, header, report, rust_m
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::plan::program::{Program, Step};
 
-use crate::args::flags::{Compile, Weights};
+use crate::args::flags::{Compile, TargetFlags, Weights};
 use crate::emit::{EmitKind, Plan};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;
 use crate::job::Job;
 use crate::machine::{self, Purpose};
 use crate::outputs::Outputs;
+use crate::quantize::{self, choices};
 use crate::ui::Ui;
 use crate::{disasm, picture};
 
@@ -26,8 +27,13 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
     let source = Source::open(path, &flags.model_flags)?;
     let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
     let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
-    let mut job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
-        .for_threads(flags.threads.threads);
+    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let quantized = quantized(flags, &source, ui)?;
+    let job = match &quantized {
+        Some((file, _)) => job.over(file)?,
+        None => job,
+    };
+    let mut job = job.for_threads(flags.threads.threads);
     job.options.keep_clif = plan.path(EmitKind::Clif).is_some();
     let artifact = job.compile()?;
 
@@ -45,8 +51,37 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
         let path = flags.make_depfile_path.as_ref().unwrap_or(&beside);
         outputs.add(path, dependencies(&plan, &source, flags).as_bytes())?;
     }
+    if let (Some(path), Some((_, choices))) = (&flags.how.budget.write_choices, &quantized) {
+        outputs.add(path, choices.as_bytes())?;
+    }
     outputs.commit()?;
     Ok(Status::Done)
+}
+
+/// The quantized form of the model and its file of choices, if one is asked for. It is calibrated on this machine, whatever it is compiled for.
+fn quantized(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<(Source, String)>> {
+    let how = &flags.how;
+    if flags.quantize.is_none() {
+        let budget = &how.budget;
+        let meant = how.calibration.is_some()
+            || budget.goal().is_some()
+            || budget.choices.is_some()
+            || budget.write_choices.is_some();
+        return match meant {
+            true => {
+                let text = "flags of quantization without --quantize";
+                Err(Diagnostic::usage("USE001", text).into())
+            }
+            false => Ok(None),
+        };
+    }
+    let silent = ui.silent();
+    let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;
+    let job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let (file, report) = quantize::quantized(how, &job, ui)?;
+    ui.note(&Diagnostic::remark("USE012", report.line()));
+    let choices = choices::text(&report.choices);
+    Ok(Some((source.of_bytes(file), choices)))
 }
 
 /// `a.b` and `weights` give `a.b.weights`.
@@ -97,7 +132,12 @@ fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
         flags.make_target.clone()
     };
     let made: Vec<&str> = made.iter().map(String::as_str).collect();
-    let from = source.dependencies();
+    let mut from = source.dependencies();
+    let more = match flags.quantize {
+        Some(_) => flags.how.files(),
+        None => vec![],
+    };
+    from.extend(more.iter().map(|p| p.display().to_string()));
     let from: Vec<&str> = from.iter().map(String::as_str).collect();
     depfile::depfile(&made, &from, flags.make_phony)
 }

@@ -27,33 +27,20 @@ pub fn run(flags: &Eval, ui: &Ui) -> Outcome {
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
         .for_threads(flags.threads.threads);
-    let wanted = job.wanted()?;
     let output = output(flags, &job)?;
     let preprocess = Preprocess::load(flags.input.preprocess.as_deref())?;
-    let mut samples = Samples::open(&flags.data, wanted.clone(), preprocess)?;
+    let mut samples = Samples::open(&flags.data, job.wanted()?, preprocess)?;
     let labels = Labels::open(flags.labels.as_deref(), &flags.data, &samples)?;
     let most = flags.samples.unwrap_or(u64::MAX);
     let count = samples
         .len()
         .min(usize::try_from(most).unwrap_or(usize::MAX));
     let mut metrics: Vec<Metric> = flags.metric.iter().map(|m| Metric::new(*m)).collect();
-    let mut compiled = vec![];
     let bar = Bar::counted(ui, Some(count as u64));
     bar.say("evaluating");
-    for k in 0..count {
-        let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
-        let artifact = job.compile_for(&data, &mut compiled)?;
-        let named: Vec<(&str, &Tensor)> =
-            wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
-        let inputs = engine::in_order(artifact, &named)?;
-        let got = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?.run(&inputs)?;
-        let name = &job.signature.outputs[output].name;
-        for m in &mut metrics {
-            let taken = got.get(output).map_or(Ok(()), |t| m.take(t, labels.get(k)));
-            taken.map_err(|why| bad_data(format!("case {k}, output `{name}`"), why))?;
-        }
-        bar.step();
-    }
+    let cases = (&mut samples, &labels);
+    let exec = flags.exec.exec.as_deref();
+    measured(&job, exec, cases, count, output, &mut metrics, &bar)?;
     drop(bar);
     let results: Vec<(MetricName, Option<Measured>)> = flags
         .metric
@@ -67,6 +54,37 @@ pub fn run(flags: &Eval, ui: &Ui) -> Outcome {
     };
     outputs::print(&text)?;
     Ok(Status::Done)
+}
+
+/// Runs a model on the first `count` cases, here or through a command, and hands its output number `output` to each metric.
+pub fn measured(
+    job: &Job,
+    exec: Option<&str>,
+    cases: (&mut Samples, &Labels),
+    count: usize,
+    output: usize,
+    metrics: &mut [Metric],
+    bar: &Bar,
+) -> Outcome<()> {
+    let (samples, labels) = cases;
+    let (wanted, mut compiled) = (job.wanted()?, vec![]);
+    let name = job.signature.outputs.get(output).map(|o| o.name.as_str());
+    for k in 0..count {
+        let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
+        let artifact = job.compile_for(&data, &mut compiled)?;
+        let named: Vec<(&str, &Tensor)> =
+            wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
+        let inputs = engine::in_order(artifact, &named)?;
+        let got = Engine::new(artifact, job.machine, exec)?.run(&inputs)?;
+        for m in &mut *metrics {
+            let taken = got.get(output).map_or(Ok(()), |t| m.take(t, labels.get(k)));
+            taken.map_err(|why| {
+                bad_data(format!("case {k}, output `{}`", name.unwrap_or("")), why)
+            })?;
+        }
+        bar.step();
+    }
+    Ok(())
 }
 
 fn output(flags: &Eval, job: &Job) -> Result<usize> {

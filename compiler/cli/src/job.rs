@@ -93,6 +93,11 @@ impl<'a> Job<'a> {
         }
         job
     }
+    /// The same, with messages going elsewhere.
+    pub fn telling(mut self, ui: &'a Ui) -> Job<'a> {
+        self.ui = ui;
+        self
+    }
     /// Where messages go.
     pub fn ui(&self) -> &'a Ui {
         self.ui
@@ -309,19 +314,7 @@ impl<'a> Job<'a> {
     /// Reads the model, folds what is constant, and does the rewrites that leave operators of ONNX. What the file leaves free stays free, up to a bound
     /// at which values are not too large.
     pub fn load_plain(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
-        let mut last = self.with_free_sizes(1 << 16).load_onnx();
-        for most in [1 << 11, 1 << 8] {
-            let too_large = matches!(&last, Err(f) if f.0.iter().any(|d| d.code == "ONNX006"));
-            if !too_large {
-                break;
-            }
-            last = self.with_free_sizes(most).load_onnx();
-        }
-        last
-    }
-
-    fn load_onnx(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
-        self.load_with(&[
+        self.load_free(&[
             "resolve",
             "inline_if",
             "fold",
@@ -334,6 +327,28 @@ impl<'a> Job<'a> {
             "gelu",
             "layer_norm",
         ])
+    }
+
+    /// Reads the model as it is written. What the file leaves free stays free, as [`Job::load_plain`] has it.
+    pub fn load_written(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        self.load_free(&["resolve"])
+    }
+
+    /// The same with what is constant folded, so that it can be written again.
+    pub fn load_folded(&self) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        self.load_free(&["resolve", "fold", "dead"])
+    }
+
+    fn load_free(&self, passes: &[&str]) -> Outcome<onnxc_compiler::graph::ir::Model> {
+        let mut last = self.with_free_sizes(1 << 16).load_with(passes);
+        for most in [1 << 11, 1 << 8] {
+            let too_large = matches!(&last, Err(f) if f.0.iter().any(|d| d.code == "ONNX006"));
+            if !too_large {
+                break;
+            }
+            last = self.with_free_sizes(most).load_with(passes);
+        }
+        last
     }
 
     fn load_with(&self, passes: &[&str]) -> Outcome<onnxc_compiler::graph::ir::Model> {

@@ -16,6 +16,7 @@ pub mod disasm;
 pub mod emit;
 pub mod engine;
 pub mod eval;
+pub mod explain;
 pub mod failure;
 pub mod files;
 pub mod inspect;
@@ -27,6 +28,7 @@ pub mod outputs;
 pub mod picture;
 pub mod precision;
 pub mod print;
+pub mod probe;
 pub mod progress;
 pub mod quantize;
 pub mod remote;
@@ -174,6 +176,7 @@ fn verb(cli: &Cli, ui: &Ui) -> Outcome {
         Verb::Inspect(flags) => inspect::run(flags, ui),
         Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
         Verb::Quantize(flags) => quantize::run(flags, ui),
+        Verb::ExplainQuantization(flags) => explain::run(flags, ui),
         Verb::Eval(flags) => eval::run(flags, ui),
         Verb::TuneKernels(flags) => tune::run(flags, ui),
     }

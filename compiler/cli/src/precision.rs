@@ -6,8 +6,9 @@ use onnxc_compiler::compress::quantize::{
     self, Method, Observer, Recipe, Sites, Summary, WeightRounding,
 };
 use onnxc_compiler::graph::ir::Model;
+use std::collections::BTreeSet;
 
-use crate::args::quantize::{ActivationType, Precision, Quantize, WeightMethod};
+use crate::args::quantize::{ActivationType, Precision, QuantizeFlags, WeightMethod};
 use crate::data::bind::Wanted;
 use crate::data::preprocess::Preprocess;
 use crate::data::samples::Samples;
@@ -28,7 +29,7 @@ pub enum Form {
 
 impl Form {
     /// That which the flags ask for; flags that contradict each other are an error.
-    pub fn of(flags: &Quantize) -> Result<Form> {
+    pub fn of(flags: &QuantizeFlags) -> Result<Form> {
         let form = match (flags.precision, flags.dynamic, flags.weight_only) {
             (Precision::Fp16, ..) => Form::Halves(DType::F16),
             (Precision::Bf16, ..) => Form::Halves(DType::BF16),
@@ -149,7 +150,7 @@ impl Form {
 }
 
 /// The recipe that the flags describe.
-pub fn recipe(flags: &Quantize) -> Recipe {
+pub fn recipe(flags: &QuantizeFlags) -> Recipe {
     Recipe {
         activations: match (flags.precision, flags.activation_type) {
             (Precision::Int16 | Precision::W8a16, _) => DType::I16,
@@ -172,12 +173,13 @@ pub fn recipe(flags: &Quantize) -> Recipe {
         bias_correction: !flags.no_bias_correction,
         exclude: flags.exclude.clone(),
         only: flags.only.clone(),
+        keep: BTreeSet::new(),
     }
 }
 
 /// The calibration data, or what stands for it; `None` where there is none.
 pub fn samples(
-    flags: &Quantize,
+    flags: &QuantizeFlags,
     wanted: Vec<Wanted>,
     preprocess: Preprocess,
     ui: &Ui,
@@ -197,7 +199,7 @@ pub fn samples(
 }
 
 /// Scales channels between layers where that is asked for.
-pub fn equalize(flags: &Quantize, recipe: &Recipe, model: &mut Model, ui: &Ui) -> Result<()> {
+pub fn equalize(flags: &QuantizeFlags, recipe: &Recipe, model: &mut Model, ui: &Ui) -> Result<()> {
     if !flags.equalize {
         return Ok(());
     }

@@ -16,6 +16,11 @@ impl Bar {
         Bar::counted(ui, None)
     }
 
+    /// Never drawn: for parts of work that has a bar already.
+    pub fn hidden() -> Bar {
+        Bar(ProgressBar::hidden())
+    }
+
     /// With a number of steps.
     pub fn counted(ui: &Ui, steps: Option<u64>) -> Bar {
         if !ui.draws_progress() {

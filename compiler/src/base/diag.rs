@@ -166,6 +166,10 @@ codes! {
     USE006 "native target" "No CPU was named, and the code runs here, so it was made for this machine.";
     USE007 "peer" "Another runtime that was to be measured is missing or failed.";
     USE008 "cost table" "The file of --cost is no cost table, or one of another machine. `onnxc tune-kernels` makes them.";
+    USE009 "budget" "No choice of layers in 8 bits and in floats meets the budget. How near the best comes is said.";
+    USE010 "choices of layers" "The file of --choices is none, or names layers that the model does not have. `onnxc quantize --write-choices` makes them.";
+    USE011 "no match" "A value of the quantized model has no counterpart in the float one by its name, so it is not compared.";
+    USE012 "quantized" "The model was quantized before it was compiled; how many layers, and how far from the float model the outputs are.";
     RUN001 "run" "A run of the compiled model ended with a status. The input data asks for what the model has no room for, or is out of range.";
     PASS001 "pass" "What a pass or fusion did, or why it did not.";
     INT001 "internal error" "A bug of onnxc. Please report it with the model or its graph.";

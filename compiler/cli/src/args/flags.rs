@@ -11,7 +11,8 @@ use onnxc_compiler::onnx::DimSpec;
 pub use super::bench::Bench;
 pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
 pub use super::eval::Eval;
-pub use super::quantize::Quantize;
+pub use super::explain::ExplainQuantization;
+pub use super::quantize::{Quantize, QuantizeFlags};
 pub use super::tune::TuneKernels;
 
 /// Compiles ONNX models to native object files.
@@ -99,6 +100,8 @@ pub enum Verb {
     TestOnnx(TestOnnx),
     /// Quantize a float model, by calibration data or without, and write it as ONNX
     Quantize(Quantize),
+    /// Compare a quantized model with the float one, value by value
+    ExplainQuantization(ExplainQuantization),
     /// Measure how right a compiled model is on labelled data
     Eval(Eval),
     /// Measure kernels on a machine, and write the table by which they are chosen
@@ -268,6 +271,9 @@ pub struct Compile {
     /// Whether -MP was given.
     #[arg(long, hide = true)]
     pub make_phony: bool,
+    /// Quantize the model first, by calibration data, as the verb `quantize` does
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub quantize: Option<QuantizeTo>,
     /// Model.
     #[command(flatten)]
     pub model_flags: ModelFlags,
@@ -280,6 +286,16 @@ pub struct Compile {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadFlags,
+    /// How it is quantized.
+    #[command(flatten, next_help_heading = "With --quantize")]
+    pub how: QuantizeFlags,
+}
+
+/// Numbers that a model is quantized to.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QuantizeTo {
+    /// 8 bits.
+    Int8,
 }
 
 /// What `--print` prints.
@@ -298,7 +314,7 @@ pub enum Print {
 }
 
 /// Where data for inputs comes from.
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 pub struct DataFlags {
     /// How pictures and sound become tensors: a TOML file
     #[arg(long, value_name = "FILE")]
@@ -508,7 +524,8 @@ fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
     Ok((name.to_string(), shape.collect::<Result<_, _>>()?))
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+/// A number of bytes: K, M, G and T are powers of 1024.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,

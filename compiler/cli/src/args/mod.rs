@@ -4,8 +4,10 @@
 //! leaves it is plain long options, which [`flags`] declares. Nothing here touches a model.
 
 pub mod bench;
+pub mod budget;
 pub mod choices;
 pub mod eval;
+pub mod explain;
 pub mod flags;
 pub mod quantize;
 pub mod tune;

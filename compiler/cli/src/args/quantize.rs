@@ -1,10 +1,11 @@
 //! Flags of `quantize`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use onnxc_compiler::compress::quantize::Method;
 
+use super::budget::BudgetFlags;
 use super::flags::{CodeFlags, DataFlags, ModelFlags};
 
 /// Flags of `quantize`.
@@ -15,6 +16,23 @@ pub struct Quantize {
     /// Where the quantized model goes
     #[arg(short, long, value_name = "FILE.onnx")]
     pub output: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How.
+    #[command(flatten)]
+    pub how: QuantizeFlags,
+    /// Model.
+    #[command(flatten)]
+    pub model_flags: ModelFlags,
+    /// Code that the float model runs by.
+    #[command(flatten)]
+    pub code: CodeFlags,
+}
+
+/// How a model is quantized.
+#[derive(Args, Debug, Clone)]
+pub struct QuantizeFlags {
     /// What becomes small, and how small
     #[arg(long, value_enum, default_value = "int8", value_name = "PRECISION")]
     pub precision: Precision,
@@ -70,18 +88,12 @@ pub struct Quantize {
     /// Quantize these nodes alone
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// How good, small or fast.
+    #[command(flatten)]
+    pub budget: BudgetFlags,
     /// Data.
     #[command(flatten)]
     pub data: DataFlags,
-    /// Model.
-    #[command(flatten)]
-    pub model_flags: ModelFlags,
-    /// Code that the float model runs by.
-    #[command(flatten)]
-    pub code: CodeFlags,
 }
 
 /// What becomes small, and how small.
@@ -152,7 +164,20 @@ pub enum ActivationType {
     U8,
 }
 
-impl Quantize {
+impl QuantizeFlags {
+    /// Files that the result depends on. Folders of data are none: build systems can't watch what is in them.
+    pub fn files(&self) -> Vec<&Path> {
+        let b = &self.budget;
+        let all = [
+            &self.calibration,
+            &self.data.preprocess,
+            &b.choices,
+            &b.labels,
+            &b.eval_data,
+        ];
+        let all = all.into_iter().flatten().map(PathBuf::as_path);
+        all.filter(|p| !p.is_dir()).collect()
+    }
     /// The method with its number.
     pub fn method(&self) -> Method {
         match self.calibration_method {

@@ -4,6 +4,7 @@
 //! text is escaped here: names come from models. The same page gives the same bytes.
 
 mod chart;
+mod histogram;
 
 use std::fmt::Write;
 
@@ -33,6 +34,8 @@ pub enum Part {
     Bars(Bars),
     /// Points below a roof.
     Roof(Roof),
+    /// Distributions, two beside each other.
+    Histograms(Vec<Bins>),
 }
 
 /// Columns and rows.
@@ -51,6 +54,21 @@ pub struct Bars {
     pub title: String,
     /// Name, length, and a part of the length that is marked (0 to 1).
     pub bars: Vec<(String, f64, f64)>,
+}
+
+/// A distribution.
+#[derive(Clone, Debug, Default)]
+pub struct Bins {
+    /// Of what.
+    pub title: String,
+    /// Where the first bin begins.
+    pub from: f64,
+    /// Where the last one ends.
+    pub to: f64,
+    /// How many lie in each, all bins of one width.
+    pub counts: Vec<u64>,
+    /// The range that is marked.
+    pub marked: (f64, f64),
 }
 
 /// A roofline: both axes logarithmic, operations per byte and operations per second.
@@ -87,6 +105,7 @@ pub fn html(page: &Page) -> String {
             Part::Table(t) => table(&mut out, t),
             Part::Bars(b) => chart::bars(&mut out, b),
             Part::Roof(r) => chart::roof(&mut out, r),
+            Part::Histograms(h) => histogram::histograms(&mut out, h),
         }
     }
     out += "</body>\n</html>\n";
@@ -150,6 +169,7 @@ th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;wh
 thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}
 svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
 .dim{fill:var(--dim)!important}.grid{stroke:var(--line)}.bar{fill:var(--bar)}.mark{fill:var(--mark)}
+.pairs{display:flex;flex-wrap:wrap;gap:0 1rem}.range{fill:var(--mark);fill-opacity:.18}
 .roof{stroke:var(--fg);stroke-width:1.5;fill:none}.point{fill:var(--bar);fill-opacity:.75}
 ";
 
@@ -185,6 +205,22 @@ mod tests {
                         ("odd".into(), 0.0, f64::INFINITY),
                     ],
                 }),
+                Part::Histograms(vec![
+                    Bins {
+                        title: "x <0>".into(),
+                        from: -1.0,
+                        to: 2.5,
+                        counts: vec![0, 3, 900, 1],
+                        marked: (-2.0, 2.0),
+                    },
+                    Bins {
+                        title: "odd".into(),
+                        from: f64::NAN,
+                        to: f64::INFINITY,
+                        counts: vec![],
+                        marked: (f64::NAN, 0.0),
+                    },
+                ]),
             ],
         }
     }

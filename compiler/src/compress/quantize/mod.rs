@@ -33,6 +33,8 @@ pub use smooth::{smooth, smooth_sites};
 pub use stored::{halves, store, stored_sites};
 
 use crate::base::dtype::DType;
+use crate::graph::ir::NodeId;
+use std::collections::BTreeSet;
 
 /// How weights become whole numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +70,8 @@ pub struct Recipe {
     pub exclude: Vec<String>,
     /// If there are any, only nodes by these names are quantized.
     pub only: Vec<String>,
+    /// Nodes of the graph that stay in floats, whatever their names.
+    pub keep: BTreeSet<NodeId>,
 }
 
 impl Default for Recipe {
@@ -83,6 +87,7 @@ impl Default for Recipe {
             bias_correction: true,
             exclude: vec![],
             only: vec![],
+            keep: BTreeSet::new(),
         }
     }
 }

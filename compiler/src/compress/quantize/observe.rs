@@ -139,6 +139,10 @@ impl Observer {
             self.bins[at.min(last)] += 1;
         }
     }
+    /// How often values were seen: bins of one width from `-reach` to `reach`, and `reach`. No bins where the method needs none.
+    pub fn histogram(&self) -> (&[u64], f64) {
+        (&self.bins, self.reach)
+    }
     /// Whether an infinity was seen, as masks of attention hold: no scale covers it.
     pub fn is_unbounded(&self) -> bool {
         self.unbounded

@@ -65,7 +65,8 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
         let node = g.node(n);
         let mut ports = node.ins.iter().flatten().chain(&node.outs);
         let covered = !ports.any(|v| floats.contains(v));
-        let own = covered && computes(g, n) && recipe.wants(&node.loc.to_string());
+        let wanted = !recipe.keep.contains(&n) && recipe.wants(&node.loc.to_string());
+        let own = covered && computes(g, n) && wanted;
         if own && (leads.contains(&n) || !finishes(g, n, &nodes)) {
             nodes.insert(n);
         }
