@@ -146,6 +146,10 @@ impl Machine<'_> {
                     let [a, b] = self.bytes(at, plus)?.map(|b: u8| i16::from(b as i8) as u16);
                     u32::from(a) | u32::from(b) << 16
                 }
+                Elem::U8x2 => {
+                    let [a, b] = self.bytes(at, plus)?;
+                    u32::from(a) | u32::from(b) << 16
+                }
                 Elem::U8Limited | Elem::I8Limited => return wrong("a load that limits"),
                 Elem::U8 | Elem::I8 => {
                     let [b] = self.bytes(at, plus)?;
@@ -344,6 +348,10 @@ impl Machine<'_> {
                 self.set(d, std::array::from_fn(|i| bin(op, a[i], b[i])))?;
             }
             Op::Un { op, d, a } => self.set(d, self.v(a)?.map(|a| un(op, a)))?,
+            Op::Words { op, d, a, b } => {
+                let (a, b) = (self.v(a)?, self.v(b)?);
+                self.set(d, std::array::from_fn(|i| words(op, a[i], b[i])))?;
+            }
             Op::ToInt { d, a, tmp } => {
                 if d == a || d == tmp || a == tmp {
                     return wrong("the registers of a conversion are not three");

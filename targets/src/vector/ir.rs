@@ -122,8 +122,10 @@ pub enum Elem {
     U16,
     #[allow(missing_docs)]
     I16,
-    /// Two signed bytes, to the two words of a lane. Loads only.
+    /// Two signed or unsigned bytes, to the two words of a lane. Loads only.
     I8x2,
+    #[allow(missing_docs)]
+    U8x2,
     /// Bytes that are limited to what they hold as they are stored. Stores only.
     U8Limited,
     #[allow(missing_docs)]
@@ -211,6 +213,14 @@ pub enum RealBin {
     /// `a < b ? a : b`; NaN does not occur.
     Min,
     Max,
+}
+
+/// Operations on the two words of each lane; they wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum WordBin {
+    Add,
+    Sub,
 }
 
 /// Products of parts of lanes, added to an i32 lane; sums wrap.
@@ -306,6 +316,13 @@ pub enum Op {
         op: Un,
         d: V,
         a: V,
+    },
+    /// An operation on words.
+    Words {
+        op: WordBin,
+        d: V,
+        a: V,
+        b: V,
     },
     /// Truncates to i32, saturates; NaN gives 0. `tmp` is clobbered; all three differ.
     ToInt {

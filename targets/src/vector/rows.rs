@@ -90,3 +90,27 @@ pub const fn winograd_out(
         make: by_level!(level, winograd_out::program),
     }
 }
+
+/// Contract `winograd_in_words`.
+pub const fn winograd_in_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "winograd_in_words",
+        ..winograd_in(level, name, needs)
+    }
+}
+
+/// Contract `winograd_out_words`.
+pub const fn winograd_out_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "winograd_out_words",
+        ..winograd_out(level, name, needs)
+    }
+}

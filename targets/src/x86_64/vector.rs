@@ -346,6 +346,7 @@ impl<'p> Emit<'p> {
                     }
                 }
             }
+            Op::Words { op, d, a, b } => self.words(op, d, a, b),
             Op::WholeInt { d, a } => self.rr(codes::TO_INT.at(level), self.v(d), self.v(a)),
             Op::ToInt { d, a, tmp } => self.truncate(d, a, tmp),
             Op::Shift { op, d, a, by } => {

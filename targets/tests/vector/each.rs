@@ -515,6 +515,32 @@ pub fn dots(isa: Isa, dot: Dot) -> Vec<Case> {
     cases
 }
 
+/// Operations on words.
+fn words(isa: Isa, cases: &mut Vec<Case>) {
+    let mut w = Writer::new(isa);
+    for (rotation, op) in (0..8).flat_map(|r| [WordBin::Add, WordBin::Sub].map(|op| (r, op))) {
+        // Into a register of its own, either operand's, and of one operand alone.
+        for form in 0..5 {
+            let (a, b) = (w.load(rotation * 4), w.load(64 - rotation * 4));
+            let spare = w.vm.v();
+            let (d, x, y) = match form {
+                0 => (spare, a, b),
+                1 => (a, a, b),
+                2 => (b, a, b),
+                3 => (spare, a, a),
+                _ => (a, a, a),
+            };
+            w.vm.op(Op::Words { op, d, a: x, b: y });
+            w.keep(d);
+            w.vm.free_all(&[a, b, d, spare]);
+        }
+        if w.full() {
+            w.at = OUT;
+        }
+    }
+    cases.push(w.case("words".into()));
+}
+
 /// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
@@ -522,6 +548,7 @@ pub fn cases(isa: Isa) -> Vec<Case> {
     uns(isa, &mut all);
     threes(isa, &mut all);
     reals(isa, &mut all);
+    words(isa, &mut all);
     access::accesses(isa, &mut all);
     access::addresses(isa, &mut all);
     all

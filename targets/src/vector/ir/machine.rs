@@ -66,6 +66,7 @@ impl Isa {
         let sse2 = self.level == Level::Sse2;
         let elem = |e: &Elem| match (self.level, e) {
             (_, Elem::W32 | Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited)
+            | (_, Elem::I8x2 | Elem::U8x2)
             | (Level::Neon, _) => true,
             (Level::Sse2, _) => false,
             _ => true,
@@ -88,11 +89,12 @@ impl Isa {
                 self.level == Level::Avx2
             }
             Op::Load { elem: e, lanes, .. } => {
-                let pairs = *e == Elem::I8x2;
+                let pairs = matches!(e, Elem::I8x2 | Elem::U8x2);
                 elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)
             }
             Op::Store { elem: e, .. } => {
-                elem(e) && *e != Elem::I8x2 && (*e != Elem::BF16 || self.level == Level::Neon)
+                let pairs = matches!(e, Elem::I8x2 | Elem::U8x2);
+                elem(e) && !pairs && (*e != Elem::BF16 || self.level == Level::Neon)
             }
             _ => true,
         }

@@ -37,5 +37,11 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out(Level::Avx512, "winograd_out_f32_avx512", AVX512),
     &rows::winograd_out(Level::Avx2, "winograd_out_f32_avx2fma", AVX2),
     &rows::winograd_out(Level::Sse2, "winograd_out_f32_sse2", &[]),
+    &rows::winograd_in_words(Level::Avx512, "winograd_in_u8_avx512bw", AVX512_BW),
+    &rows::winograd_in_words(Level::Avx2, "winograd_in_u8_avx2", AVX2),
+    &rows::winograd_in_words(Level::Sse2, "winograd_in_u8_sse2", &[]),
+    &rows::winograd_out_words(Level::Avx512, "winograd_out_i32_avx512", AVX512),
+    &rows::winograd_out_words(Level::Avx2, "winograd_out_i32_avx2", AVX2),
+    &rows::winograd_out_words(Level::Sse2, "winograd_out_i32_sse2", &[]),
     &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
 ];

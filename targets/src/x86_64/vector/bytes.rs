@@ -9,6 +9,10 @@ impl Emit<'_> {
     /// Up to four bytes to lanes.
     pub(super) fn load_bytes(&mut self, d: V, at: Mem, elem: Elem, lanes: Lanes) -> Emitted {
         let (m, x, low) = (self.mem(at), self.xmm(d), OWN_X.full_register32());
+        if matches!(elem, Elem::I8x2 | Elem::U8x2) {
+            self.rm(Ins::Movsd_xmm_xmmm64, x, m)?;
+            return self.words_of_bytes(d, elem);
+        }
         match lanes {
             Lanes::First(1) => {
                 self.rm(Ins::Movzx_r32_rm8, low, m)?;
@@ -35,6 +39,16 @@ impl Emit<'_> {
         let own = self.xmm(OWN);
         self.rr(Ins::Punpcklbw_xmm_xmmm128, x, own)?;
         self.rr(Ins::Punpcklwd_xmm_xmmm128, x, own)
+    }
+    /// The first eight bytes of a register to its words.
+    fn words_of_bytes(&mut self, d: V, elem: Elem) -> Emitted {
+        let (x, own) = (self.xmm(d), self.xmm(OWN));
+        if elem == Elem::I8x2 {
+            self.rr(Ins::Punpcklbw_xmm_xmmm128, x, x)?;
+            return self.ri(Ins::Psraw_xmm_imm8, x, 8);
+        }
+        self.zero(OWN)?;
+        self.rr(Ins::Punpcklbw_xmm_xmmm128, x, own)
     }
     /// The low bytes of lanes, side by side.
     pub(super) fn store_bytes(
