@@ -345,7 +345,8 @@ impl Template<'_> {
     ) -> Result<()> {
         let end = self.vm.label();
         // Registers that the finish of a row needs beside its results: the tail's, a store's own.
-        let need = tail::registers(&self.tail, self.vm.isa)? + 1;
+        let pairs = self.pairs(self.tail.operands().count());
+        let need = tail::registers(&self.tail, self.vm.isa)? + 1 + usize::from(pairs);
         let free_then = self.vm.spare() + one.len() - self.s.m as usize;
         let spilled = need.saturating_sub(free_then).min(two.len());
         let waiting: Vec<Kept> = two
@@ -458,14 +459,27 @@ impl Template<'_> {
             })
             .collect();
         let end = self.vm.label();
+        let pairs = lanes == Lanes::All && self.pairs(kinds.len());
+        // The pixel before, where two are stored at once, and what is stored there.
+        let before = pairs.then(|| self.vm.x());
+        let mixes = tail::mixes(&self.tail, self.vm.isa).filter(|_| pairs);
+        let mut first = None;
         for (c, kept) in kept.into_iter().enumerate() {
             if c > 0 {
                 let left = self.int(COLS_LEFT);
+                // The second of a pair that is not there is the first again.
+                let nothing = match first {
+                    Some(_) => self.vm.label(),
+                    None => end,
+                };
+                if let (Some(d), Some(_)) = (before, first) {
+                    self.vm.op(Op::MoveX { d, a: out });
+                }
                 self.vm.op(Op::Branch {
                     x: left,
                     cond: Cond::Le,
                     with: c as i32,
-                    to: end,
+                    to: nothing,
                 });
                 self.vm.free_x(left);
                 self.vm.add_arg(out, args.int(OUT_PIXEL), shift(size));
@@ -474,6 +488,9 @@ impl Template<'_> {
                         self.vm
                             .add_arg(*p, args.distances + i as u8, shift(bytes_of(&kinds[i])));
                     }
+                }
+                if first.is_some() {
+                    self.vm.place(nothing);
                 }
             }
             let result = match kept {
@@ -492,23 +509,61 @@ impl Template<'_> {
                 }
                 operand
             };
-            let answer = tail::apply(&mut self.vm, &self.tail, result, &mut fetch)?;
-            let tmp = self.vm.v();
-            self.vm.op(Op::Store {
-                s: answer,
-                at: Mem::at(out, 0),
-                elem: self.elem,
-                lanes,
-                tmp,
-            });
-            self.vm.free(tmp);
+            let answer = tail::apply_in_order(&mut self.vm, &self.tail, result, &mut fetch, mixes)?;
+            if answer != result {
+                self.vm.free(result);
+            }
+            match (before, first.take()) {
+                (None, _) => {
+                    let tmp = self.vm.v();
+                    self.vm.op(Op::Store {
+                        s: answer,
+                        at: Mem::at(out, 0),
+                        elem: self.elem,
+                        lanes,
+                        tmp,
+                    });
+                    self.vm.free(tmp);
+                }
+                (Some(_), None) => {
+                    first = Some(answer);
+                    continue;
+                }
+                (Some(before), Some(a)) => {
+                    self.vm.op(Op::StoreApart {
+                        a,
+                        b: answer,
+                        at: Mem::at(before, 0),
+                        second: Mem::at(out, 0),
+                        signed: self.elem == Elem::I8Limited,
+                        mixed: mixes.is_some(),
+                    });
+                    self.vm.free(a);
+                }
+            }
             self.vm.free(answer);
-            self.vm.free(result);
         }
         self.vm.place(end);
+        before.into_iter().for_each(|x| self.vm.free_x(x));
         self.vm.free_x(out);
         lines.into_iter().flatten().for_each(|x| self.vm.free_x(x));
         Ok(())
+    }
+
+    /// Whether the bytes of two pixels are stored at once, the tail having so many operands.
+    fn pairs(&self, operands: usize) -> bool {
+        /// Each operand may take an address register.
+        const MOST: usize = 4;
+        let place = Mem::at(X(0), 0);
+        let op = Op::StoreApart {
+            a: V(0),
+            b: V(1),
+            at: place,
+            second: place,
+            signed: false,
+            mixed: false,
+        };
+        self.elem.is_limited() && operands <= MOST && self.vm.isa.has(&op)
     }
 
     /// The first pixel of row `r` of the tile, at the current column, in a tensor of elements of `size` bytes that lies as the output does.

@@ -309,7 +309,15 @@ impl<'p> Emit<'p> {
                 at,
                 signed,
                 mixed,
-            } => self.store_pair(a, b, at, signed, mixed),
+            } => self.store_pair(a, b, at, None, [signed, mixed]),
+            Op::StoreApart {
+                a,
+                b,
+                at,
+                second,
+                signed,
+                mixed,
+            } => self.store_pair(a, b, at, Some(second), [signed, mixed]),
             Op::Splat { d, at } => {
                 let m = self.mem(at);
                 if level == Level::Sse2 {

@@ -475,6 +475,21 @@ fn reals(isa: Isa, cases: &mut Vec<Case>) {
             };
             if isa.has(&op) {
                 w.vm.op(op);
+                w.vm.free_all(&[x, y]);
+                let (x, y) = (w.load(64 - rotation), w.load(rotation * 4));
+                let second = Mem::at(w.base, 3300 + 68 * form);
+                w.vm.op(Op::StoreApart {
+                    a: x,
+                    b: y,
+                    at: if form == 3 {
+                        second
+                    } else {
+                        Mem::at(w.base, 3310 + 64 * form)
+                    },
+                    second,
+                    signed,
+                    mixed,
+                });
             }
             w.vm.free_all(&[x, y]);
         }
@@ -498,7 +513,7 @@ pub fn dots(isa: Isa, dot: Dot) -> Vec<Case> {
                 let lane = form % isa.lanes as u8;
                 w.vm.op(Op::DotLane { dot, d, a, b, lane });
             } else {
-                let tmp = (dot == Dot::Words).then(|| w.vm.v());
+                let tmp = (dot == Dot::Words && !isa.fused_words).then(|| w.vm.v());
                 let a = match form {
                     0 => Src::Mem(second),
                     1 => Src::Reg(b),

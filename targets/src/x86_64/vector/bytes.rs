@@ -126,8 +126,15 @@ impl Emit<'_> {
         self.narrow(tmp, elem, tmp)?;
         self.store_packed(at, elem, n, tmp)
     }
-    /// Two vectors of eight lanes as sixteen bytes.
-    pub(super) fn store_pair(&mut self, a: V, b: V, at: Mem, signed: bool, mixed: bool) -> Emitted {
+    /// Two vectors of eight lanes as sixteen bytes; or the second's eight at a place of their own, before the first's.
+    pub(super) fn store_pair(
+        &mut self,
+        a: V,
+        b: V,
+        at: Mem,
+        second: Option<Mem>,
+        [signed, mixed]: [bool; 2],
+    ) -> Emitted {
         let (y, z, x, high) = (self.v(a), self.v(b), self.xmm(a), self.xmm(b));
         let m = self.mem(at);
         let with3 = Instruction::with3::<Register, Register, Register>;
@@ -152,6 +159,11 @@ impl Emit<'_> {
                 false => Ins::VEX_Vpackuswb_xmm_xmm_xmmm128,
             };
             self.push(with3(pack, x, x, high)?);
+        }
+        if let Some(second) = second {
+            let second = self.mem(second);
+            self.mr(Ins::VEX_Vmovhps_m64_xmm, second, x)?;
+            return self.mr(Ins::VEX_Vmovlps_m64_xmm, m, x);
         }
         self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)
     }

@@ -70,6 +70,7 @@ rows! {
     ADD_W: Paddw_xmm_xmmm128 VEX_Vpaddw_ymm_ymm_ymmm256 EVEX_Vpaddw_zmm_k1z_zmm_zmmm512;
     SUB_W: Psubw_xmm_xmmm128 VEX_Vpsubw_ymm_ymm_ymmm256 EVEX_Vpsubw_zmm_k1z_zmm_zmmm512;
     MADD_W: Pmaddwd_xmm_xmmm128 VEX_Vpmaddwd_ymm_ymm_ymmm256 EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
+    DOT_W: INVALID VEX_Vpdpwssd_ymm_ymm_ymmm256 EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32;
     DOT_B: INVALID VEX_Vpdpbusd_ymm_ymm_ymmm256 EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32;
     TO_REALS: Cvtdq2pd_xmm_xmmm64 VEX_Vcvtdq2pd_ymm_xmmm128 EVEX_Vcvtdq2pd_zmm_k1z_ymmm256b32_er;
     FROM_REALS: Cvtpd2dq_xmm_xmmm128 VEX_Vcvtpd2dq_xmm_ymmm256 EVEX_Vcvtpd2dq_ymm_k1z_zmmm512b64_er;
