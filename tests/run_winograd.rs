@@ -95,7 +95,8 @@ fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &
     interpret(f, &mut memory, &[], &mut vec![], &env).expect(what);
     let fused = target.arch == Arch::Aarch64 || target.machine.has("fma");
     for &k in compared {
-        if f.bufs[k].dtype != DType::F32 {
+        let buffer = f.bufs.iter().nth(k).map(|b| b.1.dtype);
+        if buffer != Some(DType::F32) {
             let differ = got[k].iter().zip(&want[k]).position(|(g, w)| g != w);
             assert!(
                 differ.is_none(),
