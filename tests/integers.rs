@@ -144,6 +144,22 @@ fn conv(r: &mut Rng, n: usize) -> Layer {
     let stride = [1 + r.below(2), 1 + r.below(2)];
     let dilation = if r.below(5) == 0 { 2 } else { 1 };
     let pads: Vec<usize> = (0..4).map(|i| r.below(k[i % 2])).collect();
+    // Some are layers that Winograd's algorithm does.
+    let winograd = !depthwise && r.below(3) == 0;
+    let (k, stride, dilation) = match winograd {
+        true => ([3, 3], [1, 1], 1),
+        false => (k, stride, dilation),
+    };
+    let size = match winograd {
+        true => [3 + r.below(14), 3 + r.below(14)],
+        false => size,
+    };
+    // Now and then with so many channels that sums are too large for some of its forms.
+    let cin = match (winograd && group == 1, r.below(8)) {
+        (true, 0) => 110 + r.below(30),
+        (true, _) => cin + 3,
+        _ => cin,
+    };
     let extent = [0, 1].map(|i| (k[i] - 1) * dilation + 1);
     if (0..2).any(|i| size[i] + pads[i] + pads[i + 2] < extent[i]) {
         return conv(r, n);

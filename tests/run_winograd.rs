@@ -6,11 +6,11 @@ use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::References;
-use onnxc_compiler::contracts::winograd_tiles::{In, Out};
+use onnxc_compiler::contracts::winograd_tiles::{In, Numbers, Out};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::interp::{Env, Memory, run as interpret};
-use onnxc_compiler::loops::ir::{Access, Arg, BinOp, Callee, Const, Func, Ty};
+use onnxc_compiler::loops::ir::{Access, Arg, BinOp, Callee, Const, Func, Ty, UnOp};
 use onnxc_compiler::loops::random::Rng;
 use onnxc_compiler::loops::tail::{Node, Tail};
 use onnxc_compiler::target::{Arch, Target};
@@ -42,11 +42,11 @@ fn run_on(f: &Func, symbols: &Symbols, target: &Target, bufs: &mut [Vec<u8>]) ->
 }
 
 /// A call over buffers of so many elements; what is written may hold anything before.
-fn calling(callee: Callee, bufs: &[(i64, Access)], ints: &[i64]) -> Func {
+fn calling(callee: Callee, bufs: &[(DType, i64, Access)], ints: &[i64]) -> Func {
     let mut b = Builder::new("call");
     let mut args = vec![];
-    for (len, access) in bufs {
-        let buf = b.buffer("b", DType::F32, Dim::Fixed(*len), *access);
+    for (d, len, access) in bufs {
+        let buf = b.buffer("b", *d, Dim::Fixed(*len), *access);
         let offset = b.i(0);
         args.push(Arg::Ptr { buf, offset });
     }
@@ -55,10 +55,28 @@ fn calling(callee: Callee, bufs: &[(i64, Access)], ints: &[i64]) -> Func {
     b.finish()
 }
 
-fn numbers(rng: &mut Rng, n: i64) -> Vec<u8> {
-    (0..n)
-        .flat_map(|_| ((rng.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes())
-        .collect()
+/// Reals from -1 to 1; of whole numbers any, their ends among them.
+fn numbers(rng: &mut Rng, d: DType, n: i64) -> Vec<u8> {
+    let real = |bits: u64| (bits >> 40) as f64 / f64::from(1 << 23) - 1.0;
+    let one = |_| match d {
+        DType::F32 => (real(rng.bits()) as f32).to_le_bytes().to_vec(),
+        DType::F64 => (real(rng.bits()) / f64::from(1 << 20))
+            .to_le_bytes()
+            .to_vec(),
+        d => {
+            let x = rng.bits();
+            let ends = x >> 60 < 4;
+            let byte = |i: usize| {
+                if ends {
+                    (x >> 50 & 1) as u8 * 255
+                } else {
+                    (x >> (8 * i)) as u8
+                }
+            };
+            (0..d.size()).map(byte).collect()
+        }
+    };
+    (0..n).flat_map(one).collect()
 }
 
 /// Runs both ways and compares the buffers in `compared`.
@@ -77,6 +95,16 @@ fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &
     interpret(f, &mut memory, &[], &mut vec![], &env).expect(what);
     let fused = target.arch == Arch::Aarch64 || target.machine.has("fma");
     for &k in compared {
+        let buffer = f.bufs.iter().nth(k).map(|b| b.1.dtype);
+        if buffer != Some(DType::F32) {
+            let differ = got[k].iter().zip(&want[k]).position(|(g, w)| g != w);
+            assert!(
+                differ.is_none(),
+                "{what} on {}: byte {differ:?}",
+                target.cpu
+            );
+            continue;
+        }
         let floats = |b: &[u8]| -> Vec<f32> {
             let chunks = b.as_chunks::<4>().0;
             chunks.iter().map(|c| f32::from_le_bytes(*c)).collect()
@@ -100,16 +128,33 @@ fn up(n: i64, to: i64) -> i64 {
 
 #[test]
 fn input_transforms() {
+    inputs(&[Numbers::Floats], "winograd_in", 1);
+}
+
+#[test]
+fn input_transforms_of_bytes() {
+    let bytes = |signed, zero| Numbers::Bytes { signed, zero };
+    let all = [
+        bytes(false, 0),
+        bytes(true, -128),
+        bytes(false, 255),
+        bytes(true, 7),
+    ];
+    inputs(&all, "winograd_in_words", 2);
+}
+
+fn inputs(all: &[Numbers], tile: &str, per_lane: i64) {
     for t in targets() {
-        let lanes = t.machine.vector.expect("a vector machine").lanes;
-        let tile: &Tile = t.machine.tile("winograd_in").expect("a tile");
+        let lanes = t.machine.vector.expect("a vector machine").lanes * per_lane;
+        let tile: &Tile = t.machine.tile(tile).expect("a tile");
         let mut rng = Rng(7);
         for m in [2, 4] {
             for case in 0..14i64 {
+                let x = all[case as usize / 2 % all.len()];
                 let (h, w) = (1 + case * 5 % 13, 1 + case * 7 % 11);
                 let (top, left) = (case % 3, case / 3 % 3);
                 let images = 1 + case % 2;
-                let rest = [0, 1, lanes - 1][case as usize % 3].min(lanes - 1);
+                let rest = [0, 1, lanes - 1, lanes / 2][case as usize % (2 + per_lane as usize)];
                 let channels = match rest {
                     0 => lanes * (1 + case % 2),
                     r => r,
@@ -125,12 +170,17 @@ fn input_transforms() {
                 let planes = (m + 2) * (m + 2);
                 let bufs = [
                     // The last pixel ends with the channels.
-                    (images * h * w * pixel - (pixel - channels), Access::Read),
                     (
+                        x.x_type(),
+                        images * h * w * pixel - (pixel - channels),
+                        Access::Read,
+                    ),
+                    (
+                        x.plane_type(),
                         (planes - 1) * plane + (count - 1) * row + up(channels, lanes),
                         Access::ReadWrite,
                     ),
-                    (planes * up(channels, lanes), Access::ReadWrite),
+                    (x.x_type(), planes * up(channels, lanes), Access::ReadWrite),
                 ];
                 let ints = [
                     w * pixel,
@@ -149,10 +199,10 @@ fn input_transforms() {
                     top,
                     left,
                 ];
-                let shape = In { m, lanes, rest };
+                let shape = In { m, lanes, rest, x };
                 let f = calling(shape.callee(tile), &bufs, &ints);
-                let start = bufs.iter().map(|b| numbers(&mut rng, b.0)).collect();
-                check(&format!("in F({m}) case {case}"), &f, &t, start, &[1]);
+                let start = bufs.iter().map(|b| numbers(&mut rng, b.0, b.1)).collect();
+                check(&format!("in F({m}) {x:?} case {case}"), &f, &t, start, &[1]);
             }
         }
     }
@@ -192,14 +242,65 @@ fn tails() -> Vec<Tail> {
     ]
 }
 
+/// Tails of sums: none; to bytes by a factor of each column; the same added to other bytes; a bias.
+fn whole_tails() -> Vec<(DType, Tail)> {
+    use Node::{Bin, Cast, Column, Result, Tile, Un};
+    let i32s = |v: i32| Node::Const(Const::I32(v));
+    let bytes = |lo, hi, more: &[Node]| {
+        let mut nodes = vec![
+            Result(Ty::I32),
+            Column(DType::F64),
+            Cast(Ty::F64, 0),
+            Bin(BinOp::Mul, 2, 1),
+            Un(UnOp::Near, 3),
+            Cast(Ty::I32, 4),
+        ];
+        nodes.extend(more);
+        let at = nodes.len() as u8;
+        nodes.extend([
+            i32s(lo),
+            Bin(BinOp::Max, at, at - 1),
+            i32s(hi),
+            Bin(BinOp::Min, at + 2, at + 1),
+        ]);
+        Tail { nodes }
+    };
+    let other = [Tile(DType::I8), Bin(BinOp::Add, 5, 6)];
+    let bias = vec![Result(Ty::I32), Column(DType::I32), Bin(BinOp::Add, 0, 1)];
+    vec![
+        (DType::I32, Tail::default()),
+        (DType::U8, bytes(0, 255, &[i32s(3), Bin(BinOp::Add, 5, 6)])),
+        (DType::I8, bytes(-128, 127, &other)),
+        (DType::U8, bytes(7, 90, &[])),
+        (DType::I32, Tail { nodes: bias }),
+    ]
+}
+
 #[test]
 fn output_transforms() {
+    let all: Vec<_> = tails().into_iter().map(|t| (None, t)).collect();
+    outputs(&all, "winograd_out");
+}
+
+#[test]
+fn output_transforms_of_sums() {
+    let all: Vec<_> = whole_tails()
+        .into_iter()
+        .map(|(d, t)| (Some(d), t))
+        .collect();
+    outputs(&all, "winograd_out_words");
+}
+
+fn outputs(tails: &[(Option<DType>, Tail)], tile: &str) {
     for t in targets() {
         let lanes = t.machine.vector.expect("a vector machine").lanes;
-        let tile: &Tile = t.machine.tile("winograd_out").expect("a tile");
+        let tile: &Tile = t.machine.tile(tile).expect("a tile");
         let mut rng = Rng(9);
         for m in [2, 4] {
-            for (case, tail) in (0..12i64).flat_map(|c| tails().into_iter().map(move |t| (c, t))) {
+            for (case, (whole, tail)) in (0..12i64).flat_map(|c| tails.iter().map(move |t| (c, t)))
+            {
+                let (whole, tail) = (*whole, tail.clone());
+                let sums = whole.map_or(DType::F32, |_| DType::I32);
                 let (h, w) = (1 + case * 5 % 13, 1 + case * 7 % 11);
                 let images = 1 + case % 2;
                 let rest = [0, 1, lanes - 1][case as usize % 3];
@@ -215,18 +316,21 @@ fn output_transforms() {
                 let size = images * h * w * distance - (distance - columns);
                 let mut bufs = vec![
                     (
+                        sums,
                         (planes - 1) * plane + (count - 1) * row + up(columns, lanes),
                         Access::Read,
                     ),
-                    (size, Access::ReadWrite),
+                    (whole.unwrap_or(DType::F32), size, Access::ReadWrite),
                 ];
                 let mut distances = vec![];
                 for kind in tail.operands() {
-                    bufs.push(match kind {
-                        Node::Tile(_) => (size, Access::Read),
-                        Node::Column(_) => (columns, Access::Read),
-                        _ => (1, Access::Read),
-                    });
+                    let len = match kind {
+                        Node::Tile(_) => size,
+                        Node::Column(_) => columns,
+                        _ => 1,
+                    };
+                    let d = kind.element().unwrap_or(DType::F32);
+                    bufs.push((d, len, Access::Read));
                     distances.push(if matches!(kind, Node::Tile(_)) {
                         distance
                     } else {
@@ -256,10 +360,11 @@ fn output_transforms() {
                     m,
                     lanes,
                     rest,
+                    whole,
                     tail,
                 };
                 let f = calling(shape.callee(tile), &bufs, &ints);
-                let start = bufs.iter().map(|b| numbers(&mut rng, b.0)).collect();
+                let start = bufs.iter().map(|b| numbers(&mut rng, b.0, b.1)).collect();
                 check(&what, &f, &t, start, &[1]);
             }
         }

@@ -103,6 +103,31 @@ fn strips_of_words_avx512() {
     words(Level::Avx512);
 }
 
+/// The same where one instruction multiplies words and adds.
+fn fused_words(level: Level, there: bool) {
+    let isa = level.isa().with_fused_words();
+    let tile = rows::strip_fused_words(level, "words", &[]);
+    let cases = whole::cases(isa, &tile, Numbers::Words);
+    if !there {
+        return eprintln!("skipped: this CPU has no VNNI for {level:?}");
+    }
+    check(level, &each::dots(isa, Dot::Words));
+    check(level, &cases);
+}
+
+#[test]
+fn strips_of_fused_words() {
+    #[cfg(target_arch = "x86_64")]
+    let there = [
+        std::arch::is_x86_feature_detected!("avxvnni"),
+        std::arch::is_x86_feature_detected!("avx512vnni"),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let there = [false; 2];
+    fused_words(Level::Avx2, there[0]);
+    fused_words(Level::Avx512, there[1]);
+}
+
 /// The same of bytes, where the machine multiplies them.
 fn bytes(level: Level, dot: Dot) {
     let isa = level.isa();
@@ -162,8 +187,8 @@ fn x86_stays_within_its_levels() {
             .chain(&random::cases(level.isa()))
         {
             // Words at 512 bits are of an extension, which the rows that use them name.
-            let words = case.name.starts_with("I8x2") || case.name.starts_with("pairs");
-            if level == Level::Avx512 && words {
+            let words = ["I8x2", "U8x2", "words", "pairs"].iter();
+            if level == Level::Avx512 && words.clone().any(|w| case.name.starts_with(w)) {
                 continue;
             }
             let code = onnxc_targets::vector::assemble(&case.program, true).unwrap();

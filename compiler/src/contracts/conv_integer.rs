@@ -4,7 +4,7 @@
 //! the sums of each output channel begin with (i32 `[M]`); output i32 `start + sum((X - xz) * (W - wz))`, elements outside X counting nothing. Attributes as those of `conv`; there is no activation.
 
 use super::conv::{self, View, macs};
-use super::{conv_depthwise_last, conv_strip};
+use super::{conv_depthwise_last, conv_strip, conv_winograd};
 use crate::base::costs::Work;
 use crate::base::diag::Result;
 use crate::ex;
@@ -18,6 +18,8 @@ pub static CONV_INTEGER: Contract = Contract {
     reference: None,
     rows: &[
         conv_depthwise_last::BYTES,
+        conv_winograd::WHOLE_F4,
+        conv_winograd::WHOLE_F2,
         conv_strip::BYTES,
         conv_strip::WORDS,
         LOOPS,

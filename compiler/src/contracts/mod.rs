@@ -23,6 +23,7 @@ pub mod text;
 pub mod window;
 pub mod winograd_choice;
 pub mod winograd_error;
+pub mod winograd_exact;
 pub mod winograd_tiles;
 pub mod winograd_weights;
 
@@ -49,6 +50,8 @@ pub static ALL: &[&Contract] = &[
     &depthwise_tile::DEPTHWISE_TILE,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,
+    &winograd_tiles::WINOGRAD_IN_WORDS,
+    &winograd_tiles::WINOGRAD_OUT_WORDS,
 ];
 
 /// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.

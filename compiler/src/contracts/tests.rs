@@ -1,5 +1,7 @@
 //! Every kernel row against the definition, over sizes at the edges of tiles, strips and pads.
 
+mod whole;
+
 use super::window::Window;
 use super::winograd_error::estimate;
 use super::{References, conv, conv_winograd, gemm};
@@ -50,9 +52,35 @@ static WINOGRAD_OUT: Tile = Tile {
     ..STRIP
 };
 
+/// The same for whole numbers.
+static STRIP_WORDS: Tile = Tile {
+    name: "gemm_strip_i16_test",
+    contract: "gemm_strip_words",
+    ..STRIP
+};
+static WINOGRAD_IN_WORDS: Tile = Tile {
+    name: "winograd_in_u8_test",
+    contract: "winograd_in_words",
+    ..STRIP
+};
+static WINOGRAD_OUT_WORDS: Tile = Tile {
+    name: "winograd_out_i32_test",
+    contract: "winograd_out_words",
+    ..STRIP
+};
+
 fn machine() -> Machine {
     Machine {
-        tiles: vec![&TILE, &STRIP, &DEPTHWISE, &WINOGRAD_IN, &WINOGRAD_OUT],
+        tiles: vec![
+            &TILE,
+            &STRIP,
+            &DEPTHWISE,
+            &WINOGRAD_IN,
+            &WINOGRAD_OUT,
+            &STRIP_WORDS,
+            &WINOGRAD_IN_WORDS,
+            &WINOGRAD_OUT_WORDS,
+        ],
         vector: Some(Vector {
             lanes: 4,
             registers: 16,
@@ -87,6 +115,20 @@ fn run_row(
     inputs: &[Option<(Tensor, bool)>],
     out: &[i64],
 ) -> Option<Vec<f32>> {
+    let out = TensorType::fixed(crate::base::dtype::DType::F32, out);
+    let bytes = run_bytes(contract, row, attrs, inputs, out)?;
+    let floats = bytes.as_chunks::<4>().0;
+    Some(floats.iter().map(|c| f32::from_le_bytes(*c)).collect())
+}
+
+/// The same for an output of any type.
+fn run_bytes(
+    contract: &'static Contract,
+    row: &Kernel,
+    attrs: &Attrs,
+    inputs: &[Option<(Tensor, bool)>],
+    out_ty: TensorType,
+) -> Option<Vec<u8>> {
     let machine = machine();
     let ty = |t: &Tensor| TensorType::of(t);
     let known = |t: &(Tensor, bool)| t.1.then(|| t.0.clone());
@@ -97,7 +139,7 @@ fn run_row(
             .iter()
             .map(|i| i.as_ref().map(|i| (ty(&i.0), known(i))))
             .collect(),
-        outputs: vec![Some(TensorType::fixed(crate::base::dtype::DType::F32, out))],
+        outputs: vec![Some(out_ty.clone())],
         machine: &machine,
         effort: Default::default(),
     };
@@ -120,7 +162,6 @@ fn run_row(
             })
         })
         .collect();
-    let out_ty = TensorType::fixed(crate::base::dtype::DType::F32, out);
     let at = bytes.len();
     bytes.push(vec![0xff; out_ty.max_bytes(&symbols) as usize]);
     let buf = b.buffer("out", out_ty.dtype, out_ty.elements(), Access::Write);
@@ -157,12 +198,7 @@ fn run_row(
     };
     let slices = bytes.iter_mut().map(Vec::as_mut_slice).collect();
     run(&func, &mut Memory::of(slices), &[], &mut vec![], &env).expect("it runs");
-    Some(
-        bytes[at]
-            .chunks_exact(4)
-            .map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))
-            .collect(),
-    )
+    Some(bytes.swap_remove(at))
 }
 
 #[test]

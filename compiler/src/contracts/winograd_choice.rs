@@ -20,19 +20,25 @@ pub fn accepts(q: &Query, m: i64) -> bool {
         Some(Some((t, _))) => t.dtype == DType::F32,
         _ => true,
     };
-    let tiles = ["gemm_strip", "winograd_in", "winograd_out"];
     let Some(Some((_, Some(weights)))) = q.inputs.get(1) else {
         return false;
     };
     let Ok(v) = View::of(q) else { return false };
+    let fits = suits(q, &v, m, ["gemm_strip", "winograd_in", "winograd_out"]) && (0..4).all(f32s);
+    fits && weights
+        .to_f32s()
+        .is_some_and(|x| estimate(m, &x, v.cin) <= q.machine.winograd.error)
+}
+
+/// Whether a convolution is one that tiles of `m` x `m` results can do, and the machine has what that takes.
+pub fn suits(q: &Query, v: &View, m: i64, tiles: [&str; 3]) -> bool {
     let w = &v.window;
-    let fits = tiles.iter().all(|t| q.machine.tile(t).is_some())
+    tiles.iter().all(|t| q.machine.tile(t).is_some())
         && q.machine.vector.is_some()
         && m <= q.machine.winograd.tile
         // Weights grow by four.
         && !q.effort.optimize_for_size()
         && v.channels_last
-        && (0..4).all(f32s)
         && w.kernel == [3, 3]
         && w.stride == [1, 1]
         && w.dilation == [1, 1]
@@ -41,10 +47,7 @@ pub fn accepts(q: &Query, m: i64) -> bool {
         && fixed_shape(&w.out).is_some_and(|s| s.iter().all(|&d| d > 0))
         // Thinner ones are all transforms.
         && v.cin >= 4
-        && v.cout >= 4;
-    fits && weights
-        .to_f32s()
-        .is_some_and(|x| estimate(m, &x, v.cin) <= q.machine.winograd.error)
+        && v.cout >= 4
 }
 
 /// Rows and columns of tiles.
@@ -58,6 +61,11 @@ const REST: f64 = 48.0;
 
 /// Products of the transformed tiles, elements that are transformed, and weights, which grow by the transform.
 pub fn work(q: &Query, m: i64) -> Work {
+    work_of(q, m, 1, 4)
+}
+
+/// The same where a lane of the input's transform has `per_lane` channels, and weights `size` bytes.
+pub fn work_of(q: &Query, m: i64, per_lane: i64, size: i64) -> Work {
     let never = Work::of(f64::INFINITY);
     let (Ok(v), Some(vector)) = (View::of(q), q.machine.vector) else {
         return never;
@@ -70,13 +78,14 @@ pub fn work(q: &Query, m: i64) -> Work {
     let (cin, cout, group) = (v.cin as f64, v.cout as f64, v.group as f64);
     let lanes = vector.lanes as f64;
     let whole = |c: f64| libm::ceil(c / lanes) * lanes;
-    let rest = if v.cin % vector.lanes == 0 { 0.0 } else { REST };
+    let wide = per_lane * vector.lanes;
+    let rest = if v.cin % wide == 0 { 0.0 } else { REST };
     // Other rows are not asked what columns cost that fill no vector.
     let share = group * cout / whole(cout);
     let work = Work {
         macs: share * tiles * planes * cin * whole(cout),
-        transforms: share * tiles * planes * (whole(cin) + rest + whole(cout)),
+        transforms: share * tiles * planes * ((whole(cin) + rest) / per_lane as f64 + whole(cout)),
         ..Work::default()
     };
-    work.with_weights(group * planes * cin * cout * 4.0, q.machine.l2)
+    work.with_weights(group * planes * cin * cout * size as f64, q.machine.l2)
 }

@@ -9,6 +9,10 @@
 //! 0, 11/16, -11/16, 11/8, -11/8 and infinity: of the points whose powers are exact in float32 they gave the smallest errors,
 //! a fifth of those of 0, 1, -1, 2, -2. F(2x2) evaluates at 0, 1, -1 and infinity.
 //!
+//! `winograd_in_words` and `winograd_out_words` do the same over whole numbers ([`super::winograd_exact`]): bytes to planes of words, from which their zero
+//! point is off, and planes of i32 sums to results, exactly. Outside of the image lies the zero point; `lanes` counts words, of which a vector
+//! has twice as many as it has sums.
+//!
 //! `winograd_in`: pointers x (channel of the first tile's image), planes, patch (room for (m+2)^2 pixels of `channels` rounded up
 //! to whole vectors); then line, pixel, image (elements from one to the next), height, width, plane, row (elements from one
 //! plane, one tile to the next), channels, count (tiles), tile_y, tile_x (of the first), tiles_y, tiles_x, top, left (padding).
@@ -19,11 +23,12 @@
 //! (elements from one pixel to the next), two numbers of no meaning (room for the kernel), and for each tail operand its pixel distance. `rest` are the columns behind
 //! the whole vectors; planes can be read up to whole vectors.
 
+use super::winograd_exact as exact;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Callee, ExprId, Func, LoopKind};
+use crate::loops::ir::{Access, Callee, ExprId, Func, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
 /// The contract of the input's transform.
@@ -38,6 +43,22 @@ pub static WINOGRAD_IN: Contract = Contract {
 pub static WINOGRAD_OUT: Contract = Contract {
     name: "winograd_out",
     doc: "The output transform of a Winograd convolution over channels-last float32 data, with a pointwise tail.",
+    reference: Some(reference_out),
+    rows: &[],
+};
+
+/// The contract of the input's transform of bytes.
+pub static WINOGRAD_IN_WORDS: Contract = Contract {
+    name: "winograd_in_words",
+    doc: "The input transform of an exact Winograd convolution over channels-last 8-bit data.",
+    reference: Some(reference_in),
+    rows: &[],
+};
+
+/// The contract of the output's transform of i32 sums.
+pub static WINOGRAD_OUT_WORDS: Contract = Contract {
+    name: "winograd_out_words",
+    doc: "The output transform of an exact Winograd convolution over channels-last 8-bit data, with a pointwise tail.",
     reference: Some(reference_out),
     rows: &[],
 };
@@ -130,6 +151,47 @@ pub struct In {
     pub lanes: i64,
     /// Channels of a call, where they are no whole vectors.
     pub rest: i64,
+    /// What is transformed.
+    pub x: Numbers,
+}
+
+/// What an input transform reads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Numbers {
+    /// f32.
+    Floats,
+    /// Bytes.
+    Bytes {
+        /// With a sign.
+        signed: bool,
+        /// What stands for 0.
+        zero: i64,
+    },
+}
+
+impl Numbers {
+    /// Elements of the input.
+    pub fn x_type(self) -> DType {
+        match self {
+            Numbers::Floats => DType::F32,
+            Numbers::Bytes { signed: false, .. } => DType::U8,
+            Numbers::Bytes { signed: true, .. } => DType::I8,
+        }
+    }
+    /// Elements of its planes.
+    pub fn plane_type(self) -> DType {
+        match self {
+            Numbers::Floats => DType::F32,
+            Numbers::Bytes { .. } => DType::I16,
+        }
+    }
+    /// What stands outside of the image.
+    pub fn zero(self) -> i64 {
+        match self {
+            Numbers::Floats => 0,
+            Numbers::Bytes { zero, .. } => zero,
+        }
+    }
 }
 
 /// What an output transform is specialised to.
@@ -141,6 +203,8 @@ pub struct Out {
     pub lanes: i64,
     /// Columns behind the whole vectors.
     pub rest: i64,
+    /// Elements of the output where sums are i32; `None`: sums and results are f32.
+    pub whole: Option<DType>,
     /// What is done with a result.
     pub tail: Tail,
 }
@@ -148,6 +212,10 @@ pub struct Out {
 fn get(callee: &Callee, name: &str, range: std::ops::Range<i64>) -> Option<i64> {
     let found = callee.shape.iter().find(|(n, _)| n == name);
     found.map(|(_, v)| *v).filter(|v| range.contains(v))
+}
+
+fn named(shape: &[(&str, i64)]) -> Vec<(String, i64)> {
+    shape.iter().map(|(k, v)| (k.to_string(), *v)).collect()
 }
 
 fn callee(tile: &Tile, mut shape: Vec<(String, i64)>, tail: &Tail) -> Callee {
@@ -162,9 +230,11 @@ fn callee(tile: &Tile, mut shape: Vec<(String, i64)>, tail: &Tail) -> Callee {
 impl In {
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
-        let shape = [("m", self.m), ("lanes", self.lanes), ("rest", self.rest)];
-        let shape = shape.map(|(k, v)| (k.to_string(), v)).to_vec();
-        callee(tile, shape, &Tail::default())
+        let mut shape = vec![("m", self.m), ("lanes", self.lanes), ("rest", self.rest)];
+        if let Numbers::Bytes { signed, zero } = self.x {
+            shape.extend([("signed", i64::from(signed)), ("zero", zero)]);
+        }
+        callee(tile, named(&shape), &Tail::default())
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<In> {
@@ -173,6 +243,13 @@ impl In {
             m: get(callee, "m", 2..5).filter(|m| *m != 3)?,
             lanes,
             rest: get(callee, "rest", 0..lanes)?,
+            x: match get(callee, "signed", 0..2) {
+                None => Numbers::Floats,
+                Some(signed) => Numbers::Bytes {
+                    signed: signed == 1,
+                    zero: get(callee, "zero", -128..256)?,
+                },
+            },
         })
     }
 }
@@ -180,9 +257,11 @@ impl In {
 impl Out {
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
-        let shape = [("m", self.m), ("lanes", self.lanes), ("rest", self.rest)];
-        let shape = shape.map(|(k, v)| (k.to_string(), v)).to_vec();
-        callee(tile, shape, &self.tail)
+        let mut shape = vec![("m", self.m), ("lanes", self.lanes), ("rest", self.rest)];
+        if let Some(d) = self.whole {
+            shape.push(("c_type", i64::from(d.onnx())));
+        }
+        callee(tile, named(&shape), &self.tail)
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Out> {
@@ -191,6 +270,10 @@ impl Out {
             m: get(callee, "m", 2..5).filter(|m| *m != 3)?,
             lanes,
             rest: get(callee, "rest", 0..lanes)?,
+            whole: match get(callee, "c_type", 0..1 << 10) {
+                None => None,
+                Some(d) => Some(DType::from_onnx(d as i32)?),
+            },
             tail: Tail::of_shape(&callee.shape)?,
         })
     }
@@ -252,12 +335,11 @@ pub fn output_line(b: &mut Builder, v: &[ExprId]) -> Vec<ExprId> {
     ]
 }
 
+/// Makes a line of elements of another.
+type Line = fn(&mut Builder, &[ExprId]) -> Vec<ExprId>;
+
 /// A square of elements by columns, then by rows.
-fn both(
-    b: &mut Builder,
-    square: &[Vec<ExprId>],
-    line: fn(&mut Builder, &[ExprId]) -> Vec<ExprId>,
-) -> Vec<Vec<ExprId>> {
+fn both(b: &mut Builder, square: &[Vec<ExprId>], line: Line) -> Vec<Vec<ExprId>> {
     let t = square.len();
     let columns: Vec<Vec<ExprId>> = (0..t)
         .map(|j| {
@@ -290,10 +372,14 @@ fn reference_in(callee: &Callee) -> Option<Func> {
     let mut b = Builder::new("winograd_in");
     // A call says where its buffers begin, not where they end.
     let unknown = Dim::Fixed(i64::MAX);
-    let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
-    let px = buffer("x", Access::Read);
-    let planes = buffer("planes", Access::Write);
-    buffer("patch", Access::Write);
+    let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
+    let px = buffer("x", s.x.x_type(), Access::Read);
+    let planes = buffer("planes", s.x.plane_type(), Access::Write);
+    buffer("patch", s.x.x_type(), Access::Write);
+    let (line_of, ones): (Line, i64) = match s.x {
+        Numbers::Floats => (input_line, 0),
+        Numbers::Bytes { .. } => (exact::input_line, exact::of_ones(s.m)),
+    };
     let [
         line,
         pixel,
@@ -317,7 +403,11 @@ fn reference_in(callee: &Callee) -> Option<Func> {
         let (y0, x0) = (b.mul(ty, m), b.mul(tx, m));
         let (y0, x0) = (b.sub(y0, top), b.sub(x0, left));
         b.for_(extent, LoopKind::Seq, |b, c| {
-            let (zero, nothing) = (b.i(0), b.f(0.0));
+            let zero = b.i(0);
+            let nothing = match s.x {
+                Numbers::Floats => b.f(0.0),
+                Numbers::Bytes { zero, .. } => b.int(Ty::I32, zero),
+            };
             let there = b.in_range(c, zero, channels);
             let mut square = vec![];
             for i in 0..t {
@@ -339,10 +429,15 @@ fn reference_in(callee: &Callee) -> Option<Func> {
                 }
                 square.push(list);
             }
-            let done = both(b, &square, input_line);
+            let done = both(b, &square, line_of);
             let at = b.mul(tile, row);
             let at = b.add(at, c);
-            for (k, v) in done.into_iter().flatten().enumerate() {
+            for (k, mut v) in done.into_iter().flatten().enumerate() {
+                // Row 1, column 1.
+                if k as i64 == t + 1 && ones * s.x.zero() != 0 {
+                    let off = b.int(Ty::I32, ones * s.x.zero());
+                    v = b.sub(v, off);
+                }
                 let k = b.i(k as i64);
                 let before = b.mul(k, plane);
                 let at = b.add(before, at);
@@ -357,13 +452,17 @@ fn reference_out(callee: &Callee) -> Option<Func> {
     let s = Out::of(callee)?;
     let mut b = Builder::new("winograd_out");
     let unknown = Dim::Fixed(i64::MAX);
-    let mut buffer = |name: &str, access| b.buffer(name, DType::F32, unknown.clone(), access);
-    let planes = buffer("planes", Access::Read);
-    let out = buffer("out", Access::Write);
-    let operands: Vec<_> = s
-        .tail
-        .operands()
-        .map(|_| buffer("operand", Access::Read))
+    let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
+    let (sums, line_of): (_, Line) = match s.whole {
+        None => (DType::F32, output_line),
+        Some(_) => (DType::I32, exact::output_line),
+    };
+    let planes = buffer("planes", sums, Access::Read);
+    let out = buffer("out", s.whole.unwrap_or(DType::F32), Access::Write);
+    let kinds: Vec<DType> = s.tail.operands().filter_map(|n| n.element()).collect();
+    let operands: Vec<_> = kinds
+        .into_iter()
+        .map(|d| buffer("operand", d, Access::Read))
         .collect();
     let [plane, row, columns, count, tile_y, tile_x] = [(); 6].map(|()| b.int_param());
     let [tiles_y, tiles_x, height, width, pixel, out_pixel] = [(); 6].map(|()| b.int_param());
@@ -399,9 +498,13 @@ fn reference_out(callee: &Callee) -> Option<Func> {
                         .collect()
                 })
                 .collect();
-            let done = both(b, &square, output_line);
+            let done = both(b, &square, line_of);
             for (i, list) in done.into_iter().enumerate() {
                 for (j, v) in list.into_iter().enumerate() {
+                    let v = match s.whole {
+                        None => v,
+                        Some(_) => exact::result(b, s.m, v, i, j),
+                    };
                     let v = b.let_(v);
                     let (i, j) = (b.i(i as i64), b.i(j as i64));
                     let (y, x) = (b.add(y0, i), b.add(x0, j));

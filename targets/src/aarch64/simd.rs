@@ -15,6 +15,8 @@ pub enum V3 {
     FCmGt,
     Add,
     Sub,
+    AddH,
+    SubH,
     Mul,
     SMin,
     SMax,
@@ -44,7 +46,7 @@ pub enum V3 {
 
 impl V3 {
     /// All of them.
-    pub const ALL: [V3; 27] = [
+    pub const ALL: [V3; 29] = [
         V3::FAdd,
         V3::FSub,
         V3::FMul,
@@ -54,6 +56,8 @@ impl V3 {
         V3::FCmGt,
         V3::Add,
         V3::Sub,
+        V3::AddH,
+        V3::SubH,
         V3::Mul,
         V3::SMin,
         V3::SMax,
@@ -85,6 +89,8 @@ impl V3 {
             V3::FCmGt => (0x6EA0_E400, "fcmgt", "4s"),
             V3::Add => (0x4EA0_8400, "add", "4s"),
             V3::Sub => (0x6EA0_8400, "sub", "4s"),
+            V3::AddH => (0x4E60_8400, "add", "8h"),
+            V3::SubH => (0x6E60_8400, "sub", "8h"),
             V3::Mul => (0x4EA0_9C00, "mul", "4s"),
             V3::SMin => (0x4EA0_6C00, "smin", "4s"),
             V3::SMax => (0x4EA0_6400, "smax", "4s"),

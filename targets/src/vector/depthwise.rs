@@ -408,7 +408,7 @@ impl Template<'_> {
                     false => tail::operand(vm, kind, Mem::at(operands[k].0, 0), lanes),
                     true => {
                         let (arg, at) = (first + k as u8, Some(b.at));
-                        tail::far_operand(vm, Far { arg, at, disp: 0 }, lanes)
+                        tail::far_operand(vm, kind, Far { arg, at, disp: 0 }, lanes)
                     }
                 };
                 let result = match whole {

@@ -146,6 +146,10 @@ impl Machine<'_> {
                     let [a, b] = self.bytes(at, plus)?.map(|b: u8| i16::from(b as i8) as u16);
                     u32::from(a) | u32::from(b) << 16
                 }
+                Elem::U8x2 => {
+                    let [a, b] = self.bytes(at, plus)?;
+                    u32::from(a) | u32::from(b) << 16
+                }
                 Elem::U8Limited | Elem::I8Limited => return wrong("a load that limits"),
                 Elem::U8 | Elem::I8 => {
                     let [b] = self.bytes(at, plus)?;
@@ -182,6 +186,30 @@ impl Machine<'_> {
             let size = elem.bytes() as usize;
             let place = self.place(at, plus, size)?;
             self.memory[place].copy_from_slice(&bytes[..size]);
+        }
+        Ok(())
+    }
+    /// Two vectors as limited bytes, the second first.
+    fn store_two(
+        &mut self,
+        a: V,
+        b: V,
+        places: [Mem; 2],
+        signed: bool,
+        is_mixed: bool,
+    ) -> Result<()> {
+        if a == b {
+            return wrong("a pair of one register");
+        }
+        let elem = match signed {
+            true => Elem::I8Limited,
+            false => Elem::U8Limited,
+        };
+        for (v, at) in [(b, places[1]), (a, places[0])] {
+            let lanes = self.v(v)?;
+            let lanes = if is_mixed { mixed(&lanes) } else { lanes };
+            self.store(lanes, &at, elem, Lanes::All)?;
+            self.set(v, [UNDEFINED; MAX_LANES])?;
         }
         Ok(())
     }
@@ -320,23 +348,16 @@ impl Machine<'_> {
                 b,
                 at,
                 signed,
-                mixed: is_mixed,
-            } => {
-                if a == b {
-                    return wrong("a pair of one register");
-                }
-                let elem = if signed {
-                    Elem::I8Limited
-                } else {
-                    Elem::U8Limited
-                };
-                let order = |v: Vector| if is_mixed { mixed(&v) } else { v };
-                self.store(order(self.v(a)?), &at, elem, Lanes::All)?;
-                let next = at.plus(self.isa.lanes as i32);
-                self.store(order(self.v(b)?), &next, elem, Lanes::All)?;
-                self.set(a, [UNDEFINED; MAX_LANES])?;
-                self.set(b, [UNDEFINED; MAX_LANES])?;
-            }
+                mixed,
+            } => self.store_two(a, b, [at, at.plus(self.isa.lanes as i32)], signed, mixed)?,
+            Op::StoreApart {
+                a,
+                b,
+                at,
+                second,
+                signed,
+                mixed,
+            } => self.store_two(a, b, [at, second], signed, mixed)?,
             Op::Splat { d, at } => self.set(d, [self.word(&at, 0)?; MAX_LANES])?,
             Op::SplatX { d, x } => self.set(d, [self.x(x)? as u32; MAX_LANES])?,
             Op::Bin { op, d, a, ref b } => {
@@ -344,6 +365,10 @@ impl Machine<'_> {
                 self.set(d, std::array::from_fn(|i| bin(op, a[i], b[i])))?;
             }
             Op::Un { op, d, a } => self.set(d, self.v(a)?.map(|a| un(op, a)))?,
+            Op::Words { op, d, a, b } => {
+                let (a, b) = (self.v(a)?, self.v(b)?);
+                self.set(d, std::array::from_fn(|i| words(op, a[i], b[i])))?;
+            }
             Op::ToInt { d, a, tmp } => {
                 if d == a || d == tmp || a == tmp {
                     return wrong("the registers of a conversion are not three");
@@ -393,7 +418,7 @@ impl Machine<'_> {
                 tmp,
             } => {
                 match tmp {
-                    None if dot == Dot::Words => {
+                    None if dot == Dot::Words && !self.isa.fused_words => {
                         return wrong("a product of words lacks a register");
                     }
                     Some(t) if t == d || t == b || *a == Src::Reg(t) => {

@@ -9,8 +9,10 @@
 //! operand where either is NaN, comparisons give lanes of all ones or all zeros, integers wrap.
 
 mod machine;
+mod registers;
 
 pub use machine::{Isa, Level};
+pub use registers::each_x;
 
 /// A vector register, from 0 to [`Isa::vregs`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -122,8 +124,10 @@ pub enum Elem {
     U16,
     #[allow(missing_docs)]
     I16,
-    /// Two signed bytes, to the two words of a lane. Loads only.
+    /// Two signed or unsigned bytes, to the two words of a lane. Loads only.
     I8x2,
+    #[allow(missing_docs)]
+    U8x2,
     /// Bytes that are limited to what they hold as they are stored. Stores only.
     U8Limited,
     #[allow(missing_docs)]
@@ -213,6 +217,14 @@ pub enum RealBin {
     Max,
 }
 
+/// Operations on the two words of each lane; they wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum WordBin {
+    Add,
+    Sub,
+}
+
 /// Products of parts of lanes, added to an i32 lane; sums wrap.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Dot {
@@ -286,6 +298,15 @@ pub enum Op {
         signed: bool,
         mixed: bool,
     },
+    /// The same with the lanes of `b` at a second place; that is written first, and may be the first one again.
+    StoreApart {
+        a: V,
+        b: V,
+        at: Mem,
+        second: Mem,
+        signed: bool,
+        mixed: bool,
+    },
     /// One 32-bit element in every lane.
     Splat {
         d: V,
@@ -306,6 +327,13 @@ pub enum Op {
         op: Un,
         d: V,
         a: V,
+    },
+    /// An operation on words.
+    Words {
+        op: WordBin,
+        d: V,
+        a: V,
+        b: V,
     },
     /// Truncates to i32, saturates; NaN gives 0. `tmp` is clobbered; all three differ.
     ToInt {
@@ -349,7 +377,8 @@ pub enum Op {
         b: V,
         lane: u8,
     },
-    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others.
+    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others, but where
+    /// [`Isa::fused_words`].
     Dot {
         dot: Dot,
         d: V,
@@ -529,57 +558,4 @@ pub struct Program {
     pub slots: u16,
     /// What it does; it returns at the end.
     pub ops: Vec<Op>,
-}
-
-/// Visits every address register of an operation.
-pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
-    let mem = |m: &Mem, f: &mut dyn FnMut(X)| {
-        f(m.base);
-        if let Some((i, _)) = m.index {
-            f(i);
-        }
-    };
-    match op {
-        Op::Load { at, .. }
-        | Op::Store { at, .. }
-        | Op::StorePair { at, .. }
-        | Op::Splat { at, .. }
-        | Op::Prefetch { at } => mem(at, f),
-        Op::Bin {
-            b: Src::Mem(m) | Src::Splat(m),
-            ..
-        }
-        | Op::Fma {
-            b: Src::Mem(m) | Src::Splat(m),
-            ..
-        }
-        | Op::Dot {
-            a: Src::Mem(m) | Src::Splat(m),
-            ..
-        }
-        | Op::RealBin {
-            b: RealSrc::Mem(m), ..
-        } => mem(m, f),
-        Op::SplatX { x, .. } | Op::Branch { x, .. } | Op::Count { x, .. } => f(*x),
-        Op::Arg { d, .. } | Op::SetX { d, .. } => f(*d),
-        Op::SetArg { s, .. } => f(*s),
-        Op::MoveX { d, a } | Op::AddI { d, a, .. } | Op::ShlX { d, a, .. } => {
-            f(*d);
-            f(*a);
-        }
-        Op::AddX { d, a, b, .. } | Op::SubX { d, a, b } | Op::MulX { d, a, b } => {
-            f(*d);
-            f(*a);
-            f(*b);
-        }
-        Op::LoadX { d, at } => {
-            f(*d);
-            mem(at, f);
-        }
-        Op::BranchX { a, b, .. } => {
-            f(*a);
-            f(*b);
-        }
-        _ => {}
-    }
 }

@@ -43,6 +43,26 @@ pub const fn strip_words(level: Level, name: &'static str, needs: &'static [&'st
     }
 }
 
+/// The same where one instruction multiplies words and adds: AVX2 and AVX-512.
+pub const fn strip_fused_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        make: match level {
+            Level::Avx512 => |c, pad| {
+                code(
+                    strip::program(c, Level::Avx512.isa().with_fused_words()),
+                    pad,
+                )
+            },
+            _ => |c, pad| code(strip::program(c, Level::Avx2.isa().with_fused_words()), pad),
+        },
+        ..strip_words(level, name, needs)
+    }
+}
+
 /// Contract `gemm_strip_bytes`.
 pub const fn strip_bytes(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
     Tile {
@@ -88,5 +108,29 @@ pub const fn winograd_out(
         needs,
         tile: (1, 1),
         make: by_level!(level, winograd_out::program),
+    }
+}
+
+/// Contract `winograd_in_words`.
+pub const fn winograd_in_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "winograd_in_words",
+        ..winograd_in(level, name, needs)
+    }
+}
+
+/// Contract `winograd_out_words`.
+pub const fn winograd_out_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "winograd_out_words",
+        ..winograd_out(level, name, needs)
     }
 }

@@ -409,7 +409,8 @@ impl Template<'_> {
         let (m, cols) = (self.m(), self.cols);
         let a = self.vm.vs(if m < cols { m } else { 1 });
         let bs = self.vm.vs(if m >= cols { cols } else { 1 });
-        let tmp = (self.s.numbers == Numbers::Words).then(|| self.vm.v());
+        let own = self.s.numbers == Numbers::Words && !self.vm.isa.fused_words;
+        let tmp = own.then(|| self.vm.v());
         for step in 0..count {
             let chain = (first + step) % self.s.split as usize;
             let packed = (step as i64 * self.s.b_row) as i32 * self.b_elem().bytes();

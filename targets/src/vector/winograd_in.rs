@@ -1,15 +1,17 @@
 //! The template of contract `winograd_in`.
 //!
 //! One vector of channels after the other. A tile that hangs over the image's border is first copied to a patch with zeros around
-//! it; the transform itself reads rows and pixels at any distance and knows nothing of borders. It makes one row of
-//! results, or the two of a pair of points, at a time, so that nothing is spilled: elements are loaded up to three times.
+//! it; the transform itself reads rows and pixels at any distance and knows nothing of borders.
 
 use super::build::Vm;
 use super::ir::*;
-use super::winograd::{Numbers, Walk, bytes, tiles, times};
+use super::winograd::{Numbers, Walk, tiles, times};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::contracts::winograd_tiles::{FACTORS, In};
+use onnxc_compiler::contracts::winograd_tiles::{In, Numbers as Input};
 use onnxc_compiler::loops::ir::Callee;
+
+mod floats;
+mod words;
 
 const X_PTR: u8 = 0;
 const PLANES: u8 = 1;
@@ -40,6 +42,8 @@ struct Template<'s> {
     vm: Vm,
     s: &'s In,
     k: Numbers,
+    /// Where the frame holds a tile between columns and rows.
+    slots: Vec<u16>,
 }
 
 /// Where a tile's elements and planes are reached from.
@@ -55,16 +59,21 @@ struct Bases {
 /// The program of an input transform.
 pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let s = In::of(callee)
-        .filter(|s| s.lanes == isa.lanes as i64)
+        .filter(|s| s.lanes == isa.lanes as i64 * per_lane(s.x))
         .ok_or_else(|| {
             Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
         })?;
     let mut vm = Vm::new(isa, ARGS);
     let k = match s.m {
-        4 => Numbers::of(&mut vm, &numbers()),
+        4 if s.x == Input::Floats => Numbers::of(&mut vm, &floats::numbers()),
         _ => Numbers::default(),
     };
-    let mut t = Template { vm, s: &s, k };
+    let mut t = Template {
+        vm,
+        s: &s,
+        k,
+        slots: vec![],
+    };
     let mut vm = std::mem::replace(&mut t.vm, Vm::new(isa, ARGS));
     tiles(&mut vm, COUNT, |vm| {
         std::mem::swap(&mut t.vm, vm);
@@ -75,17 +84,48 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     vm.finish()
 }
 
-/// What is multiplied by, the ends' first.
-fn numbers() -> [f32; 6] {
-    let f = &FACTORS;
-    [
-        f.product,
-        -f.sum,
-        -f.squares[1],
-        -f.squares[0],
-        f.p[0],
-        f.p[1],
-    ]
+/// Channels that a lane holds.
+fn per_lane(x: Input) -> i64 {
+    match x {
+        Input::Floats => 1,
+        Input::Bytes { .. } => 2,
+    }
+}
+
+/// Argument `n`, a number of elements of so many bytes, in bytes.
+fn bytes(vm: &mut Vm, n: u8, size: i32) -> X {
+    let x = vm.arg(n);
+    if size > 1 {
+        let by = size.trailing_zeros() as u8;
+        vm.op(Op::ShlX { d: x, a: x, by });
+    }
+    x
+}
+
+/// Copies so many bytes, no more than a vector has.
+fn copy(vm: &mut Vm, from: Mem, to: Mem, bytes: i32, [v, tmp]: [V; 2]) {
+    let lanes = vm.isa.lanes as i32;
+    let (elem, count) = match bytes % 4 {
+        0 => (Elem::W32, bytes / 4),
+        _ => (Elem::U8, bytes),
+    };
+    for first in (0..count).step_by(lanes as usize) {
+        let lanes = Lanes::of(&vm.isa, count as usize, first as usize);
+        let [from, to] = [from, to].map(|m| m.plus(first * elem.bytes()));
+        vm.op(Op::Load {
+            d: v,
+            at: from,
+            elem,
+            lanes,
+        });
+        vm.op(Op::Store {
+            s: v,
+            at: to,
+            elem,
+            lanes,
+            tmp,
+        });
+    }
 }
 
 impl Template<'_> {
@@ -93,8 +133,13 @@ impl Template<'_> {
     fn t(&self) -> usize {
         self.s.m as usize + 2
     }
-    fn vector(&self) -> i32 {
-        self.vm.isa.lanes as i32 * 4
+    /// Bytes of an element of the image, and of a plane.
+    fn sizes(&self) -> [i32; 2] {
+        [self.s.x.x_type(), self.s.x.plane_type()].map(|d| d.size() as i32)
+    }
+    /// Bytes of a vector of the image, and of a plane.
+    fn vectors(&self) -> [i32; 2] {
+        self.sizes().map(|s| s * self.s.lanes as i32)
     }
 
     fn tile(&mut self) {
@@ -109,8 +154,9 @@ impl Template<'_> {
         };
         let y = corner(&mut self.vm, WALK.tile_y, TOP);
         let x = corner(&mut self.vm, WALK.tile_x, LEFT);
+        let [size, _] = self.sizes();
         let vm = &mut self.vm;
-        let (line, pixel) = (bytes(vm, LINE), bytes(vm, PIXEL));
+        let (line, pixel) = (bytes(vm, LINE, size), bytes(vm, PIXEL, size));
         let base = vm.arg(X_PTR);
         for (a, b) in [(y, line), (x, pixel)] {
             let d = vm.x();
@@ -148,7 +194,7 @@ impl Template<'_> {
         self.transform(base, line, pixel);
         let step = |vm: &mut Vm, pointer: u8, by: u8| {
             let p = vm.arg(pointer);
-            vm.add_arg(p, by, 2);
+            vm.add_arg(p, by, size.trailing_zeros() as u8);
             vm.op(Op::SetArg { n: pointer, s: p });
             vm.free_x(p);
         };
@@ -159,12 +205,14 @@ impl Template<'_> {
     /// and `x`.
     fn copy(&mut self, y: X, x: X, base: X, line: X, pixel: X) {
         let t = self.t() as i64;
-        let vector = self.vector();
+        let [vector, _] = self.vectors();
+        let [element, _] = self.sizes();
         let rest = self.s.rest;
+        let input = self.s.x;
         let vm = &mut self.vm;
         let w = vm.arg(PATCH);
         let size = match rest {
-            0 => bytes(vm, CHANNELS),
+            0 => bytes(vm, CHANNELS, element),
             _ => {
                 let d = vm.x();
                 let value = i64::from(vector);
@@ -253,7 +301,10 @@ impl Template<'_> {
             vm.place(gaps);
         }
         let (zero, v, tmp) = (vm.v(), vm.v(), vm.v());
-        vm.op(Op::Zero { d: zero });
+        // The same in each byte, or 0.
+        let bits = u32::from(input.zero() as u8) * 0x0101_0101;
+        vm.op(Op::Const { d: zero, bits });
+        let all = Lanes::of(&vm.isa, (vector / 4) as usize, 0);
         let at = |base: X| Mem {
             base,
             index: Some((off, 0)),
@@ -275,12 +326,8 @@ impl Template<'_> {
         };
         let zeros = |vm: &mut Vm, n: X| {
             vm.when(n, Cond::Gt, 0, |vm| {
-                run(vm, n, &|vm| vm.store(zero, at(w), Lanes::All, tmp));
+                run(vm, n, &|vm| vm.store(zero, at(w), all, tmp));
             });
-        };
-        let lanes = match rest {
-            0 => Lanes::All,
-            n => Lanes::First(n as u8),
         };
         vm.op(Op::SetX { d: rows, value: t });
         vm.repeat(rows, 1, |vm| {
@@ -307,8 +354,14 @@ impl Template<'_> {
                 });
                 vm.repeat(count, 1, |vm| {
                     run(vm, len, &|vm| {
-                        vm.load(v, at(p), lanes);
-                        vm.store(v, at(w), Lanes::All, tmp);
+                        let here = match rest {
+                            0 => vector,
+                            n => n as i32 * element,
+                        };
+                        if here < vector {
+                            vm.store(zero, at(w), all, tmp);
+                        }
+                        copy(vm, at(p), at(w), here, [v, tmp]);
                     });
                     vm.add_x(p, pixel, 0);
                 });
@@ -350,7 +403,8 @@ impl Template<'_> {
     /// All channels of a tile. Takes the registers that are handed in.
     fn transform(&mut self, base: X, line: X, pixel: X) {
         let t = self.t();
-        let vector = self.vector();
+        let [vector, plane_vector] = self.vectors();
+        let [_, element] = self.sizes();
         let vm = &mut self.vm;
         let mut rows = vec![base];
         for i in 1..t {
@@ -366,19 +420,19 @@ impl Template<'_> {
         }
         vm.free_x(line);
         let pixels = [pixel, times(vm, pixel, 3), times(vm, pixel, 5)];
-        let plane = bytes(vm, PLANE);
+        let plane = bytes(vm, PLANE, element);
         let planes = [plane, times(vm, plane, 3)];
         let q = vm.arg(PLANES);
         let left = match self.s.rest {
             0 => vm.arg(CHANNELS),
             _ => {
                 let d = vm.x();
-                let value = vm.isa.lanes as i64;
+                let value = self.s.lanes;
                 vm.op(Op::SetX { d, value });
                 d
             }
         };
-        let lanes = vm.isa.lanes as i32;
+        let lanes = self.s.lanes as i32;
         let b = Bases {
             rows,
             pixels,
@@ -387,8 +441,9 @@ impl Template<'_> {
         };
         let top = self.vm.label();
         self.vm.place(top);
-        match self.s.m {
-            4 => self.vector_of_four(&b),
+        match (self.s.x, self.s.m) {
+            (Input::Bytes { signed, zero }, _) => self.vector_of_words(&b, signed, zero),
+            (_, 4) => self.vector_of_four(&b),
             _ => self.vector_of_two(&b),
         }
         let vm = &mut self.vm;
@@ -397,7 +452,7 @@ impl Template<'_> {
         }
         // Back to the first plane: the channels done so far are in the argument.
         vm.op(Op::Arg { d: b.q, n: PLANES });
-        vm.add_i(b.q, vector);
+        vm.add_i(b.q, plane_vector);
         vm.op(Op::SetArg { n: PLANES, s: b.q });
         vm.op(Op::Count {
             x: left,
@@ -406,10 +461,10 @@ impl Template<'_> {
         });
         // The next tile's row.
         let done = match self.s.rest {
-            0 => bytes(vm, CHANNELS),
+            0 => bytes(vm, CHANNELS, element),
             _ => {
                 let d = vm.x();
-                let value = i64::from(vector);
+                let value = i64::from(plane_vector);
                 vm.op(Op::SetX { d, value });
                 d
             }
@@ -421,7 +476,7 @@ impl Template<'_> {
         });
         vm.free_x(done);
         vm.free_x(left);
-        vm.add_arg(b.q, ROW, 2);
+        vm.add_arg(b.q, ROW, element.trailing_zeros() as u8);
         vm.op(Op::SetArg { n: PLANES, s: b.q });
         let all = b.rows.iter().chain(&b.pixels).chain(&b.planes);
         for x in all.copied().collect::<Vec<_>>() {
@@ -460,141 +515,5 @@ impl Template<'_> {
         let tmp = self.vm.v();
         self.vm.store(v, at, Lanes::All, tmp);
         self.vm.free(tmp);
-    }
-
-    fn vector_of_two(&mut self, b: &Bases) {
-        // Rows of results as a combination of two rows of elements.
-        for (x, y, op) in [
-            (0, 2, Bin::Sub),
-            (2, 1, Bin::Add),
-            (2, 1, Bin::Sub),
-            (3, 1, Bin::Sub),
-        ] {
-            let v = self.vm.vs(4);
-            for (j, d) in v.iter().enumerate() {
-                let (x, y) = (self.at(b, x, j), self.at(b, y, j));
-                self.vm.load(*d, x, Lanes::All);
-                self.vm.bin(op, *d, *d, Src::Mem(y));
-            }
-            let vm = &mut self.vm;
-            let t = vm.v();
-            vm.bin(Bin::Sub, v[0], v[0], v[2]);
-            vm.bin(Bin::Add, t, v[2], v[1]);
-            vm.bin(Bin::Sub, v[2], v[2], v[1]);
-            vm.bin(Bin::Sub, v[3], v[3], v[1]);
-            for (k, v) in [v[0], t, v[2]].into_iter().enumerate() {
-                self.put(b, v, k);
-            }
-            self.vm.add_x(b.q, b.planes[1], 0);
-            self.put(b, v[3], 0);
-            self.vm.add_x(b.q, b.planes[0], 0);
-            self.vm.free_all(&v);
-            self.vm.free(t);
-        }
-    }
-
-    fn vector_of_four(&mut self, b: &Bases) {
-        let f = &FACTORS;
-        self.end(b, [0, 2, 4]);
-        for (point, other) in [(f.p[0], f.squares[1]), (f.p[1], f.squares[0])] {
-            self.pair(b, point, other);
-        }
-        self.end(b, [1, 3, 5]);
-    }
-
-    /// The row of the point 0 or infinity, from three rows of elements.
-    fn end(&mut self, b: &Bases, [x, y, z]: [usize; 3]) {
-        let f = &FACTORS;
-        self.k.hold(&mut self.vm, &numbers(), 6 + WORK);
-        let v = self.vm.vs(6);
-        for (j, d) in v.iter().enumerate() {
-            let [x, y, z] = [x, y, z].map(|i| self.at(b, i, j));
-            self.vm.load(*d, z, Lanes::All);
-            self.k.fma_mem(&mut self.vm, *d, -f.sum, y);
-            self.k.fma_mem(&mut self.vm, *d, f.product, x);
-        }
-        self.row(b, v);
-        self.k.release(&mut self.vm);
-    }
-
-    /// The rows of a point and its negative.
-    fn pair(&mut self, b: &Bases, point: f32, other: f32) {
-        self.k.hold(&mut self.vm, &[-other, point], 12 + WORK - 3);
-        let (mut plus, mut minus) = (vec![], vec![]);
-        for j in 0..6 {
-            let [one, two, three, four] = [1, 2, 3, 4].map(|i| self.at(b, i, j));
-            let (even, odd) = (self.vm.v(), self.vm.v());
-            self.vm.load(even, four, Lanes::All);
-            self.k.fma_mem(&mut self.vm, even, -other, two);
-            self.vm.load(odd, three, Lanes::All);
-            self.k.fma_mem(&mut self.vm, odd, -other, one);
-            self.vm.bin(Bin::Mul, odd, odd, self.k.src(point));
-            let d = self.vm.v();
-            self.vm.bin(Bin::Add, d, even, odd);
-            self.vm.bin(Bin::Sub, even, even, odd);
-            self.vm.free(odd);
-            plus.push(d);
-            minus.push(even);
-        }
-        self.k.release(&mut self.vm);
-        self.row(b, plus);
-        self.k.hold(&mut self.vm, &numbers(), WORK);
-        self.row(b, minus);
-        self.k.release(&mut self.vm);
-    }
-
-    /// A row of six becomes six results, which are stored. Takes the registers.
-    fn row(&mut self, b: &Bases, v: Vec<V>) {
-        let f = &FACTORS;
-        let n = numbers();
-        let [product, sum] = [n[0], n[1]].map(|x| self.k.src(x));
-        let vm = &mut self.vm;
-        let x = vm.v();
-        vm.op(Op::Move { d: x, a: v[4] });
-        vm.fma(x, v[2], sum);
-        vm.fma(x, v[0], product);
-        vm.free(v[0]);
-        self.put(b, x, 0);
-        let vm = &mut self.vm;
-        vm.free(x);
-        let (even, odd) = (vm.v(), vm.v());
-        vm.op(Op::Move { d: even, a: v[4] });
-        vm.op(Op::Move { d: odd, a: v[3] });
-        self.points(even, odd, [v[2], v[1]], f.p[0], f.squares[1]);
-        self.both(b, even, odd, 1);
-        self.vm.add_x(b.q, b.planes[1], 0);
-        let vm = &mut self.vm;
-        vm.free(even);
-        vm.free(odd);
-        vm.fma(v[5], v[3], sum);
-        vm.fma(v[5], v[1], product);
-        self.put(b, v[5], 2);
-        self.vm.free(v[5]);
-        self.points(v[4], v[3], [v[2], v[1]], f.p[1], f.squares[0]);
-        self.vm.free(v[2]);
-        self.vm.free(v[1]);
-        self.both(b, v[4], v[3], 0);
-        self.vm.free(v[4]);
-        self.vm.free(v[3]);
-        self.vm.add_x(b.q, b.planes[1], 0);
-    }
-
-    /// Even and odd parts at a point.
-    fn points(&mut self, even: V, odd: V, v: [V; 2], point: f32, other: f32) {
-        let other = self.k.src(-other);
-        self.vm.fma(even, v[0], other);
-        self.vm.fma(odd, v[1], other);
-        let point = self.k.src(point);
-        self.vm.bin(Bin::Mul, odd, odd, point);
-    }
-
-    /// Stores sum and difference.
-    fn both(&mut self, b: &Bases, even: V, odd: V, k: usize) {
-        let x = self.vm.v();
-        self.vm.bin(Bin::Add, x, even, odd);
-        self.put(b, x, k);
-        self.vm.bin(Bin::Sub, even, even, odd);
-        self.put(b, even, k + 1);
-        self.vm.free(x);
     }
 }

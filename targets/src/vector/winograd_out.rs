@@ -5,12 +5,16 @@
 
 use super::build::Vm;
 use super::ir::*;
-use super::tail;
+use super::tail::{self, Far};
 use super::winograd::{Numbers, Walk, bytes, tiles, times};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::contracts::winograd_tiles::{FACTORS, Out};
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::contracts::winograd_tiles::Out;
 use onnxc_compiler::loops::ir::Callee;
-use onnxc_compiler::loops::tail::Node;
+use onnxc_compiler::loops::tail::{Node, Tail};
+
+mod floats;
+mod whole;
 
 const PLANES: u8 = 0;
 const OUT_PTR: u8 = 1;
@@ -66,6 +70,9 @@ struct Template<'s> {
     s: &'s Out,
     args: Args,
     k: Numbers,
+    /// What is done with a result, and how it is stored then.
+    tail: Tail,
+    elem: Elem,
 }
 
 /// Where a tile's planes are reached from.
@@ -75,7 +82,7 @@ struct Bases {
     /// One, three and five rows of planes.
     rows: [X; 3],
     plane: X,
-    /// Bytes from the first column to the current.
+    /// The current column.
     at: X,
 }
 
@@ -96,10 +103,18 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let args = Args::of(&s);
     let mut vm = Vm::new(isa, args.all);
     let k = match s.m {
-        4 => Numbers::of(&mut vm, &numbers()),
+        4 if s.whole.is_none() => Numbers::of(&mut vm, &floats::numbers()),
         _ => Numbers::default(),
     };
-    let mut t = Template { vm, s: &s, args, k };
+    let (tail, elem) = tail::without_limits(&s.tail, s.whole.unwrap_or(DType::F32));
+    let mut t = Template {
+        vm,
+        s: &s,
+        args,
+        k,
+        tail,
+        elem,
+    };
     let mut vm = std::mem::replace(&mut t.vm, Vm::new(isa, args.all));
     tiles(&mut vm, args.int(COUNT), |vm| {
         std::mem::swap(&mut t.vm, vm);
@@ -110,10 +125,14 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     vm.finish()
 }
 
-fn numbers() -> [f32; 6] {
-    let f = &FACTORS;
-    let [a, b] = [0, 1].map(|i| [f.p[i], f.squares[i], f.cubes[i]]);
-    [a[0], b[0], a[1], b[1], a[2], b[2]]
+/// Bytes of an operand's element.
+fn bytes_of(kind: &Node) -> i32 {
+    kind.element().map_or(4, |d| d.size() as i32)
+}
+
+/// By how much a number of elements of so many bytes is shifted.
+fn shift(size: i32) -> u8 {
+    size.trailing_zeros() as u8
 }
 
 impl Template<'_> {
@@ -255,9 +274,8 @@ impl Template<'_> {
         });
         self.vm.place(main);
         self.vector_of(&b, Lanes::All)?;
-        let vector = lanes * 4;
-        self.vm.add_i(first, vector);
-        self.vm.add_i(at, vector);
+        self.vm.add_i(first, lanes * 4);
+        self.vm.add_i(at, lanes);
         self.vm.add_i(left, -lanes);
         self.vm.op(Op::Branch {
             x: left,
@@ -294,56 +312,10 @@ impl Template<'_> {
 
     /// One vector of columns.
     fn vector_of(&mut self, b: &Bases, lanes: Lanes) -> Result<()> {
-        if self.s.m == 2 {
-            let (x, y) = self.down(b, 4, &|t, p, x, y| {
-                let [m0, m1, m2, m3] = [0, 1, 2, 3].map(|i| t.at(b, p, i));
-                let vm = &mut t.vm;
-                vm.load(x, m1, Lanes::All);
-                let two = vm.v();
-                vm.load(two, m2, Lanes::All);
-                vm.bin(Bin::Sub, y, x, two);
-                vm.bin(Bin::Add, x, x, two);
-                vm.bin(Bin::Add, x, x, Src::Mem(m0));
-                vm.bin(Bin::Add, y, y, Src::Mem(m3));
-                vm.free(two);
-            });
-            return self.two_rows(b, [(0, x), (1, y)], lanes);
+        match self.s.whole {
+            None => self.vector_of_floats(b, lanes),
+            Some(_) => self.vector_of_whole(b, lanes),
         }
-        let f = &FACTORS;
-        self.k.hold(&mut self.vm, &[f.squares[0], f.squares[1]], 14);
-        let (x, y) = self.down(b, 6, &|t, p, x, y| {
-            let [m0, m1, m2, m3, m4] = [0, 1, 2, 3, 4].map(|i| t.at(b, p, i));
-            let vm = &mut t.vm;
-            let s = vm.v();
-            vm.load(x, m1, Lanes::All);
-            vm.bin(Bin::Add, x, x, Src::Mem(m2));
-            vm.load(s, m3, Lanes::All);
-            vm.bin(Bin::Add, s, s, Src::Mem(m4));
-            vm.bin(Bin::Mul, y, x, t.k.src(f.squares[0]));
-            vm.fma(y, s, t.k.src(f.squares[1]));
-            vm.bin(Bin::Add, x, x, Src::Mem(m0));
-            vm.bin(Bin::Add, x, x, s);
-            vm.free(s);
-        });
-        self.k.release(&mut self.vm);
-        self.two_rows(b, [(0, x), (2, y)], lanes)?;
-        let (x, y) = self.down(b, 6, &|t, p, x, y| {
-            let [m1, m2, m3, m4, m5] = [1, 2, 3, 4, 5].map(|i| t.at(b, p, i));
-            let vm = &mut t.vm;
-            let (d1, d2) = (vm.v(), vm.v());
-            vm.load(d1, m1, Lanes::All);
-            vm.bin(Bin::Sub, d1, d1, Src::Mem(m2));
-            vm.load(d2, m3, Lanes::All);
-            vm.bin(Bin::Sub, d2, d2, Src::Mem(m4));
-            vm.load(y, m5, Lanes::All);
-            vm.bin(Bin::Mul, x, d1, t.k.src(f.p[0]));
-            vm.fma(x, d2, t.k.src(f.p[1]));
-            vm.fma(y, d1, t.k.src(f.cubes[0]));
-            vm.fma(y, d2, t.k.src(f.cubes[1]));
-            vm.free(d1);
-            vm.free(d2);
-        });
-        self.two_rows(b, [(1, x), (3, y)], lanes)
     }
 
     /// Columns of planes to two rows of values.
@@ -373,7 +345,8 @@ impl Template<'_> {
     ) -> Result<()> {
         let end = self.vm.label();
         // Registers that the finish of a row needs beside its results: the tail's, a store's own.
-        let need = tail::registers(&self.s.tail, self.vm.isa)? + 1;
+        let pairs = self.pairs(self.tail.operands().count());
+        let need = tail::registers(&self.tail, self.vm.isa)? + 1 + usize::from(pairs);
         let free_then = self.vm.spare() + one.len() - self.s.m as usize;
         let spilled = need.saturating_sub(free_then).min(two.len());
         let waiting: Vec<Kept> = two
@@ -420,7 +393,9 @@ impl Template<'_> {
                 }
             })
             .collect();
-        self.k.hold(&mut self.vm, &numbers(), 4 + need);
+        if self.s.whole.is_none() {
+            self.k.hold(&mut self.vm, &floats::numbers(), 4 + need);
+        }
         self.row(b, s, two, need, lanes)?;
         self.k.release(&mut self.vm);
         self.vm.place(end);
@@ -429,36 +404,9 @@ impl Template<'_> {
 
     /// A row of values to results, which are finished and stored. Takes the registers.
     fn row(&mut self, b: &Bases, r: i32, v: Vec<V>, need: usize, lanes: Lanes) -> Result<()> {
-        let k = |t: &Self, i: usize| t.k.src(numbers()[i]);
-        let results = if self.s.m == 2 {
-            let vm = &mut self.vm;
-            let d = vm.v();
-            vm.bin(Bin::Sub, d, v[1], v[2]);
-            vm.bin(Bin::Add, v[1], v[1], v[2]);
-            vm.bin(Bin::Add, v[0], v[0], v[1]);
-            vm.bin(Bin::Add, d, d, v[3]);
-            vm.free_all(&v[1..]);
-            vec![v[0], d]
-        } else {
-            let [p, q, p2, q2, p3, q3] = [0, 1, 2, 3, 4, 5].map(|i| k(self, i));
-            let vm = &mut self.vm;
-            let d = vm.v();
-            vm.bin(Bin::Sub, d, v[1], v[2]);
-            vm.bin(Bin::Add, v[1], v[1], v[2]);
-            vm.bin(Bin::Sub, v[2], v[3], v[4]);
-            vm.bin(Bin::Add, v[3], v[3], v[4]);
-            vm.bin(Bin::Add, v[0], v[0], v[1]);
-            vm.bin(Bin::Add, v[0], v[0], v[3]);
-            vm.bin(Bin::Mul, v[4], d, p);
-            vm.fma(v[4], v[2], q);
-            vm.bin(Bin::Mul, v[1], v[1], p2);
-            vm.fma(v[1], v[3], q2);
-            vm.fma(v[5], d, p3);
-            vm.fma(v[5], v[2], q3);
-            vm.free(d);
-            vm.free(v[2]);
-            vm.free(v[3]);
-            vec![v[0], v[4], v[1], v[5]]
+        let results = match self.s.whole {
+            None => self.row_of_floats(v),
+            Some(_) => self.row_of_whole(r, v),
         };
         self.finish(b, r, results, need, lanes)
     }
@@ -473,7 +421,8 @@ impl Template<'_> {
         lanes: Lanes,
     ) -> Result<()> {
         let args = self.args;
-        let kinds: Vec<Node> = self.s.tail.operands().collect();
+        let kinds: Vec<Node> = self.tail.operands().collect();
+        let size = self.elem.bytes();
         let spilled = need.saturating_sub(self.vm.spare()).min(results.len());
         let first_spilled = results.len() - spilled;
         let kept: Vec<Kept> = results
@@ -489,7 +438,7 @@ impl Template<'_> {
                 Kept::Slot(slot)
             })
             .collect();
-        let out = self.line(OUT_PTR, args.int(OUT_PIXEL), r, b);
+        let out = self.line(OUT_PTR, args.int(OUT_PIXEL), r, b, size);
         // Every operand but single elements is reached from a register of its own: it may be read at any point of the tail.
         let lines: Vec<Option<X>> = kinds
             .iter()
@@ -497,10 +446,12 @@ impl Template<'_> {
             .map(|(i, kind)| {
                 let n = args.operands + i as u8;
                 match kind {
-                    Node::Tile(_) => Some(self.line(n, args.distances + i as u8, r, b)),
+                    Node::Tile(_) => {
+                        Some(self.line(n, args.distances + i as u8, r, b, bytes_of(kind)))
+                    }
                     Node::Column(_) => {
                         let p = self.vm.arg(n);
-                        self.vm.add_x(p, b.at, 0);
+                        self.vm.add_x(p, b.at, shift(bytes_of(kind)));
                         Some(p)
                     }
                     _ => None,
@@ -508,21 +459,38 @@ impl Template<'_> {
             })
             .collect();
         let end = self.vm.label();
+        let pairs = lanes == Lanes::All && self.pairs(kinds.len());
+        // The pixel before, where two are stored at once, and what is stored there.
+        let before = pairs.then(|| self.vm.x());
+        let mixes = tail::mixes(&self.tail, self.vm.isa).filter(|_| pairs);
+        let mut first = None;
         for (c, kept) in kept.into_iter().enumerate() {
             if c > 0 {
                 let left = self.int(COLS_LEFT);
+                // The second of a pair that is not there is the first again.
+                let nothing = match first {
+                    Some(_) => self.vm.label(),
+                    None => end,
+                };
+                if let (Some(d), Some(_)) = (before, first) {
+                    self.vm.op(Op::MoveX { d, a: out });
+                }
                 self.vm.op(Op::Branch {
                     x: left,
                     cond: Cond::Le,
                     with: c as i32,
-                    to: end,
+                    to: nothing,
                 });
                 self.vm.free_x(left);
-                self.vm.add_arg(out, args.int(OUT_PIXEL), 2);
+                self.vm.add_arg(out, args.int(OUT_PIXEL), shift(size));
                 for (i, p) in lines.iter().enumerate() {
                     if let (Some(p), Node::Tile(_)) = (p, kinds[i]) {
-                        self.vm.add_arg(*p, args.distances + i as u8, 2);
+                        self.vm
+                            .add_arg(*p, args.distances + i as u8, shift(bytes_of(&kinds[i])));
                     }
+                }
+                if first.is_some() {
+                    self.vm.place(nothing);
                 }
             }
             let result = match kept {
@@ -533,29 +501,72 @@ impl Template<'_> {
                     d
                 }
             };
-            let mut fetch = |vm: &mut Vm, i: usize, kind: Node| {
-                let p = lines[i].unwrap_or_else(|| vm.arg(args.operands + i as u8));
-                let operand = tail::operand(vm, kind, Mem::at(p, 0), lanes);
-                if lines[i].is_none() {
-                    vm.free_x(p);
+            let mut fetch = |vm: &mut Vm, i: usize, kind: Node| match lines[i] {
+                Some(p) => tail::operand(vm, kind, Mem::at(p, 0), lanes),
+                None => {
+                    let (arg, at) = (args.operands + i as u8, None);
+                    tail::far_operand(vm, kind, Far { arg, at, disp: 0 }, lanes)
                 }
-                operand
             };
-            let answer = tail::apply(&mut self.vm, &self.s.tail, result, &mut fetch)?;
-            let tmp = self.vm.v();
-            self.vm.store(answer, Mem::at(out, 0), lanes, tmp);
-            self.vm.free(tmp);
+            let answer = tail::apply_in_order(&mut self.vm, &self.tail, result, &mut fetch, mixes)?;
+            if answer != result {
+                self.vm.free(result);
+            }
+            match (before, first.take()) {
+                (None, _) => {
+                    let tmp = self.vm.v();
+                    self.vm.op(Op::Store {
+                        s: answer,
+                        at: Mem::at(out, 0),
+                        elem: self.elem,
+                        lanes,
+                        tmp,
+                    });
+                    self.vm.free(tmp);
+                }
+                (Some(_), None) => {
+                    first = Some(answer);
+                    continue;
+                }
+                (Some(before), Some(a)) => {
+                    self.vm.op(Op::StoreApart {
+                        a,
+                        b: answer,
+                        at: Mem::at(before, 0),
+                        second: Mem::at(out, 0),
+                        signed: self.elem == Elem::I8Limited,
+                        mixed: mixes.is_some(),
+                    });
+                    self.vm.free(a);
+                }
+            }
             self.vm.free(answer);
-            self.vm.free(result);
         }
         self.vm.place(end);
+        before.into_iter().for_each(|x| self.vm.free_x(x));
         self.vm.free_x(out);
         lines.into_iter().flatten().for_each(|x| self.vm.free_x(x));
         Ok(())
     }
 
-    /// The first pixel of row `r` of the tile, at the current column, in a tensor that lies as the output does.
-    fn line(&mut self, pointer: u8, distance: u8, r: i32, b: &Bases) -> X {
+    /// Whether the bytes of two pixels are stored at once, the tail having so many operands.
+    fn pairs(&self, operands: usize) -> bool {
+        /// Each operand may take an address register.
+        const MOST: usize = 4;
+        let place = Mem::at(X(0), 0);
+        let op = Op::StoreApart {
+            a: V(0),
+            b: V(1),
+            at: place,
+            second: place,
+            signed: false,
+            mixed: false,
+        };
+        self.elem.is_limited() && operands <= MOST && self.vm.isa.has(&op)
+    }
+
+    /// The first pixel of row `r` of the tile, at the current column, in a tensor of elements of `size` bytes that lies as the output does.
+    fn line(&mut self, pointer: u8, distance: u8, r: i32, b: &Bases, size: i32) -> X {
         let p = self.int(PIXEL);
         let vm = &mut self.vm;
         if r > 0 {
@@ -568,11 +579,15 @@ impl Template<'_> {
             }
             vm.free_x(w);
         }
-        let by = bytes(vm, distance);
+        let by = vm.arg(distance);
         vm.op(Op::MulX { d: p, a: p, b: by });
         vm.free_x(by);
-        vm.add_arg(p, pointer, 0);
         vm.add_x(p, b.at, 0);
+        if size > 1 {
+            let by = shift(size);
+            vm.op(Op::ShlX { d: p, a: p, by });
+        }
+        vm.add_arg(p, pointer, 0);
         p
     }
 }

@@ -309,7 +309,15 @@ impl<'p> Emit<'p> {
                 at,
                 signed,
                 mixed,
-            } => self.store_pair(a, b, at, signed, mixed),
+            } => self.store_pair(a, b, at, None, [signed, mixed]),
+            Op::StoreApart {
+                a,
+                b,
+                at,
+                second,
+                signed,
+                mixed,
+            } => self.store_pair(a, b, at, Some(second), [signed, mixed]),
             Op::Splat { d, at } => {
                 let m = self.mem(at);
                 if level == Level::Sse2 {
@@ -346,6 +354,7 @@ impl<'p> Emit<'p> {
                     }
                 }
             }
+            Op::Words { op, d, a, b } => self.words(op, d, a, b),
             Op::WholeInt { d, a } => self.rr(codes::TO_INT.at(level), self.v(d), self.v(a)),
             Op::LessWhereEq { d, a, b, tmp } => self.less_where_eq(d, a, b, tmp),
             Op::NearInt { d, a } => self.rr(codes::NEAR_INT.at(level), self.v(d), self.v(a)),

@@ -13,6 +13,7 @@ pub fn accesses(isa: Isa, cases: &mut Vec<Case>) {
         Elem::U16,
         Elem::I16,
         Elem::I8x2,
+        Elem::U8x2,
         Elem::U8Limited,
         Elem::I8Limited,
     ] {

@@ -499,7 +499,7 @@ pub fn dots(isa: Isa, dot: Dot) -> Vec<Case> {
                 let lane = form % isa.lanes as u8;
                 w.vm.op(Op::DotLane { dot, d, a, b, lane });
             } else {
-                let tmp = (dot == Dot::Words).then(|| w.vm.v());
+                let tmp = (dot == Dot::Words && !isa.fused_words).then(|| w.vm.v());
                 let a = match form {
                     0 => Src::Mem(second),
                     1 => Src::Reg(b),
@@ -516,7 +516,32 @@ pub fn dots(isa: Isa, dot: Dot) -> Vec<Case> {
     cases
 }
 
-/// All cases of a machine.
+/// Operations on words.
+fn words(isa: Isa, cases: &mut Vec<Case>) {
+    let mut w = Writer::new(isa);
+    for (rotation, op) in (0..8).flat_map(|r| [WordBin::Add, WordBin::Sub].map(|op| (r, op))) {
+        // Into a register of its own, either operand's, and of one operand alone.
+        for form in 0..5 {
+            let (a, b) = (w.load(rotation * 4), w.load(64 - rotation * 4));
+            let spare = w.vm.v();
+            let (d, x, y) = match form {
+                0 => (spare, a, b),
+                1 => (a, a, b),
+                2 => (b, a, b),
+                3 => (spare, a, a),
+                _ => (a, a, a),
+            };
+            w.vm.op(Op::Words { op, d, a: x, b: y });
+            w.keep(d);
+            w.vm.free_all(&[a, b, d, spare]);
+        }
+        if w.full() {
+            w.at = OUT;
+        }
+    }
+    cases.push(w.case("words".into()));
+}
+
 /// Pairs of vectors stored as bytes, and one less where numbers are equal.
 fn pairs(isa: Isa, cases: &mut Vec<Case>) {
     for rotation in 0..4 {
@@ -529,6 +554,24 @@ fn pairs(isa: Isa, cases: &mut Vec<Case>) {
                 a: x,
                 b: y,
                 at,
+                signed,
+                mixed,
+            };
+            if isa.has(&op) {
+                w.vm.op(op);
+            }
+            w.vm.free_all(&[x, y]);
+            let (x, y) = (w.load(64 - rotation), w.load(rotation * 4));
+            let second = Mem::at(w.base, 3300 + 68 * form);
+            let at = match form {
+                3 => second,
+                _ => Mem::at(w.base, 3310 + 64 * form),
+            };
+            let op = Op::StoreApart {
+                a: x,
+                b: y,
+                at,
+                second,
                 signed,
                 mixed,
             };
@@ -552,6 +595,7 @@ fn pairs(isa: Isa, cases: &mut Vec<Case>) {
     }
 }
 
+/// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
     pairs(isa, &mut all);
@@ -559,6 +603,7 @@ pub fn cases(isa: Isa) -> Vec<Case> {
     uns(isa, &mut all);
     threes(isa, &mut all);
     reals(isa, &mut all);
+    words(isa, &mut all);
     access::accesses(isa, &mut all);
     access::addresses(isa, &mut all);
     all

@@ -61,13 +61,16 @@ pub fn quantized(flags: &QuantizeFlags, job: &Job, ui: &Ui) -> Outcome<(Vec<u8>,
     let preprocess = Preprocess::load(flags.data.preprocess.as_deref())?;
     let samples = precision::samples(flags, job.wanted()?, preprocess.clone(), ui)?;
     let goal = flags.budget.goal();
-    let budget = goal.is_some() || flags.budget.choices.is_some() || flags.budget.write_choices.is_some();
+    let budget =
+        goal.is_some() || flags.budget.choices.is_some() || flags.budget.write_choices.is_some();
     if budget && form != Form::Both {
         let text = "layers are chosen where activations are quantized by data: not with --weight-only, --dynamic, int4, fp16 or bf16";
         return Err(Diagnostic::usage("USE001", text).into());
     }
     let accuracy = match (goal, &flags.calibration) {
-        (Some(Goal::Drop(_)), Some(path)) => Some(Accuracy::open(&flags.budget, path, preprocess, &quiet, ui)?),
+        (Some(Goal::Drop(_)), Some(path)) => {
+            Some(Accuracy::open(&flags.budget, path, preprocess, &quiet, ui)?)
+        }
         (Some(Goal::Drop(_)), None) => {
             let text = "accuracy is measured on data with labels: name calibration data";
             return Err(Diagnostic::usage("USE001", text).into());

@@ -21,5 +21,7 @@ pub static TILES: &[&Tile] = &[
     &rows::depthwise(Level::Neon, "depthwise_tile_f32_neon", NEON),
     &rows::winograd_in(Level::Neon, "winograd_in_f32_neon", NEON),
     &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),
+    &rows::winograd_in_words(Level::Neon, "winograd_in_u8_neon", NEON),
+    &rows::winograd_out_words(Level::Neon, "winograd_out_i32_neon", NEON),
     &gemm::GEMM_TILE_F32_8X12_NEON,
 ];

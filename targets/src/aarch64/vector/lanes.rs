@@ -86,6 +86,14 @@ impl Emit<'_> {
                 };
                 self.v2(op, d, n);
             }
+            Op::Words { op, d, a, b } => {
+                let (d, n, m) = (self.v(d), self.v(a), self.v(b));
+                let op = match op {
+                    WordBin::Add => V3::AddH,
+                    WordBin::Sub => V3::SubH,
+                };
+                self.v3(op, d, n, m);
+            }
             Op::ToInt { d, a, .. } | Op::WholeInt { d, a } => {
                 let (d, n) = (self.v(d), self.v(a));
                 self.v2(V2::FCvtZs, d, n);

@@ -165,6 +165,7 @@ impl Emit<'_> {
             Elem::U16 => self.v2(V2::UxtlH, d, d),
             Elem::I16 => self.v2(V2::SxtlH, d, d),
             Elem::I8x2 => self.v2(V2::SxtlB, d, d),
+            Elem::U8x2 => self.v2(V2::UxtlB, d, d),
             // Stores alone have them; refused before.
             Elem::U8Limited | Elem::I8Limited => {}
             Elem::U8 => {
@@ -183,8 +184,8 @@ impl Emit<'_> {
             self.wrong("a store's second register is its first");
         }
         let from = match elem {
-            // The last is for loads alone; refused before.
-            Elem::W32 | Elem::I8x2 => s,
+            // The last are for loads alone; refused before.
+            Elem::W32 | Elem::I8x2 | Elem::U8x2 => s,
             Elem::U8Limited => {
                 self.v2(V2::SqxtnH, t, s);
                 self.v2(V2::SqxtunB, t, t);

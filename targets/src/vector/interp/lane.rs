@@ -79,6 +79,18 @@ pub(super) fn bin(op: Bin, a: u32, b: u32) -> u32 {
     }
 }
 
+/// Both words of a lane.
+pub(super) fn words(op: WordBin, a: u32, b: u32) -> u32 {
+    let one = |shift: u32| {
+        let [x, y] = [a, b].map(|v| (v >> shift) as u16);
+        u32::from(match op {
+            WordBin::Add => x.wrapping_add(y),
+            WordBin::Sub => x.wrapping_sub(y),
+        }) << shift
+    };
+    one(0) | one(16)
+}
+
 /// The f64 number `i` of a vector.
 pub(super) fn real(v: &Vector, i: usize) -> f64 {
     f64::from_bits(u64::from(v[2 * i]) | u64::from(v[2 * i + 1]) << 32)

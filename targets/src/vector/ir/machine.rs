@@ -23,6 +23,8 @@ pub struct Isa {
     pub halves: bool,
     /// Whether bytes are.
     pub bytes: bool,
+    /// Whether one instruction multiplies words and adds. Levels differ by that within themselves; rows of kernels name the features.
+    pub fused_words: bool,
 }
 
 /// The machines.
@@ -42,6 +44,7 @@ impl Level {
             rounds: self != Level::Sse2,
             halves: self != Level::Sse2,
             bytes: self != Level::Sse2,
+            fused_words: false,
             level: self,
             lanes,
             vregs,
@@ -61,11 +64,19 @@ impl Level {
 }
 
 impl Isa {
+    /// The same machine with products of words that are added by one instruction.
+    pub fn with_fused_words(self) -> Isa {
+        Isa {
+            fused_words: true,
+            ..self
+        }
+    }
     /// Whether the machine has an operation. What none has must be written out by the template, or left to others.
     pub fn has(&self, op: &Op) -> bool {
         let sse2 = self.level == Level::Sse2;
         let elem = |e: &Elem| match (self.level, e) {
             (_, Elem::W32 | Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited)
+            | (_, Elem::I8x2 | Elem::U8x2)
             | (Level::Neon, _) => true,
             (Level::Sse2, _) => false,
             _ => true,
@@ -80,22 +91,26 @@ impl Isa {
             Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
             Op::FmaLane { .. } | Op::DotLane { .. } => self.by_lane,
             // Machines that have them differ by features, which the rows of kernels name.
-            Op::Dot { dot, .. } => {
-                !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
+            Op::Dot { dot, tmp, .. } => {
+                let fused = *dot != Dot::Words || tmp.is_some() || self.fused_words;
+                fused && !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
             Op::RealFloor { .. } => !sse2,
-            Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => self.level == Level::Avx2,
+            Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
+                self.level == Level::Avx2
+            }
             Op::StorePair { mixed, .. } => match self.level {
                 Level::Avx2 => true,
                 Level::Avx512 => !mixed,
                 _ => false,
             },
             Op::Load { elem: e, lanes, .. } => {
-                let pairs = *e == Elem::I8x2;
+                let pairs = matches!(e, Elem::I8x2 | Elem::U8x2);
                 elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)
             }
             Op::Store { elem: e, .. } => {
-                elem(e) && *e != Elem::I8x2 && (*e != Elem::BF16 || self.level == Level::Neon)
+                let pairs = matches!(e, Elem::I8x2 | Elem::U8x2);
+                elem(e) && !pairs && (*e != Elem::BF16 || self.level == Level::Neon)
             }
             _ => true,
         }

@@ -87,7 +87,7 @@ impl Template<'_> {
                             at: None,
                             disp,
                         };
-                        return tail::far_operand(vm, far, lanes);
+                        return tail::far_operand(vm, kind, far, lanes);
                     }
                     tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
                 };

@@ -44,20 +44,34 @@ impl Far {
     }
 }
 
-/// An operand of 32-bit elements, one for each column, without an address register of its own.
-pub fn far_operand(vm: &mut Vm, far: Far, lanes: Lanes) -> Operand {
-    if lanes == Lanes::All && !vm.isa.by_lane {
+/// An operand without an address register of its own: read where it is used if it has 32-bit elements, else at once.
+pub fn far_operand(vm: &mut Vm, kind: Node, far: Far, lanes: Lanes) -> Operand {
+    let whole = lanes == Lanes::All && !vm.isa.by_lane;
+    if whole && wide(&kind) {
         return Operand::Far(far);
     }
     let at = far.near(vm);
+    match operand(vm, kind, at, lanes) {
+        Operand::RealMem(places) => Operand::Reals(places.map(|at| loaded(vm, at))),
+        Operand::Mem(at) => Operand::Reg(loaded(vm, at)),
+        other => other,
+    }
+}
+
+fn loaded(vm: &mut Vm, at: Mem) -> V {
     let d = vm.v();
-    vm.load(d, at, lanes);
-    Operand::Reg(d)
+    vm.load(d, at, Lanes::All);
+    d
+}
+
+/// Whether an operand has 32-bit elements, a vector of them.
+fn wide(kind: &Node) -> bool {
+    let word = matches!(kind.element(), Some(DType::F32 | DType::I32));
+    word && !matches!(kind, Node::Single(_))
 }
 
 /// Which operands have to do without address registers: `each` of them are wanted for an operand, and `more` beside.
 pub fn far_ones(vm: &Vm, kinds: &[Node], more: usize) -> Vec<bool> {
-    let wide = |k: &Node| matches!(k.element(), Some(DType::F32 | DType::I32));
     let column = |k: &Node| matches!(k, Node::Column(_)) && wide(k);
     let each = |k: &Node| match k {
         Node::Tile(_) => 2,

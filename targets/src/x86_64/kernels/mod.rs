@@ -11,7 +11,7 @@ use onnxc_compiler::kernel::Tile;
 const AVX512: &[&str] = &["avx512f", "avx512vl"];
 /// The same with words and bytes.
 const AVX512_BW: &[&str] = &["avx512f", "avx512vl", "avx512bw"];
-/// The same with products of bytes.
+/// The same with products of bytes and words that are added at once.
 const AVX512_VNNI: &[&str] = &["avx512f", "avx512vl", "avx512bw", "avx512vnni"];
 /// Products of bytes at 256 bits without AVX-512.
 const AVX_VNNI: &[&str] = &["avx2", "fma", "f16c", "avxvnni"];
@@ -25,6 +25,8 @@ pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Sse2, "gemm_strip_f32_sse2", &[]),
     &rows::strip_bytes(Level::Avx512, "gemm_strip_u8_avx512vnni", AVX512_VNNI),
     &rows::strip_bytes(Level::Avx2, "gemm_strip_u8_avxvnni", AVX_VNNI),
+    &rows::strip_fused_words(Level::Avx512, "gemm_strip_i16_avx512vnni", AVX512_VNNI),
+    &rows::strip_fused_words(Level::Avx2, "gemm_strip_i16_avxvnni", AVX_VNNI),
     &rows::strip_words(Level::Avx512, "gemm_strip_i16_avx512bw", AVX512_BW),
     &rows::strip_words(Level::Avx2, "gemm_strip_i16_avx2", AVX2),
     &rows::strip_words(Level::Sse2, "gemm_strip_i16_sse2", &[]),
@@ -37,5 +39,11 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out(Level::Avx512, "winograd_out_f32_avx512", AVX512),
     &rows::winograd_out(Level::Avx2, "winograd_out_f32_avx2fma", AVX2),
     &rows::winograd_out(Level::Sse2, "winograd_out_f32_sse2", &[]),
+    &rows::winograd_in_words(Level::Avx512, "winograd_in_u8_avx512bw", AVX512_BW),
+    &rows::winograd_in_words(Level::Avx2, "winograd_in_u8_avx2", AVX2),
+    &rows::winograd_in_words(Level::Sse2, "winograd_in_u8_sse2", &[]),
+    &rows::winograd_out_words(Level::Avx512, "winograd_out_i32_avx512", AVX512),
+    &rows::winograd_out_words(Level::Avx2, "winograd_out_i32_avx2", AVX2),
+    &rows::winograd_out_words(Level::Sse2, "winograd_out_i32_sse2", &[]),
     &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
 ];

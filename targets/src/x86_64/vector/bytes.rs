@@ -9,6 +9,10 @@ impl Emit<'_> {
     /// Up to four bytes to lanes.
     pub(super) fn load_bytes(&mut self, d: V, at: Mem, elem: Elem, lanes: Lanes) -> Emitted {
         let (m, x, low) = (self.mem(at), self.xmm(d), OWN_X.full_register32());
+        if matches!(elem, Elem::I8x2 | Elem::U8x2) {
+            self.rm(Ins::Movsd_xmm_xmmm64, x, m)?;
+            return self.words_of_bytes(d, elem);
+        }
         match lanes {
             Lanes::First(1) => {
                 self.rm(Ins::Movzx_r32_rm8, low, m)?;
@@ -35,6 +39,16 @@ impl Emit<'_> {
         let own = self.xmm(OWN);
         self.rr(Ins::Punpcklbw_xmm_xmmm128, x, own)?;
         self.rr(Ins::Punpcklwd_xmm_xmmm128, x, own)
+    }
+    /// The first eight bytes of a register to its words.
+    fn words_of_bytes(&mut self, d: V, elem: Elem) -> Emitted {
+        let (x, own) = (self.xmm(d), self.xmm(OWN));
+        if elem == Elem::I8x2 {
+            self.rr(Ins::Punpcklbw_xmm_xmmm128, x, x)?;
+            return self.ri(Ins::Psraw_xmm_imm8, x, 8);
+        }
+        self.zero(OWN)?;
+        self.rr(Ins::Punpcklbw_xmm_xmmm128, x, own)
     }
     /// The low bytes of lanes, side by side.
     pub(super) fn store_bytes(
@@ -131,8 +145,15 @@ impl Emit<'_> {
         self.push(with3(Ins::EVEX_Vpermd_zmm_k1z_zmm_zmmm512b32, y, z, y)?);
         self.mr(Ins::EVEX_Vmovups_ymmm256_k1z_ymm, m, self.ymm(a))
     }
-    /// Two vectors as bytes, side by side.
-    pub(super) fn store_pair(&mut self, a: V, b: V, at: Mem, signed: bool, mixed: bool) -> Emitted {
+    /// Two vectors of eight lanes as sixteen bytes; or the second's eight at a place of their own, before the first's.
+    pub(super) fn store_pair(
+        &mut self,
+        a: V,
+        b: V,
+        at: Mem,
+        second: Option<Mem>,
+        [signed, mixed]: [bool; 2],
+    ) -> Emitted {
         if self.level == Level::Avx512 {
             return self.store_wide_pair(a, b, at, signed);
         }
@@ -160,6 +181,11 @@ impl Emit<'_> {
                 false => Ins::VEX_Vpackuswb_xmm_xmm_xmmm128,
             };
             self.push(with3(pack, x, x, high)?);
+        }
+        if let Some(second) = second {
+            let second = self.mem(second);
+            self.mr(Ins::VEX_Vmovhps_m64_xmm, second, x)?;
+            return self.mr(Ins::VEX_Vmovlps_m64_xmm, m, x);
         }
         self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)
     }

@@ -1,6 +1,6 @@
 //! Which instruction does what at which level: rows of (SSE, AVX2, AVX-512).
 
-use crate::vector::ir::{Bin, Level, RealBin, Shift, Un};
+use crate::vector::ir::{Bin, Level, RealBin, Shift, Un, WordBin};
 use iced_x86::Code;
 
 /// The encodings of one operation.
@@ -67,7 +67,11 @@ rows! {
     F16_LOAD: INVALID VEX_Vcvtph2ps_ymm_xmmm128 EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae;
     F16_STORE: INVALID VEX_Vcvtps2ph_xmmm128_ymm_imm8 EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae;
     SX_BW: INVALID VEX_Vpmovsxbw_ymm_xmmm128 EVEX_Vpmovsxbw_zmm_k1z_ymmm256;
+    ZX_BW: INVALID VEX_Vpmovzxbw_ymm_xmmm128 EVEX_Vpmovzxbw_zmm_k1z_ymmm256;
+    ADD_W: Paddw_xmm_xmmm128 VEX_Vpaddw_ymm_ymm_ymmm256 EVEX_Vpaddw_zmm_k1z_zmm_zmmm512;
+    SUB_W: Psubw_xmm_xmmm128 VEX_Vpsubw_ymm_ymm_ymmm256 EVEX_Vpsubw_zmm_k1z_zmm_zmmm512;
     MADD_W: Pmaddwd_xmm_xmmm128 VEX_Vpmaddwd_ymm_ymm_ymmm256 EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
+    DOT_W: INVALID VEX_Vpdpwssd_ymm_ymm_ymmm256 EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32;
     DOT_B: INVALID VEX_Vpdpbusd_ymm_ymm_ymmm256 EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32;
     TO_REALS: Cvtdq2pd_xmm_xmmm64 VEX_Vcvtdq2pd_ymm_xmmm128 EVEX_Vcvtdq2pd_zmm_k1z_ymmm256b32_er;
     FROM_REALS: Cvtpd2dq_xmm_xmmm128 VEX_Vcvtpd2dq_xmm_ymmm256 EVEX_Vcvtpd2dq_ymm_k1z_zmmm512b64_er;
@@ -148,6 +152,14 @@ pub fn real_bin(op: RealBin) -> Row {
         RealBin::Mul => REAL_MUL,
         RealBin::Min => REAL_MIN,
         RealBin::Max => REAL_MAX,
+    }
+}
+
+/// The row of an operation on words.
+pub fn words(op: WordBin) -> Row {
+    match op {
+        WordBin::Add => ADD_W,
+        WordBin::Sub => SUB_W,
     }
 }
 

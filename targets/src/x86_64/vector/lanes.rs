@@ -154,6 +154,22 @@ impl Emit<'_> {
             }
         }
     }
+    pub(super) fn words(&mut self, op: WordBin, d: V, a: V, b: V) -> Emitted {
+        let code = codes::words(op).at(self.level);
+        if self.level != Level::Sse2 {
+            let b = Operand::Reg(self.v(b));
+            return self.three(code, self.v(d), self.v(a), b, None);
+        }
+        let b = match d == b && d != a {
+            true => {
+                self.op(Op::Move { d: OWN, a: b })?;
+                OWN
+            }
+            false => b,
+        };
+        self.op(Op::Move { d, a })?;
+        self.rr(code, self.v(d), self.v(b))
+    }
     /// The smaller or larger integer without an instruction for it: one operand, changed in all bits that differ where the
     /// comparison says so.
     fn sse_extreme(&mut self, op: Bin, d: V, a: V, b: Src) -> Emitted {

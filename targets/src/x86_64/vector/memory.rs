@@ -60,6 +60,7 @@ impl Emit<'_> {
             Elem::I8 => codes::SX_B,
             Elem::I16 => codes::SX_W,
             Elem::I8x2 => codes::SX_BW,
+            Elem::U8x2 => codes::ZX_BW,
             // Stores alone have them; refused before.
             Elem::U8Limited | Elem::I8Limited => codes::ZX_B,
         }

@@ -11,12 +11,14 @@ const ROUNDS: u64 = 0x4338_0000_0000_0000;
 impl Emit<'_> {
     pub(super) fn dot(&mut self, dot: Dot, d: V, a: Src, b: V, tmp: Option<V>) -> Emitted {
         let level = self.level;
-        if dot == Dot::BytesU {
+        let Some(tmp) = tmp.filter(|_| dot == Dot::Words) else {
+            let code = match dot {
+                Dot::Words => codes::DOT_W,
+                _ => codes::DOT_B,
+            };
             let a = self.src(a);
-            return self.three(codes::DOT_B.at(level), self.v(d), self.v(b), a, None);
-        }
-        // Words come with a register; who has none said so before.
-        let Some(tmp) = tmp else { return Ok(()) };
+            return self.three(code.at(level), self.v(d), self.v(b), a, None);
+        };
         if level == Level::Sse2 {
             let a = self.sse_src(a)?;
             self.op(Op::Move { d: tmp, a: b })?;

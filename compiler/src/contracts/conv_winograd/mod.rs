@@ -6,14 +6,21 @@
 //! planes are in memory, and planes lie an odd number of cache lines apart, so that one element of all of them finds room
 //! in a cache.
 
+mod back;
+mod whole;
+
+pub use whole::{WHOLE_F2, WHOLE_F4};
+
 use super::conv::View;
-use super::strip::Strip;
+use super::conv_integer::begun;
+use super::form::Form;
+use super::strip::{Numbers, Strip};
 use super::strip_plan::{
-    At, Call, Panels, call, from_afar, machine, packed_before, panels, row_blocks,
+    At, Call, Panels, call, from_afar, machine_for, packed_before, panels, row_blocks,
 };
 use super::tail::{Element, Found};
 use super::winograd_choice::{accepts, grid, work};
-use super::winograd_tiles::{In, Out};
+use super::winograd_tiles::{In, Numbers as Input};
 use super::winograd_weights;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
@@ -21,7 +28,7 @@ use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
-use crate::loops::tail::{Node, Tail};
+use crate::loops::tail::Node;
 
 /// The row for tiles of 4 x 4.
 pub const F4: Kernel = Kernel {
@@ -30,7 +37,7 @@ pub const F4: Kernel = Kernel {
     accepts: |q| accepts(q, 4),
     work: |q| work(q, 4),
     tails: true,
-    emit: |cx, q| emit(cx, q, 4),
+    emit: |cx, q| emit(cx, q, 4, Form::floats(DType::F32), Input::Floats),
 };
 
 /// The row for tiles of 2 x 2.
@@ -40,30 +47,31 @@ pub const F2: Kernel = Kernel {
     accepts: |q| accepts(q, 2),
     work: |q| work(q, 2),
     tails: true,
-    emit: |cx, q| emit(cx, q, 2),
+    emit: |cx, q| emit(cx, q, 2, Form::floats(DType::F32), Input::Floats),
 };
 
-/// Channels of a call of the input transform: a patch of them stays in the first cache.
-const CHUNK: i64 = 64;
+/// Bytes of a pixel that a call of the input transform takes: a patch of them stays in the first cache.
+const CHUNK: i64 = 256;
 /// Columns of sums that are transformed back at a time, about.
 const COLUMNS: i64 = 64;
-/// Elements of a panel's weights for one plane, up to which the next plane's are fetched meanwhile: longer ones push out what
+/// Bytes of a panel's weights for one plane, up to which the next plane's are fetched meanwhile: longer ones push out what
 /// is needed now.
-const MOST_AHEAD: i64 = 3 << 10;
+const MOST_AHEAD: i64 = 12 << 10;
 /// Operands of a tail that are more than one element, at most: each needs an address register.
 const MOST_OPERANDS: usize = 5;
 
 /// The distance of planes that hold `len` elements: an odd number of cache lines.
-fn apart(len: i64) -> i64 {
-    let lines = (len + 15) / 16;
-    (lines | 1) * 16
+fn apart(len: i64, d: DType) -> i64 {
+    let line = 64 / d.size() as i64;
+    let lines = (len + line - 1) / line;
+    (lines | 1) * line
 }
 
 /// Tiles of a block.
-fn block(v: &View, cx: &LowerCx, m: i64, total: i64, panels: &[Panels]) -> i64 {
+fn block(v: &View, cx: &LowerCx, m: i64, total: i64, x: Input, panels: &[Panels]) -> i64 {
     let planes = (m + 2) * (m + 2);
     let l2 = i64::from(cx.machine.l2.max(256 << 10));
-    let each = planes * 4 * (v.cin + COLUMNS.min(v.cout));
+    let each = planes * (x.plane_type().size() as i64 * v.cin + 4 * COLUMNS.min(v.cout));
     let rows = panels.first().map_or(1, |p| p.m);
     let most = (l2 / 2 / each).clamp(24, 48);
     let blocks = (total + most - 1) / most;
@@ -85,6 +93,9 @@ fn by_blocks(cx: &LowerCx, total: i64) -> bool {
 struct Job<'a> {
     v: &'a View,
     m: i64,
+    /// How the operands of products are held, and what is transformed.
+    form: Form,
+    x: Input,
     vector: Vector,
     strip: &'static Tile,
     tin: &'static Tile,
@@ -115,12 +126,29 @@ struct Block {
     tiles: i64,
 }
 
-fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
+/// Stores a sum: floats with what `conv` does to them, whole numbers as they are.
+fn store(cx: &mut LowerCx, v: &View, index: &[ExprId], sum: ExprId) -> Result<()> {
+    if cx.b.ty(sum).is_float() {
+        return v.store(cx, index, sum);
+    }
+    let sum = match index.last() {
+        Some(&channel) => begun(cx, sum, channel)?,
+        None => sum,
+    };
+    cx.store(0, index, sum);
+    Ok(())
+}
+
+fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()> {
     let v = View::of(q)?;
-    let (strip, vector) = machine(cx)?;
+    let (strip, vector) = machine_for(cx, &form)?;
+    let floats = x == Input::Floats;
     let missing = || Diagnostic::internal("a Winograd convolution without its tiles");
     let tile = |name: &str| cx.machine.tile(name).ok_or_else(missing);
-    let (tin, tout) = (tile("winograd_in")?, tile("winograd_out")?);
+    let (tin, tout) = match floats {
+        true => (tile("winograd_in")?, tile("winograd_out")?),
+        false => (tile("winograd_in_words")?, tile("winograd_out_words")?),
+    };
     let grid = grid(&v, m).ok_or_else(missing)?;
     let pair = |d: &[Dim]| -> Result<[i64; 2]> {
         let s = fixed_shape(d).ok_or_else(missing)?;
@@ -131,22 +159,30 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     // Tiles of all images are one list, where their number is known.
     let total = v.n.fixed().map_or(image, |n| n * image);
     let guess = panels(&vector, v.cout, None);
-    let tiles = block(&v, cx, m, total, &guess);
+    let tiles = block(&v, cx, m, total, x, &guess);
     let panels = panels(&vector, v.cout, Some(tiles));
-    let weights = winograd_weights::pack(cx, &v, m, &panels)?;
+    let weights = match floats {
+        true => winograd_weights::pack(cx, &v, m, &panels)?,
+        false => whole::pack(cx, &v, &form, m, &panels)?,
+    };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
-    let mut element = Element::new(&mut cx.b, &sizes, 2);
+    let mut element = match floats {
+        true => Element::new(&mut cx.b, &sizes, 2),
+        false => Element::whole(&mut cx.b, &sizes, 2),
+    };
     let (line, area) = (cx.b.i(out[1]), cx.b.i(out[0] * out[1]));
     element.over = vec![(0, area), (1, line)];
-    let found = element.probe(cx, |cx, index, sum| v.store(cx, index, sum))?;
+    let found = element.probe(cx, |cx, index, sum| store(cx, &v, index, sum))?;
     let finish = found.filter(|f| {
         let placed = |n: &Node| !matches!(n, Node::Single(_));
         f.tail.operands().filter(placed).count() <= MOST_OPERANDS
     });
     let count = (m + 2) * (m + 2);
-    let row = (v.cin + vector.lanes - 1) / vector.lanes * vector.lanes;
-    let plane = apart(tiles * row);
-    let planes = cx.scratch_per_thread("planes", DType::F32, Dim::Fixed(count * plane));
+    // Whole vectors of the input transform.
+    let lanes = vector.lanes * form.group();
+    let row = (v.cin + lanes - 1) / lanes * lanes;
+    let plane = apart(tiles * row, x.plane_type());
+    let planes = cx.scratch_per_thread("planes", x.plane_type(), Dim::Fixed(count * plane));
     let sharers = if by_blocks(cx, total) {
         1
     } else {
@@ -159,20 +195,24 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
         .unwrap_or(1);
     let sums = cx.scratch_per_thread(
         "sums",
-        DType::F32,
-        Dim::Fixed(count * apart(tiles * widest)),
+        form.numbers.sums(),
+        Dim::Fixed(count * apart(tiles * widest, form.numbers.sums())),
     );
-    let patch = cx.scratch_per_thread("patch", DType::F32, Dim::Fixed(count * row.min(CHUNK)));
+    let patch = count * row.min(CHUNK / x.x_type().size() as i64);
+    let patch = cx.scratch_per_thread("patch", x.x_type(), Dim::Fixed(patch));
+    let size = form.b_type.size() as i64;
     let job = Job {
         v: &v,
         m,
+        form,
+        x,
         vector,
         strip,
         tin,
         tout,
         ahead: tiles >= 24
-            && v.cin * panels.first().map_or(0, |p| p.padded) <= MOST_AHEAD
-            && from_afar(cx, Some(total), count * v.cin * v.cout),
+            && size * v.cin * panels.first().map_or(0, |p| p.padded) <= MOST_AHEAD
+            && from_afar(cx, Some(total), count * v.cin * v.cout * size / 4),
         panels,
         weights,
         finish,
@@ -205,6 +245,14 @@ fn chunk(p: &Panels, sharers: i64) -> i64 {
 impl Job<'_> {
     fn planes_count(&self) -> i64 {
         (self.m + 2) * (self.m + 2)
+    }
+    /// What an output transform says of results of a type.
+    fn whole(&self, results: DType) -> Option<DType> {
+        (self.form.numbers == Numbers::Words).then_some(results)
+    }
+    /// Channels of a product, in whole groups.
+    fn depth(&self) -> i64 {
+        self.form.whole(self.v.cin)
     }
 
     /// `total` tiles from the first of an image on.
@@ -268,9 +316,9 @@ impl Job<'_> {
         let v = self.v;
         let all = v.cin * v.group;
         let [h, w] = self.input;
-        let lanes = self.vector.lanes;
+        let lanes = self.vector.lanes * self.form.group();
         let whole = v.cin - v.cin % lanes;
-        let chunk = CHUNK / lanes * lanes;
+        let chunk = CHUNK / self.x.x_type().size() as i64 / lanes * lanes;
         let image = cx.b.i(h * w * all);
         let base = ex!(cx.b; ({k.first[0]} * image) + {cx.b.i(g * v.cin)});
         let base = cx.b.let_(base);
@@ -279,6 +327,7 @@ impl Job<'_> {
                 m: self.m,
                 lanes,
                 rest,
+                x: self.x,
             };
             let (planes, row, plane) = self.planes;
             let x = cx.b.add(base, channel);
@@ -344,12 +393,13 @@ impl Job<'_> {
         let v = self.v;
         let (planes, row, plane) = self.planes;
         let width = count * p.padded;
-        let sums_plane = apart(k.tiles * width);
+        let sums_plane = apart(k.tiles * width, self.form.numbers.sums());
         let number = self.planes_count();
         // Elements of a panel's weights for one plane.
-        let size = p.padded * v.cin;
-        let before = packed_before(&self.panels, at, v.cin * number)
-            + g * packed_before(&self.panels, self.panels.len(), v.cin * number);
+        let depth = self.depth();
+        let size = p.padded * depth;
+        let before = packed_before(&self.panels, at, depth * number)
+            + g * packed_before(&self.panels, self.panels.len(), depth * number);
         let (count_e, number_e) = (cx.b.i(count), cx.b.i(number));
         cx.for_(count_e, LoopKind::Seq, |cx, t| {
             let panel = cx.b.add(first, t);
@@ -378,7 +428,7 @@ impl Job<'_> {
                             row: cx.b.i(row),
                         };
                         let (a, b, c) = (
-                            at(cx, planes, a_at, row),
+                            at(cx, planes, a_at, row / self.form.group()),
                             at(cx, self.weights, b_at, p.padded),
                             at(cx, self.sums, c_at, width),
                         );
@@ -387,10 +437,15 @@ impl Job<'_> {
                             n: p.n,
                             split: p.split,
                             b_row: p.padded,
+                            numbers: self.form.numbers,
+                            a_type: self.form.a_type,
+                            b_type: self.form.b_type,
+                            c_type: self.form.numbers.sums(),
+                            apart: self.form.apart,
                             ahead: self.ahead,
                             ..Strip::floats()
                         };
-                        let (k, seg) = (cx.b.i(v.cin), cx.b.i(0));
+                        let (k, seg) = (cx.b.i(depth / self.form.group()), cx.b.i(0));
                         let operands = Call {
                             a,
                             b,
@@ -410,144 +465,4 @@ impl Job<'_> {
         let channel = cx.b.let_(channel);
         self.back(cx, k, channel, count * p.n, width, sums_plane)
     }
-
-    /// Sums to results, from an output channel on.
-    fn back(
-        &self,
-        cx: &mut LowerCx,
-        k: &Block,
-        channel: ExprId,
-        columns: i64,
-        row: i64,
-        plane: i64,
-    ) -> Result<()> {
-        let Some(finish) = &self.finish else {
-            return self.through_loops(cx, k, channel, columns, row, plane);
-        };
-        let zero = cx.b.i(0);
-        let index = [k.first[0], zero, zero, channel];
-        let (operands, out) = finish.block(cx, &index);
-        let shape = Out {
-            m: self.m,
-            lanes: self.vector.lanes,
-            rest: columns % self.vector.lanes,
-            tail: finish.tail.clone(),
-        };
-        let [_, y, x] = k.first;
-        let pixel = ex!(cx.b; ((y * {cx.b.i(self.m * self.out[1])}) + (x * {cx.b.i(self.m)})));
-        let to = Target {
-            first: [y, x],
-            grid: self.grid,
-            size: self.out,
-            pixel,
-            out,
-        };
-        self.call_out(cx, &shape, k.tiles, columns, [row, plane], operands, to);
-        Ok(())
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn call_out(
-        &self,
-        cx: &mut LowerCx,
-        shape: &Out,
-        tiles: i64,
-        columns: i64,
-        [row, plane]: [i64; 2],
-        operands: Vec<At>,
-        to: Target,
-    ) {
-        let ptr = |buf, offset| Arg::Ptr { buf, offset };
-        let zero = cx.b.i(0);
-        let mut args = vec![ptr(self.sums, zero), ptr(to.out.buf, to.out.at)];
-        args.extend(operands.iter().map(|o| ptr(o.buf, o.at)));
-        args.extend([plane, row, columns, tiles].map(|n| Arg::Int(cx.b.i(n))));
-        args.extend(to.first.map(Arg::Int));
-        let [gy, gx] = to.grid;
-        let [h, w] = to.size;
-        args.extend([gy, gx, h, w].map(|n| Arg::Int(cx.b.i(n))));
-        args.extend([to.pixel, to.out.row, zero, zero].map(Arg::Int));
-        args.extend(operands.iter().map(|o| Arg::Int(o.row)));
-        cx.b.call(shape.callee(self.tout), args);
-    }
-
-    /// Results go to scratch, each tile as an image of its own, and from there through the row's stores.
-    fn through_loops(
-        &self,
-        cx: &mut LowerCx,
-        k: &Block,
-        channel: ExprId,
-        columns: i64,
-        row: i64,
-        plane: i64,
-    ) -> Result<()> {
-        let m = self.m;
-        let len = k.tiles * m * m * columns;
-        let results = cx.scratch_per_thread("results", DType::F32, Dim::Fixed(len));
-        let shape = Out {
-            m,
-            lanes: self.vector.lanes,
-            rest: columns % self.vector.lanes,
-            tail: Tail::default(),
-        };
-        let zero = cx.b.i(0);
-        let out = At {
-            buf: results,
-            at: zero,
-            row: cx.b.i(columns),
-        };
-        let to = Target {
-            first: [zero, zero],
-            grid: [1, 1],
-            size: [m, m],
-            pixel: zero,
-            out,
-        };
-        self.call_out(cx, &shape, k.tiles, columns, [row, plane], vec![], to);
-        let sizes = [k.tiles, m, m].map(Dim::Fixed);
-        let [n, y, x] = k.first;
-        cx.each(&sizes, LoopKind::Seq, |cx, at| {
-            let (tile, i, j) = (at[0], at[1], at[2]);
-            let cols = cx.b.i(self.grid[1]);
-            let rows = cx.b.i(self.grid[0]);
-            let number = ex!(cx.b; ((y * cols) + x) + tile);
-            let number = cx.b.let_(number);
-            let (line, tx) = (cx.b.div(number, cols), cx.b.rem(number, cols));
-            let (image, ty) = (cx.b.div(line, rows), cx.b.rem(line, rows));
-            let oy = ex!(cx.b; (ty * {cx.b.i(m)}) + i);
-            let ox = ex!(cx.b; (tx * {cx.b.i(m)}) + j);
-            let (oy, ox) = (cx.b.let_(oy), cx.b.let_(ox));
-            let image = cx.b.add(n, image);
-            let image = cx.b.let_(image);
-            let (h, w) = (cx.b.i(self.out[0]), cx.b.i(self.out[1]));
-            let inside = (cx.b.lt(oy, h), cx.b.lt(ox, w));
-            let inside = cx.b.and(inside.0, inside.1);
-            let columns_e = cx.b.i(columns);
-            cx.if_(
-                inside,
-                |cx| {
-                    cx.for_(columns_e, LoopKind::Lanes, |cx, c| {
-                        let from = ex!(cx.b; (((((tile * {cx.b.i(m)}) + i) * {cx.b.i(m)}) + j) * columns_e) + c);
-                        let sum = cx.b.load(results, from);
-                        let c = cx.b.add(channel, c);
-                        self.v.store(cx, &[image, oy, ox, c], sum)
-                    })
-                },
-                |_| Ok(()),
-            )
-        })
-    }
-}
-
-/// Where results go.
-struct Target {
-    /// Row and column of the first tile.
-    first: [ExprId; 2],
-    /// Rows and columns of tiles.
-    grid: [i64; 2],
-    /// Pixels of an image.
-    size: [i64; 2],
-    /// Number of the first tile's first pixel.
-    pixel: ExprId,
-    out: At,
 }
