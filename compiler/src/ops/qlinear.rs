@@ -27,7 +27,7 @@ pub static OPS: &[&OpDef] = &[
 /// Inputs: X, W, zero points of both; not of ONNX: what the sums of each channel begin with. The output is i32.
 pub static CONV_INTEGER: OpDef = OpDef {
     name: "ConvInteger",
-    onnx: &[since("ConvInteger", 10, read_conv)],
+    onnx: &[since("ConvInteger", 10, read_conv_integer)],
     inputs: (2, 5),
     infer: infer_conv_integer,
     lower: Lower::Contract(&CONV_INTEGER_CONTRACT, |cx| {
@@ -57,7 +57,7 @@ pub static QLINEAR_CONV: OpDef = OpDef {
 /// Inputs: A, B, zero points of both; not of ONNX: what the sums of each column begin with. The output is i32.
 pub static MATMUL_INTEGER: OpDef = OpDef {
     name: "MatMulInteger",
-    onnx: &[since("MatMulInteger", 10, read_none)],
+    onnx: &[since("MatMulInteger", 10, given_by_onnx)],
     inputs: (2, 5),
     infer: infer_matmul_integer,
     lower: Lower::Contract(&GEMM_INTEGER, |_| Ok(Attrs::default())),
@@ -91,6 +91,19 @@ const QLINEAR_PLACES: Places = Places {
     scales: Some((1, 4, 6, 7)),
     bias: 8,
 };
+
+/// What sums begin with is for passes to say.
+fn given_by_onnx(cx: &mut ReadCx) -> Result<()> {
+    match cx.has_input(4) {
+        true => bad(format!("{} has four inputs at most", cx.name)),
+        false => Ok(()),
+    }
+}
+
+fn read_conv_integer(cx: &mut ReadCx) -> Result<()> {
+    given_by_onnx(cx)?;
+    read_conv(cx)
+}
 
 fn read_conv(cx: &mut ReadCx) -> Result<()> {
     super::spatial::read_window(cx)?;

@@ -8,6 +8,7 @@ use onnxc_compiler::loops::ir::{BinOp, Const, Ty, UnOp};
 use onnxc_compiler::loops::tail::{Node, Tail};
 
 mod ends;
+mod less;
 mod operand;
 
 pub use ends::{mixes, over_floats, without_limits};
@@ -60,7 +61,7 @@ pub fn apply_in_order(
     if let Some(last) = uses.last_mut() {
         *last += 1;
     }
-    let (less, skipped) = operand::less_where(tail, &types, &uses);
+    let (less, skipped) = less::sums(tail, &types, &uses);
     let mut w = Writer {
         vm,
         values: vec![],
@@ -215,28 +216,6 @@ impl Writer<'_> {
                 Ok(Value::Reals { v })
             }
         }
-    }
-    /// A node's value, less one where two others are equal.
-    fn less_where(&mut self, v: u8, a: u8, b: u8) -> Value {
-        let taken = self.taken(v);
-        let Value::Reg { v: d, .. } = taken else {
-            return taken;
-        };
-        let (a_reg, fresh) = self.reg(a);
-        let (b_src, tmp) = (self.src(b), self.vm.v());
-        self.vm.op(Op::LessWhereEq {
-            d,
-            a: a_reg,
-            b: b_src,
-            tmp,
-        });
-        self.vm.free(tmp);
-        if fresh {
-            self.vm.free(a_reg);
-        }
-        self.done(a);
-        self.done(b);
-        taken
     }
     /// The same bits as those of another node, in its register if nobody else needs that.
     fn taken(&mut self, a: u8) -> Value {

@@ -3,8 +3,7 @@
 use crate::vector::build::Vm;
 use crate::vector::ir::*;
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::loops::ir::{BinOp, Const, Ty};
-use onnxc_compiler::loops::tail::{Node, Tail};
+use onnxc_compiler::loops::tail::Node;
 
 /// How an operand comes.
 #[derive(Clone, Copy)]
@@ -170,31 +169,4 @@ fn reals(vm: &mut Vm, single: bool, at: Mem, lanes: Lanes) -> Operand {
             Operand::Reals(v)
         }
     }
-}
-
-/// Sums `v + select(a == b, -1, 0)` of whole numbers: for the node of each sum its `a` and `b`, and which nodes are parts of one and of nothing else.
-pub fn less_where(tail: &Tail, types: &[Ty], uses: &[u32]) -> (Vec<Option<[u8; 2]>>, Vec<bool>) {
-    let count = tail.nodes.len();
-    let (mut less, mut skipped) = (vec![None; count], vec![false; count]);
-    let node = |n: u8| tail.nodes[usize::from(n)];
-    let number = |n: u8, v: i32| node(n) == Node::Const(Const::I32(v));
-    for (at, n) in tail.nodes.iter().enumerate() {
-        let Node::Bin(BinOp::Add, v, m) = *n else {
-            continue;
-        };
-        let Node::Select(e, yes, no) = node(m) else {
-            continue;
-        };
-        let Node::Bin(BinOp::Eq, a, b) = node(e) else {
-            continue;
-        };
-        let once = uses[usize::from(m)] == 1 && uses[usize::from(e)] == 1;
-        let whole = types[usize::from(a)] == Ty::I32 && types[usize::from(v)] == Ty::I32;
-        if once && whole && v != m && number(yes, -1) && number(no, 0) {
-            less[at] = Some([a, b]);
-            skipped[usize::from(m)] = true;
-            skipped[usize::from(e)] = true;
-        }
-    }
-    (less, skipped)
 }
