@@ -8,6 +8,7 @@ use super::util::{accept, bad};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::base::rounding::Rounding;
+use crate::loops::build::Builder;
 use crate::loops::ir::{ExprId, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, broadcast};
 
@@ -20,7 +21,7 @@ pub static OPS: &[&OpDef] = &[&REQUANTIZE, &RESCALED_SUM, &RESCALED_PRODUCT];
 pub static REQUANTIZE: OpDef = OpDef {
     name: "Requantize",
     inputs: (1, 3),
-    infer: |cx| infer(cx, &[0], &[1, 2]),
+    infer: |cx| infer(cx, &[0], &[1, 2], |d| d == DType::F64),
     lower: Lower::Pointwise(|cx, x| {
         let v = centred(cx, x[0], "zero_x");
         let Some(&m) = x.get(1) else {
@@ -42,7 +43,7 @@ pub static REQUANTIZE: OpDef = OpDef {
 pub static RESCALED_SUM: OpDef = OpDef {
     name: "RescaledSum",
     inputs: (4, 4),
-    infer: |cx| infer(cx, &[0, 2], &[1, 3]),
+    infer: |cx| infer(cx, &[0, 2], &[1, 3], |d| d == DType::F64),
     lower: Lower::Pointwise(|cx, x| {
         let (a, b) = (centred(cx, x[0], "zero_a"), centred(cx, x[2], "zero_b"));
         let (a, b) = (product(cx, a, x[1]), product(cx, b, x[3]));
@@ -58,7 +59,7 @@ pub static RESCALED_SUM: OpDef = OpDef {
 pub static RESCALED_PRODUCT: OpDef = OpDef {
     name: "RescaledProduct",
     inputs: (3, 3),
-    infer: |cx| infer(cx, &[0, 1], &[2]),
+    infer: |cx| infer(cx, &[0, 1], &[2], |d| d == DType::F64),
     lower: Lower::Pointwise(|cx, x| {
         let (a, b) = (centred(cx, x[0], "zero_a"), centred(cx, x[1], "zero_b"));
         let ab = cx.b.mul(a, b);
@@ -69,21 +70,23 @@ pub static RESCALED_PRODUCT: OpDef = OpDef {
     ..BASE
 };
 
-fn infer(cx: &mut InferCx, whole: &[usize], real: &[usize]) -> Result<()> {
+/// Of operators over whole numbers, and real ones of a type; what is absent has no say.
+pub(super) fn infer(
+    cx: &mut InferCx,
+    whole: &[usize],
+    real: &[usize],
+    is_real: fn(DType) -> bool,
+) -> Result<()> {
     let to = cx.attrs.dtype("to").unwrap_or(DType::I8);
     if !byte_or_word(to) {
         return bad(format!("numbers are not quantized to {to} here"));
     }
     let mut shapes = vec![];
-    for &i in whole {
-        accept(cx, i, |d| d == DType::I32 || byte_or_word(d))?;
+    let whole = whole.iter().map(|&i| (i, (|d| d == DType::I32 || byte_or_word(d)) as fn(DType) -> bool));
+    let real = real.iter().map(|&i| (i, is_real));
+    for (i, fits) in whole.chain(real).filter(|(i, _)| cx.opt(*i).is_some()) {
+        accept(cx, i, fits)?;
         shapes.push(cx.shape(i)?);
-    }
-    for &i in real {
-        if cx.opt(i).is_some() {
-            accept(cx, i, |d| d == DType::F64)?;
-            shapes.push(cx.shape(i)?);
-        }
     }
     let shapes: Vec<&[_]> = shapes.iter().map(Vec::as_slice).collect();
     let shape = broadcast(&shapes)?;
@@ -109,14 +112,23 @@ fn product(cx: &mut PointCx, x: ExprId, m: ExprId) -> ExprId {
 
 /// A whole number with the result's zero point, within its bounds.
 fn limited(cx: &mut PointCx, v: ExprId) -> ExprId {
-    let (least, most) = cx.out_type.int_range().unwrap_or((0, 255));
-    let (z, lo, hi) = (
-        cx.b.int(Ty::I32, cx.attrs.int("zero", 0)),
-        cx.b.int(Ty::I32, cx.attrs.int("lo", least as i64)),
-        cx.b.int(Ty::I32, cx.attrs.int("hi", most as i64)),
-    );
+    let z = cx.b.int(Ty::I32, cx.attrs.int("zero", 0));
     let v = cx.b.add(v, z);
+    within(cx, v)
+}
+
+/// A whole number within the result's bounds.
+pub(super) fn within(cx: &mut PointCx, v: ExprId) -> ExprId {
+    let (least, most) = cx.out_type.int_range().unwrap_or((0, 255));
+    let lo = cx.b.int(Ty::I32, cx.attrs.int("lo", least as i64));
+    let hi = cx.b.int(Ty::I32, cx.attrs.int("hi", most as i64));
     cx.b.clamp(v, lo, hi)
+}
+
+/// The nearest whole number of a real one that an i32 holds.
+pub(super) fn nearest(b: &mut Builder, v: ExprId) -> ExprId {
+    let v = b.un(UnOp::Near, v);
+    b.cast(Ty::I32, v)
 }
 
 /// Rounds and limits. Where nothing else is promised, limits are applied to the real number, from which the same whole numbers come, so that
@@ -127,8 +139,7 @@ fn finish(cx: &mut PointCx, v: ExprId) -> ExprId {
     let lo = cx.attrs.int("lo", least as i64);
     let hi = cx.attrs.int("hi", most as i64);
     if cx.attrs.flag("small") && way == Rounding::Even {
-        let v = cx.b.un(UnOp::Near, v);
-        let v = cx.b.cast(Ty::I32, v);
+        let v = nearest(cx.b, v);
         return limited(cx, v);
     }
     let (lo, hi) = (

@@ -8,5 +8,6 @@ pub mod effects;
 pub mod inst;
 pub mod kernels;
 pub mod list_schedule;
+pub mod operand;
 pub mod simd;
 pub mod vector;

@@ -1,6 +1,7 @@
 //! One program for every operation in every form, over values where machines tend to differ.
 
 mod access;
+mod pairs;
 
 use onnxc_targets::vector::build::Vm;
 use onnxc_targets::vector::interp::NAN;
@@ -542,63 +543,10 @@ fn words(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("words".into()));
 }
 
-/// Pairs of vectors stored as bytes, and one less where numbers are equal.
-fn pairs(isa: Isa, cases: &mut Vec<Case>) {
-    for rotation in 0..4 {
-        let mut w = Writer::new(isa);
-        for form in 0..4 {
-            let (signed, mixed) = (form % 2 == 1, form > 1);
-            let (x, y) = (w.load(rotation * 4), w.load(64));
-            let at = Mem::at(w.base, 3000 + 64 * form);
-            let op = Op::StorePair {
-                a: x,
-                b: y,
-                at,
-                signed,
-                mixed,
-            };
-            if isa.has(&op) {
-                w.vm.op(op);
-            }
-            w.vm.free_all(&[x, y]);
-            let (x, y) = (w.load(64 - rotation), w.load(rotation * 4));
-            let second = Mem::at(w.base, 3300 + 68 * form);
-            let at = match form {
-                3 => second,
-                _ => Mem::at(w.base, 3310 + 64 * form),
-            };
-            let op = Op::StoreApart {
-                a: x,
-                b: y,
-                at,
-                second,
-                signed,
-                mixed,
-            };
-            if isa.has(&op) {
-                w.vm.op(op);
-            }
-            w.vm.free_all(&[x, y]);
-        }
-        cases.push(w.case(format!("pairs {rotation}")));
-        let mut w = Writer::new(isa);
-        let (d, a, b, tmp) = (w.load(64), w.load(rotation * 4), w.load(0), w.vm.v());
-        let at = Mem::at(w.base, 0);
-        for b in [Src::Reg(a), Src::Reg(b), Src::Mem(at), Src::Const(3)] {
-            if matches!(b, Src::Mem(_)) && isa.by_lane {
-                continue;
-            }
-            w.vm.op(Op::LessWhereEq { d, a, b, tmp });
-            w.keep(d);
-        }
-        cases.push(w.case(format!("less {rotation}")));
-    }
-}
-
 /// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
-    pairs(isa, &mut all);
+    pairs::pairs(isa, &mut all);
     bins(isa, &mut all);
     uns(isa, &mut all);
     threes(isa, &mut all);

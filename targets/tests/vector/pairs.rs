@@ -1,0 +1,56 @@
+//! Two vectors at once, and comparisons that take one off.
+
+use super::*;
+
+/// Pairs of vectors stored as bytes, and one less where numbers are equal.
+pub fn pairs(isa: Isa, cases: &mut Vec<Case>) {
+    for rotation in 0..4 {
+        let mut w = Writer::new(isa);
+        for form in 0..4 {
+            let (signed, mixed) = (form % 2 == 1, form > 1);
+            let (x, y) = (w.load(rotation * 4), w.load(64));
+            let at = Mem::at(w.base, 3000 + 64 * form);
+            let op = Op::StorePair {
+                a: x,
+                b: y,
+                at,
+                signed,
+                mixed,
+            };
+            if isa.has(&op) {
+                w.vm.op(op);
+            }
+            w.vm.free_all(&[x, y]);
+            let (x, y) = (w.load(64 - rotation), w.load(rotation * 4));
+            let second = Mem::at(w.base, 3300 + 68 * form);
+            let at = match form {
+                3 => second,
+                _ => Mem::at(w.base, 3310 + 64 * form),
+            };
+            let op = Op::StoreApart {
+                a: x,
+                b: y,
+                at,
+                second,
+                signed,
+                mixed,
+            };
+            if isa.has(&op) {
+                w.vm.op(op);
+            }
+            w.vm.free_all(&[x, y]);
+        }
+        cases.push(w.case(format!("pairs {rotation}")));
+        let mut w = Writer::new(isa);
+        let (d, a, b, tmp) = (w.load(64), w.load(rotation * 4), w.load(0), w.vm.v());
+        let at = Mem::at(w.base, 0);
+        for b in [Src::Reg(a), Src::Reg(b), Src::Mem(at), Src::Const(3)] {
+            if matches!(b, Src::Mem(_)) && isa.by_lane {
+                continue;
+            }
+            w.vm.op(Op::LessWhereEq { d, a, b, tmp });
+            w.keep(d);
+        }
+        cases.push(w.case(format!("less {rotation}")));
+    }
+}
