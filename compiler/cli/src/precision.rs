@@ -44,13 +44,32 @@ impl Form {
             ))
         };
         let precision = format!("--precision {}", flags.precision.name());
+        let budget = flags.budget.goal().is_some() || flags.budget.choices.is_some();
+        if flags.precision == Precision::Mixed && !budget {
+            let text = "--precision mixed needs to know what is good enough";
+            return Err(Diagnostic::usage("USE001", text).help(
+                "--min-sqnr, --max-drop, --target-size or --target-latency, or the choices of an earlier search: --choices",
+            ));
+        }
+        if let Some(bits) = flags.weight_bits {
+            let most = flags.precision.weight_bits();
+            if matches!(form, Form::Halves(_)) {
+                return against("--weight-bits", &precision);
+            }
+            if bits > most {
+                let text = format!(
+                    "{precision} stores weights in {most} bits: --weight-bits {bits} are more"
+                );
+                return Err(Diagnostic::usage("USE001", text));
+            }
+        }
         if flags.dynamic && flags.precision != Precision::Int8 {
             return against("--dynamic", &precision);
         }
         if flags.weight_only
             && matches!(
                 flags.precision,
-                Precision::Int16 | Precision::W8a16 | Precision::W4a8
+                Precision::Int16 | Precision::W8a16 | Precision::W4a8 | Precision::Mixed
             )
         {
             let help = "`int4` is 4-bit weights alone, `int8` with `--weight-only` 8-bit ones";
@@ -127,10 +146,10 @@ impl Form {
     }
     /// The last line of what is printed, without its figures of data and size.
     pub fn says(self, s: &Summary, recipe: &Recipe) -> String {
-        let bits = recipe.weights.packed_bits();
+        let bits = recipe.weight_bits;
         match self {
             Form::Both => {
-                let values = recipe.activations.packed_bits();
+                let values = recipe.activations.packed_bits() as u32;
                 match bits == values {
                     true => format!(
                         "{} operators and {} values in {bits} bits",
@@ -161,6 +180,7 @@ pub fn recipe(flags: &QuantizeFlags) -> Recipe {
             Precision::Int4 | Precision::W4a8 => DType::I4,
             _ => DType::I8,
         },
+        weight_bits: flags.weight_bits.unwrap_or(flags.precision.weight_bits()),
         block: flags.block.map(|b| b as usize),
         weight_rounding: match flags.weight_rounding {
             WeightMethod::Nearest => WeightRounding::Nearest,

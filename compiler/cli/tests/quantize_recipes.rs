@@ -210,6 +210,27 @@ fn rounding_by_data_costs_less_than_to_the_nearest() {
 }
 
 #[test]
+fn fewer_bits_cost_more() {
+    let dir = folder();
+    let mut last = f64::INFINITY;
+    for bits in ["4", "3", "2"] {
+        let words = [
+            "--precision",
+            "w4a8",
+            "--weight-bits",
+            bits,
+            DATA[0],
+            DATA[1],
+        ];
+        let o = quantize(dir.path(), &words);
+        assert!(o.status.success(), "{bits}: {}", err(&o));
+        let own = json(&o)["outputs"][0]["sqnr_db"].as_f64().unwrap();
+        assert!(own < last - 2.0, "{bits} bits: {own} dB after {last} dB");
+        last = own;
+    }
+}
+
+#[test]
 fn made_up_data_is_the_same_every_time() {
     let dir = folder();
     let file = || {
@@ -246,6 +267,16 @@ fn what_does_not_go_together_is_refused() {
             "--block",
         ),
         (&["--precision", "int4", "--block", "0"], "--block"),
+        (&["--precision", "mixed", "--no-data"], "--min-sqnr"),
+        (
+            &["--precision", "int4", "--weight-bits", "5"],
+            "--weight-bits 5",
+        ),
+        (
+            &["--precision", "fp16", "--weight-bits", "4"],
+            "--weight-bits",
+        ),
+        (&["--weight-bits", "1", "--no-data"], "2..=8"),
         (&["--no-data=1,-1"], "above 0"),
         (&["--no-data", "--calibration", "calib.npz"], "--no-data"),
         (

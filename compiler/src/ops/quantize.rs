@@ -8,7 +8,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
-use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx, read_none};
+use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx, onnx_in, read_none};
 use crate::ops::cast::{from_ty, to_ty};
 use crate::ops::small_float::{self as small, RoundMode};
 use crate::ops::util::*;
@@ -22,6 +22,8 @@ pub static QUANTIZE: OpDef = OpDef {
     onnx: &[
         onnx("QuantizeLinear", 10, 12, read_per_tensor),
         since("QuantizeLinear", 13, read_quant),
+        // What onnxruntime writes for 4 and 16 bits before opset 21.
+        onnx_in("com.microsoft", "QuantizeLinear", 1, i64::MAX, read_quant),
     ],
     inputs: (2, 3),
     infer: infer_quantize,
@@ -36,6 +38,8 @@ pub static DEQUANTIZE: OpDef = OpDef {
     onnx: &[
         onnx("DequantizeLinear", 10, 12, read_per_tensor),
         since("DequantizeLinear", 13, read_quant),
+        // What onnxruntime writes for 4 and 16 bits before opset 21.
+        onnx_in("com.microsoft", "DequantizeLinear", 1, i64::MAX, read_quant),
     ],
     inputs: (2, 3),
     infer: infer_dequantize,

@@ -45,6 +45,9 @@ pub struct QuantizeFlags {
     /// So many weights of a matrix product's sum have a scale of their own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
     pub block: Option<u32>,
+    /// Use so many bits of each weight, fewer than it takes in the file: an experiment, or a limit of an accelerator's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub weight_bits: Option<u32>,
     /// How weights become whole numbers
     #[arg(long, value_enum, default_value = "nearest", value_name = "METHOD")]
     pub weight_rounding: WeightMethod,
@@ -113,6 +116,8 @@ pub enum Precision {
     Fp16,
     /// Weights in bfloat16, activations in floats
     Bf16,
+    /// 8 bits, and floats where a budget asks for them: --min-sqnr, --max-drop, --target-size or --target-latency
+    Mixed,
 }
 
 impl Precision {
@@ -126,6 +131,15 @@ impl Precision {
             Precision::W8a16 => "w8a16",
             Precision::Fp16 => "fp16",
             Precision::Bf16 => "bf16",
+            Precision::Mixed => "mixed",
+        }
+    }
+    /// Bits that a weight takes in the file.
+    pub fn weight_bits(self) -> u32 {
+        match self {
+            Precision::Int4 | Precision::W4a8 => 4,
+            Precision::Fp16 | Precision::Bf16 => 16,
+            Precision::Int8 | Precision::Int16 | Precision::W8a16 | Precision::Mixed => 8,
         }
     }
 }

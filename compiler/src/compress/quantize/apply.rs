@@ -272,6 +272,9 @@ impl Quantizer<'_, '_, '_> {
         let moments = self.moments.get(&n).copied();
         let corrects = self.recipe.bias_correction && place != Place::None;
         let r = weights::rounded(&w, self.recipe, moments, corrects);
+        if let Some(d) = r.remark(&w, &loc.to_string()) {
+            self.cx.diags.push(d);
+        }
         let real = weights::store(self.g, self.cx, n, &w, &r, self.recipe.weights)?;
         self.g.set_input(n, 1, Some(real));
         let channels = self.means.get(&x).map_or(&[][..], Vec::as_slice);

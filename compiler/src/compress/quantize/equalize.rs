@@ -1,8 +1,8 @@
 //! Cross-layer equalization: channels between two layers are scaled so that their weights have like ranges on both sides (Nagel et al. 2019, "Data-free
 //! quantization through weight equalization and bias correction", section 4.1). What the model computes stays the same but for rounding in f32.
 //!
-//! Between the layers may stand what lets a positive factor through: Relu, LeakyRelu, pools. Clip (Relu6) does not: its bound would have to be another for each
-//! channel, so such pairs stay as they are.
+//! Between the layers may stand what lets a positive factor through: Relu, LeakyRelu, PRelu, pools, means over pictures, and what makes rows of pictures.
+//! Clip (Relu6) does not: its bound would have to be another for each channel, so such pairs stay as they are.
 
 use super::Recipe;
 use super::bias::Place;
@@ -12,14 +12,14 @@ use crate::base::diag::Result;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use std::collections::BTreeMap;
 
-/// Operators `f` with `f(s * x) = s * f(x)` for `s > 0`, channel by channel.
-const THROUGH: [&str; 6] = [
-    "Relu",
-    "LeakyRelu",
+/// Operators `f` with `f(s * x) = s * f(x)` for `s > 0`, element by element.
+const POINTWISE: [&str; 4] = ["Relu", "LeakyRelu", "PRelu", "Identity"];
+/// The same, channel by channel of axis 1.
+const POOLS: [&str; 4] = [
     "MaxPool",
+    "GlobalMaxPool",
     "AveragePool",
     "GlobalAveragePool",
-    "Identity",
 ];
 
 /// Rounds over all pairs; each evens out what its neighbours moved.
@@ -37,38 +37,40 @@ struct Numbers {
 /// Equalizes all pairs of layers that a recipe wants. Gives how many there are.
 pub fn equalize(g: &mut Graph, recipe: &Recipe) -> Result<usize> {
     let mut layers: BTreeMap<NodeId, Numbers> = BTreeMap::new();
-    let mut pairs = vec![];
+    let mut pairs: Vec<(NodeId, Reader)> = vec![];
     for &n in g.order() {
         let wanted = |n: NodeId| recipe.wants(&g.node(n).loc.to_string());
         let Some(first) = layer(g, n)?.filter(|_| wanted(n)) else {
             continue;
         };
-        let Some(m) = next(g, n).filter(|m| wanted(*m)) else {
+        let Some(m) = next(g, n).filter(|m| wanted(m.node)) else {
             continue;
         };
-        let Some(second) = layer(g, m)? else { continue };
-        if first.w.rows == second.w.groups * (second.w.depth / second.w.taps()) {
-            pairs.push((n, m));
+        let Some(second) = layer(g, m.node)? else {
+            continue;
+        };
+        if first.w.rows * m.each == second.w.groups * (second.w.depth / second.w.taps()) {
             layers.entry(n).or_insert(first);
-            layers.entry(m).or_insert(second);
+            layers.entry(m.node).or_insert(second);
+            pairs.push((n, m));
         }
     }
     for _ in 0..ROUNDS {
         let mut most = 0.0f64;
-        for &(n, m) in &pairs {
-            let (Some(a), Some(b)) = (layers.get(&n), layers.get(&m)) else {
+        for (n, m) in &pairs {
+            let (Some(a), Some(b)) = (layers.get(n), layers.get(&m.node)) else {
                 continue;
             };
-            let (out, into) = (out_ranges(&a.w), in_ranges(&b.w));
+            let (out, into) = (out_ranges(&a.w), in_ranges(&b.w, m.each));
             let factors: Vec<f64> = out.iter().zip(&into).map(|(a, b)| factor(*a, *b)).collect();
             for f in &factors {
                 most = most.max(libm::log(*f).abs());
             }
-            if let Some(a) = layers.get_mut(&n) {
+            if let Some(a) = layers.get_mut(n) {
                 scale_out(a, &factors);
             }
-            if let Some(b) = layers.get_mut(&m) {
-                scale_in(&mut b.w, &factors);
+            if let Some(b) = layers.get_mut(&m.node) {
+                scale_in(&mut b.w, m.each, &factors);
             }
         }
         if most < STILL {
@@ -117,29 +119,64 @@ fn layer(g: &Graph, n: NodeId) -> Result<Option<Numbers>> {
     Ok(Some(Numbers { w, bias }))
 }
 
-/// The layer that alone reads a layer's result, behind operators that let a factor through.
-fn next(g: &Graph, n: NodeId) -> Option<NodeId> {
+/// The layer that alone reads another's channels.
+struct Reader {
+    node: NodeId,
+    /// So many inputs of it, one behind the other, are those of one channel: pictures that became rows.
+    each: usize,
+}
+
+/// The reader of a layer's result, behind operators that let a factor through.
+fn next(g: &Graph, n: NodeId) -> Option<Reader> {
     let mut v: ValueId = match Place::of(g, n, |_| false) {
         Place::Behind(add, _) => g.node(add).outs[0],
         _ => g.node(n).outs[0],
     };
+    let rank = |v: ValueId| Some(g.ty(v)?.rank());
+    let mut axis = match g.node(n).op.name {
+        "Conv" => 1,
+        _ => rank(v)?.checked_sub(1)?,
+    };
+    let mut each = 1;
     loop {
         let &[u] = g.users(v) else { return None };
         let node = g.node(u);
-        if g.is_output(v) || node.ins.first() != Some(&Some(v)) {
+        // Of several results, indices of a MaxPool's largest are no numbers of channels.
+        if g.is_output(v)
+            || node.ins.first() != Some(&Some(v))
+            || node.outs.get(1..)?.iter().any(|o| g.is_used(*o))
+        {
             return None;
         }
-        if !THROUGH.contains(&node.op.name) {
-            return ["Conv", "Gemm", "MatMul"]
-                .contains(&node.op.name)
-                .then_some(u);
+        let out = *node.outs.first()?;
+        match node.op.name {
+            "Conv" => return (axis == 1).then_some(Reader { node: u, each }),
+            "Gemm" | "MatMul" => {
+                return (axis + 1 == rank(v)?).then_some(Reader { node: u, each });
+            }
+            name if POINTWISE.contains(&name) => {}
+            name if POOLS.contains(&name) && axis == 1 => {}
+            "ReduceMean" => axis = behind_mean(g, v, out, axis)?,
+            "Flatten" | "Reshape" | "Squeeze" => each *= row_of(g, v, out, axis)?,
+            _ => return None,
         }
-        // Indices of a MaxPool's largest are no numbers of channels.
-        if node.outs[1..].iter().any(|o| g.is_used(*o)) {
-            return None;
-        }
-        v = node.outs[0];
+        v = out;
     }
+}
+
+/// Where the channels of axis 1 are behind a mean over all axes behind them.
+fn behind_mean(g: &Graph, v: ValueId, out: ValueId, axis: usize) -> Option<usize> {
+    let (from, to) = (g.ty(v)?, g.ty(out)?);
+    let kept = to.shape.get(..2)? == from.shape.get(..2)? && to.shape[2..].iter().all(|d| d.is(1));
+    (axis == 1 && kept).then_some(1)
+}
+
+/// Elements of a channel in the row that a picture becomes: `[N, C, ...]` as `[N, C * each]`.
+fn row_of(g: &Graph, v: ValueId, out: ValueId, axis: usize) -> Option<usize> {
+    let (from, to) = (g.ty(v)?.fixed_shape()?, g.ty(out)?.fixed_shape()?);
+    let each: i64 = from.get(2..)?.iter().product();
+    let row = axis == 1 && to.len() == 2 && to[0] == from[0] && to[1] == from[1] * each;
+    (row && each > 0).then_some(each as usize)
 }
 
 /// The largest weight of each output channel.
@@ -153,12 +190,12 @@ fn channel(w: &Weights, row: usize, k: usize) -> usize {
     row / (w.rows / w.groups).max(1) * (w.depth / w.taps()) + k / w.taps()
 }
 
-/// The largest weight that reads each input channel.
-fn in_ranges(w: &Weights) -> Vec<f64> {
-    let mut out = vec![0.0f64; w.groups * (w.depth / w.taps())];
+/// The largest weight that reads each channel, of which there are `each` inputs.
+fn in_ranges(w: &Weights, each: usize) -> Vec<f64> {
+    let mut out = vec![0.0f64; w.groups * (w.depth / w.taps()) / each];
     for r in 0..w.rows {
         for k in 0..w.depth {
-            let own = &mut out[channel(w, r, k)];
+            let own = &mut out[channel(w, r, k) / each];
             *own = own.max(w.values[w.at(r, k)].abs());
         }
     }
@@ -186,11 +223,11 @@ fn scale_out(l: &mut Numbers, factors: &[f64]) {
     }
 }
 
-fn scale_in(w: &mut Weights, factors: &[f64]) {
+fn scale_in(w: &mut Weights, each: usize, factors: &[f64]) {
     for r in 0..w.rows {
         for k in 0..w.depth {
             let at = w.at(r, k);
-            w.values[at] *= factors[channel(w, r, k)];
+            w.values[at] *= factors[channel(w, r, k) / each];
         }
     }
 }
@@ -223,6 +260,35 @@ mod tests {
         let first = m.graph.node(m.graph.order()[0]);
         let b = m.graph.konst(first.ins[2].unwrap()).unwrap();
         assert_eq!(b.to_f64s().unwrap(), [2.0, 1.0]);
+    }
+
+    #[test]
+    fn pictures_become_rows() {
+        let text = "graph @g(%x: f32[1,1,2,2]) -> (%y) {
+  %w = lit f32[2,1,1,1] [8.0, 0.5]
+  %c = Conv(%x, %w) { group = 1 } : f32[1,2,2,2]
+  %r = Flatten(%c) { axis = 1 } : f32[1,8]
+  %v = lit f32[8,1] [1.0, 2.0, 0.5, 1.0, 0.25, 0.5, 0.125, 0.0]
+  %y = MatMul(%r, %v) : f32[1,1]
+}";
+        let mut m = parse(text, crate::ops::find).unwrap();
+        assert_eq!(equalize(&mut m.graph, &Recipe::default()).unwrap(), 1);
+        assert_eq!(weights(&m.graph, 0), [4.0, 0.5]);
+        let rows = [2.0, 4.0, 1.0, 2.0, 0.25, 0.5, 0.125, 0.0];
+        assert_eq!(weights(&m.graph, 2), rows);
+    }
+
+    /// A MatMul sums over the last axis, which here is as long as there are channels.
+    #[test]
+    fn columns_are_no_channels() {
+        let text = "graph @g(%x: f32[1,1,2,2]) -> (%y) {
+  %w = lit f32[2,1,1,1] [8.0, 0.5]
+  %c = Conv(%x, %w) { group = 1 } : f32[1,2,2,2]
+  %v = lit f32[2,1] [1.0, 2.0]
+  %y = MatMul(%c, %v) : f32[1,2,2,1]
+}";
+        let mut m = parse(text, crate::ops::find).unwrap();
+        assert_eq!(equalize(&mut m.graph, &Recipe::default()).unwrap(), 0);
     }
 
     #[test]

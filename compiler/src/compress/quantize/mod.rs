@@ -54,6 +54,8 @@ pub struct Recipe {
     pub activations: DType,
     /// Type of weights: i8 or i4.
     pub weights: DType,
+    /// Bits of it that weights use, from 2 on: with fewer than the type has, numbers are smaller and the type is the same.
+    pub weight_bits: u32,
     /// So many weights of a matrix product's sum have a step of their own; `None`: one step for all of an output channel.
     pub block: Option<usize>,
     /// How weights become whole numbers.
@@ -79,6 +81,7 @@ impl Default for Recipe {
         Recipe {
             activations: DType::I8,
             weights: DType::I8,
+            weight_bits: 8,
             block: None,
             weight_rounding: WeightRounding::Nearest,
             symmetric: false,

@@ -97,6 +97,9 @@ pub fn store(
             let own = moments.get(&n).copied().filter(|_| alone);
             let corrects = recipe.bias_correction && alone && place != Place::None;
             let r = weights::rounded(&w, recipe, own, corrects);
+            if let Some(d) = r.remark(&w, &loc) {
+                cx.diags.push(d);
+            }
             let real = weights::store(g, cx, n, &w, &r, recipe.weights)?;
             let x = g.node(n).ins[0];
             let channels = x.and_then(|x| means.get(&x)).map_or(&[][..], Vec::as_slice);

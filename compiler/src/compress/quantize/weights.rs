@@ -1,7 +1,7 @@
 //! Weights of products as whole numbers: which of them share a step, how large it is, and which number each becomes.
 
 use super::gptq::{Factor, cost};
-use super::moments::{Moments, Reads};
+use super::moments::{MOST_DEPTH, Moments, Reads};
 use super::range::Scale;
 use super::{Recipe, WeightRounding, adaround};
 use crate::base::attr::{Attr, Attrs};
@@ -147,6 +147,8 @@ pub struct Rounded {
     pub errors: Vec<f64>,
     /// Mean square of the weights over that of the errors, in decibels.
     pub sqnr: f64,
+    /// Whether another rounding was asked for than to the nearest, for which moments were missing.
+    fell_back: bool,
 }
 
 impl Rounded {
@@ -154,12 +156,28 @@ impl Rounded {
     pub fn is_blocked(&self, w: &Weights) -> bool {
         self.block < w.depth
     }
+    /// What is to be said of a layer whose weights were not rounded as they were to be.
+    pub fn remark(&self, w: &Weights, loc: &str) -> Option<Box<Diagnostic>> {
+        let text = match w.depth > MOST_DEPTH {
+            true => format!(
+                "weights are rounded to the nearest: sums over {} inputs are longer than the {MOST_DEPTH} whose moments are kept",
+                w.depth
+            ),
+            false => "weights are rounded to the nearest: nothing is known of what they multiply"
+                .to_string(),
+        };
+        self.fell_back
+            .then(|| Diagnostic::remark("ONNX016", text).at(loc))
+    }
 }
 
-/// The least and largest number of a type of weights: symmetric for 8 bits; 4 bits use the sixteenth number too.
-fn limits(d: DType) -> (f64, f64) {
-    match d {
-        DType::I4 => (-8.0, 7.0),
+/// The least and largest number of so many bits: symmetric for 8 bits; fewer use the last number too.
+fn limits(bits: u32) -> (f64, f64) {
+    match bits {
+        2..8 => {
+            let half = f64::from(1u32 << (bits - 1));
+            (-half, half - 1.0)
+        }
         _ => (-127.0, 127.0),
     }
 }
@@ -167,7 +185,7 @@ fn limits(d: DType) -> (f64, f64) {
 /// Rounds weights by a recipe. `moments`: those of what the layer reads, for the methods that need them; `centred`: whether a bias takes up what is
 /// added to the mean.
 pub fn rounded(w: &Weights, recipe: &Recipe, moments: Option<&Moments>, centred: bool) -> Rounded {
-    let (least, most) = limits(recipe.weights);
+    let (least, most) = limits(recipe.weight_bits);
     let block = w.block(recipe);
     let blocks = w.depth.div_ceil(block);
     let fits = |m: &&Moments| m.depth() == w.depth && m.groups() == w.groups && !m.is_empty();
@@ -180,7 +198,7 @@ pub fn rounded(w: &Weights, recipe: &Recipe, moments: Option<&Moments>, centred:
     if !recipe.per_channel {
         let largest = w.values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
         let ones = vec![1.0; w.values.len()];
-        steps.push(step(&w.values, &ones, largest, recipe.weights));
+        steps.push(step(&w.values, &ones, largest, recipe.weight_bits));
     }
     let mut known: Option<(usize, Vec<f64>, Option<Factor>)> = None;
     for row in 0..w.rows {
@@ -200,7 +218,7 @@ pub fn rounded(w: &Weights, recipe: &Recipe, moments: Option<&Moments>, centred:
         if recipe.per_channel {
             for (part, weight) in values.chunks(block).zip(weight.chunks(block)) {
                 let largest = part.iter().fold(0.0f64, |a, v| a.max(v.abs()));
-                steps.push(step(part, weight, largest, recipe.weights));
+                steps.push(step(part, weight, largest, recipe.weight_bits));
             }
         }
         let own: Vec<f64> = (0..w.depth)
@@ -241,6 +259,7 @@ pub fn rounded(w: &Weights, recipe: &Recipe, moments: Option<&Moments>, centred:
         block,
         errors,
         sqnr,
+        fell_back: recipe.weight_rounding != WeightRounding::Nearest && moments.is_none(),
     }
 }
 
@@ -257,9 +276,9 @@ fn cheaper(h: &[f64], values: &[f64], steps: &[f64], found: [Vec<f64>; 2]) -> Ve
 
 /// The step for some weights. With 8 bits the largest of them is the largest number; with fewer, it may pay to limit it: the step with the least
 /// mean square error, each error counted as `counts` says (Nagel et al. 2021, "A white paper on neural network quantization", section 2.3.1).
-fn step(values: &[f64], counts: &[f64], largest: f64, d: DType) -> f32 {
-    let (least, most) = limits(d);
-    if d != DType::I4 {
+fn step(values: &[f64], counts: &[f64], largest: f64, bits: u32) -> f32 {
+    let (least, most) = limits(bits);
+    if bits >= 8 {
         return Scale::of_weights(largest);
     }
     let full = largest / most;

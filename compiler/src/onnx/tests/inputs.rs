@@ -3,6 +3,7 @@
 use super::build::*;
 use super::*;
 use crate::base::dim::{Dim, Origin};
+use crate::base::dtype::DType;
 use crate::onnx::DimSpec;
 
 fn two_inputs() -> ModelProto {
@@ -148,4 +149,33 @@ fn false_declarations_are_warnings() {
     g.value_info = vec![value("h", 1, "a ?")];
     g.output = vec![value("y", 1, "2 3")];
     assert!(run(&model(g)).1.list.is_empty());
+}
+
+/// Before opset 21, onnxruntime spells types of 4 and 16 bits with operators of its own domain.
+#[test]
+fn quantized_types_of_another_domain() {
+    let own = |op: &str, ins: &str, outs: &str| NodeProto {
+        domain: "com.microsoft".into(),
+        ..node(op, ins, outs)
+    };
+    let nodes = vec![
+        own("QuantizeLinear", "x s z", "q"),
+        own("DequantizeLinear", "q s z", "y"),
+    ];
+    let mut g = graph(nodes, "x", "y");
+    g.initializer = vec![
+        floats("s", &[], &[0.5]),
+        TensorProto {
+            name: "z".into(),
+            data_type: 5,
+            raw_data: Some(vec![0u8, 0].into()),
+            ..Default::default()
+        },
+    ];
+    let mut m = model(g);
+    m.opset_import.push(opset("com.microsoft", 1));
+    let m = good(&m);
+    assert_eq!(ops(&m.graph), ["QuantizeLinear", "DequantizeLinear"]);
+    let q = m.graph.node(m.graph.order()[0]).outs[0];
+    assert_eq!(m.graph.ty(q).unwrap().dtype, DType::I16);
 }

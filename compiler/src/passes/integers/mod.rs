@@ -89,31 +89,39 @@ impl Integers<'_, '_, '_> {
         let Some(Some(x)) = self.g.node(n).ins.first().copied() else {
             return Ok(None);
         };
+        self.computed(x, &t, n)
+    }
+
+    /// A value in the numbers of a target, which QuantizeLinear `n` asks for, computed from whole numbers.
+    fn computed(&mut self, x: ValueId, t: &Target, n: NodeId) -> Result<Option<ValueId>> {
         let (inner, bounds, mut names) = self.through_clamps(x);
         names.push(n);
         if let Some(r) = Real::of(self.g, inner) {
             let spot = self.spot(n, &names);
-            return self.rescaled(&r, &t, bounds, &spot);
+            return self.rescaled(&r, t, bounds, &spot);
         }
         if let Some((m, 0)) = self.g.maker(inner) {
             names.insert(0, m);
             let spot = self.spot(n, &names);
             let made = match self.g.node(m).op.name {
-                "Conv" => self.conv(m, &t, bounds, &spot)?,
-                "MatMul" | "Gemm" => self.matmul(m, None, &t, bounds, &spot)?,
-                "Add" | "Sub" => self.sum(m, &t, bounds, &spot)?,
-                "Mul" => self.product(m, &t, bounds, &spot)?,
+                "Conv" => self.conv(m, t, bounds, &spot)?,
+                "MatMul" | "Gemm" => self.matmul(m, None, t, bounds, &spot)?,
+                "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
+                "Mul" => self.product(m, t, bounds, &spot)?,
                 "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
-                    self.mean(m, &t, bounds, &spot)?
+                    self.mean(m, t, bounds, &spot)?
                 }
-                "Softmax" => self.softmax(m, &t, bounds, &spot)?,
+                "Softmax" => self.softmax(m, t, bounds, &spot)?,
                 _ => None,
             };
             if made.is_some() {
                 return Ok(made);
             }
         }
-        self.table(x, &t, n)
+        if let Some(v) = self.reshaped(x, t, n)? {
+            return Ok(Some(v));
+        }
+        self.table(x, t, n)
     }
 
     fn spot(&self, before: NodeId, names: &[NodeId]) -> Spot {

@@ -31,6 +31,9 @@ const MOVES: [&str; 19] = [
     "Transpose",
 ];
 
+/// Those of them that keep the order of elements.
+const SHAPES: [&str; 5] = ["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"];
+
 /// Whether an operator is of that kind.
 pub fn moves(name: &str) -> bool {
     MOVES.contains(&name) || name == "Unsqueeze"
@@ -92,6 +95,33 @@ impl Integers<'_, '_, '_> {
             }
         }
         Ok(true)
+    }
+
+    /// A value that has another shape than one that can be computed in whole numbers, and the same elements: files quantize, say, behind the Reshape
+    /// that follows a mean.
+    pub(super) fn reshaped(
+        &mut self,
+        x: ValueId,
+        t: &Target,
+        n: NodeId,
+    ) -> Result<Option<ValueId>> {
+        let Some((m, 0)) = self.g.maker(x).filter(|_| self.alone(x)) else {
+            return Ok(None);
+        };
+        let node = self.g.node(m);
+        let (name, attrs, mut ins) = (node.op.name, node.attrs.clone(), node.ins.clone());
+        let Some(inner) = ins.first().copied().flatten() else {
+            return Ok(None);
+        };
+        if !SHAPES.contains(&name) || !self.alone(inner) {
+            return Ok(None);
+        }
+        let Some(whole) = self.computed(inner, t, n)? else {
+            return Ok(None);
+        };
+        ins[0] = Some(whole);
+        let spot = self.spot(n, &[m, n]);
+        self.make(name, attrs, &ins, &spot).map(Some)
     }
 
     /// Real numbers again, by the scales of others.
