@@ -1,11 +1,12 @@
 //! Strips over narrow weights: floats times whole numbers that stay as the file stores them.
 //!
-//! B holds a byte for each weight, or four bits: two k in a byte, the first in the low half. A call computes for row i and column j
+//! B holds a byte for each weight, or four bits: eight k of a column in four bytes, the first in the lowest bits. A call computes for row i and column j
 //!
 //! `tail(start + sum over blocks b of scale[b, j] * (sum over k in b of a[i, k] * q[k, j] - zero[b, j] * sum over k in b of a[i, k]))`
 //!
 //! Each block's sum starts from 0, in as many chains as the strip has, and meets the sum so far in one fused multiply-add with its scale. The
-//! sum of A in a block goes in four chains over whole fours of k, the rest being in the first; they are added as 0 + 2 and 1 + 3.
+//! sum of A in a block goes in four chains over whole fours of k (eights, where weights have four bits), the rest being in the first; they are
+//! added as 0 + 2 and 1 + 3.
 //! Scales lie as `[block][b_row]` floats, zeros, where there are several, as as many bytes.
 
 use super::strip::{GEMM_STRIP, Start, Strip};
@@ -18,7 +19,7 @@ use crate::loops::ir::{Access, ExprId, Func, LoopKind, Ty, VarId};
 /// How the numbers of B become floats.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Narrow {
-    /// Elements of a sum that share scales; 0: all of them. An even number where weights have four bits.
+    /// Elements of a sum that share scales; 0: all of them. A multiple of 8 where weights have four bits.
     pub block: i64,
     /// What stands for 0.
     pub zero: Zero,
@@ -63,11 +64,14 @@ impl Narrow {
     }
 }
 
-/// Numbers of a row of B that lie in one byte.
-pub fn per_byte(b_type: DType) -> i64 {
+/// Numbers of four bits that lie together.
+pub const TOGETHER: i64 = 8;
+
+/// Bytes of a column of `k` numbers.
+pub fn column(b_type: DType, k: i64) -> i64 {
     match b_type {
-        DType::U4 => 2,
-        _ => 1,
+        DType::U4 => (k + TOGETHER - 1) / TOGETHER * 4,
+        _ => k,
     }
 }
 
@@ -126,7 +130,8 @@ pub(super) fn reference(s: &Strip, narrow: Narrow) -> Option<Func> {
                 let first = b.mul(g, block);
                 let left = b.sub(k, first);
                 let here = b.min(left, block);
-                let fours = ex!(b; (here / 4) * 4);
+                let unit = b.i(if s.b_type == DType::U4 { TOGETHER } else { 4 });
+                let whole = ex!(b; (here / unit) * unit);
                 b.for_(here, LoopKind::Seq, |b, p| {
                     let row = b.add(first, p);
                     let a_at = ex!(b; (i * a_row) + row);
@@ -144,8 +149,8 @@ pub(super) fn reference(s: &Strip, narrow: Narrow) -> Option<Func> {
                         next(b, v, which, c, fresh);
                     }
                     let (lane, none) = (ex!(b; p % {b.i(4)}), b.i(0));
-                    let whole = b.lt(p, fours);
-                    let lane = b.select(whole, lane, none);
+                    let inside = b.lt(p, whole);
+                    let lane = b.select(inside, lane, none);
                     for (c, &v) in of_a.iter().enumerate() {
                         let so_far = b.get(v);
                         let fresh = b.add(so_far, x);
@@ -195,16 +200,17 @@ fn weight(
     b_row: ExprId,
     j: ExprId,
 ) -> ExprId {
-    let per = per_byte(s.b_type);
-    let at = ex!(b; ((k / {b.i(per)}) * b_row) + j);
-    let byte = b.load(buf, at);
-    if per == 1 {
+    if s.b_type != DType::U4 {
+        let at = ex!(b; (k * b_row) + j);
+        let byte = b.load(buf, at);
         return b.cast(Ty::F32, byte);
     }
-    let odd = ex!(b; k % {b.i(2)});
-    let four = b.int(Ty::I32, 4);
-    let odd = b.cast(Ty::I32, odd);
-    let by = b.mul(odd, four);
+    let together = b.i(TOGETHER);
+    let inside = b.rem(k, together);
+    let at = ex!(b; ((((k / together) * b_row) + j) * 4) + (inside / 2));
+    let byte = b.load(buf, at);
+    let odd = ex!(b; (inside % 2) * 4);
+    let by = b.cast(Ty::I32, odd);
     let shifted = b.shr(byte, by);
     let mask = b.int(Ty::I32, 15);
     let number = b.and(shifted, mask);

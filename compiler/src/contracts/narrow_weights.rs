@@ -3,7 +3,7 @@
 //! A constant whose type says so was made of whole numbers ([`Quant`]). They are found by dividing by their scales, and believed only where
 //! multiplying gives every float back, bit for bit: a kernel over them means what the file means, up to the rounding of its sums.
 
-use super::narrow::{Narrow, Zero, per_byte};
+use super::narrow::{Narrow, TOGETHER, Zero, column};
 use super::strip_plan::{At, Panels, packed_before};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
@@ -16,7 +16,7 @@ use crate::loops::ir::{BufId, ExprId};
 
 /// Blocks shorter than that spend their time on scales.
 const LEAST_BLOCK: i64 = 8;
-/// Rows of a product whose weights come from far away that narrow weights still make faster: with more, unpacking costs more than it saves.
+/// Rows of a product that narrow weights still serve: with more, unpacking them costs more than loading floats.
 const FEW_ROWS: i64 = 4;
 
 /// Whether a product over `rows` rows (`None`: not known) with a matrix of `k` by `n` is better off with narrow weights: where loading
@@ -29,8 +29,7 @@ pub fn worth(machine: &Machine, effort: Effort, rows: Option<i64>, k: i64, n: i6
     );
     effort.optimize_for_size()
         || match rows {
-            Some(1) => bytes > l1,
-            Some(rows) => bytes > l2 && rows <= FEW_ROWS,
+            Some(rows) => bytes > l1 && rows <= FEW_ROWS,
             None => bytes > l2,
         }
 }
@@ -48,7 +47,7 @@ pub struct Grid {
     n: i64,
     /// What kernels are told.
     pub narrow: Narrow,
-    /// How the numbers are stored: `I8`, `U8`, or `U4` for two in a byte.
+    /// How the numbers are stored: `I8`, `U8`, or `U4`, whose bytes hold two.
     pub stored: DType,
     /// Numbers with what stands for 0 in them, `[k][n]`.
     numbers: Vec<i16>,
@@ -101,7 +100,7 @@ impl Grid {
         }
         let scales = which.iter().map(|&s| scale.get(s).copied()).collect::<Option<_>>()?;
         let whole = block == k;
-        let (stored, zeros) = store(&bounds, whole || block % 2 == 0)?;
+        let (stored, zeros) = store(&bounds, whole || block % TOGETHER == 0)?;
         if !zeros.is_empty() {
             for (i, q) in numbers.iter_mut().enumerate() {
                 let (p, j) = (i as i64 / n, i as i64 % n);
@@ -134,25 +133,28 @@ impl Grid {
     }
     /// Panels as constants of the layer.
     pub fn pack(&self, cx: &mut LowerCx, panels: &[Panels]) -> Result<Packed> {
-        let per = per_byte(self.stored);
-        let rows = (self.k + per - 1) / per;
+        let rows = column(self.stored, self.k);
         let (mut bytes, mut scales, mut zeros) = (vec![], vec![], vec![]);
-        let number = |p: i64, j: i64| self.numbers[(p * self.n + j) as usize];
+        let number = |p: i64, j: Option<i64>| match j {
+            Some(j) if p < self.k => self.numbers[(p * self.n + j) as usize] as u8,
+            _ => 0,
+        };
         for p in panels {
             for t in 0..p.count {
                 let columns = |j: i64| (j < p.n).then_some(p.first + t * p.n + j);
-                for row in 0..rows {
-                    bytes.extend((0..p.padded).map(|j| {
-                        let Some(j) = columns(j) else { return 0 };
-                        if per == 1 {
-                            return number(row, j) as u8;
-                        }
-                        let high = match 2 * row + 1 < self.k {
-                            true => number(2 * row + 1, j) as u8,
-                            false => 0,
-                        };
-                        number(2 * row, j) as u8 | high << 4
-                    }));
+                if self.stored == DType::U4 {
+                    for (k, j) in (0..self.k)
+                        .step_by(TOGETHER as usize)
+                        .flat_map(|k| (0..p.padded).map(move |j| (k, columns(j))))
+                    {
+                        bytes.extend((0..4).map(|i| {
+                            number(k + 2 * i, j) | number(k + 2 * i + 1, j) << 4
+                        }));
+                    }
+                } else {
+                    for k in 0..self.k {
+                        bytes.extend((0..p.padded).map(|j| number(k, columns(j))));
+                    }
                 }
                 for g in 0..self.blocks() {
                     let cell = |j: i64| Some((g * self.n + columns(j)?) as usize);
@@ -184,8 +186,8 @@ impl Grid {
     }
 }
 
-/// How numbers between such bounds are stored, cell by cell, and what stands for 0 (nothing: 0 does). `pairs`: two may share a byte.
-fn store(bounds: &[(i16, i16)], pairs: bool) -> Option<(DType, Vec<u8>)> {
+/// How numbers between such bounds are stored, cell by cell, and what stands for 0 (nothing: 0 does). `four`: four bits may do.
+fn store(bounds: &[(i16, i16)], four: bool) -> Option<(DType, Vec<u8>)> {
     let within = |lo: i16, hi: i16| bounds.iter().all(|b| b.0 >= lo && b.1 <= hi);
     // Numbers of one side stay as they are; others move up as far as the lowest needs it.
     let moved = |most: i16| -> Option<Vec<u8>> {
@@ -193,7 +195,7 @@ fn store(bounds: &[(i16, i16)], pairs: bool) -> Option<(DType, Vec<u8>)> {
         let fits = up.clone().zip(bounds).all(|(z, b)| z <= 255 && b.1 + z <= most);
         fits.then(|| up.map(|z| z as u8).collect())
     };
-    if pairs {
+    if four {
         if within(0, 15) {
             return Some((DType::U4, vec![]));
         }
@@ -304,6 +306,9 @@ pub fn needs(v: &Vector, grid: &Grid, m: i64, cols: i64) -> (i64, f64) {
     let weights = if v.by_lane { cols.min(4) } else { 1 };
     // One is for what comes up between sums.
     let held = m + weights + four + zeros + 1;
-    let unpack = (1 + four) as f64 + if v.by_lane { 1.0 } else { 0.0 };
+    let unpack = match v.by_lane {
+        true => 2.0 + four as f64,
+        false => 1.0,
+    };
     (held, cols as f64 * (unpack + m as f64) / 2.0)
 }

@@ -1,7 +1,7 @@
 //! Strips over narrow weights as machine code, and their interpreted program against sums written out here.
 
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::contracts::narrow::{Narrow, Zero};
+use onnxc_compiler::contracts::narrow::{Narrow, Zero, column};
 use onnxc_compiler::contracts::strip::{Start, Strip};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::ir::{BinOp, Const, Ty};
@@ -34,10 +34,11 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize) -> Option<Case> {
         b => b as usize,
     };
     let (a_row, c_row) = (k + 1, n + 1);
-    let per = if s.b_type == DType::U4 { 2 } else { 1 };
+    let four = s.b_type == DType::U4;
+    let unit = if four { 8 } else { 4 };
     let (rows, blocks) = (TILES * m, k.div_ceil(block));
     let fits = rows * a_row * 4 <= B - A
-        && k.div_ceil(per) * padded <= SCALES - B
+        && column(s.b_type, k as i64) as usize * padded <= SCALES - B
         && blocks * padded * 4 <= ZEROS - SCALES
         && blocks * padded <= C - ZEROS
         && C + rows * c_row * 4 <= MEMORY;
@@ -76,14 +77,17 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize) -> Option<Case> {
             for p in 0..here {
                 let row = g * block + p;
                 let x = float(A + (i * a_row + row) * 4);
-                let byte = memory[B + row / per * padded + j];
+                let byte = memory[match four {
+                    true => B + (row / 8 * padded + j) * 4 + row % 8 / 2,
+                    false => B + row * padded + j,
+                }];
                 let w = match s.b_type {
                     DType::I8 => f32::from(byte as i8),
                     DType::U8 => f32::from(byte),
                     _ => f32::from(byte >> (row % 2 * 4) & 15),
                 };
                 chains[p % split] = fused(&isa, x, w, chains[p % split]);
-                of_a[if p < here / 4 * 4 { p % 4 } else { 0 }] += x;
+                of_a[if p < here / unit * unit { p % 4 } else { 0 }] += x;
             }
             let mut sum = chains[1..].iter().fold(chains[0], |s, c| s + c);
             let cell = g * padded + j;
@@ -131,6 +135,9 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
         for n in [1, 3, 4, 8, 11, 16, 24, 33] {
             for (k, block) in [(1, 0), (4, 0), (9, 0), (22, 0), (16, 8), (21, 8), (27, 10)] {
                 for b_type in [DType::I8, DType::U8, DType::U4] {
+                    if b_type == DType::U4 && block % 8 != 0 {
+                        continue;
+                    }
                     turn += 1;
                     let zeros = [Zero::None, Zero::All(8), Zero::Each];
                     let s = Strip {

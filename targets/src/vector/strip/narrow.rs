@@ -1,5 +1,9 @@
 //! Sums over narrow weights: bytes or halves of bytes become floats in registers, blocks end with their scales.
 //!
+//! Of eight numbers in 32 bits each is made a float where it stands, times a power of 16, which comes off the element of A that it is multiplied
+//! by: masking and converting are all that it takes. Products stay the same but for elements of A below 2^-100. Where A is multiplied by lanes,
+//! numbers are moved to the lowest bits instead.
+//!
 //! Where there are several blocks, sums so far wait in the frame: a block is long enough for that not to matter, and registers are for chains.
 
 use super::{Template, UNROLL};
@@ -16,7 +20,7 @@ struct Weights {
     b: X,
     scales: X,
     zeros: Option<X>,
-    /// Four ones, where weights have four bits.
+    /// The bits of a number, where weights have four.
     mask: Option<V>,
     /// For each row what A adds up to, where something else than 0 stands for 0.
     of_a: Vec<V>,
@@ -47,11 +51,7 @@ impl Template<'_> {
             b: self.vm.arg(self.args.b),
             scales: self.vm.arg(self.args.scales),
             zeros: each.then(|| self.vm.arg(self.args.scales + 1)),
-            mask: (self.s.b_type == DType::U4).then(|| {
-                let d = self.vm.v();
-                self.vm.op(Op::Const { d, bits: 15 });
-                d
-            }),
+            mask: (self.s.b_type == DType::U4).then(|| self.vm.v()),
             of_a: if moved { self.vm.vs(self.m()) } else { vec![] },
             tmp: self.vm.v(),
         };
@@ -114,8 +114,14 @@ impl Template<'_> {
         for &d in self.acc.iter().chain(&w.of_a) {
             self.vm.op(Op::Zero { d });
         }
+        if let Some(d) = w.mask.filter(|_| self.vm.isa.by_lane) {
+            self.vm.op(Op::Const { d, bits: 15 });
+        }
         let (rest, done) = (self.vm.label(), self.vm.label());
-        let u = UNROLL.next_multiple_of(self.s.split as usize);
+        let u = match self.s.b_type {
+            DType::U4 => 8,
+            _ => UNROLL.next_multiple_of(self.s.split as usize),
+        };
         self.vm.op(Op::Branch {
             x: k,
             cond: Cond::Lt,
@@ -146,12 +152,10 @@ impl Template<'_> {
         self.join_chains();
     }
 
-    /// `count` steps of k, the first being number `first` in its block modulo the number of chains.
+    /// `count` steps of k, the first being number `first` in its block modulo those of the main loop.
     fn narrow_steps(&mut self, w: &Weights, count: usize, first: usize) {
         let (m, cols) = (self.m(), self.cols);
         let by_lane = self.vm.isa.by_lane;
-        let fours = self.s.b_type == DType::U4;
-        let row = self.s.b_row as i32;
         let a = self.vm.vs(m);
         let turns = match by_lane {
             true => self.vm.spare().clamp(1, cols.min(4)),
@@ -165,53 +169,33 @@ impl Template<'_> {
         let mut at_b = 0;
         for step in 0..count {
             let chain = (first + step) % self.s.split as usize;
-            let odd = (first + step) % 2 == 1;
+            // Which of eight numbers in 32 bits.
+            let nibble = w.mask.map(|_| (first + step) % 8);
             for i in 0..m {
-                let disp = step as i32 * 4;
-                let at = self.row(&w.bases, w.stride, i, disp);
+                let at = self.row(&w.bases, w.stride, i, step as i32 * 4);
                 let fresh = step % 4 == 0;
                 if by_lane && fresh {
                     self.vm.load(a[i], at, lanes);
-                    if let Some(&d) = w.of_a.get(i) {
-                        self.vm.bin(Bin::Add, d, d, a[i]);
+                }
+                if let Some(&d) = w.of_a.get(i).filter(|_| fresh) {
+                    let x = if by_lane { a[i] } else { w.tmp };
+                    if !by_lane {
+                        self.vm.load(x, at, lanes);
                     }
+                    self.vm.bin(Bin::Add, d, d, x);
                 }
                 if !by_lane {
-                    if let Some(&d) = w.of_a.get(i).filter(|_| fresh) {
-                        self.vm.load(w.tmp, at, lanes);
-                        self.vm.bin(Bin::Add, d, d, w.tmp);
-                    }
                     self.vm.op(Op::Splat { d: a[i], at });
+                    self.lower(a[i], nibble);
                 }
+            }
+            if let (Some(d), Some(at @ 0..7), false) = (w.mask, nibble, by_lane) {
+                let bits = 15 << (4 * at);
+                self.vm.op(Op::Const { d, bits });
             }
             for j in 0..cols {
                 let v = vs[(step * cols + j) % turns];
-                let at = Mem::at(w.b, at_b + (j * self.vm.isa.lanes) as i32);
-                let elem = match self.s.b_type {
-                    DType::I8 => Elem::I8,
-                    _ => Elem::U8,
-                };
-                self.vm.op(Op::Load {
-                    d: v,
-                    at,
-                    elem,
-                    lanes: Lanes::All,
-                });
-                match w.mask {
-                    Some(mask) if !odd => self.vm.bin(Bin::And, v, v, mask),
-                    Some(_) => self.vm.op(Op::Shift {
-                        op: Shift::RightU,
-                        d: v,
-                        a: v,
-                        by: 4,
-                    }),
-                    None => {}
-                }
-                self.vm.op(Op::Un {
-                    op: Un::FromInt,
-                    d: v,
-                    a: v,
-                });
+                self.unpack(w, v, at_b, j, nibble);
                 for i in 0..m {
                     let d = self.acc(chain, i, j);
                     self.vm.op(match by_lane {
@@ -229,9 +213,11 @@ impl Template<'_> {
                     });
                 }
             }
-            if !fours || odd {
-                at_b += row;
-            }
+            at_b += match nibble {
+                None => self.s.b_row as i32,
+                Some(7) => self.s.b_row as i32 * 4,
+                Some(_) => 0,
+            };
         }
         for x in &w.bases {
             self.vm.add_i(*x, count as i32 * 4);
@@ -239,6 +225,55 @@ impl Template<'_> {
         self.vm.add_i(w.b, at_b);
         self.vm.free_all(&a);
         self.vm.free_all(&vs);
+    }
+
+    /// Takes the power of 16 that a number of four bits has too many off what it is multiplied by.
+    fn lower(&mut self, a: V, nibble: Option<usize>) {
+        if let Some(at @ 1..7) = nibble {
+            let bits = (127 - 4 * at as u32) << 23;
+            self.vm.bin(Bin::Mul, a, a, Src::Const(bits));
+        }
+    }
+
+    /// Column vector `j` of a row of B as floats.
+    fn unpack(&mut self, w: &Weights, v: V, at_b: i32, j: usize, nibble: Option<usize>) {
+        let at = at_b + (j * self.vm.isa.lanes) as i32;
+        let wide = Mem::at(w.b, at_b + self.disp(j));
+        match (nibble, w.mask) {
+            (Some(nibble), Some(mask)) if self.vm.isa.by_lane || nibble == 7 => {
+                self.vm.load(v, wide, Lanes::All);
+                if nibble > 0 {
+                    let by = 4 * nibble as u8;
+                    self.vm.op(Op::Shift {
+                        op: Shift::RightU,
+                        d: v,
+                        a: v,
+                        by,
+                    });
+                }
+                if nibble < 7 {
+                    self.vm.bin(Bin::And, v, v, mask);
+                }
+            }
+            (Some(_), Some(mask)) => self.vm.bin(Bin::And, v, mask, Src::Mem(wide)),
+            _ => {
+                let elem = match self.s.b_type {
+                    DType::I8 => Elem::I8,
+                    _ => Elem::U8,
+                };
+                self.vm.op(Op::Load {
+                    d: v,
+                    at: Mem::at(w.b, at),
+                    elem,
+                    lanes: Lanes::All,
+                });
+            }
+        }
+        self.vm.op(Op::Un {
+            op: Un::FromInt,
+            d: v,
+            a: v,
+        });
     }
 
     /// Takes off what stands for 0, and scales a block's sums: into the frame, or where they are if there is but one block. The scales then stand
