@@ -16,7 +16,10 @@ const FILES: [(&str, i64, f64); 4] = [
 ];
 
 fn tool(args: &[&str]) -> String {
-    let out = Command::new(onnxc()).args(args).output().expect("the tool runs");
+    let out = Command::new(onnxc())
+        .args(args)
+        .output()
+        .expect("the tool runs");
     let text = [out.stdout, out.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(out.status.success(), "{}: {text}", args.join(" "));
@@ -25,16 +28,35 @@ fn tool(args: &[&str]) -> String {
 
 fn verify(name: &str, more: &[&str]) {
     let data = root().join("tests/data");
-    let file = |end: &str| data.join(format!("narrow_{name}.{end}")).display().to_string();
+    let file = |end: &str| {
+        data.join(format!("narrow_{name}.{end}"))
+            .display()
+            .to_string()
+    };
     let (model, reference) = (file("onnx"), file("npz"));
-    let own = ["verify", &model, "--reference", &reference, "--rtol", "0", "--atol", "2e-4"];
+    let own = [
+        "verify",
+        &model,
+        "--reference",
+        &reference,
+        "--rtol",
+        "0",
+        "--atol",
+        "2e-4",
+    ];
     tool(&[&own[..], more].concat());
 }
 
 /// Bytes of weights of a model on a machine.
 fn weights(model: &Path, more: &[&str]) -> f64 {
     let path = model.display().to_string();
-    let text = tool(&[&["inspect", &path, "--json", "--target-cpu", "x86-64-v3"], more].concat());
+    let text = tool(
+        &[
+            &["inspect", &path, "--json", "--target-cpu", "x86-64-v3"],
+            more,
+        ]
+        .concat(),
+    );
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     json["weights_bytes"].as_f64().expect("a number of bytes")
 }
@@ -58,7 +80,10 @@ fn narrow_files_on_aarch64() {
     }
     for (name, ..) in FILES {
         let target = ["--target", "aarch64-unknown-linux-gnu"];
-        verify(name, &[&target[..], &["--exec", "qemu-aarch64-static"]].concat());
+        verify(
+            name,
+            &[&target[..], &["--exec", "qemu-aarch64-static"]].concat(),
+        );
     }
 }
 
@@ -82,7 +107,16 @@ fn own_files_stay_small() {
         for (precision, most) in [("int8", 0.27), ("int4", 0.16)] {
             let small = to.path().join(format!("{name}_{precision}.onnx"));
             let paths = [&float, &small].map(|p| p.display().to_string());
-            tool(&["-q", "quantize", &paths[0], "-o", &paths[1], "--weight-only", "--precision", precision]);
+            tool(&[
+                "-q",
+                "quantize",
+                &paths[0],
+                "-o",
+                &paths[1],
+                "--weight-only",
+                "--precision",
+                precision,
+            ]);
             let share = weights(&small, &["--optimize-for", "size"]) / all;
             assert!(share <= most, "{name} {precision}: {share} of the floats");
         }

@@ -136,12 +136,13 @@ pub(super) fn reference(s: &Strip, narrow: Narrow) -> Option<Func> {
                     let row = b.add(first, p);
                     let a_at = ex!(b; (i * a_row) + row);
                     let (x, w) = (b.load(pa, a_at), weight(b, s, pb, row, b_row, j));
-                    let next = |b: &mut Builder, v: VarId, which: ExprId, c: usize, fresh: ExprId| {
-                        let (so_far, c) = (b.get(v), b.i(c as i64));
-                        let own = b.eq(which, c);
-                        let value = b.select(own, fresh, so_far);
-                        b.set(v, value);
-                    };
+                    let next =
+                        |b: &mut Builder, v: VarId, which: ExprId, c: usize, fresh: ExprId| {
+                            let (so_far, c) = (b.get(v), b.i(c as i64));
+                            let own = b.eq(which, c);
+                            let value = b.select(own, fresh, so_far);
+                            b.set(v, value);
+                        };
                     let which = ex!(b; p % {b.i(s.split)});
                     for (c, &v) in chains.iter().enumerate() {
                         let so_far = b.get(v);

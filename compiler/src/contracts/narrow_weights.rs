@@ -66,7 +66,10 @@ impl Grid {
         at: impl Fn(i64, i64) -> i64,
     ) -> Option<Grid> {
         let quant = ty.quant.as_ref().filter(|_| may_be(ty))?;
-        let scale = quant.scale.to_f32s().filter(|_| quant.scale.dtype == DType::F32)?;
+        let scale = quant
+            .scale
+            .to_f32s()
+            .filter(|_| quant.scale.dtype == DType::F32)?;
         let values = t.to_f32s()?;
         let place = Place::of(quant, &t.shape, scale.len())?;
         let block = match quant.block {
@@ -98,7 +101,10 @@ impl Grid {
                 numbers.push(q);
             }
         }
-        let scales = which.iter().map(|&s| scale.get(s).copied()).collect::<Option<_>>()?;
+        let scales = which
+            .iter()
+            .map(|&s| scale.get(s).copied())
+            .collect::<Option<_>>()?;
         let whole = block == k;
         let (stored, zeros) = store(&bounds, whole || block % TOGETHER == 0)?;
         if !zeros.is_empty() {
@@ -147,9 +153,9 @@ impl Grid {
                         .step_by(TOGETHER as usize)
                         .flat_map(|k| (0..p.padded).map(move |j| (k, columns(j))))
                     {
-                        bytes.extend((0..4).map(|i| {
-                            number(k + 2 * i, j) | number(k + 2 * i + 1, j) << 4
-                        }));
+                        bytes.extend(
+                            (0..4).map(|i| number(k + 2 * i, j) | number(k + 2 * i + 1, j) << 4),
+                        );
                     }
                 } else {
                     for k in 0..self.k {
@@ -192,7 +198,10 @@ fn store(bounds: &[(i16, i16)], four: bool) -> Option<(DType, Vec<u8>)> {
     // Numbers of one side stay as they are; others move up as far as the lowest needs it.
     let moved = |most: i16| -> Option<Vec<u8>> {
         let up = bounds.iter().map(|b| (-b.0).max(0));
-        let fits = up.clone().zip(bounds).all(|(z, b)| z <= 255 && b.1 + z <= most);
+        let fits = up
+            .clone()
+            .zip(bounds)
+            .all(|(z, b)| z <= 255 && b.1 + z <= most);
         fits.then(|| up.map(|z| z as u8).collect())
     };
     if four {

@@ -221,8 +221,13 @@ impl Strip {
                 _ => return None,
             },
             ahead: get("ahead", 0)? == 1,
-            narrow: match (numbers, get("b_type", 0).and_then(|d| DType::from_onnx(d as i32))?) {
-                (Numbers::Floats, DType::I8 | DType::U8 | DType::U4) => Some(Narrow::of_shape(&callee.shape)?),
+            narrow: match (
+                numbers,
+                get("b_type", 0).and_then(|d| DType::from_onnx(d as i32))?,
+            ) {
+                (Numbers::Floats, DType::I8 | DType::U8 | DType::U4) => {
+                    Some(Narrow::of_shape(&callee.shape)?)
+                }
                 _ => None,
             },
             start: match get("start", 0)? {

@@ -62,12 +62,7 @@ fn cycles(v: &Vector, m: i64, cols: i64, split: i64) -> f64 {
 type Cost<'a> = &'a dyn Fn(i64, i64, i64) -> (i64, f64);
 
 /// The best rows for a panel of so many vectors over `rows` rows, with cycles for one k of all.
-fn best_rows(
-    v: &Vector,
-    cols: i64,
-    rows: Option<i64>,
-    tile_cost: Cost,
-) -> Option<(i64, i64, f64)> {
+fn best_rows(v: &Vector, cols: i64, rows: Option<i64>, tile_cost: Cost) -> Option<(i64, i64, f64)> {
     let total = rows.unwrap_or(240).max(1);
     let mut best: Option<(i64, i64, f64)> = None;
     for m in 1..=total.min(v.rows) {

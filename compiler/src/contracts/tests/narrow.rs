@@ -19,11 +19,14 @@ fn made(k: i64, n: i64, block: i64, tb: bool, (lo, hi): (i64, i64), zero: &[i64]
         0 => 1,
         b => (k + b - 1) / b,
     };
-    let scales: Vec<f32> = (0..blocks * n).map(|_| 0.01 + (rng.bits() >> 44) as f32 * 1e-7).collect();
+    let scales: Vec<f32> = (0..blocks * n)
+        .map(|_| 0.01 + (rng.bits() >> 44) as f32 * 1e-7)
+        .collect();
     let mut values = vec![0.0; (k * n) as usize];
     for p in 0..k {
         for j in 0..n {
-            let q = lo + (rng.bits() >> 33) as i64 % (hi - lo + 1) - zero[(j as usize) % zero.len()];
+            let q =
+                lo + (rng.bits() >> 33) as i64 % (hi - lo + 1) - zero[(j as usize) % zero.len()];
             let g = if block == 0 { 0 } else { p / block };
             let at = if tb { j * k + p } else { p * n + j };
             values[at as usize] = q as f32 * scales[(g * n + j) as usize];
@@ -56,9 +59,15 @@ fn made(k: i64, n: i64, block: i64, tb: bool, (lo, hi): (i64, i64), zero: &[i64]
 fn narrow_rows_multiply() {
     let mut rng = Rng(5);
     let zeros: [&[i64]; 4] = [&[0], &[8], &[3, 15, 0], &[1, 14]];
-    for (turn, (m, n, k)) in [(1, 67, 70), (1, 130, 33), (2, 64, 72), (3, 90, 61), (1, 1, 4200)]
-        .into_iter()
-        .enumerate()
+    for (turn, (m, n, k)) in [
+        (1, 67, 70),
+        (1, 130, 33),
+        (2, 64, 72),
+        (3, 90, 61),
+        (1, 1, 4200),
+    ]
+    .into_iter()
+    .enumerate()
     {
         for (range, block) in [
             ((-127, 127), 0),
@@ -78,16 +87,29 @@ fn narrow_rows_multiply() {
             let range = if range.1 == 300 { (0, 250) } else { range };
             for tb in [false, true] {
                 let w = made(k, n, block, tb, range, zero);
-                let x: Vec<f32> = (0..m * k).map(|_| (rng.bits() >> 40) as f32 / 8_388_608.0 - 1.0).collect();
+                let x: Vec<f32> = (0..m * k)
+                    .map(|_| (rng.bits() >> 40) as f32 / 8_388_608.0 - 1.0)
+                    .collect();
                 let (a, c) = (Tensor::f32(&[m, k], &x), values(&[n], 3));
                 let (wv, cv) = (w.weights.to_f32s().unwrap(), c.to_f32s().unwrap());
                 let attrs = Attrs::default()
                     .with("trans_b", Attr::Int(i64::from(tb)))
                     .with("activation", Attr::Str("Relu".into()));
-                let inputs = [Some((a, false)), Some((w.weights.clone(), true)), Some((c, true))];
+                let inputs = [
+                    Some((a, false)),
+                    Some((w.weights.clone(), true)),
+                    Some((c, true)),
+                ];
                 let out = TensorType::fixed(DType::F32, &[m, n]);
                 let row = &gemm_strip::NARROW;
-                let got = run_noted(&gemm::GEMM, row, &attrs, &inputs, out, Some(w.quant.clone()));
+                let got = run_noted(
+                    &gemm::GEMM,
+                    row,
+                    &attrs,
+                    &inputs,
+                    out,
+                    Some(w.quant.clone()),
+                );
                 let got = got.unwrap_or_else(|| panic!("{m}x{n}x{k} is not taken"));
                 for (e, got) in got.chunks(4).enumerate() {
                     let got = f32::from_le_bytes(got.try_into().unwrap());
@@ -135,7 +157,11 @@ fn numbers_are_found_again() {
     for (range, zero, block, stored, want) in rows {
         let w = made(300, 40, block, false, range, zero);
         let g = grid(&w, 300, 40).expect("it is narrow");
-        assert_eq!((g.stored, g.narrow.zero), (stored, want), "{range:?} {zero:?}");
+        assert_eq!(
+            (g.stored, g.narrow.zero),
+            (stored, want),
+            "{range:?} {zero:?}"
+        );
         assert_eq!(g.narrow.block, block);
     }
     // A float that no number stands for, a scale of 0, scales along the sum.

@@ -33,12 +33,17 @@ impl Template<'_> {
     pub(super) fn narrow_sums(&mut self, narrow: Narrow) {
         let slots: Vec<u16> = match narrow.block {
             0 => vec![],
-            _ => (0..self.m() * self.cols).map(|n| self.narrow_slot(n)).collect(),
+            _ => (0..self.m() * self.cols)
+                .map(|n| self.narrow_slot(n))
+                .collect(),
         };
         if !slots.is_empty() {
             self.start();
             for (n, &slot) in slots.iter().enumerate() {
-                self.vm.op(Op::Spill { s: self.acc[n], slot });
+                self.vm.op(Op::Spill {
+                    s: self.acc[n],
+                    slot,
+                });
             }
         }
         let (bases, stride) = self.bases(self.args.a, self.args.a_row);
@@ -84,7 +89,10 @@ impl Template<'_> {
                     to: top,
                 });
                 for (n, &slot) in slots.iter().enumerate() {
-                    self.vm.op(Op::Fill { d: self.acc[n], slot });
+                    self.vm.op(Op::Fill {
+                        d: self.acc[n],
+                        slot,
+                    });
                 }
             }
         }
