@@ -185,7 +185,7 @@ fn numbers_are_found_again() {
 fn narrow_weights_are_for_few_rows() {
     let machine = machine();
     let at = |effort, rows| worth(&machine, effort, rows, 512, 512);
-    use crate::base::effort::Effort::*;
+    use crate::base::effort::Effort::{Normal, Size};
     assert!(at(Normal, Some(1)) && at(Normal, Some(4)) && at(Normal, None));
     assert!(!at(Normal, Some(64)) && at(Size, Some(64)));
     assert!(!worth(&machine, Normal, Some(1), 8, 8));
