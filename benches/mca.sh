@@ -1,6 +1,7 @@
 #!/bin/sh
 # Cycles of the inner loops of NEON strips by llvm-mca, as a share of the multiply-add limit.
-# Usage: benches/mca.sh [MxN ...]. Needs llvm-mca and aarch64-linux-gnu-objdump.
+# Usage: [NUMBERS=floats|words|bytes|narrow] benches/mca.sh [MxN ...]. Needs llvm-mca and aarch64-linux-gnu-objdump. NUMBERS: what is multiplied; words
+# by SMLAL, bytes by SDOT, narrow is floats by bytes.
 # A row: tile, order of instructions, CPU, multiply-adds of an iteration, its cycles, and what share of them the same
 # multiply-adds take alone in the same model of the CPU; instructions a cycle, of which A53 and A55 issue two at most.
 # LLVM_MCA names another llvm-mca: models before LLVM 15 know Neoverse N1 as a Cortex-A57. On Cortex-A53 the simulator lets a
@@ -8,15 +9,18 @@
 # loads counts, and none that mixes the two looks good. Neither has been compared with a board.
 set -eu
 cd "$(dirname "$0")/.."
-cargo build -q -p onnxc-targets --example strip_code
-bin="${CARGO_TARGET_DIR:-target}/debug/examples/strip_code"
+case "${PROFILE:-debug}" in release) flag=--release ;; *) flag= ;; esac
+cargo build -q $flag -p onnxc-targets --example strip_code
+bin="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/examples/strip_code"
+numbers="${NUMBERS:-floats}"
+case "$numbers" in words) op='s(ml|mu)(al|ll)2?' ;; bytes) op=sdot ;; *) op=fmla ;; esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 [ $# -gt 0 ] || set -- 8x8 6x12 4x16 9x8 3x24 12x4
 printf '%-6s %-9s %-14s %6s %8s %6s %5s\n' tile order cpu fmla cycles share ipc
 for tile in "$@"; do
   for order in written scheduled; do
-    "$bin" "${tile%x*}" "${tile#*x}" "$order" > "$work/code.bin"
+    "$bin" "${tile%x*}" "${tile#*x}" "$order" "$numbers" > "$work/code.bin"
     aarch64-linux-gnu-objdump -D -b binary -m aarch64 "$work/code.bin" > "$work/text"
     # The longest loop without another branch inside.
     awk -F'\t' '
@@ -31,12 +35,17 @@ for tile in "$@"; do
       }
       END { for (i = first; i < last; i++) print line[i]; sub(/ .*/, " .", line[last]); print line[last] }
     ' "$work/text" > "$work/loop.s"
-    grep '^fmla' "$work/loop.s" > "$work/limit.s"
+    grep -E "^$op" "$work/loop.s" > "$work/limit.s"
     all=$(wc -l < "$work/loop.s")
-    fmla=$(grep -c '^fmla' "$work/loop.s")
-    for cpu in cortex-a53 cortex-a55 cortex-a72 cortex-a76 neoverse-n1; do
+    fmla=$(grep -cE "^$op" "$work/loop.s")
+    # Those of the base have no products of bytes.
+    case "$numbers" in
+      bytes) cpus="cortex-a55 cortex-a76 neoverse-n1 neoverse-v1" ;;
+      *) cpus="cortex-a53 cortex-a55 cortex-a72 cortex-a76 neoverse-n1" ;;
+    esac
+    for cpu in $cpus; do
       cycles() {
-        "${LLVM_MCA:-llvm-mca}" -mtriple=aarch64-linux-gnu -mcpu=$cpu -iterations=100 "$1" 2>"$work/err" |
+        "${LLVM_MCA:-llvm-mca}" -mtriple=aarch64-linux-gnu -mcpu=$cpu -mattr=+dotprod -iterations=100 "$1" 2>"$work/err" |
           awk '/^Total Cycles:/ { print $3 / 100 }'
       }
       took=$(cycles "$work/loop.s") alone=$(cycles "$work/limit.s")

@@ -4,6 +4,8 @@
 mod each;
 #[path = "vector/harness.rs"]
 mod harness;
+#[path = "vector/narrow.rs"]
+mod narrow;
 #[path = "vector/random.rs"]
 mod random;
 #[path = "vector/templates.rs"]
@@ -48,7 +50,7 @@ fn check(level: Level, cases: &[harness::Case]) {
 }
 
 macro_rules! levels {
-    ($($level:ident $each:ident $random:ident $strips:ident;)*) => {
+    ($($level:ident $each:ident $random:ident $strips:ident $narrow:ident;)*) => {
         $(
             #[test]
             fn $each() {
@@ -63,15 +65,20 @@ macro_rules! levels {
                 let tile = rows::strip(Level::$level, "strip", &[]);
                 check(Level::$level, &templates::cases(Level::$level.isa(), &tile));
             }
+            #[test]
+            fn $narrow() {
+                let tile = rows::strip(Level::$level, "strip", &[]);
+                check(Level::$level, &narrow::cases(Level::$level.isa(), &tile));
+            }
         )*
     };
 }
 
 levels! {
-    Neon every_operation_neon random_programs_neon strips_neon;
-    Sse2 every_operation_sse2 random_programs_sse2 strips_sse2;
-    Avx2 every_operation_avx2 random_programs_avx2 strips_avx2;
-    Avx512 every_operation_avx512 random_programs_avx512 strips_avx512;
+    Neon every_operation_neon random_programs_neon strips_neon narrow_strips_neon;
+    Sse2 every_operation_sse2 random_programs_sse2 strips_sse2 narrow_strips_sse2;
+    Avx2 every_operation_avx2 random_programs_avx2 strips_avx2 narrow_strips_avx2;
+    Avx512 every_operation_avx512 random_programs_avx512 strips_avx512 narrow_strips_avx512;
 }
 
 /// Strips of words and the products they are made of.

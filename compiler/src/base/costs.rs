@@ -81,6 +81,7 @@ pub const GENERIC: &[(&str, Rates)] = &[
     ("gemm_loops", [0.0, 0.5, 0.0, 0.0, 0.0]),
     ("gemm_f32_tile", [100.0, 0.1, 0.0, 0.0, 0.0]),
     ("gemm_f32_strip", [100.0, 0.08, 0.0, 0.0, 0.0]),
+    ("gemm_narrow_strip", [0.0; 5]),
 ];
 
 impl Costs {

@@ -4,7 +4,8 @@ use super::dim::{Dim, Shape, Symbols, elements};
 use super::dtype::DType;
 use super::tensor::Tensor;
 
-/// How integer elements stand for real numbers: `real = scale * (q - zero_point)`.
+/// How integer elements stand for real numbers: `real = scale * (q - zero_point)`. A constant of floats that has it was made so from
+/// whole numbers.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Quant {
     /// One scale, one per channel of `axis`, or one per block.

@@ -25,7 +25,7 @@ pub static GEMM: Contract = Contract {
     name: "gemm",
     doc: "Matrix products, batched with broadcasting, with scale, bias and activation",
     reference: None,
-    rows: &[gemm_strip::ROW, gemm_blocked::ROW, LOOPS],
+    rows: &[gemm_strip::NARROW, gemm_strip::ROW, gemm_blocked::ROW, LOOPS],
 };
 
 /// Plain loops, for every type and size.

@@ -1,11 +1,12 @@
 //! `gemm_f32_strip`: matrix products by strips. Constant B is packed at compile time; other B is packed into scratch once per
-//! matrix where many rows use it, and read where it lies where few do.
+//! matrix where many rows use it, and read where it lies where few do. `gemm_narrow_strip`: the same where constant B stays in narrow numbers.
 
 use super::gemm::{View, macs};
+use super::narrow_weights::{Grid, Packed, may_be, worth};
 use super::strip::Strip;
 use super::strip_plan::{
-    At, Call, Panels, call, constant_of, from_afar, machine, pack, packed_before, panels,
-    row_blocks, weight_bytes, weight_type,
+    At, Call, Panels, call, constant_of, from_afar, machine, narrow_panels, pack, packed_before,
+    panels, row_blocks, weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -24,6 +25,16 @@ pub const ROW: Kernel = Kernel {
     work: |q| Work::of(macs(q)).with_weights(weight_bytes(q), q.machine.l2),
     tails: true,
     emit,
+};
+
+/// The row for weights that stay as narrow as the file has them. It accepts where that is worth it, so that it costs nothing.
+pub const NARROW: Kernel = Kernel {
+    name: "gemm_narrow_strip",
+    needs: &[],
+    accepts: accepts_narrow,
+    work: |_| Work::default(),
+    tails: true,
+    emit: emit_narrow,
 };
 
 /// Rows from which on packing B pays.
@@ -65,7 +76,44 @@ enum Columns {
     Rows(BufId, ExprId),
 }
 
+/// The sizes of a product with one matrix of B: rows, where they are known, k and n.
+fn sizes(q: &Query) -> Option<(Option<i64>, i64, i64)> {
+    let given = |i: usize| q.inputs.get(i).and_then(Option::as_ref);
+    let (a, b) = (&given(0)?.0, &given(1)?.0);
+    let out = &q.outputs.first()?.as_ref()?.shape;
+    let v = View::of(&q.attrs, &a.shape, &b.shape, out).ok()?;
+    let rows = v.batch.iter().cloned().product::<Dim>() * v.m.clone();
+    Some((rows.fixed(), v.k.fixed()?, v.n.fixed()?))
+}
+
+fn accepts_narrow(q: &Query) -> bool {
+    let matrix = match q.inputs.get(1) {
+        Some(Some((b, Some(_)))) => b.rank() == 2 && may_be(b),
+        _ => false,
+    };
+    let worth = |(rows, k, n)| worth(q.machine, q.effort, rows, k, n);
+    matrix && accepts(q) && sizes(q).is_some_and(worth)
+}
+
+fn emit_narrow(cx: &mut LowerCx, q: &Query) -> Result<()> {
+    let b = cx.input(1)?.clone();
+    let tb = q.attrs.flag("trans_b");
+    let grid = match (&b.konst, sizes(q)) {
+        (Some(t), Some((_, k, n))) => Grid::of(&b.ty, t, (k, n), |p, j| match tb {
+            true => j * k + p,
+            false => p * n + j,
+        }),
+        _ => None,
+    };
+    emit_with(cx, q, grid)
+}
+
 fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
+    emit_with(cx, q, None)
+}
+
+/// `grid`: what B is made of, where its numbers stay narrow.
+fn emit_with(cx: &mut LowerCx, q: &Query, grid: Option<Grid>) -> Result<()> {
     let v = View::of_cx(cx, q)?;
     let (_, vector) = machine(cx)?;
     let n = v.n.fixed().unwrap_or(1);
@@ -77,7 +125,10 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         true => v.batch.iter().cloned().product::<Dim>() * v.m.clone(),
         false => v.m.clone(),
     };
-    let panels = panels(&vector, n, rows.fixed());
+    let panels = match &grid {
+        Some(grid) => narrow_panels(&vector, n, rows.fixed(), grid),
+        None => panels(&vector, n, rows.fixed()),
+    };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = Element::new(&mut cx.b, &sizes, rank - 2);
     if flat {
@@ -102,8 +153,10 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         true => weight_type(cx, b_in.ty.dtype),
         false => DType::F32,
     };
+    let narrow = grid.map(|g| g.pack(cx, &panels)).transpose()?;
     let job = Job {
         v: &v,
+        narrow,
         b_type,
         panels: &panels,
         finish: found,
@@ -111,7 +164,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         rows: &rows,
     };
     let packed = match (&b_in.konst, v.k.fixed()) {
-        (Some(t), Some(k)) => t.to_f32s().map(|w| {
+        (Some(t), Some(k)) if narrow.is_none() => t.to_f32s().map(|w| {
             let matrix = (k * n) as usize;
             let mut all = vec![];
             for m in w.chunks_exact(matrix.max(1)) {
@@ -126,7 +179,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let packed = packed.transpose()?;
     let few = rows.fixed().is_some_and(|r| r < PACK_ROWS);
     let padded: i64 = panels.iter().map(|p| p.count * p.padded).sum();
-    let scratch = (packed.is_none() && (v.tb || !few)).then(|| {
+    let scratch = (packed.is_none() && narrow.is_none() && (v.tb || !few)).then(|| {
         let len = v.k.clone() * Dim::Fixed(padded);
         cx.scratch_per_thread("b_panels", DType::F32, len)
     });
@@ -169,6 +222,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
 
 struct Job<'a> {
     v: &'a View,
+    /// B, where it stays narrow.
+    narrow: Option<Packed>,
     /// How B is stored in panels.
     b_type: DType,
     panels: &'a [Panels],
@@ -284,8 +339,14 @@ impl Job<'_> {
         let k = cx.b.dim(&self.v.k);
         let column = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(p.first)});
         let column = cx.b.let_(column);
-        let (b, b_row) = match columns {
-            Columns::Packed(buf, base) => {
+        let mut scales = vec![];
+        let (b, b_row) = match (self.narrow, columns) {
+            (Some(narrow), _) => {
+                let (b, more) = narrow.panel(cx, self.panels, at, t);
+                scales = more;
+                (b, p.padded)
+            }
+            (_, Columns::Packed(buf, base)) => {
                 let before = cx.b.i(packed_before(self.panels, at, 1));
                 let size = cx.b.i(p.padded);
                 let at = ex!(cx.b; {*base} + ((before + (t * size)) * k));
@@ -296,7 +357,7 @@ impl Job<'_> {
                 };
                 (b, p.padded)
             }
-            Columns::Rows(buf, base) => {
+            (_, Columns::Rows(buf, base)) => {
                 let b = At {
                     buf: *buf,
                     at: cx.b.add(*base, column),
@@ -310,8 +371,10 @@ impl Job<'_> {
             n: p.n,
             split: p.split,
             b_row,
-            b_type: self.b_type,
+            b_type: self.narrow.map_or(self.b_type, |n| n.stored),
+            narrow: self.narrow.map(|n| n.narrow),
             ahead: b_row > 0
+                && self.narrow.is_none()
                 && self.v.k.fixed().is_some_and(|k| {
                     from_afar(cx, self.rows.fixed(), k * self.v.n.fixed().unwrap_or(0))
                 }),
@@ -327,6 +390,7 @@ impl Job<'_> {
                 a,
                 b,
                 c,
+                scales,
                 operands,
                 k,
                 seg,
@@ -354,6 +418,7 @@ impl Job<'_> {
                     at: zero,
                     row: n_e,
                 },
+                scales: scales.clone(),
                 operands: vec![],
                 k,
                 seg,

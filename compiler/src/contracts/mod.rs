@@ -15,6 +15,8 @@ pub mod gemm_integer;
 pub mod gemm_integer_strip;
 pub mod gemm_strip;
 pub mod gemm_tile;
+pub mod narrow;
+pub mod narrow_weights;
 pub mod pack;
 pub mod strip;
 pub mod strip_plan;

@@ -5,7 +5,7 @@
 //! its window. B lies `b_row` elements apart from one k to the next, through all segments. Each sum starts from zero (or what C
 //! holds) and is one chain of fused multiply-adds, k ascending; with `split` > 1 it is that many
 //! chains over k = 0, split, 2 split ... and k = 1, split + 1 ..., added up in order, what C holds being in the first.
-//! B may be stored in half precision. The tail is applied to each sum before it is stored.
+//! B may be stored in half precision, or as whole numbers of a byte or of four bits with scales ([`super::narrow`]). The tail is applied to each sum before it is stored.
 //!
 //! Whole numbers go by groups that fill 32 bits: two words (`gemm_strip_words`) or four bytes (`gemm_strip_bytes`). There k counts groups, as do the
 //! distances of A and B, and a product is the sum of the group's products; sums are i32 and wrap. Weights are signed: words, or bytes. For
@@ -14,9 +14,10 @@
 //!
 //! A bias is part of the tail: added first, it would cost accuracy where it is large.
 //!
-//! Arguments: pointers a, b, c, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
+//! Arguments: pointers a, b, c, scales and zeros of a narrow B, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
 //! tiles, ahead, and for each tail operand its row distance.
 
+use super::narrow::Narrow;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
@@ -110,6 +111,8 @@ pub struct Strip {
     pub apart: i64,
     /// Whether what lies `ahead` elements behind B is fetched meanwhile: the next panel, where weights come from far away.
     pub ahead: bool,
+    /// What whole numbers in B stand for, where floats are multiplied by such.
+    pub narrow: Option<Narrow>,
     /// Where sums start.
     pub start: Start,
     /// What is done with a sum.
@@ -140,6 +143,7 @@ impl Strip {
             c_type: DType::F32,
             apart: 0,
             ahead: false,
+            narrow: None,
             start: Start::Zero,
             tail: Tail::default(),
         }
@@ -164,6 +168,7 @@ impl Strip {
                 ("apart".to_string(), self.apart),
             ]);
         }
+        shape.extend(self.narrow.iter().flat_map(|w| w.to_shape()));
         shape.extend(self.tail.to_shape());
         Callee {
             kernel: tile.name.to_string(),
@@ -210,11 +215,21 @@ impl Strip {
             b_row: get("b_row", 0)?,
             b_type: match (numbers, DType::from_onnx(get("b_type", 0)? as i32)?) {
                 (Numbers::Floats, d @ (DType::F32 | DType::F16 | DType::BF16)) => d,
+                (Numbers::Floats, d @ (DType::I8 | DType::U8 | DType::U4)) => d,
                 (Numbers::Words, d @ (DType::I16 | DType::I8)) => d,
                 (Numbers::Bytes, d @ DType::I8) => d,
                 _ => return None,
             },
             ahead: get("ahead", 0)? == 1,
+            narrow: match (
+                numbers,
+                get("b_type", 0).and_then(|d| DType::from_onnx(d as i32))?,
+            ) {
+                (Numbers::Floats, DType::I8 | DType::U8 | DType::U4) => {
+                    Some(Narrow::of_shape(&callee.shape)?)
+                }
+                _ => None,
+            },
             start: match get("start", 0)? {
                 0 => Start::Zero,
                 1 => Start::Sum,
@@ -227,6 +242,9 @@ impl Strip {
 
 fn reference(callee: &Callee) -> Option<Func> {
     let s = Strip::of(callee)?;
+    if let Some(narrow) = s.narrow {
+        return super::narrow::reference(&s, narrow);
+    }
     let mut b = Builder::new(s.numbers.contract());
     // A call says where its buffers begin, not where they end.
     let unknown = Dim::Fixed(i64::MAX);

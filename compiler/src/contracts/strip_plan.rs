@@ -1,6 +1,7 @@
 //! How a product is cut into strips: the width of panels, the rows of tiles, packing, and calls of `gemm_strip`.
 
 use super::form::Form;
+use super::narrow_weights::{Grid, needs};
 use super::pack::RowTiles;
 use super::strip::Strip;
 use super::tail::Found;
@@ -57,21 +58,26 @@ fn cycles(v: &Vector, m: i64, cols: i64, split: i64) -> f64 {
     fma.max(loads).max(LATENCY / split as f64)
 }
 
+/// Registers and cycles for one k of a tile of so many rows and vectors in so many chains.
+type Cost<'a> = &'a dyn Fn(i64, i64, i64) -> (i64, f64);
+
 /// The best rows for a panel of so many vectors over `rows` rows, with cycles for one k of all.
-fn best_rows(v: &Vector, cols: i64, rows: Option<i64>) -> Option<(i64, i64, f64)> {
+fn best_rows(v: &Vector, cols: i64, rows: Option<i64>, tile_cost: Cost) -> Option<(i64, i64, f64)> {
     let total = rows.unwrap_or(240).max(1);
     let mut best: Option<(i64, i64, f64)> = None;
     for m in 1..=total.min(v.rows) {
         // One row or two are chains that wait for themselves: several side by side.
         let splits: &[i64] = if m * cols < 8 { &[1, 2, 4] } else { &[1] };
         for &split in splits {
-            if registers(v, m, cols, split) > v.registers {
+            if tile_cost(m, cols, split).0 > v.registers {
                 continue;
             }
             let cost: f64 = RowTiles::of(total, m)
                 .groups()
                 .iter()
-                .map(|&(_, count, size)| count as f64 * (cycles(v, size, cols, split) + EACH_TILE))
+                .map(|&(_, count, size)| {
+                    count as f64 * (tile_cost(size, cols, split).1 + EACH_TILE)
+                })
                 .sum();
             if best.is_none_or(|b| cost < b.2 - 1e-9) {
                 best = Some((m, split, cost));
@@ -83,11 +89,25 @@ fn best_rows(v: &Vector, cols: i64, rows: Option<i64>) -> Option<(i64, i64, f64)
 
 /// Cuts `n` columns into panels for products over `rows` rows (`None`: not known).
 pub fn panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    let cost = |m, cols, split| (registers(v, m, cols, split), cycles(v, m, cols, split));
+    cut(v, n, rows, &cost)
+}
+
+/// The same for narrow weights.
+pub fn narrow_panels(v: &Vector, n: i64, rows: Option<i64>, grid: &Grid) -> Vec<Panels> {
+    let cost = |m: i64, cols: i64, split: i64| {
+        let (held, cycles) = needs(v, grid, m, cols);
+        (m * cols * split + held, cycles.max(LATENCY / split as f64))
+    };
+    cut(v, n, rows, &cost)
+}
+
+fn cut(v: &Vector, n: i64, rows: Option<i64>, cost_of: Cost) -> Vec<Panels> {
     // For each width the whole product's cost, the rest being a narrower panel.
     let mut best: Option<(f64, Vec<Panels>)> = None;
     for cols in 1..=MOST_VECTORS {
         let width = cols * v.lanes;
-        let Some((m, split, cost)) = best_rows(v, cols, rows) else {
+        let Some((m, split, cost)) = best_rows(v, cols, rows, cost_of) else {
             continue;
         };
         let whole = n / width;
@@ -106,7 +126,7 @@ pub fn panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
         }
         if rest > 0 {
             let cols = (rest + v.lanes - 1) / v.lanes;
-            let Some((m, split, cost)) = best_rows(v, cols, rows) else {
+            let Some((m, split, cost)) = best_rows(v, cols, rows, cost_of) else {
                 continue;
             };
             total += cost;
@@ -165,6 +185,8 @@ pub struct Call {
     pub b: At,
     /// Results.
     pub c: At,
+    /// Scales and zeros of narrow weights.
+    pub scales: Vec<At>,
     /// The tail's operands.
     pub operands: Vec<At>,
     /// Length of a segment, and from one to the next.
@@ -183,7 +205,8 @@ pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
         ptr(c.b.buf, c.b.at),
         ptr(c.c.buf, c.c.at),
     ];
-    args.extend(c.operands.iter().map(|o| ptr(o.buf, o.at)));
+    let more = c.scales.iter().chain(&c.operands);
+    args.extend(more.map(|o| ptr(o.buf, o.at)));
     let ahead = cx.b.i(match strip.ahead {
         // A panel is as long as all its k.
         true => cx.b.as_i64(c.k).unwrap_or(0) * strip.segs * strip.b_row,

@@ -1,5 +1,6 @@
 //! Every kernel row against the definition, over sizes at the edges of tiles, strips and pads.
 
+mod narrow;
 mod whole;
 
 use super::window::Window;
@@ -9,7 +10,7 @@ use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Diagnostic;
 use crate::base::dim::{Dim, Symbols};
 use crate::base::tensor::Tensor;
-use crate::base::types::TensorType;
+use crate::base::types::{Quant, TensorType};
 use crate::kernel::{Contract, Extra, Kernel, LowerCx, Machine, Operand, Query, Tile, Vector};
 use crate::loops::build::Builder;
 use crate::loops::interp::{Env, Memory, run};
@@ -129,8 +130,24 @@ fn run_bytes(
     inputs: &[Option<(Tensor, bool)>],
     out_ty: TensorType,
 ) -> Option<Vec<u8>> {
+    run_noted(contract, row, attrs, inputs, out_ty, None)
+}
+
+/// The same where input 1 was made of whole numbers.
+fn run_noted(
+    contract: &'static Contract,
+    row: &Kernel,
+    attrs: &Attrs,
+    inputs: &[Option<(Tensor, bool)>],
+    out_ty: TensorType,
+    quant: Option<Quant>,
+) -> Option<Vec<u8>> {
     let machine = machine();
-    let ty = |t: &Tensor| TensorType::of(t);
+    let second = inputs[1].as_ref().map(|i| i.0.clone());
+    let ty = |t: &Tensor| TensorType {
+        quant: quant.clone().filter(|_| Some(t) == second.as_ref()),
+        ..TensorType::of(t)
+    };
     let known = |t: &(Tensor, bool)| t.1.then(|| t.0.clone());
     let q = Query {
         contract,

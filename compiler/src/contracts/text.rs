@@ -1,7 +1,8 @@
 //! A query in one line: what tables of measured times, reports and benches call it.
 //!
 //! `conv 1x24x56x56 144x24x3x3 stride=2 pad=1 group=1 last=1` (input and weights, always spelled channels first; lists such as `pad=0,0,1,1`
-//! where axes differ) and `gemm 128x384 384x1536 tb=1`. Queries with free sizes or unknown weights have no text.
+//! where axes differ) and `gemm 128x384 384x1536 tb=1`. Queries with free sizes, with unknown weights, or with weights that may stay narrow have
+//! no text.
 
 use super::conv;
 use crate::base::dim::{Dim, fixed_shape};
@@ -14,7 +15,11 @@ pub fn of(q: &Query) -> Option<String> {
         let (t, _) = q.inputs.get(k)?.as_ref()?;
         fixed_shape(&t.shape)
     };
-    q.inputs.get(1)?.as_ref()?.1.as_ref()?;
+    let (weights, known) = q.inputs.get(1)?.as_ref()?;
+    known.as_ref()?;
+    if weights.quant.is_some() {
+        return None;
+    }
     match q.contract.name {
         "conv" => conv_text(q, &shape(0)?, &shape(1)?),
         "gemm" => gemm_text(q, &shape(0)?, &shape(1)?),

@@ -7,9 +7,11 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::contracts::gemm::transposed;
+use crate::contracts::narrow_weights::{Grid, Packed, may_be, worth};
 use crate::contracts::strip::{Start, Strip};
 use crate::contracts::strip_plan::{
-    At, Call, Panels, call, constant, machine, pack, packed_before, panels, row_blocks,
+    At, Call, Panels, call, constant, machine, narrow_panels, pack, packed_before, panels,
+    row_blocks,
 };
 use crate::ex;
 use crate::kernel::LowerCx;
@@ -22,9 +24,15 @@ pub fn strips(cx: &LowerCx, i: usize) -> bool {
     known && narrow && machine(cx).is_ok()
 }
 
+/// How weights are packed.
+enum Stored {
+    Floats(BufId),
+    Narrow(Packed),
+}
+
 /// Some rows of a direction's weights, packed.
 pub struct Matrix {
-    panels: BufId,
+    panels: Stored,
     groups: Vec<Panels>,
     k: i64,
 }
@@ -43,12 +51,25 @@ impl Matrix {
         let t = cx.input(i)?.konst.clone().ok_or_else(missing)?;
         let w = t.to_f32s().ok_or_else(missing)?;
         let (rows, k) = (t.shape[1], t.shape[2]);
-        let groups = panels(&vector, to - from, left);
-        let values = pack(&groups, k, |p, j| {
-            w[((d * rows + from + j) * k + p) as usize]
-        });
+        let n = to - from;
+        let of = |p: i64, j: i64| (d * rows + from + j) * k + p;
+        let ty = cx.input(i)?.ty.clone();
+        let grid = match may_be(&ty) && worth(cx.machine, cx.effort, left, k, n) {
+            true => Grid::of(&ty, &t, (k, n), of),
+            false => None,
+        };
+        if let Some(grid) = grid {
+            let groups = narrow_panels(&vector, n, left, &grid);
+            return Ok(Matrix {
+                panels: Stored::Narrow(grid.pack(cx, &groups)?),
+                groups,
+                k,
+            });
+        }
+        let groups = panels(&vector, n, left);
+        let values = pack(&groups, k, |p, j| w[of(p, j) as usize]);
         Ok(Matrix {
-            panels: constant(cx, values),
+            panels: Stored::Floats(constant(cx, values)),
             groups,
             k,
         })
@@ -75,8 +96,20 @@ impl Matrix {
                 &mut |cx, first, tiles, m| {
                     let panels = cx.b.i(p.count);
                     cx.for_(panels, LoopKind::Seq, |cx, t| {
+                        let (panel, scales) = match &self.panels {
+                            Stored::Narrow(packed) => packed.panel(cx, &self.groups, at, t),
+                            Stored::Floats(buf) => {
+                                let b = &mut cx.b;
+                                let at = ex!(b; (t * {b.i(p.padded * self.k)}) + {b.i(before)});
+                                let row = b.i(p.padded);
+                                (At { buf: *buf, at, row }, vec![])
+                            }
+                        };
+                        let narrow = match &self.panels {
+                            Stored::Narrow(packed) => Some(packed),
+                            Stored::Floats(_) => None,
+                        };
                         let b = &mut cx.b;
-                        let b_at = ex!(b; (t * {b.i(p.padded * self.k)}) + {b.i(before)});
                         let column = ex!(b; (t * {b.i(p.n)}) + {b.i(p.first)});
                         let a_at = ex!(b; {a.at} + (first * {a.row}));
                         let c_at = ex!(b; ({c.at} + (first * {c.row})) + column);
@@ -86,16 +119,15 @@ impl Matrix {
                             split: p.split,
                             b_row: p.padded,
                             start,
+                            b_type: narrow.map_or(DType::F32, |n| n.stored),
+                            narrow: narrow.map(|n| n.narrow),
                             ..Strip::floats()
                         };
                         let operands = Call {
                             a: At { at: a_at, ..a },
-                            b: At {
-                                buf: self.panels,
-                                at: b_at,
-                                row: b.i(p.padded),
-                            },
+                            b: panel,
                             c: At { at: c_at, ..c },
+                            scales,
                             operands: vec![],
                             k: b.i(self.k),
                             seg: b.i(0),

@@ -134,7 +134,7 @@ impl Planner<'_> {
                     graph: g,
                     symbols: self.symbols,
                     machine: self.machine,
-                    effort: self.options.effort,
+                    effort: self.options.kernels(),
                     threads: self.options.threads,
                     rooms: &rooms,
                 };
@@ -231,7 +231,7 @@ impl Planner<'_> {
             graph: s.g,
             symbols: self.symbols,
             machine: self.machine,
-            effort: self.options.effort,
+            effort: self.options.kernels(),
             threads: self.options.threads,
             rooms: &s.views.rooms,
         };

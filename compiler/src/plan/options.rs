@@ -38,3 +38,13 @@ impl Default for Options {
         }
     }
 }
+
+impl Options {
+    /// How much kernels do for speed: where weights and code are to be small, no more than that allows.
+    pub fn kernels(&self) -> Effort {
+        match (self.goal, self.effort) {
+            (Goal::Size, Effort::Quick | Effort::Normal | Effort::Most) => Effort::Size,
+            (_, effort) => effort,
+        }
+    }
+}

@@ -9,10 +9,12 @@ use super::ir::*;
 use super::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::contracts::narrow::Zero;
 use onnxc_compiler::contracts::strip::{Numbers, Start, Strip};
 use onnxc_compiler::loops::ir::Callee;
 
 mod finish;
+mod narrow;
 
 /// Steps of k written out in the main loop.
 const UNROLL: usize = 4;
@@ -22,6 +24,7 @@ struct Args {
     a: u8,
     b: u8,
     c: u8,
+    scales: u8,
     operands: u8,
     a_row: u8,
     c_row: u8,
@@ -37,12 +40,18 @@ struct Args {
 impl Args {
     fn of(s: &Strip) -> Args {
         let operands = s.tail.operands().count() as u8;
-        let first = 3;
+        let scales = match s.narrow.map(|n| n.zero) {
+            None => 0,
+            Some(Zero::Each) => 2,
+            Some(_) => 1,
+        };
+        let first = 3 + scales;
         let ints = first + operands;
         Args {
             a: 0,
             b: 1,
             c: 2,
+            scales: 3,
             operands: first,
             a_row: ints,
             c_row: ints + 1,
@@ -69,6 +78,8 @@ struct Template<'s> {
     ahead: Option<X>,
     /// Registers for rows of A that are taken before all others.
     first: Vec<V>,
+    /// Slots of sums over narrow weights.
+    totals: Vec<u16>,
 }
 
 /// The program of a strip.
@@ -85,9 +96,18 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         acc: vec![],
         ahead: None,
         first: vec![],
+        totals: vec![],
     };
     t.write()?;
     t.vm.finish()
+}
+
+/// Vector registers that a tile over narrow weights holds while it sums.
+pub fn narrow_registers(isa: &Isa, s: &Strip) -> usize {
+    let (m, cols) = (s.m as usize, (s.n as usize).div_ceil(isa.lanes));
+    let moved = s.narrow.is_some_and(|n| n.zero != Zero::None);
+    let four = usize::from(s.b_type == DType::U4);
+    m * cols * s.split as usize + m + 2 + four + if moved { m } else { 0 }
 }
 
 /// Vector registers that a tile of `m` rows and `cols` vectors holds while it sums.
@@ -183,8 +203,13 @@ impl Template<'_> {
             let n = self.m() * self.cols * self.s.split as usize;
             self.vm.vs(n)
         };
-        self.start();
-        self.sums();
+        match self.s.narrow {
+            Some(narrow) => self.narrow_sums(narrow),
+            None => {
+                self.start();
+                self.sums();
+            }
+        }
         let first = std::mem::take(&mut self.first);
         self.vm.free_all(&first);
         self.finish()?;
@@ -353,7 +378,13 @@ impl Template<'_> {
             .take()
             .into_iter()
             .for_each(|x| self.vm.free_x(x));
-        // Chains come together.
+        self.join_chains();
+        let more = self.acc.split_off(self.m() * self.cols);
+        self.vm.free_all(&more);
+    }
+
+    /// Adds up the chains of each sum.
+    fn join_chains(&mut self) {
         for chain in 1..self.s.split as usize {
             for i in 0..self.m() {
                 for j in 0..self.cols {
@@ -366,8 +397,6 @@ impl Template<'_> {
                 }
             }
         }
-        let more = self.acc.split_off(self.m() * self.cols);
-        self.vm.free_all(&more);
     }
 
     /// `count` steps of k, the first being number `first` modulo the number of chains; then A and B stand behind them.

@@ -438,6 +438,7 @@ impl Job<'_> {
             c_type: self.form.numbers.sums(),
             apart: self.form.apart,
             ahead: self.ahead,
+            narrow: None,
             start: Start::Zero,
             tail: Tail::default(),
         }
@@ -479,6 +480,7 @@ impl Job<'_> {
                 a,
                 b,
                 c,
+                scales: vec![],
                 operands,
                 k,
                 seg,

@@ -450,6 +450,7 @@ impl Job<'_> {
                             a,
                             b,
                             c,
+                            scales: vec![],
                             operands: vec![],
                             k,
                             seg,

@@ -12,6 +12,7 @@ mod pools;
 mod products;
 mod real;
 mod spell;
+mod tables;
 
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
@@ -50,8 +51,8 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
                 i.cx.edit();
                 i.g.replace_uses(out, v);
             }
-            _ => {
-                if i.moved(n)? {
+            name => {
+                if (name == "Gather" && i.looked_up(n)?) || i.moved(n)? {
                     i.cx.edit();
                 }
             }

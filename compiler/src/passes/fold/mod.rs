@@ -1,6 +1,9 @@
 //! Replaces nodes whose inputs are constants by their values.
 //!
-//! A value that would make the object larger than its parts (an Expand of a scalar to a megabyte) is left to run time.
+//! A value that would make the object larger than its parts (an Expand of a scalar to a megabyte) is left to run time. Floats that come from
+//! whole numbers remember them (`scales`), so that kernels can store what the file stores.
+
+mod scales;
 
 use crate::base::diag::Result;
 use crate::graph::ir::Graph;
@@ -50,6 +53,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             continue;
         }
         let outs = node.outs.clone();
+        let quant = scales::of(g, n);
         let results = crate::plan::eval::eval(g, n, cx.symbols).map_err(|d| d.at(g.describe(n)))?;
         let Some(results) = results else { continue };
         if !cx.edit() {
@@ -59,6 +63,11 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             if let Some(t) = t {
                 g.make_const(v, t);
             }
+        }
+        if let (Some(&v), Some(quant)) = (outs.first(), quant)
+            && let Some(ty) = &mut g.value_mut(v).ty
+        {
+            ty.quant = Some(quant);
         }
     }
     Ok(())
