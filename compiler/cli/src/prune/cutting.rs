@@ -10,7 +10,7 @@ use onnxc_compiler::compress::prune::relations::{Axis, relations};
 use onnxc_compiler::compress::prune::units::{Units, units};
 use onnxc_compiler::compress::prune::{Criterion, Layer, Pattern, costs};
 use onnxc_compiler::compress::quantize::matches;
-use onnxc_compiler::graph::ir::{Graph, Model, NodeId, ValueId};
+use onnxc_compiler::graph::ir::{Graph, Model, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::float::Float;
@@ -70,7 +70,7 @@ pub struct Line {
 /// What became of the whole.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Saved {
-    /// Multiply-accumulates by weights that are there, before and after, free sizes taken as 128 at most.
+    /// Multiply-accumulates by weights that are there, before and after, free sizes taken as 128 at most and free numbers of cases as 1.
     pub macs: (f64, f64),
     /// Weights that are not 0.
     pub weights: (usize, usize),
@@ -305,8 +305,10 @@ fn channels(
 ) -> Outcome<What> {
     let g = &float.model.graph;
     let relations = relations(g, keep);
-    let weights: BTreeSet<ValueId> = float.layers.iter().map(|l| l.value).collect();
-    let units = units(g, &relations, pattern, &weights, &heads(g))?;
+    let made: BTreeSet<Axis> = (float.layers.iter())
+        .map(|l| (l.value, l.out_axis))
+        .collect();
+    let units = units(g, &relations, pattern, &made, &heads(g))?;
     if units.list.is_empty() {
         let what = match pattern {
             Pattern::Heads => "no heads of attention",

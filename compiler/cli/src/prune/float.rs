@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::probe::{answers, finite, with_outputs, written};
 use crate::progress::Bar;
 use crate::quantize::compare::{OutputError, compare_with};
+use crate::quantize::quantized_already;
 use crate::ui::Ui;
 
 /// Cases that models are compared on.
@@ -52,6 +53,8 @@ impl<'a> Float<'a> {
         let mut model = job.load_plain()?;
         let mut diags = Diagnostics::default();
         plain(&mut model, &mut diags)?;
+        quantized_already(&model)
+            .map_err(|d| d.help("prune the float model, and quantize what is left"))?;
         let layers = Layer::all(&model.graph)?;
         if layers.is_empty() {
             let text = "the model has no convolution or product with constant weights in floats: there is nothing to prune";

@@ -23,7 +23,7 @@ use crate::machine::{self, Purpose};
 use crate::outputs::{self, Outputs};
 use crate::probe::written;
 use crate::ui::Ui;
-use cutting::Cutting;
+use cutting::{Cutting, Saved};
 use float::Float;
 use goal::Amount;
 use print::Report;
@@ -85,6 +85,8 @@ pub fn pruned(
     };
     let amount = Amount::of(flags, goals)?;
     let (mut cut, met) = goal::cut(amount, &cutting, &float, &quiet, ui)?;
+    let saved = cutting.saved(&cut, &float);
+    short_of(flags, amount, saved, ui);
     let plain = written(&cut.model, &mut Diagnostics::default())?;
     let before = float.compare(&plain, &quiet, ui)?;
     let mut after = None;
@@ -110,7 +112,7 @@ pub fn pruned(
     let report = Report {
         pattern: flags.pattern,
         layers: cutting.layers(&cut, &float),
-        saved: cutting.saved(&cut, &float),
+        saved,
         before,
         after,
         cases: float.count,
@@ -118,6 +120,22 @@ pub fn pruned(
         met,
     };
     Ok(Done { file, report, page })
+}
+
+/// Says so where less could go than was asked for.
+fn short_of(flags: &PruneFlags, amount: Amount, saved: Saved, ui: &Ui) {
+    let even = ["global", "uniform"].contains(&&*flags.scope);
+    let Amount::Share(asked) = amount else { return };
+    let gone = 1.0 - saved.macs.1 / saved.macs.0.max(1.0);
+    if flags.pattern.cuts() && even && gone < asked - 1e-9 {
+        let text = format!(
+            "{:.1} % of the multiply-accumulates were to go, but no more than {:.1} % can",
+            100.0 * asked,
+            100.0 * gone
+        );
+        let help = "the table says of each layer why it can't be cut";
+        ui.note(&Diagnostic::warning("PRUNE002", text).help(help));
+    }
 }
 
 fn check(flags: &PruneFlags, goals: &PruneGoals, data: &PruneData) -> Outcome<()> {

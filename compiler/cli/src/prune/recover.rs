@@ -1,6 +1,6 @@
 //! Reconstruction: layer by layer, what is left of a layer is fitted to what the whole layer made, on what it reads in the pruned model so far.
 //!
-//! Both models are run from wave to wave, each from the values that the one before ended with, so that no layer is computed twice.
+//! Both models are run from wave to wave, each from the values that the one before ended with, so that little is computed twice.
 
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics};
 use onnxc_compiler::base::effort::Effort;

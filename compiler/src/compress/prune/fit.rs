@@ -295,3 +295,83 @@ fn short(a: &[f32], b: &[f32]) -> f32 {
     }
     eight.iter().sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ir::{NodeId, ValueId};
+
+    fn layer(op: &'static str, rows: usize, depth: usize, groups: usize, taps: usize) -> Layer {
+        Layer {
+            node: NodeId(0),
+            name: String::new(),
+            op,
+            value: ValueId(0),
+            rows,
+            depth,
+            groups,
+            taps,
+            out_axis: 0,
+            in_axis: 1,
+        }
+    }
+    fn noise(k: usize) -> f32 {
+        libm::sin((k * k % 1013) as f64 * 0.7 + k as f64) as f32
+    }
+
+    #[test]
+    fn what_stays_takes_over() {
+        // Inputs a, b and c, where c = 2 a - b + 1 is gone: y = a + b + c is 3 a + 0 b + 1.
+        let mut fit = Fit::new(&layer("MatMul", 1, 2, 1, 1), &Attrs::default(), &[]).unwrap();
+        let (mut x, mut y) = (vec![], vec![]);
+        for k in 0..400 {
+            let (a, b) = (noise(2 * k), noise(2 * k + 1));
+            x.extend([a, b]);
+            // Another row lies before it, which is gone too.
+            y.extend([7.0, a + b + (2.0 * a - b + 1.0)]);
+        }
+        assert!(fit.take((&x, &[400, 2]), (&y, &[400, 2]), &[1], 400));
+        let new = fit.solve(&[1.0, 1.0], None, true).unwrap();
+        let near = |a: f64, b: f64| (a - b).abs() < 0.02;
+        assert!(
+            near(new.weights[0], 3.0) && near(new.weights[1], 0.0),
+            "{new:?}"
+        );
+        assert!(near(new.bias[0], 1.0), "{new:?}");
+        // Where the second must stay 0, the first does what it can.
+        let new = fit.solve(&[1.0, 0.0], Some(&[true, false]), true).unwrap();
+        assert!(
+            near(new.weights[0], 3.0) && new.weights[1] == 0.0,
+            "{new:?}"
+        );
+        assert!(!fit.take((&[f32::NAN, 0.0], &[1, 2]), (&[0.0, 0.0], &[1, 2]), &[1], 9));
+        assert!(Fit::new(&layer("ConvTranspose", 1, 2, 1, 1), &Attrs::default(), &[]).is_none());
+    }
+
+    #[test]
+    fn windows_of_groups() {
+        // Two depthwise channels of three taps, the numbers of which are found again from nothing.
+        let want = [1.0f32, -2.0, 0.5, 3.0, 0.25, -1.0];
+        let n = 300;
+        let x: Vec<f32> = (0..2 * n).map(noise).collect();
+        let mut y = vec![];
+        for c in 0..2 {
+            for p in 0..n {
+                let at = |t: usize| match (p + t).checked_sub(1) {
+                    Some(i) if i < n => x[c * n + i],
+                    _ => 0.0,
+                };
+                y.push((0..3).map(|t| want[c * 3 + t] * at(t)).sum::<f32>());
+            }
+        }
+        let attrs = Attrs::default().with("pads", crate::base::attr::Attr::Ints(vec![1, 1]));
+        let mut fit = Fit::new(&layer("Conv", 2, 3, 2, 3), &attrs, &[3]).unwrap();
+        let shape = [1, 2, n as i64];
+        assert!(fit.take((&x, &shape), (&y, &shape), &[0, 1], n));
+        let new = fit.solve(&[0.0; 6], None, true).unwrap();
+        for (a, b) in new.weights.iter().zip(want) {
+            assert!((a - f64::from(b)).abs() < 0.05, "{new:?}");
+        }
+        assert!(new.bias.iter().all(|b| b.abs() < 0.02), "{new:?}");
+    }
+}

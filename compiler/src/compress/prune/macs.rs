@@ -1,10 +1,10 @@
 //! Multiply-accumulates of a graph, as products of sizes, so that they can be told for any choice of what goes.
 
 use super::relations::Axis;
-use crate::base::dim::{Dim, Symbols};
+use crate::base::dim::{Dim, Origin, Symbols};
 use crate::graph::ir::{Graph, NodeId, ValueId};
 
-/// Free sizes are taken as this, or their bound if that is smaller.
+/// Free sizes are taken as this, or their bound if that is smaller; free numbers of cases as one.
 const FREE: i64 = 128;
 
 /// Those of one node: `base` times what is left of each axis.
@@ -22,7 +22,10 @@ pub struct Cost {
 pub fn costs(g: &Graph, symbols: &Symbols) -> Vec<Cost> {
     let values: Vec<i64> = symbols
         .iter()
-        .map(|(_, s)| FREE.clamp(s.lo, s.hi.max(s.lo)))
+        .map(|(_, s)| match s.origin {
+            Origin::Input { axis: 0, .. } => s.lo.max(1),
+            _ => FREE.clamp(s.lo, s.hi.max(s.lo)),
+        })
         .collect();
     let number = |d: &Dim| d.fixed().unwrap_or_else(|| d.eval(&values)).max(1) as f64;
     let shape = |v: ValueId| -> Vec<f64> {

@@ -44,6 +44,10 @@ pub fn plain(model: &mut Model, diags: &mut Diagnostics) -> Result<()> {
     for n in model.graph.order().to_vec() {
         unfuse(&mut model.graph, cx, n)?;
     }
+    for n in model.graph.order().to_vec() {
+        mean(&mut model.graph, cx, n)?;
+    }
+    crate::passes::dead::left_behind(&mut model.graph);
     own_constants(&mut model.graph);
     Ok(())
 }
@@ -130,6 +134,45 @@ fn unfuse(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<()> {
     }
     g.replace_uses(out, v);
     g.remove_node(n);
+    Ok(())
+}
+
+/// Spells a sum that is then divided by its number of terms as a mean: of fewer channels it stays one.
+fn mean(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<()> {
+    let Some(node) = g.get_node(n) else {
+        return Ok(());
+    };
+    let out = node.outs[0];
+    let &[user] = g.users(out) else {
+        return Ok(());
+    };
+    if node.op.name != "ReduceSum" || g.is_output(out) {
+        return Ok(());
+    }
+    let elements = |v: ValueId| g.ty(v).map(|t| t.elements());
+    let terms = (node.ins.first().copied().flatten().and_then(elements)).zip(elements(out));
+    let terms = terms.and_then(|(all, left)| all.exact_div(&left)?.fixed());
+    let by = g.node(user);
+    let other = by.ins.iter().flatten().find(|v| **v != out);
+    let number = other.and_then(|v| g.konst(*v)).filter(|t| t.len() == 1);
+    let (Some(terms), Some(number)) = (terms, number.and_then(|t| t.get_f64(0))) else {
+        return Ok(());
+    };
+    let one = match by.op.name {
+        "Mul" => number * terms as f64,
+        "Div" if by.ins[0] == Some(out) => terms as f64 / number,
+        _ => return Ok(()),
+    };
+    if (one - 1.0).abs() > 1e-6 {
+        return Ok(());
+    }
+    let (attrs, ins, loc) = (node.attrs.clone(), node.ins.clone(), node.loc.clone());
+    let v = make(g, cx, user, "ReduceMean", attrs, &ins, loc)?;
+    // A number of more axes would make the result have more.
+    let old = g.node(user).outs[0];
+    if g.ty(v).map(|t| &t.shape) == g.ty(old).map(|t| &t.shape) {
+        g.replace_uses(old, v);
+    }
     Ok(())
 }
 

@@ -105,7 +105,7 @@ mod tests {
         assert!((b[0] - 1.0 / 11.0).abs() < 1e-12 && (b[1] - 7.0 / 11.0).abs() < 1e-12);
         let n = 13;
         let h: Vec<f64> = (0..n * n)
-            .map(|i| libm::pow(0.7, (i / n).abs_diff(i % n) as f64))
+            .map(|i| libm::pow(0.7, usize::abs_diff(i / n, i % n) as f64))
             .collect();
         let b: Vec<f64> = (0..n).map(|i| libm::sin(i as f64)).collect();
         let mut x = b.clone();

@@ -21,7 +21,7 @@ fn model(text: &str) -> Model {
 fn found(m: &Model, pattern: Pattern) -> Units {
     let g = &m.graph;
     let layers = Layer::all(g).unwrap();
-    let weights: BTreeSet<ValueId> = layers.iter().map(|l| l.value).collect();
+    let made: BTreeSet<Axis> = layers.iter().map(|l| (l.value, l.out_axis)).collect();
     let mut heads: BTreeSet<Axis> = BTreeSet::new();
     for &n in g.order() {
         let node = g.node(n);
@@ -30,7 +30,7 @@ fn found(m: &Model, pattern: Pattern) -> Units {
         }
     }
     let r = relations(g, &|_| false);
-    units(g, &r, pattern, &weights, &heads).unwrap()
+    units(g, &r, pattern, &made, &heads).unwrap()
 }
 
 fn value(g: &Graph, name: &str) -> ValueId {

@@ -5,7 +5,7 @@
 use super::Pattern;
 use super::relations::{Axis, Relation, Relations, size};
 use crate::base::diag::{Diagnostic, Result};
-use crate::graph::ir::{Graph, ValueId};
+use crate::graph::ir::Graph;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Indices that are looked at, at most.
@@ -169,13 +169,13 @@ fn decide(r: &Relations, of: &BTreeMap<Axis, usize>, pattern: Pattern) -> Vec<Op
     out
 }
 
-/// What can be removed from a graph by its relations. `weights`: a unit must have an index in an axis of one of these values; `heads`: axes that
-/// count heads, one of which it must have where heads are to go.
+/// What can be removed from a graph by its relations. `made`: axes of weights along output channels, in one of which a unit must have an index; `heads`: axes
+/// that count heads, one of which it must have where heads are to go.
 pub fn units(
     g: &Graph,
     r: &Relations,
     pattern: Pattern,
-    weights: &BTreeSet<ValueId>,
+    made: &BTreeSet<Axis>,
     heads: &BTreeSet<Axis>,
 ) -> Result<Units> {
     let of = axes_of(g, r);
@@ -253,10 +253,10 @@ pub fn units(
         sets.fix(i, if why == usize::MAX { other } else { why });
     }
     let mut out = Units::default();
-    // Only classes with weights count; the others can't save anything.
+    // Only what a layer makes counts; what comes from elsewhere is data.
     let mut classes: BTreeMap<usize, Unit> = BTreeMap::new();
     for (k, a) in names.iter().enumerate() {
-        if !weights.contains(&a.0) {
+        if !made.contains(a) {
             continue;
         }
         for i in starts[k]..starts[k + 1] {
