@@ -57,7 +57,7 @@ pub struct PruneFlags {
     /// Leave layers as they are: names, in which `*` stands for any letters
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     pub keep: Vec<String>,
-    /// Channels that stay are a multiple of this, where there are more: `auto` is 8 from 64 on, 4 from 16 on
+    /// Channels that stay are a multiple of this, where there are more: `auto` is 8 from 16 on, or 1 if too little could go so
     #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = parse_round)]
     pub round_to: Round,
     /// Let the weights that stay make up for those that went, by calibration data, without labels (the default where there is data)

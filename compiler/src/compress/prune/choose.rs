@@ -19,7 +19,7 @@ pub enum Want {
 /// How numbers of channels are rounded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RoundTo {
-    /// 8 from 64 channels on, 4 from 16 on.
+    /// 8 from 16 channels on.
     Auto,
     /// Multiples of this.
     Multiple(usize),
@@ -28,8 +28,7 @@ pub enum RoundTo {
 impl RoundTo {
     fn step(self, channels: usize) -> usize {
         match self {
-            RoundTo::Auto if channels >= 64 => 8,
-            RoundTo::Auto if channels >= 16 => 4,
+            RoundTo::Auto if channels >= 16 => 8,
             RoundTo::Auto => 1,
             RoundTo::Multiple(n) if channels > n => n.max(1),
             RoundTo::Multiple(_) => 1,
@@ -72,7 +71,7 @@ pub fn bundles(units: &Units, costs: &[f64], round: RoundTo) -> Vec<Bundle> {
     out
 }
 
-/// Chooses; gives the numbers of the units that go.
+/// Chooses; gives the numbers of the units that go. Where `auto` rounding leaves too little to go, numbers of channels are not rounded.
 pub fn choose(
     units: &Units,
     costs: &[f64],
@@ -80,6 +79,20 @@ pub fn choose(
     want: &Want,
     round: RoundTo,
 ) -> Vec<usize> {
+    let gone = rounded(units, costs, macs, want, round);
+    let asked = match want {
+        Want::Global(part) | Want::Uniform(part) => *part,
+        Want::Each(_) => 0.0,
+    };
+    match round {
+        RoundTo::Auto if saved(units, &gone, macs) < asked - 1e-9 => {
+            rounded(units, costs, macs, want, RoundTo::Multiple(1))
+        }
+        _ => gone,
+    }
+}
+
+fn rounded(units: &Units, costs: &[f64], macs: &[Cost], want: &Want, round: RoundTo) -> Vec<usize> {
     let list = bundles(units, costs, round);
     match want {
         Want::Each(shares) => {
