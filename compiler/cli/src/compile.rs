@@ -9,6 +9,7 @@ use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::plan::program::{Program, Step};
 
 use crate::args::flags::{Compile, TargetFlags, Weights};
+use crate::args::prune::{PruneData, PruneGoals};
 use crate::emit::{EmitKind, Plan};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;
@@ -17,7 +18,7 @@ use crate::machine::{self, Purpose};
 use crate::outputs::Outputs;
 use crate::quantize::{self, choices};
 use crate::ui::Ui;
-use crate::{disasm, picture};
+use crate::{disasm, picture, prune};
 
 /// Compiles a model.
 pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
@@ -28,10 +29,11 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
     let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
     let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
-    let quantized = quantized(flags, &source, ui)?;
-    let job = match &quantized {
-        Some((file, _)) => job.over(file)?,
-        None => job,
+    let pruned = pruned(flags, &source, ui)?;
+    let quantized = quantized(flags, &source, pruned.as_ref(), ui)?;
+    let job = match (&quantized, &pruned) {
+        (Some((file, _)), _) | (None, Some(file)) => job.over(file)?,
+        (None, None) => job,
     };
     let mut job = job.for_threads(flags.threads.threads);
     job.options.keep_clif = plan.path(EmitKind::Clif).is_some();
@@ -58,12 +60,42 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
     Ok(Status::Done)
 }
 
-/// The quantized form of the model and its file of choices, if one is asked for. It is calibrated on this machine, whatever it is compiled for.
-fn quantized(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<(Source, String)>> {
+/// The pruned form of the model, if one is asked for. Data runs through it on this machine, whatever it is compiled for.
+fn pruned(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<Source>> {
+    if !flags.prune {
+        return match flags.less.sparsity {
+            Some(_) => {
+                let text = "--sparsity without --prune";
+                Err(Diagnostic::usage("USE001", text).into())
+            }
+            None => Ok(None),
+        };
+    }
+    let silent = ui.silent();
+    let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;
+    let job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let data = PruneData {
+        calibration: flags.how.calibration.clone(),
+        samples: flags.how.samples,
+        data: flags.how.data.clone(),
+    };
+    let done = prune::pruned(&flags.less, &PruneGoals::default(), &data, &job, ui)?;
+    ui.note(&Diagnostic::remark("PRUNE002", done.report.line()));
+    Ok(Some(source.of_bytes(done.file)))
+}
+
+/// The quantized form of the model and its file of choices, if one is asked for. It is calibrated on this machine, whatever it is compiled for. `pruned`: the
+/// form that is quantized.
+fn quantized(
+    flags: &Compile,
+    source: &Source,
+    pruned: Option<&Source>,
+    ui: &Ui,
+) -> Outcome<Option<(Source, String)>> {
     let how = &flags.how;
     if flags.quantize.is_none() {
         let budget = &how.budget;
-        let meant = how.calibration.is_some()
+        let meant = (how.calibration.is_some() && pruned.is_none())
             || budget.goal().is_some()
             || budget.choices.is_some()
             || budget.write_choices.is_some();
@@ -78,6 +110,10 @@ fn quantized(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<(Sourc
     let silent = ui.silent();
     let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;
     let job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let job = match pruned {
+        Some(file) => job.over(file)?,
+        None => job,
+    };
     let (file, report) = quantize::quantized(how, &job, ui)?;
     ui.note(&Diagnostic::remark("USE012", report.line()));
     let choices = choices::text(&report.choices);
@@ -133,10 +169,13 @@ fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
     };
     let made: Vec<&str> = made.iter().map(String::as_str).collect();
     let mut from = source.dependencies();
-    let more = match flags.quantize {
-        Some(_) => flags.how.files(),
-        None => vec![],
+    let mut more = match flags.quantize.is_some() || flags.prune {
+        true => flags.how.files(),
+        false => vec![],
     };
+    if flags.prune {
+        more.extend(flags.less.files());
+    }
     from.extend(more.iter().map(|p| p.display().to_string()));
     let from: Vec<&str> = from.iter().map(String::as_str).collect();
     depfile::depfile(&made, &from, flags.make_phony)

@@ -30,6 +30,7 @@ pub mod precision;
 pub mod print;
 pub mod probe;
 pub mod progress;
+pub mod prune;
 pub mod quantize;
 pub mod remote;
 pub mod report;
@@ -176,6 +177,7 @@ fn verb(cli: &Cli, ui: &Ui) -> Outcome {
         Verb::Inspect(flags) => inspect::run(flags, ui),
         Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
         Verb::Quantize(flags) => quantize::run(flags, ui),
+        Verb::Prune(flags) => prune::run(flags, ui),
         Verb::ExplainQuantization(flags) => explain::run(flags, ui),
         Verb::Eval(flags) => eval::run(flags, ui),
         Verb::TuneKernels(flags) => tune::run(flags, ui),

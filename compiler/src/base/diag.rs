@@ -170,6 +170,8 @@ codes! {
     USE010 "choices of layers" "The file of --choices is none, or names layers that the model does not have. `onnxc quantize --write-choices` makes them.";
     USE011 "no match" "A value of the quantized model has no counterpart in the float one by its name, so it is not compared.";
     USE012 "quantized" "The model was quantized before it was compiled; how many layers, and how far from the float model the outputs are.";
+    PRUNE001 "nothing to prune" "Nothing of the model can be removed by the pattern: no layer has it, or what the layers make is tied to what must stay.";
+    PRUNE002 "pruned" "What was left as it is while the model was pruned, and why; or that it was pruned before it was compiled.";
     RUN001 "run" "A run of the compiled model ended with a status. The input data asks for what the model has no room for, or is out of range.";
     PASS001 "pass" "What a pass or fusion did, or why it did not.";
     INT001 "internal error" "A bug of onnxc. Please report it with the model or its graph.";

@@ -1,3 +1,4 @@
-//! Smaller numbers and fewer of them: quantization.
+//! Smaller numbers and fewer of them: quantization, pruning.
 
+pub mod prune;
 pub mod quantize;

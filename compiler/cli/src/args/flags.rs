@@ -12,6 +12,7 @@ pub use super::bench::Bench;
 pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
 pub use super::eval::Eval;
 pub use super::explain::ExplainQuantization;
+pub use super::prune::{Prune, PruneFlags};
 pub use super::quantize::{Quantize, QuantizeFlags};
 pub use super::tune::TuneKernels;
 
@@ -100,6 +101,8 @@ pub enum Verb {
     TestOnnx(TestOnnx),
     /// Quantize a float model, by calibration data or without, and write it as ONNX
     Quantize(Quantize),
+    /// Remove weights, channels or heads of a float model, and write it as ONNX
+    Prune(Prune),
     /// Compare a quantized model with the float one, value by value
     ExplainQuantization(ExplainQuantization),
     /// Measure how right a compiled model is on labelled data
@@ -271,6 +274,12 @@ pub struct Compile {
     /// Whether -MP was given.
     #[arg(long, hide = true)]
     pub make_phony: bool,
+    /// Prune the model first, as the verb `prune` does; --calibration and --samples say by which data
+    #[arg(long)]
+    pub prune: bool,
+    /// How it is pruned.
+    #[command(flatten, next_help_heading = "With --prune")]
+    pub less: PruneFlags,
     /// Quantize the model first, by calibration data, as the verb `quantize` does
     #[arg(long, value_enum, value_name = "TYPE")]
     pub quantize: Option<QuantizeTo>,

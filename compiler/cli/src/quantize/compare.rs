@@ -45,12 +45,23 @@ pub fn compare(
     most: usize,
     bar: Option<&Bar>,
 ) -> Outcome<Vec<OutputError>> {
+    compare_with(file, (&c.inputs, &c.floats), job, most, bar)
+}
+
+/// The same by the inputs of cases and the float model's outputs for them.
+pub fn compare_with(
+    file: &[u8],
+    (inputs, floats): (&[Vec<Tensor>], &[Vec<Tensor>]),
+    job: &Job,
+    most: usize,
+    bar: Option<&Bar>,
+) -> Outcome<Vec<OutputError>> {
     let source = job.source.of_bytes(file.to_vec());
     let job = job.over(&source)?;
     let mut compiled = vec![];
     let names = job.signature.outputs.iter().map(|o| o.name.clone());
     let mut sums = vec![Sum::default(); names.len()];
-    for (data, want) in c.inputs.iter().zip(&c.floats).take(most) {
+    for (data, want) in inputs.iter().zip(floats).take(most) {
         let got = answers(&job, data, &mut compiled)?;
         for ((want, got), sum) in want.iter().zip(&got).zip(&mut sums) {
             sum.take(want, got);

@@ -167,7 +167,8 @@ fn listed(groups: &[Group], kept: &[bool], alone: Option<&[Alone]>) -> Vec<Choic
     groups.iter().enumerate().map(choice).collect()
 }
 
-fn quantized_already(model: &Model) -> Result<()> {
+/// An error if a model holds quantized values.
+pub fn quantized_already(model: &Model) -> Result<()> {
     let g = &model.graph;
     // A QuantizeLinear alone stands at an edge.
     let quantized = |n: &str| {

@@ -4,6 +4,7 @@
 //! text is escaped here: names come from models. The same page gives the same bytes.
 
 mod chart;
+mod curves;
 mod histogram;
 
 use std::fmt::Write;
@@ -36,6 +37,17 @@ pub enum Part {
     Roof(Roof),
     /// Distributions, two beside each other.
     Histograms(Vec<Bins>),
+    /// Lines over shares.
+    Curves(Curves),
+}
+
+/// Lines over shares from 0 to 1.
+#[derive(Clone, Debug, Default)]
+pub struct Curves {
+    /// What is shown, with its unit.
+    pub title: String,
+    /// Names, and points with rising shares.
+    pub curves: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 /// Columns and rows.
@@ -106,6 +118,7 @@ pub fn html(page: &Page) -> String {
             Part::Bars(b) => chart::bars(&mut out, b),
             Part::Roof(r) => chart::roof(&mut out, r),
             Part::Histograms(h) => histogram::histograms(&mut out, h),
+            Part::Curves(c) => curves::curves(&mut out, c),
         }
     }
     out += "</body>\n</html>\n";

@@ -15,7 +15,7 @@ mod bias;
 mod dynamic;
 mod equalize;
 mod gptq;
-mod moments;
+pub(super) mod moments;
 mod observe;
 mod range;
 mod sites;

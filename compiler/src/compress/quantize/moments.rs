@@ -205,7 +205,7 @@ fn step(all: usize) -> usize {
 }
 
 /// Where in a plane the element `tap` of the window at output position `p` lies; `None`: in the padding.
-fn place(
+pub(in crate::compress) fn place(
     w: &Window,
     spatial: &[usize],
     out: &[usize],

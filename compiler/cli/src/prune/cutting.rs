@@ -1,0 +1,347 @@
+//! One way of pruning: what there is to remove of a model, and the model without some of it.
+
+use onnxc_compiler::base::diag::{Diagnostic, Diagnostics};
+use onnxc_compiler::compress::prune::choose::{self, RoundTo, Want};
+use onnxc_compiler::compress::prune::cut::{self, Kept};
+use onnxc_compiler::compress::prune::macs::{self, Cost};
+use onnxc_compiler::compress::prune::mask::Scores;
+use onnxc_compiler::compress::prune::ratios::{self, Spread};
+use onnxc_compiler::compress::prune::relations::{Axis, relations};
+use onnxc_compiler::compress::prune::units::{Units, units};
+use onnxc_compiler::compress::prune::{Criterion, Layer, Pattern, costs};
+use onnxc_compiler::compress::quantize::matches;
+use onnxc_compiler::graph::ir::{Graph, Model, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::float::Float;
+use super::scope::Scope;
+use crate::args::prune::{PruneFlags, Round};
+use crate::failure::Outcome;
+
+/// What there is to remove.
+pub struct Cutting {
+    pattern: Pattern,
+    criterion: Criterion,
+    scope: Scope,
+    round: RoundTo,
+    macs: Vec<Cost>,
+    what: What,
+    /// Layers that stay as they are by the user's word.
+    kept: BTreeSet<NodeId>,
+}
+
+enum What {
+    /// Weights of these layers.
+    Weights {
+        layers: Vec<Layer>,
+        scores: Vec<Scores>,
+    },
+    /// Channels or heads.
+    Units { units: Units, costs: Vec<f64> },
+}
+
+/// A model without some of it.
+pub struct Cut {
+    /// The graph; nodes and values have the numbers that they have in the whole one.
+    pub model: Model,
+    /// What stays of axes that were cut.
+    pub kept: Kept,
+    /// Which weights of layers may differ from 0, row by row.
+    pub masks: BTreeMap<NodeId, Vec<bool>>,
+    /// Units that are gone.
+    gone: Vec<usize>,
+}
+
+/// What became of a layer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// Its operator.
+    pub op: &'static str,
+    /// Output channels, before and after.
+    pub channels: (usize, usize),
+    /// Weights that are not 0, before and after.
+    pub weights: (usize, usize),
+    /// Why nothing of it could go.
+    pub why: Option<String>,
+}
+
+/// What became of the whole.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Saved {
+    /// Multiply-accumulates by weights that are there, before and after, free sizes taken as 128 at most and free numbers of cases as 1.
+    pub macs: (f64, f64),
+    /// Weights that are not 0.
+    pub weights: (usize, usize),
+}
+
+/// A part of the model that can be cut alone.
+pub struct Piece {
+    /// The layers that make it.
+    pub name: String,
+    key: usize,
+}
+
+impl Cutting {
+    /// What there is to remove of a model.
+    pub fn new(
+        flags: &PruneFlags,
+        criterion: Criterion,
+        scope: Scope,
+        float: &Float,
+    ) -> Outcome<Cutting> {
+        let g = &float.model.graph;
+        let keep = |name: &str| flags.keep.iter().any(|p| matches(p, name));
+        let kept = |l: &&Layer| keep(&l.name);
+        let kept = float.layers.iter().filter(kept).map(|l| l.node).collect();
+        let what = match flags.pattern.cuts() {
+            true => channels(flags.pattern, criterion, &keep, float)?,
+            false => {
+                let fits = |l: &&Layer| !keep(&l.name) && !l.depthwise() && l.rows * l.depth > 1;
+                let layers: Vec<Layer> = float.layers.iter().filter(fits).cloned().collect();
+                if layers.is_empty() {
+                    let text = "every layer is to be kept, or depthwise: there is nothing to prune";
+                    return Err(Diagnostic::model("PRUNE001", text).into());
+                }
+                let of = |l: &Layer| Scores::of(g, l, criterion, float.seen.get(&l.node));
+                let scores = layers.iter().map(of).collect();
+                What::Weights { layers, scores }
+            }
+        };
+        Ok(Cutting {
+            pattern: flags.pattern,
+            criterion,
+            scope,
+            round: match flags.round_to {
+                Round::Auto => RoundTo::Auto,
+                Round::To(n) => RoundTo::Multiple(n),
+            },
+            macs: macs::costs(g, &float.model.symbols),
+            what,
+            kept,
+        })
+    }
+
+    /// The model without a share of it.
+    pub fn cut(&self, share: f64, float: &Float) -> Outcome<Cut> {
+        match &self.what {
+            What::Weights { layers, .. } => {
+                let spread = match &self.scope {
+                    Scope::Global => Spread::Global(share),
+                    Scope::Uniform => Spread::Uniform(share),
+                    Scope::Each(_) => {
+                        let of = |(k, l): (usize, &Layer)| {
+                            let own = self.scope.share(&l.name);
+                            Some((k, own.unwrap_or(share))).filter(|s| s.1 > 0.0)
+                        };
+                        Spread::Each(layers.iter().enumerate().filter_map(of).collect())
+                    }
+                };
+                Ok(self.masked(&spread, float))
+            }
+            What::Units { units, .. } => {
+                let want = match &self.scope {
+                    Scope::Global => Want::Global(share),
+                    Scope::Uniform => Want::Uniform(share),
+                    Scope::Each(_) => {
+                        let mut each = BTreeMap::new();
+                        for p in self.pieces(float) {
+                            let names = makers(units, p.key, float);
+                            let own = names.iter().find_map(|n| self.scope.share(n));
+                            each.insert(p.key, own.unwrap_or(share));
+                        }
+                        Want::Each(each)
+                    }
+                };
+                self.without(&want, float)
+            }
+        }
+    }
+
+    /// The model with a share of one piece gone.
+    pub fn alone(&self, piece: &Piece, share: f64, float: &Float) -> Outcome<Cut> {
+        let each = BTreeMap::from([(piece.key, share)]);
+        match &self.what {
+            What::Weights { .. } => Ok(self.masked(&Spread::Each(each), float)),
+            What::Units { .. } => self.without(&Want::Each(each), float),
+        }
+    }
+
+    /// What can be cut alone.
+    pub fn pieces(&self, float: &Float) -> Vec<Piece> {
+        match &self.what {
+            What::Weights { layers, .. } => (layers.iter().enumerate())
+                .map(|(key, l)| Piece {
+                    name: l.name.clone(),
+                    key,
+                })
+                .collect(),
+            What::Units { units, costs } => choose::bundles(units, costs, self.round)
+                .iter()
+                .filter_map(|b| {
+                    let key = b.units.iter().min().copied()?;
+                    let name = makers(units, key, float).join(", ");
+                    Some(Piece { name, key })
+                })
+                .collect(),
+        }
+    }
+
+    fn masked(&self, spread: &Spread, float: &Float) -> Cut {
+        let mut cut = Cut {
+            model: float.model.clone(),
+            kept: Kept::new(),
+            masks: BTreeMap::new(),
+            gone: vec![],
+        };
+        if let What::Weights { layers, scores } = &self.what {
+            let masks = ratios::masks(layers, scores, self.pattern, self.criterion, spread);
+            for (l, stay) in layers.iter().zip(masks) {
+                let weights: Vec<f64> = (l.weights(&cut.model.graph).into_iter().zip(&stay))
+                    .map(|(w, s)| if *s { w } else { 0.0 })
+                    .collect();
+                if stay.iter().any(|s| !s) {
+                    l.put(&mut cut.model.graph, &weights);
+                    cut.masks.insert(l.node, stay);
+                }
+            }
+        }
+        cut
+    }
+
+    fn without(&self, want: &Want, float: &Float) -> Outcome<Cut> {
+        let What::Units { units, costs } = &self.what else {
+            return Err(Diagnostic::internal("no units to remove").into());
+        };
+        let gone = choose::choose(units, costs, &self.macs, want, self.round);
+        let kept = cut::kept(units, &gone);
+        let mut model = float.model.clone();
+        let mut diags = Diagnostics::default();
+        cut::apply(&mut model, &kept, &mut diags)?;
+        Ok(Cut {
+            model,
+            kept,
+            masks: BTreeMap::new(),
+            gone,
+        })
+    }
+
+    /// What became of each layer.
+    pub fn layers(&self, cut: &Cut, float: &Float) -> Vec<Line> {
+        let (before, after) = (&float.model.graph, &cut.model.graph);
+        let mut out = vec![];
+        for l in &float.layers {
+            let left = Layer::of(after, l.node).ok().flatten();
+            let rows = left.as_ref().map_or(l.rows, |l| l.rows);
+            let count = |g: &Graph, l: &Layer| l.weights(g).iter().filter(|w| **w != 0.0).count();
+            let weights = (
+                count(before, l),
+                left.as_ref().map_or(0, |left| count(after, left)),
+            );
+            let why = match &self.what {
+                What::Units { units, .. } => units.fixed.get(&(l.value, l.out_axis)).cloned(),
+                What::Weights { .. } if self.kept.contains(&l.node) => {
+                    Some("it is to be kept".into())
+                }
+                What::Weights { .. } if l.depthwise() => {
+                    Some("a depthwise layer is small and gains nothing".into())
+                }
+                What::Weights { .. } => None,
+            };
+            out.push(Line {
+                name: l.name.clone(),
+                op: l.op,
+                channels: (l.rows, rows),
+                weights,
+                why,
+            });
+        }
+        out
+    }
+
+    /// What became of the whole.
+    pub fn saved(&self, cut: &Cut, float: &Float) -> Saved {
+        let lines = self.layers(cut, float);
+        let sum = |f: &dyn Fn(&Line) -> usize| lines.iter().map(f).sum::<usize>();
+        let all = macs::total(&self.macs, &|_| 1.0);
+        let by_node: BTreeMap<NodeId, &Line> =
+            float.layers.iter().map(|l| l.node).zip(&lines).collect();
+        let left = match &self.what {
+            What::Units { units, .. } => all * (1.0 - choose::saved(units, &cut.gone, &self.macs)),
+            What::Weights { .. } => (self.macs.iter())
+                .map(|c| match by_node.get(&c.node) {
+                    Some(l) if cut.masks.contains_key(&c.node) => {
+                        c.base * l.weights.1 as f64 / l.weights.0.max(1) as f64
+                    }
+                    _ => c.base,
+                })
+                .sum(),
+        };
+        Saved {
+            macs: (all, left),
+            weights: (sum(&|l| l.weights.0), sum(&|l| l.weights.1)),
+        }
+    }
+}
+
+/// Names of layers that make the channels of a unit.
+fn makers(units: &Units, unit: usize, float: &Float) -> Vec<String> {
+    let Some(u) = units.list.get(unit) else {
+        return vec![];
+    };
+    let places: BTreeSet<Axis> = u.places.iter().map(|p| units.axes[p.0]).collect();
+    (float.layers.iter())
+        .filter(|l| places.contains(&(l.value, l.out_axis)))
+        .map(|l| l.name.clone())
+        .collect()
+}
+
+fn channels(
+    pattern: Pattern,
+    criterion: Criterion,
+    keep: &dyn Fn(&str) -> bool,
+    float: &Float,
+) -> Outcome<What> {
+    let g = &float.model.graph;
+    let relations = relations(g, keep);
+    let made: BTreeSet<Axis> = (float.layers.iter())
+        .map(|l| (l.value, l.out_axis))
+        .collect();
+    let units = units(g, &relations, pattern, &made, &heads(g))?;
+    if units.list.is_empty() {
+        let what = match pattern {
+            Pattern::Heads => "no heads of attention",
+            _ => "no channels",
+        };
+        let text = format!("the model has {what} that could go: there is nothing to prune");
+        let why: Vec<String> = (float.layers.iter())
+            .filter_map(|l| Some((l, units.fixed.get(&(l.value, l.out_axis))?)))
+            .map(|(l, why)| format!("{}: {why}", l.name))
+            .take(8)
+            .collect();
+        return Err(Diagnostic::model("PRUNE001", text)
+            .help(why.join("; "))
+            .into());
+    }
+    let costs = costs::costs(g, &units, &float.layers, criterion, &float.seen);
+    Ok(What::Units { units, costs })
+}
+
+/// Axes that count heads: those beside the matrices of a product of two values.
+fn heads(g: &Graph) -> BTreeSet<Axis> {
+    let mut out = BTreeSet::new();
+    for &n in g.order() {
+        let node = g.node(n);
+        let (Some(Some(a)), Some(Some(b))) = (node.ins.first(), node.ins.get(1)) else {
+            continue;
+        };
+        if node.op.name == "MatMul" && g.konst(*a).is_none() && g.konst(*b).is_none() {
+            for v in [a, b] {
+                let rank = g.ty(*v).map_or(0, |t| t.rank());
+                out.extend((0..rank.saturating_sub(2)).map(|k| (*v, k)));
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,160 @@
+//! The whole model: its graph, its layers, the cases, and what it makes of them.
+
+use onnxc_compiler::base::diag::{Diagnostic, Diagnostics};
+use onnxc_compiler::base::tensor::Tensor;
+use onnxc_compiler::compress::prune::seen::Seen;
+use onnxc_compiler::compress::prune::{Layer, plain};
+use onnxc_compiler::graph::ir::{Model, NodeId, ValueId};
+use onnxc_compiler::onnx::read_tensor;
+use std::collections::BTreeMap;
+
+use crate::args::prune::PruneData;
+use crate::data::preprocess::Preprocess;
+use crate::data::samples::Samples;
+use crate::failure::Outcome;
+use crate::job::Job;
+use crate::probe::{answers, finite, with_outputs, written};
+use crate::progress::Bar;
+use crate::quantize::compare::{OutputError, compare_with};
+use crate::quantize::quantized_already;
+use crate::ui::Ui;
+
+/// Cases that models are compared on.
+const COMPARED: usize = 32;
+
+/// The whole model and what is known of it.
+pub struct Float<'a> {
+    /// Its compilation.
+    pub job: &'a Job<'a>,
+    /// Its graph, in operators of ONNX.
+    pub model: Model,
+    /// Layers with weights, in the graph's order.
+    pub layers: Vec<Layer>,
+    /// What they read, by node.
+    pub seen: BTreeMap<NodeId, Seen>,
+    /// Inputs of the first cases.
+    pub inputs: Vec<Vec<Tensor>>,
+    /// Outputs for them.
+    pub outputs: Vec<Vec<Tensor>>,
+    /// Cases in use.
+    pub count: usize,
+    samples: Option<Samples>,
+    ui: &'a Ui,
+}
+
+impl<'a> Float<'a> {
+    /// Reads the model and finds the data.
+    pub fn open(job: &'a Job<'a>, data: &PruneData, ui: &'a Ui) -> Outcome<Float<'a>> {
+        let preprocess = Preprocess::load(data.data.preprocess.as_deref())?;
+        let samples = match &data.calibration {
+            Some(path) => Some(Samples::open(path, job.wanted()?, preprocess)?),
+            None => None,
+        };
+        let mut model = job.load_plain()?;
+        let mut diags = Diagnostics::default();
+        plain(&mut model, &mut diags)?;
+        quantized_already(&model)
+            .map_err(|d| d.help("prune the float model, and quantize what is left"))?;
+        let layers = Layer::all(&model.graph)?;
+        if layers.is_empty() {
+            let text = "the model has no convolution or product with constant weights in floats: there is nothing to prune";
+            return Err(Diagnostic::model("PRUNE001", text).into());
+        }
+        let most = usize::try_from(data.samples).unwrap_or(usize::MAX);
+        let count = samples.as_ref().map_or(0, Samples::len).min(most);
+        if samples.is_some() && count == 0 {
+            return Err(Diagnostic::usage("USE004", "the calibration data holds no case").into());
+        }
+        Ok(Float {
+            job,
+            model,
+            layers,
+            seen: BTreeMap::new(),
+            inputs: vec![],
+            outputs: vec![],
+            count,
+            samples,
+            ui,
+        })
+    }
+
+    /// Whether there is data.
+    pub fn has_data(&self) -> bool {
+        self.count > 0
+    }
+
+    /// The inputs of a case.
+    pub fn case(&mut self, k: usize) -> Outcome<Vec<Tensor>> {
+        let wanted = self.job.wanted()?;
+        let Some(samples) = &mut self.samples else {
+            return Err(Diagnostic::internal("a case of no data").into());
+        };
+        let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
+        finite(&data, &wanted, k)?;
+        Ok(data)
+    }
+
+    /// Runs the model on all cases, and keeps how strong what layers read is.
+    pub fn observe(&mut self) -> Outcome<()> {
+        if !self.has_data() {
+            return Ok(());
+        }
+        let own = self.model.graph.outputs().len();
+        let read = |l: &Layer| self.model.graph.node(l.node).ins[0];
+        let mut values: Vec<ValueId> = self.layers.iter().filter_map(read).collect();
+        values.retain(|v| self.model.graph.konst(*v).is_none());
+        values.sort();
+        values.dedup();
+        let mut diags = Diagnostics::default();
+        let bytes = written(&with_outputs(&self.model, &values), &mut diags)?;
+        let source = self.job.source.of_bytes(bytes);
+        let job = self.job.over(&source)?;
+        let mut compiled = vec![];
+        let bar = Bar::counted(self.ui, Some(self.count as u64));
+        bar.say("running the whole model");
+        for k in 0..self.count {
+            let data = self.case(k)?;
+            let outputs = answers(&job, &data, &mut compiled)?;
+            for l in &self.layers {
+                let x = self.model.graph.node(l.node).ins[0];
+                let Some(at) = x.and_then(|x| values.binary_search(&x).ok()) else {
+                    continue;
+                };
+                let t = &outputs[own + at];
+                let numbers = t.to_f32s().unwrap_or_default();
+                let seen = self.seen.entry(l.node).or_default();
+                if !seen.take(l, &numbers, &t.shape) {
+                    return Err(odd(&l.name, k).into());
+                }
+            }
+            if k < COMPARED {
+                self.inputs.push(data);
+                self.outputs.push(outputs[..own].to_vec());
+            }
+            bar.step();
+        }
+        Ok(())
+    }
+
+    /// How far a pruned file is from the whole model on the first cases; nothing without data.
+    pub fn compare(&self, file: &[u8], job: &Job, ui: &Ui) -> Outcome<Vec<OutputError>> {
+        if self.inputs.is_empty() {
+            return Ok(vec![]);
+        }
+        let bar = Bar::counted(ui, Some(self.inputs.len() as u64));
+        bar.say("comparing");
+        compare_with(
+            file,
+            (&self.inputs, &self.outputs),
+            job,
+            usize::MAX,
+            Some(&bar),
+        )
+    }
+}
+
+/// A number that is none.
+pub fn odd(layer: &str, case: usize) -> Box<Diagnostic> {
+    let text = "what the layer reads or makes is infinite or not a number";
+    Diagnostic::usage("USE004", text).at(format!("layer \"{layer}\", case {case}"))
+}

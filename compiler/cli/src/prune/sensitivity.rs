@@ -1,0 +1,64 @@
+//! What each part of a model does to the outputs when it alone is pruned: measured on the compiled program, as a page.
+
+use onnxc_compiler::base::diag::Diagnostics;
+
+use super::cutting::Cutting;
+use super::float::Float;
+use crate::failure::Outcome;
+use crate::job::Job;
+use crate::probe::written;
+use crate::progress::Bar;
+use crate::quantize::compare::{compare_with, worst};
+use crate::report::{Curves, Page, Part, Table, html};
+use crate::table::Align;
+use crate::ui::Ui;
+
+/// Shares that are tried.
+const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
+/// Cases that they are measured on.
+const CASES: usize = 8;
+
+/// The page.
+pub fn page(cutting: &Cutting, float: &Float, quiet: &Job, ui: &Ui) -> Outcome<String> {
+    let pieces = cutting.pieces(float);
+    let bar = Bar::counted(ui, Some((pieces.len() * SHARES.len()) as u64));
+    bar.say("measuring each layer alone");
+    let mut curves = vec![];
+    let mut rows = vec![];
+    for p in &pieces {
+        let mut points = vec![];
+        for share in SHARES {
+            let cut = cutting.alone(p, share, float)?;
+            let file = written(&cut.model, &mut Diagnostics::default())?;
+            let cases = (&float.inputs[..], &float.outputs[..]);
+            let errors = compare_with(&file, cases, quiet, CASES, None)?;
+            points.push((share, worst(&errors)));
+            bar.step();
+        }
+        let mut row = vec![p.name.clone()];
+        row.extend(points.iter().map(|x| format!("{:.1}", x.1)));
+        rows.push((points[1].1, row));
+        curves.push((p.name.clone(), points));
+    }
+    // The most sensitive first.
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut columns = vec![("layers".to_string(), Align::Left)];
+    columns.extend(SHARES.map(|s| (format!("{:.0} %", 100.0 * s), Align::Right)));
+    let text = "SQNR of the worst output in decibels: the square of the whole model's output over that of the difference, where a share of one layer's weights or channels alone is gone \
+                and nothing makes up for it. Where a curve is low, the layer is sensitive.";
+    Ok(html(&Page {
+        title: "What pruning each layer alone does".into(),
+        parts: vec![
+            Part::Text(text.into()),
+            Part::Curves(Curves {
+                title: "SQNR in decibels by the share that is gone".into(),
+                curves,
+            }),
+            Part::Heading("The same as numbers, most sensitive first".into()),
+            Part::Table(Table {
+                columns,
+                rows: rows.into_iter().map(|r| r.1).collect(),
+            }),
+        ],
+    }))
+}

@@ -1,0 +1,113 @@
+//! Zeros by a pattern: which weights of a layer go together, and which of these stay.
+
+use super::layer::Layer;
+use super::seen::Seen;
+use super::{Criterion, Pattern};
+use crate::graph::ir::Graph;
+
+/// What each weight of a layer counts, row by row.
+#[derive(Clone, Debug)]
+pub struct Scores(Vec<f64>);
+
+impl Scores {
+    /// By a criterion; `seen` is what the layer reads, where data is given.
+    pub fn of(g: &Graph, l: &Layer, criterion: Criterion, seen: Option<&Seen>) -> Scores {
+        let powers = seen.filter(|s| !s.is_empty() && criterion == Criterion::Activation);
+        let powers = powers.map(|s| s.powers(false));
+        let one = |(i, w): (usize, f64)| {
+            let strong = powers
+                .as_ref()
+                .and_then(|p| p.get(l.channel(i / l.depth, i % l.depth)).copied());
+            match criterion {
+                Criterion::Magnitude => w.abs(),
+                // A channel that is silent on the data may not always be.
+                _ => w * w * strong.map_or(1.0, |s| s + 1e-12),
+            }
+        };
+        Scores(l.weights(g).into_iter().enumerate().map(one).collect())
+    }
+}
+
+/// Sets of weights that go or stay together.
+#[derive(Clone, Debug)]
+pub struct Atoms {
+    list: Vec<Vec<usize>>,
+    /// Atoms that compete for places, for a pattern of runs.
+    runs: Vec<Vec<usize>>,
+    all: usize,
+    rows: usize,
+    of: usize,
+}
+
+impl Atoms {
+    /// Those of a layer.
+    pub fn of(l: &Layer, pattern: Pattern) -> Atoms {
+        let all = l.rows * l.depth;
+        let mut a = Atoms {
+            list: vec![],
+            runs: vec![],
+            all,
+            rows: l.rows,
+            of: 0,
+        };
+        match pattern {
+            Pattern::Block(size) => {
+                let each = l.rows / l.groups;
+                for first in (0..l.rows).filter(|r| r % each % size == 0) {
+                    // The last block of a group may be smaller.
+                    let last = (first / each + 1) * each;
+                    let rows = first..(first + size).min(last);
+                    for k in 0..l.depth {
+                        a.list.push(rows.clone().map(|r| r * l.depth + k).collect());
+                    }
+                }
+            }
+            _ => a.list = (0..all).map(|i| vec![i]).collect(),
+        }
+        if let Pattern::Some { of, .. } = pattern {
+            a.of = of;
+            let channels = l.depth / l.taps;
+            for r in 0..l.rows {
+                for t in 0..l.taps {
+                    for c in (0..channels).step_by(of) {
+                        let run = c..(c + of).min(channels);
+                        a.runs
+                            .push(run.map(|c| r * l.depth + c * l.taps + t).collect());
+                    }
+                }
+            }
+        }
+        a
+    }
+    /// Weights of each.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.list.iter().map(Vec::len)
+    }
+    /// What each counts, for a weight of it.
+    pub fn scores(&self, s: &Scores, _: Criterion) -> Vec<f64> {
+        let one = |a: &Vec<usize>| a.iter().map(|i| s.0[*i]).sum::<f64>() / a.len().max(1) as f64;
+        self.list.iter().map(one).collect()
+    }
+    /// All weights but those of the `n` atoms that count least.
+    pub fn without(&self, scores: &[f64], n: usize) -> Vec<bool> {
+        let mut order: Vec<usize> = (0..self.list.len()).collect();
+        order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(a.cmp(b)));
+        let mut stay = vec![true; self.all];
+        for a in order.into_iter().take(n) {
+            self.list[a].iter().for_each(|i| stay[*i] = false);
+        }
+        stay
+    }
+    /// In each run the best `keep`; of a shorter one at its end as large a share, rounded up.
+    pub fn best_of_each(&self, scores: &[f64], keep: usize) -> Vec<bool> {
+        let mut stay = vec![true; self.all];
+        for run in &self.runs {
+            let mut order = run.clone();
+            order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+            let n = (run.len() * keep).div_ceil(self.of.max(1));
+            order[n..].iter().for_each(|i| stay[*i] = false);
+        }
+        debug_assert!(self.rows > 0);
+        stay
+    }
+}
