@@ -16,6 +16,7 @@ mod c;
 mod health;
 mod job;
 mod open;
+mod parts;
 #[cfg(feature = "std")]
 mod regions;
 mod run;
@@ -24,6 +25,7 @@ pub use onnxc_abi::npu::{
     self, Health, NpuBackend, NpuBuf, NpuConfig, NpuCounters, NpuSlot, NpuStatus,
 };
 pub use open::{close, open};
+pub use parts::{Parts, parts};
 #[cfg(feature = "std")]
 pub use regions::{Regions, Settings, monotonic};
 pub use run::{finish, run, start, twin_done};
