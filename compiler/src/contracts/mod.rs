@@ -15,6 +15,7 @@ pub mod gemm_integer;
 pub mod gemm_integer_strip;
 pub mod gemm_strip;
 pub mod gemm_tile;
+pub mod lookup;
 pub mod pack;
 pub mod strip;
 pub mod strip_plan;
@@ -48,6 +49,8 @@ pub static ALL: &[&Contract] = &[
     &strip::GEMM_STRIP_WORDS,
     &strip::GEMM_STRIP_BYTES,
     &depthwise_tile::DEPTHWISE_TILE,
+    &lookup::LOOKUP,
+    &lookup::BYTE_TABLE,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,

@@ -48,7 +48,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
                 let zero = g.add_const("", zero);
                 g.set_input(n, 2, Some(zero));
             }
-            "Requantize" if reads(0) => shift(g, n, "zero_x", by),
+            "Requantize" | "RescaledPRelu" if reads(0) => shift(g, n, "zero_x", by),
             "RescaledSum" | "RescaledProduct" => {
                 if reads(0) {
                     shift(g, n, "zero_a", by);
@@ -134,7 +134,7 @@ fn changeable(g: &Graph, from: DType) -> BTreeSet<ValueId> {
 fn makes(g: &Graph, n: NodeId, set: &BTreeSet<ValueId>) -> bool {
     let node = g.node(n);
     match node.op.name {
-        "Requantize" | "RescaledSum" | "RescaledProduct" => true,
+        "Requantize" | "RescaledSum" | "RescaledProduct" | "RescaledPRelu" => true,
         "Lookup" => node.ins[1].is_some_and(|t| g.konst(t).is_some()),
         name => carries(g, n, name, set),
     }
@@ -152,7 +152,7 @@ fn reads(g: &Graph, n: NodeId, v: ValueId, set: &BTreeSet<ValueId>) -> bool {
             let zero = node.ins.get(2).copied().flatten();
             only(&[0]) && zero.is_none_or(|z| g.konst(z).is_some_and(|z| z.len() == 1))
         }
-        "Requantize" | "Lookup" => only(&[0]),
+        "Requantize" | "RescaledPRelu" | "Lookup" => only(&[0]),
         name @ ("RescaledSum" | "RescaledProduct") => only(&[0, second(name)]),
         name => carries(g, n, name, set) && (name == "Concat" || only(&[0])),
     }

@@ -5,6 +5,8 @@
 //! before the program exists. A layer with a channel for which no f32 numbers do stays as it is. Only for machines that round
 //! a product and a sum once.
 
+mod bend;
+mod lines;
 mod pair;
 mod step;
 
@@ -17,6 +19,7 @@ use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
 use crate::pass::{Pass, PassCx};
+use lines::{bent, sloped};
 use pair::Pair;
 use step::{Reals, Single};
 
@@ -38,6 +41,9 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         let made = match g.node(n).op.name {
             "Requantize" => requantized(g, cx, n)?,
             "RescaledSum" => summed(g, cx, n)?,
+            "RescaledProduct" => multiplied(g, cx, n)?,
+            "Lookup" => bent(g, cx, n)?,
+            "RescaledPRelu" => sloped(g, cx, n)?,
             _ => None,
         };
         if let Some(v) = made {
@@ -272,6 +278,51 @@ fn summed(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> 
     let ins = [node.ins[0], ma, node.ins[2], mb, o];
     let (attrs, loc) = (attrs(g, n, (lo, hi)), node.loc.clone());
     make(g, cx, n, "RescaledSumSingle", attrs, &ins, loc).map(Some)
+}
+
+fn multiplied(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+    let node = g.node(n);
+    let [Some(a), Some(b), Some(m)] = node.ins[..] else {
+        return Ok(None);
+    };
+    let (za, zb) = (node.attrs.int("zero_a", 0), node.attrs.int("zero_b", 0));
+    let range = |v: ValueId, zero: i64| {
+        let d = g.ty(v).map(|t| t.dtype).filter(|d| byte(*d))?;
+        let (lo, hi) = d.int_range()?;
+        Some([lo as i64 - zero, hi as i64 - zero])
+    };
+    let m = g
+        .konst(m)
+        .and_then(Tensor::to_f64s)
+        .filter(|m| m.len() == 1);
+    let (Some(m), Some(a_range), Some(b_range), Some((zero, lo, hi))) =
+        (m, range(a, za), range(b, zb), ends(g, n))
+    else {
+        return Ok(None);
+    };
+    let products = a_range.iter().flat_map(|x| b_range.map(|y| x * y));
+    let domain = products.fold((0, 0), |d, p| (d.0.min(p), d.1.max(p)));
+    let reals = Reals {
+        m: m[0],
+        o: 0.0,
+        zero,
+        lo,
+        hi,
+    };
+    let Some(single) = reals.single(domain, WRONG) else {
+        return Ok(None);
+    };
+    let own = attrs(g, n, (lo, hi))
+        .with("zero_a", Attr::Int(za))
+        .with("zero_b", Attr::Int(zb))
+        .with("shift", Attr::Int(i64::from(single.shift)));
+    let loc = g.node(n).loc.clone();
+    let mut ins = vec![Some(a), Some(b)];
+    let wrong = single.wrong.iter().map(|w| *w as f32);
+    for v in [single.m, single.o].into_iter().chain(wrong) {
+        ins.push(Some(g.add_const("", Tensor::f32(&[], &[v]))));
+    }
+    make(g, cx, n, "RescaledProductSingle", own, &ins, loc).map(Some)
 }
 
 /// A RescaledSum of bytes by two constants.
