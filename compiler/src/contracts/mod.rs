@@ -27,6 +27,7 @@ pub mod winograd_error;
 pub mod winograd_exact;
 pub mod winograd_tiles;
 pub mod winograd_weights;
+pub mod zip;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub static ALL: &[&Contract] = &[
     &depthwise_tile::DEPTHWISE_TILE,
     &lookup::LOOKUP,
     &lookup::BYTE_TABLE,
+    &zip::BYTE_ZIP,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,

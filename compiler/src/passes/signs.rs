@@ -49,6 +49,12 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
                 g.set_input(n, 2, Some(zero));
             }
             "Requantize" | "RescaledPRelu" if reads(0) => shift(g, n, "zero_x", by),
+            "ReduceSum" if reads(0) => {
+                let by = by * added(g, n).unwrap_or(0);
+                for u in g.users(g.node(n).outs[0]).to_vec() {
+                    shift(g, u, "zero_x", by);
+                }
+            }
             "RescaledSum" | "RescaledProduct" => {
                 if reads(0) {
                     shift(g, n, "zero_a", by);
@@ -78,6 +84,20 @@ fn second(name: &str) -> usize {
         "RescaledSum" => 2,
         _ => 1,
     }
+}
+
+/// How many bytes a wide ReduceSum adds up, if all that becomes of the sum is requantized.
+fn added(g: &Graph, n: NodeId) -> Option<i64> {
+    let node = g.node(n);
+    let out = node.outs[0];
+    let count = |v: ValueId| Some(g.ty(v)?.fixed_shape()?.iter().product::<i64>());
+    let (all, left) = (count((*node.ins.first()?)?)?, count(out)?);
+    let requantized = |u: &NodeId| {
+        let u = g.node(*u);
+        u.op.name == "Requantize" && !u.ins[1..].contains(&Some(out))
+    };
+    let fits = node.attrs.flag("wide") && !g.is_output(out) && left > 0;
+    (fits && g.users(out).iter().all(requantized)).then(|| all / left)
 }
 
 fn shift(g: &mut Graph, n: NodeId, name: &str, by: i64) {
@@ -153,6 +173,7 @@ fn reads(g: &Graph, n: NodeId, v: ValueId, set: &BTreeSet<ValueId>) -> bool {
             only(&[0]) && zero.is_none_or(|z| g.konst(z).is_some_and(|z| z.len() == 1))
         }
         "Requantize" | "RescaledPRelu" | "Lookup" => only(&[0]),
+        "ReduceSum" => only(&[0]) && added(g, n).is_some(),
         name @ ("RescaledSum" | "RescaledProduct") => only(&[0, second(name)]),
         name => carries(g, n, name, set) && (name == "Concat" || only(&[0])),
     }

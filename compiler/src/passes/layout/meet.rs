@@ -38,6 +38,9 @@ impl Layout<'_, '_, '_> {
             "Split" => self.along(n, &ins, attrs, 0),
             "QuantizedSoftmax" => self.along(n, &ins, attrs, -1),
             "Lookup" => self.elementwise(n, &ins, attrs),
+            "QuantizeLinear" | "DequantizeLinear" if attrs.int("block_size", 0) == 0 => {
+                self.scaled(n, &ins, attrs)
+            }
             "ArgMax" | "ArgMin" => self.arg(n, &ins, attrs),
             "Slice" => self.listed(n, ins, attrs, 3, 1),
             "Pad" => self.pad(n, ins, attrs),
@@ -228,6 +231,18 @@ impl Layout<'_, '_, '_> {
         let outs = self.again(n, attrs, new)?;
         self.lay(n, 0, outs[0], l.perm)?;
         Ok(true)
+    }
+
+    /// The same with one scale, or one for each index of an axis.
+    fn scaled(&mut self, n: NodeId, ins: &[Option<ValueId>], attrs: Attrs) -> Result<bool> {
+        let scale = ins.get(1).copied().flatten();
+        let one = scale
+            .and_then(|v| self.shape(v))
+            .is_some_and(|s| s.iter().all(|d| d.is(1)));
+        match one {
+            true => self.elementwise(n, ins, attrs),
+            false => self.along(n, ins, attrs, 1),
+        }
     }
 
     fn concat(&mut self, n: NodeId, ins: &[Option<ValueId>], attrs: Attrs) -> Result<bool> {

@@ -226,6 +226,13 @@ fn domains(g: &Graph, x: ValueId) -> Option<Vec<(i64, i64)>> {
             };
             Some((0..count).map(of).collect())
         }
+        "ReduceSum" if node.attrs.flag("wide") => {
+            let count = |v: ValueId| Some(g.ty(v)?.fixed_shape()?.iter().product::<i64>());
+            let bytes = input(0)?;
+            let (lo, hi) = g.ty(bytes)?.dtype.int_range()?;
+            let each = count(bytes)? / count(x)?.max(1);
+            Some(vec![(lo as i64 * each, hi as i64 * each)])
+        }
         "ConvInteger" => {
             let w = g.konst(input(1)?)?;
             let each = w.shape.get(1..)?.iter().product::<i64>().max(1) as usize;

@@ -3,6 +3,7 @@
 pub mod gemm;
 pub mod probe;
 pub mod table;
+pub mod zip;
 
 use crate::vector::ir::Level;
 use crate::vector::rows;
@@ -47,5 +48,6 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out_words(Level::Avx2, "winograd_out_i32_avx2", AVX2),
     &rows::winograd_out_words(Level::Sse2, "winograd_out_i32_sse2", &[]),
     &table::BYTE_TABLE_AVX2,
+    &zip::BYTE_ZIP_AVX2,
     &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
 ];
