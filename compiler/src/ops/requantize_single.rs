@@ -1,13 +1,15 @@
-//! Requantizing by single precision: RequantizeSingle, RescaledSumSingle, RescaledProductSingle, Bend. Not operators of ONNX: the pass `singles` makes them of the forms in f64
+//! Requantizing by single precision: RequantizeSingle, RescaledSumSingle, RescaledSumParts,
+//! RescaledProductSingle, Bend. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
 use super::requantize::{infer, nearest, within};
 use crate::base::dtype::DType;
-use crate::loops::ir::{BinOp, Ty};
+use crate::loops::ir::{BinOp, Ty, UnOp};
 use crate::op::{BASE, Lower, OpDef};
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &RESCALED_SUM_SINGLE, &RESCALED_PRODUCT_SINGLE, &BEND];
+pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &RESCALED_SUM_SINGLE,
+    &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND];
 
 /// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
 /// Attributes: `shift`, a whole number; `to`, the result's type; `lo` and `hi`, its bounds.
@@ -50,6 +52,32 @@ pub static RESCALED_SUM_SINGLE: OpDef = OpDef {
         let v = cx.b.fma(b, x[3], x[4]);
         let v = cx.b.fma(a, x[1], v);
         let v = nearest(cx.b, v);
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// Inputs: bytes a; its multiplier in two parts (f32), high and low; bytes b; its multiplier; the offset. Attributes as those of [`REQUANTIZE_SINGLE`].
+/// Output, with `high` and `low` the sums of each part, of which those of high parts are exact, and `whole = round(high)`:
+/// `whole + near(high - whole + low)` within the bounds.
+pub static RESCALED_SUM_PARTS: OpDef = OpDef {
+    name: "RescaledSumParts",
+    inputs: (8, 8),
+    infer: |cx| infer(cx, &[0, 3], &[1, 2, 4, 5, 6, 7], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let (a, b) = (cx.b.cast(Ty::F32, x[0]), cx.b.cast(Ty::F32, x[3]));
+        let mut sum = |part: usize| {
+            let v = cx.b.fma(b, x[4 + part], x[6 + part]);
+            cx.b.fma(a, x[1 + part], v)
+        };
+        let (high, low) = (sum(0), sum(1));
+        let whole = cx.b.un(UnOp::Round, high);
+        let rest = cx.b.sub(high, whole);
+        let rest = cx.b.add(rest, low);
+        let rest = nearest(cx.b, rest);
+        let whole = nearest(cx.b, high);
+        let v = cx.b.add(whole, rest);
         Ok(within(cx, v))
     }),
     in_range: true,

@@ -131,6 +131,22 @@ impl Table<'_> {
             self.holds(&b).then_some(b)
         })
     }
+    /// The form of two lines of known slopes, the second of which begins with entry `knee`.
+    fn form_at(&self, knee: usize, slopes: [f64; 2]) -> Option<Bend> {
+        let n = self.t.len();
+        BITS.iter().find_map(|b| {
+            let unit = 1.0 / (1u64 << b) as f64;
+            let [below, above] = slopes.map(|s| Slopes { lo: s, hi: s });
+            let mut lines = vec![];
+            if knee > 0 {
+                lines.push(self.line(below, 0..knee, unit)?);
+            }
+            if knee < n {
+                lines.push(self.line(above, knee..n, unit)?);
+            }
+            self.bend(lines)
+        })
+    }
     fn form(&self) -> Option<Bend> {
         let n = self.t.len();
         // Slopes of the first so many entries, and of those from each on.
@@ -185,6 +201,18 @@ impl Bend {
     /// The same with these limits and no others.
     pub fn within(t: &[i64], first: i64, (lo, hi): (i64, i64)) -> Option<Bend> {
         Table { t, first, lo, hi }.form()
+    }
+    /// The same where the slopes are known, and with which entry the second line begins.
+    pub fn known(
+        t: &[i64],
+        first: i64,
+        (lo, hi): (i64, i64),
+        knee: i64,
+        slopes: [f64; 2],
+    ) -> Option<Bend> {
+        let table = Table { t, first, lo, hi };
+        let knee = (knee - first).clamp(0, t.len() as i64) as usize;
+        table.form_at(knee, slopes).or_else(|| table.form())
     }
     /// The form of a table whose entry `i` is that of `first + i`, if it has one. `range`: least and largest number of the results' type.
     pub fn of(t: &[i64], first: i64, range: (i64, i64)) -> Option<Bend> {

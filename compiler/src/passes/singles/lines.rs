@@ -63,7 +63,7 @@ pub fn sloped(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueI
             v.clamp(lo as f64, hi as f64) as i64
         };
         let table: Vec<i64> = (first..=most as i64).map(entry).collect();
-        let Some(bend) = Bend::within(&table, first, (lo, hi)) else {
+        let Some(bend) = Bend::known(&table, first, (lo, hi), zero_x, [s, m]) else {
             return Ok(None);
         };
         found.push(bend);

@@ -273,18 +273,27 @@ fn products(g: &Graph, n: NodeId, channel: impl Fn(usize) -> usize) -> Option<Ve
 }
 
 fn summed(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
-    let Some([ma, mb, o]) = pair(g, n).and_then(|p| p.single()) else {
+    let (Some(pair), Some((_, lo, hi))) = (pair(g, n), ends(g, n)) else {
         return Ok(None);
     };
-    let Some((_, lo, hi)) = ends(g, n) else {
-        return Ok(None);
+    let (op, numbers) = match (pair.single(), pair.parts()) {
+        (Some(numbers), _) => ("RescaledSumSingle", numbers.to_vec()),
+        (None, Some(parts)) => ("RescaledSumParts", parts.as_flattened().to_vec()),
+        _ => return Ok(None),
     };
-    let mut single = |v: f32| Some(g.add_const("", Tensor::f32(&[], &[v])));
-    let (ma, mb, o) = (single(ma), single(mb), single(o));
+    let own = attrs(g, n, (lo, hi));
     let node = g.node(n);
-    let ins = [node.ins[0], ma, node.ins[2], mb, o];
-    let (attrs, loc) = (attrs(g, n, (lo, hi)), node.loc.clone());
-    make(g, cx, n, "RescaledSumSingle", attrs, &ins, loc).map(Some)
+    let (a, b, loc) = (node.ins[0], node.ins[2], node.loc.clone());
+    let mut numbers = numbers.into_iter();
+    let per = numbers.len() / 3;
+    let mut ins = vec![];
+    for bytes in [Some(a), Some(b), None] {
+        ins.extend(bytes);
+        for v in numbers.by_ref().take(per) {
+            ins.push(Some(g.add_const("", Tensor::f32(&[], &[v]))));
+        }
+    }
+    make(g, cx, n, op, own, &ins, loc).map(Some)
 }
 
 fn multiplied(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
