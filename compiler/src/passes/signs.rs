@@ -188,6 +188,10 @@ fn carries(g: &Graph, n: NodeId, name: &str, set: &BTreeSet<ValueId>) -> bool {
         "Concat" => node.ins.iter().all(inside),
         _ => node.ins.first().is_some_and(inside),
     };
-    // Other outputs count elements.
-    moves(name) && name != "Pad" && nearest && ins && inside(&node.outs.first().copied())
+    // Parts go together; second outputs of others count elements.
+    let outs = match name {
+        "Split" => node.outs.iter().all(|v| set.contains(v)),
+        _ => inside(&node.outs.first().copied()),
+    };
+    moves(name) && name != "Pad" && nearest && ins && outs
 }
