@@ -305,12 +305,80 @@ fn matmul(r: &mut Rng, n: usize) -> Layer {
     }
 }
 
+/// A function of single numbers: PRelu channel by channel, LeakyRelu, or channels scaled by their own means.
+fn points(r: &mut Rng, n: usize) -> Layer {
+    let (channels, size) = (1 + r.below(40), [1 + r.below(9), 1 + r.below(9)]);
+    let pixels = size[0] * size[1];
+    let xb = byte(r);
+    let (xs, xz) = (scale(r, 0.02), xb.any(r));
+    let x = xb.many(r, channels * pixels);
+    let o = Out::of(r, 0.02 * 100.0);
+    let mut t = String::new();
+    dequantized(&mut t, &format!("x{n}"), xb, &[xs], &[xz], 1);
+    let real = |i: usize| (x[i] - xz) as f64 * f64::from(xs);
+    let below = |i: usize, slope: f32| match x[i] < xz {
+        true => (x[i] - xz) as f64 * (f64::from(slope) * f64::from(xs)),
+        false => real(i),
+    };
+    let all = 0..channels * pixels;
+    let want: Vec<f64> = match r.below(3) {
+        0 => {
+            let slopes: Vec<f32> = (0..channels)
+                .map(|_| r.below(1000) as f32 / 1000.0 - 0.3)
+                .collect();
+            writeln!(t, "  %s{n} = lit f32[{channels},1,1] [{}]", list(&slopes)).unwrap();
+            writeln!(t, "  %c{n} = PRelu(%x{n}r, %s{n})").unwrap();
+            all.map(|i| below(i, slopes[i / pixels])).collect()
+        }
+        1 => {
+            let slope = *r.one(&[0.01f32, 0.1, 0.25, 0.3]);
+            writeln!(t, "  %c{n} = LeakyRelu(%x{n}r) {{ alpha = {slope:?} }}").unwrap();
+            all.map(|i| below(i, slope)).collect()
+        }
+        _ => {
+            let mean = Out {
+                relu: false,
+                ..Out::of(r, 0.02 * 100.0)
+            };
+            writeln!(t, "  %m{n} = GlobalAveragePool(%x{n}r)").unwrap();
+            let (d, ms, mz) = (mean.byte.name(), mean.scale, mean.zero);
+            writeln!(t, "  %ms{n} = lit f32[] [{ms:?}]").unwrap();
+            writeln!(t, "  %mz{n} = lit {d}[] [{mz}]").unwrap();
+            writeln!(t, "  %g{n} = QuantizeLinear(%m{n}, %ms{n}, %mz{n}) {{ axis = 1, block_size = 0, saturate = 1 }}").unwrap();
+            writeln!(t, "  %h{n} = DequantizeLinear(%g{n}, %ms{n}, %mz{n}) {{ axis = 1, block_size = 0, saturate = 1 }}").unwrap();
+            writeln!(t, "  %c{n} = Mul(%x{n}r, %h{n})").unwrap();
+            let signed = |b: u8| match mean.byte {
+                Byte::U8 => i64::from(b),
+                Byte::I8 => i64::from(b as i8),
+            };
+            let means: Vec<i64> = (0..channels)
+                .map(|c| {
+                    let sum: i64 = x[c * pixels..][..pixels].iter().map(|x| x - xz).sum();
+                    let real = sum as f64 * (f64::from(xs) / pixels as f64);
+                    signed(mean.number(real)) - mean.zero
+                })
+                .collect();
+            let by = f64::from(xs) * f64::from(mean.scale);
+            all.map(|i| ((x[i] - xz) * means[i / pixels]) as f64 * by)
+                .collect()
+        }
+    };
+    o.text(&mut t, n, &format!("%c{n}"));
+    Layer {
+        text: t,
+        input: format!("%x{n}: {}[1,{channels},{},{}]", xb.name(), size[0], size[1]),
+        data: x.iter().map(|&v| v as u8).collect(),
+        want: want.into_iter().map(|v| o.number(v)).collect(),
+    }
+}
+
 /// A model of several layers, their inputs one after another, and what must come out.
 fn model(seed: u64) -> (Model, Vec<Layer>) {
     let mut r = Rng::new(seed);
     let layers: Vec<Layer> = (0..TOGETHER)
-        .map(|n| match r.below(3) {
+        .map(|n| match r.below(4) {
             0 => matmul(&mut r, n),
+            1 => points(&mut r, n),
             _ => conv(&mut r, n),
         })
         .collect();

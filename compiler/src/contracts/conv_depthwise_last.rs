@@ -4,6 +4,7 @@
 //! shared by all sizes of images and channels. Bytes are multiplied as floats, which hold their sums exactly.
 
 use super::conv::{View, macs};
+use super::conv_integer::begun;
 use super::depthwise_tile::Shape;
 use super::pack::RowTiles;
 use super::strip_plan::constant;
@@ -48,6 +49,8 @@ struct Bytes {
     weights: Vec<f32>,
     /// What sums begin with: for each channel, or one number for all.
     start: Vec<f32>,
+    /// Whether that is too much for f32: it is added to the whole number that a sum becomes.
+    late: bool,
 }
 
 impl Bytes {
@@ -75,12 +78,17 @@ impl Bytes {
         let most = w
             .chunks(taps)
             .map(|w| w.iter().map(|w| w.abs()).sum::<i64>());
-        let fits = most.max().unwrap_or(0) * 255 + first < EXACT;
+        let most = most.max().unwrap_or(0) * 255;
+        let (fits, late) = (most < EXACT, most + first >= EXACT);
         (fits && xz.len() == 1 && q.machine.vector?.bytes).then(|| Bytes {
             x_type,
             zero: xz[0],
             weights: w.iter().map(|&w| w as f32).collect(),
-            start: start.iter().map(|&s| s as f32).collect(),
+            start: match late {
+                true => vec![0.0],
+                false => start.iter().map(|&s| s as f32).collect(),
+            },
+            late,
         })
     }
 }
@@ -248,7 +256,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         let line = cx.b.i(x_axis.out);
         element.over.push((1, line));
     }
-    let found = element.probe(cx, |cx, index, sum| finish(cx, &v, index, sum))?;
+    let late = bytes.as_ref().is_some_and(|b| b.late);
+    let found = element.probe(cx, |cx, index, sum| finish(cx, &v, index, sum, late))?;
     let job = Job {
         v: &v,
         tile,
@@ -294,11 +303,15 @@ struct Job<'a> {
     finish: Option<Found>,
 }
 
-/// What becomes of a sum at an index of the output.
-fn finish(cx: &mut LowerCx, v: &View, index: &[ExprId], sum: ExprId) -> Result<()> {
+/// What becomes of a sum at an index of the output; `late`: what it begins with is still to be added.
+fn finish(cx: &mut LowerCx, v: &View, index: &[ExprId], sum: ExprId, late: bool) -> Result<()> {
     if cx.b.ty(sum).is_float() {
         return v.store(cx, index, sum);
     }
+    let sum = match index.last() {
+        Some(channel) if late => begun(cx, sum, *channel)?,
+        _ => sum,
+    };
     cx.store(0, index, sum);
     Ok(())
 }
@@ -443,7 +456,8 @@ impl Job<'_> {
                     if last == 3 {
                         full[1] = cx.b.add(full[1], r);
                     }
-                    finish(cx, v, &full, sum)
+                    let late = self.bytes.as_ref().is_some_and(|b| b.late);
+                    finish(cx, v, &full, sum, late)
                 })
             })
         })

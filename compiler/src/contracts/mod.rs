@@ -17,6 +17,7 @@ pub mod gemm_strip;
 pub mod gemm_tile;
 pub mod narrow;
 pub mod narrow_weights;
+pub mod lookup;
 pub mod pack;
 pub mod strip;
 pub mod strip_plan;
@@ -28,6 +29,7 @@ pub mod winograd_error;
 pub mod winograd_exact;
 pub mod winograd_tiles;
 pub mod winograd_weights;
+pub mod zip;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,9 @@ pub static ALL: &[&Contract] = &[
     &strip::GEMM_STRIP_WORDS,
     &strip::GEMM_STRIP_BYTES,
     &depthwise_tile::DEPTHWISE_TILE,
+    &lookup::LOOKUP,
+    &lookup::BYTE_TABLE,
+    &zip::BYTE_ZIP,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,

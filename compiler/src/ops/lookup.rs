@@ -1,10 +1,12 @@
 //! Lookup and QuantizedSoftmax: functions of 8-bit numbers by tables. Not operators of ONNX: the pass `integers` makes them.
 
 use super::quantized::{byte, rounded, rounding};
-use super::util::{accept, bad, map_output};
+use super::util::{accept, bad};
+use crate::base::attr::Attrs;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::contracts::lookup as contract;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, Ty};
 use crate::op::{BASE, InferCx, Lower, OpDef, resolve_axis};
@@ -26,28 +28,10 @@ pub static LOOKUP: OpDef = OpDef {
         cx.out(0, d, shape);
         Ok(())
     },
-    lower: Lower::Loops(|cx| {
-        map_output(cx, |cx, at| {
-            let x = cx.load(0, at)?;
-            let i = entry(cx, x)?;
-            cx.load_flat(1, i)
-        })
-    }),
-    tails: true,
+    lower: Lower::Contract(&contract::LOOKUP, |_| Ok(Attrs::default())),
     in_range: true,
     ..BASE
 };
-
-/// The number of a byte's entry.
-fn entry(cx: &mut LowerCx, x: ExprId) -> Result<ExprId> {
-    let least = match cx.input(0)?.ty.dtype {
-        DType::I8 => 128,
-        _ => 0,
-    };
-    let least = cx.b.int(Ty::I32, least);
-    let i = cx.b.add(x, least);
-    Ok(cx.b.cast(Ty::I64, i))
-}
 
 /// Inputs: x (8 bits); powers (i64, 256): `exp(-d * scale)` in units of 2^-40 for the distance d to the largest; multiplier (f64, one): 1 / scale of
 /// the result; its zero point. Attributes: `axis`, `to`, `rounding`. Sums are whole numbers, so their order does not matter; each result is

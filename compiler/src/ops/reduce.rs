@@ -1,6 +1,6 @@
 //! Reductions over axes: ReduceSum and its kin.
 //!
-//! Floats accumulate in their computing type, integers wrap. An empty set of elements gives the operation's identity.
+//! Floats accumulate in their computing type, integers wrap; the attribute `wide`, which is not ONNX's, makes sums of bytes i32. An empty set of elements gives the operation's identity.
 
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
@@ -107,6 +107,7 @@ fn shape_without(shape: &[Dim], gone: &[bool], keep: bool) -> Vec<Dim> {
 
 fn infer(cx: &mut InferCx, kind: Kind, ok: Accept) -> Result<()> {
     let d = accept(cx, 0, ok)?;
+    let d = if cx.attrs.flag("wide") { DType::I32 } else { d };
     let shape = cx.shape(0)?;
     let axes = cx.opt(1).map(|_| cx.const_ints(1, "axes")).transpose()?;
     let gone = reduced(cx.attrs, axes.as_deref(), shape.len())?;
@@ -237,7 +238,11 @@ fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
         },
     };
     let gone = reduced(cx.attrs, axes.as_deref(), shape.len())?;
-    let how = How::of(kind, cx.input(0)?.ty.dtype);
+    let d = match cx.attrs.flag("wide") {
+        true => DType::I32,
+        false => cx.input(0)?.ty.dtype,
+    };
+    let how = How::of(kind, d);
     let keep = cx.attrs.int("keepdims", 1) != 0;
     let kept: Vec<Dim> = pick(&shape, &gone, false);
     let inner: Vec<Dim> = pick(&shape, &gone, true);

@@ -1,4 +1,4 @@
-//! What integer sums become: Requantize, RescaledSum, RescaledProduct. Not operators of ONNX: the pass `integers` makes them.
+//! What integer sums become: Requantize, RescaledSum, RescaledProduct, RescaledPRelu. Not operators of ONNX: the pass `integers` makes them.
 //!
 //! They compute in f64, where an i32 is exact: `clamp(round(x * m + offset) + z)`, the multiplier being what the file's scales make in f64. A
 //! product is rounded to 53 bits and the result once more, to a whole number; no sum or product is contracted, so every machine has the same bits.
@@ -13,7 +13,12 @@ use crate::loops::ir::{ExprId, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, broadcast};
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE, &RESCALED_SUM, &RESCALED_PRODUCT];
+pub static OPS: &[&OpDef] = &[
+    &REQUANTIZE,
+    &RESCALED_SUM,
+    &RESCALED_PRODUCT,
+    &RESCALED_PRELU,
+];
 
 /// Inputs: whole numbers x (i32 or narrower); multipliers m (f64), absent where all are 1; optional: an offset (f64). Attributes: `zero_x`, what x has for 0; `to`, the
 /// result's type; `zero`, its zero point; `lo` and `hi`, its bounds; `rounding`; `small`, the
@@ -64,6 +69,24 @@ pub static RESCALED_PRODUCT: OpDef = OpDef {
         let (a, b) = (centred(cx, x[0], "zero_a"), centred(cx, x[1], "zero_b"));
         let ab = cx.b.mul(a, b);
         let v = product(cx, ab, x[2]);
+        Ok(finish(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// Inputs: whole numbers x; multiplier; multiplier of negative numbers. Attributes as those of [`REQUANTIZE`]. Output: `round((x - zero_x) * m) + zero` within
+/// the bounds, `m` being the second multiplier where `x` is below `zero_x`.
+pub static RESCALED_PRELU: OpDef = OpDef {
+    name: "RescaledPRelu",
+    inputs: (3, 3),
+    infer: |cx| infer(cx, &[0], &[1, 2], |d| d == DType::F64),
+    lower: Lower::Pointwise(|cx, x| {
+        let v = centred(cx, x[0], "zero_x");
+        let none = cx.b.int(Ty::I32, 0);
+        let below = cx.b.lt(v, none);
+        let m = cx.b.select(below, x[2], x[1]);
+        let v = product(cx, v, m);
         Ok(finish(cx, v))
     }),
     in_range: true,

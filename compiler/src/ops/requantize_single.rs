@@ -1,13 +1,15 @@
-//! Requantizing by single precision: RequantizeSingle, RescaledSumSingle. Not operators of ONNX: the pass `singles` makes them of the forms in f64
+//! Requantizing by single precision: RequantizeSingle, RescaledSumSingle, RescaledSumParts,
+//! RescaledProductSingle, Bend. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
 use super::requantize::{infer, nearest, within};
 use crate::base::dtype::DType;
-use crate::loops::ir::{BinOp, Ty};
+use crate::loops::ir::{BinOp, Ty, UnOp};
 use crate::op::{BASE, Lower, OpDef};
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &RESCALED_SUM_SINGLE];
+pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &RESCALED_SUM_SINGLE,
+    &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND];
 
 /// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
 /// Attributes: `shift`, a whole number; `to`, the result's type; `lo` and `hi`, its bounds.
@@ -50,6 +52,90 @@ pub static RESCALED_SUM_SINGLE: OpDef = OpDef {
         let v = cx.b.fma(b, x[3], x[4]);
         let v = cx.b.fma(a, x[1], v);
         let v = nearest(cx.b, v);
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// Inputs: bytes a; its multiplier in two parts (f32), high and low; bytes b; its multiplier; the offset. Attributes as those of [`REQUANTIZE_SINGLE`].
+/// Output, with `high` and `low` the sums of each part, of which those of high parts are exact, and `whole = round(high)`:
+/// `whole + near(high - whole + low)` within the bounds.
+pub static RESCALED_SUM_PARTS: OpDef = OpDef {
+    name: "RescaledSumParts",
+    inputs: (8, 8),
+    infer: |cx| infer(cx, &[0, 3], &[1, 2, 4, 5, 6, 7], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let (a, b) = (cx.b.cast(Ty::F32, x[0]), cx.b.cast(Ty::F32, x[3]));
+        let mut sum = |part: usize| {
+            let v = cx.b.fma(b, x[4 + part], x[6 + part]);
+            cx.b.fma(a, x[1 + part], v)
+        };
+        let (high, low) = (sum(0), sum(1));
+        let whole = cx.b.un(UnOp::Round, high);
+        let rest = cx.b.sub(high, whole);
+        let rest = cx.b.add(rest, low);
+        let rest = nearest(cx.b, rest);
+        let whole = nearest(cx.b, high);
+        let v = cx.b.add(whole, rest);
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// Inputs: bytes a and b; multiplier and offset (f32); any more: products (f32) at which the result is one too large. Attributes: `zero_a`, `zero_b`, and as
+/// those of [`REQUANTIZE_SINGLE`]. Output, with `s = (a - zero_a) * (b - zero_b) + shift`, which is exact: `near(fma(s, multiplier, offset))`, less one
+/// where `s` is such a product, within the bounds.
+pub static RESCALED_PRODUCT_SINGLE: OpDef = OpDef {
+    name: "RescaledProductSingle",
+    inputs: (4, 6),
+    infer: |cx| infer(cx, &[0, 1], &[2, 3, 4, 5], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let mut real = |at: usize, zero: &str| {
+            let z = cx.b.int(Ty::I32, cx.attrs.int(zero, 0));
+            let v = cx.b.sub(x[at], z);
+            cx.b.cast(Ty::F32, v)
+        };
+        let (a, b) = (real(0, "zero_a"), real(1, "zero_b"));
+        let shift = cx.b.num(Ty::F32, cx.attrs.int("shift", 0) as f64);
+        let s = cx.b.fma(a, b, shift);
+        let v = cx.b.fma(s, x[2], x[3]);
+        let mut v = nearest(cx.b, v);
+        for &wrong in &x[4..] {
+            let met = cx.b.bin(BinOp::Eq, s, wrong);
+            let (one, none) = (cx.b.int(Ty::I32, -1), cx.b.int(Ty::I32, 0));
+            let less = cx.b.select(met, one, none);
+            v = cx.b.add(v, less);
+        }
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// Inputs: bytes x; multiplier and offset (f32) of a first line and of a second, unless the attribute `lines` has those of one line or of two. Attributes:
+/// `least`, whether the smaller of two lines counts, else the larger does; `to`, `lo` and `hi` as those of [`REQUANTIZE_SINGLE`].
+/// Output: `near(x * multiplier + offset)` within the bounds. Whoever makes it sees to it that products and sums are exact.
+pub static BEND: OpDef = OpDef {
+    name: "Bend",
+    inputs: (1, 5),
+    infer: |cx| infer(cx, &[0], &[1, 2, 3, 4], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let real = cx.b.cast(Ty::F32, x[0]);
+        let own = cx.attrs.floats("lines").unwrap_or(&[]).iter();
+        let mut numbers: Vec<_> = own.map(|v| cx.b.num(Ty::F32, f64::from(*v))).collect();
+        numbers.extend(&x[1..]);
+        let mut v = None;
+        for line in numbers.chunks_exact(2) {
+            let y = cx.b.fma(real, line[0], line[1]);
+            v = Some(match v {
+                None => y,
+                Some(v) if cx.attrs.flag("least") => cx.b.min(v, y),
+                Some(v) => cx.b.max(v, y),
+            });
+        }
+        let v = nearest(cx.b, v.unwrap_or(real));
         Ok(within(cx, v))
     }),
     in_range: true,

@@ -4,7 +4,7 @@ use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::kernel::LowerCx;
-use crate::loops::ir::LoopKind;
+use crate::loops::ir::{Arg, Callee, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
 use crate::ops::util::*;
 
@@ -38,6 +38,9 @@ pub static TRANSPOSE: OpDef = OpDef {
     lower: Lower::Loops(|cx| {
         let perm = perm(cx.attrs.ints("perm"), cx.in_shape(0)?.len())?;
         let shape = cx.out_shape()?;
+        if zipped(cx, &perm, &shape)? {
+            return Ok(());
+        }
         // A short last axis is written out: a loop over it would cost more than what it does.
         let short = shape.last().and_then(Dim::fixed).is_some_and(|n| n <= SHORT);
         let kind = if short { LoopKind::Unroll } else { LoopKind::Lanes };
@@ -54,6 +57,33 @@ pub static TRANSPOSE: OpDef = OpDef {
     tails: true,
     ..BASE
 };
+
+/// Two rows of bytes that take turns are for a tile: the last axes change places, the new last one having two.
+fn zipped(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
+    let bytes = cx.input(0)?.ty.dtype.size() == 1;
+    let tile = cx.machine.tile("byte_zip");
+    let (Some(tile), [outer @ .., n, two]) = (tile, shape) else {
+        return Ok(false);
+    };
+    let k = outer.len();
+    let swaps = perm[..k].iter().enumerate().all(|(i, p)| *p == i) && perm[k] == k + 1;
+    let out = cx.output(0).map(|o| o.buf);
+    let (true, Some(out), None) = (bytes && swaps && two.is(2), out, &cx.store_hook) else {
+        return Ok(false);
+    };
+    let callee = Callee {
+        kernel: tile.name.to_string(),
+        contract: tile.contract.to_string(),
+        shape: vec![],
+    };
+    let x = cx.input(0)?.buf;
+    let (at, n) = (cx.b.i(0), cx.b.dim(n));
+    let count = cx.b.dim(&outer.iter().cloned().product());
+    let ptr = |buf| Arg::Ptr { buf, offset: at };
+    let args = vec![ptr(x), ptr(out), Arg::Int(n), Arg::Int(count)];
+    cx.b.call(callee, args);
+    Ok(true)
+}
 
 fn perm(attr: Option<&[i64]>, rank: usize) -> Result<Vec<usize>> {
     let p = match attr {

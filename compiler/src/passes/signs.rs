@@ -48,7 +48,13 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
                 let zero = g.add_const("", zero);
                 g.set_input(n, 2, Some(zero));
             }
-            "Requantize" if reads(0) => shift(g, n, "zero_x", by),
+            "Requantize" | "RescaledPRelu" if reads(0) => shift(g, n, "zero_x", by),
+            "ReduceSum" if reads(0) => {
+                let by = by * added(g, n).unwrap_or(0);
+                for u in g.users(g.node(n).outs[0]).to_vec() {
+                    shift(g, u, "zero_x", by);
+                }
+            }
             "RescaledSum" | "RescaledProduct" => {
                 if reads(0) {
                     shift(g, n, "zero_a", by);
@@ -78,6 +84,20 @@ fn second(name: &str) -> usize {
         "RescaledSum" => 2,
         _ => 1,
     }
+}
+
+/// How many bytes a wide ReduceSum adds up, if all that becomes of the sum is requantized.
+fn added(g: &Graph, n: NodeId) -> Option<i64> {
+    let node = g.node(n);
+    let out = node.outs[0];
+    let count = |v: ValueId| Some(g.ty(v)?.fixed_shape()?.iter().product::<i64>());
+    let (all, left) = (count((*node.ins.first()?)?)?, count(out)?);
+    let requantized = |u: &NodeId| {
+        let u = g.node(*u);
+        u.op.name == "Requantize" && !u.ins[1..].contains(&Some(out))
+    };
+    let fits = node.attrs.flag("wide") && !g.is_output(out) && left > 0;
+    (fits && g.users(out).iter().all(requantized)).then(|| all / left)
 }
 
 fn shift(g: &mut Graph, n: NodeId, name: &str, by: i64) {
@@ -134,7 +154,7 @@ fn changeable(g: &Graph, from: DType) -> BTreeSet<ValueId> {
 fn makes(g: &Graph, n: NodeId, set: &BTreeSet<ValueId>) -> bool {
     let node = g.node(n);
     match node.op.name {
-        "Requantize" | "RescaledSum" | "RescaledProduct" => true,
+        "Requantize" | "RescaledSum" | "RescaledProduct" | "RescaledPRelu" => true,
         "Lookup" => node.ins[1].is_some_and(|t| g.konst(t).is_some()),
         name => carries(g, n, name, set),
     }
@@ -152,7 +172,8 @@ fn reads(g: &Graph, n: NodeId, v: ValueId, set: &BTreeSet<ValueId>) -> bool {
             let zero = node.ins.get(2).copied().flatten();
             only(&[0]) && zero.is_none_or(|z| g.konst(z).is_some_and(|z| z.len() == 1))
         }
-        "Requantize" | "Lookup" => only(&[0]),
+        "Requantize" | "RescaledPRelu" | "Lookup" => only(&[0]),
+        "ReduceSum" => only(&[0]) && added(g, n).is_some(),
         name @ ("RescaledSum" | "RescaledProduct") => only(&[0, second(name)]),
         name => carries(g, n, name, set) && (name == "Concat" || only(&[0])),
     }
@@ -167,6 +188,10 @@ fn carries(g: &Graph, n: NodeId, name: &str, set: &BTreeSet<ValueId>) -> bool {
         "Concat" => node.ins.iter().all(inside),
         _ => node.ins.first().is_some_and(inside),
     };
-    // Other outputs count elements.
-    moves(name) && name != "Pad" && nearest && ins && inside(&node.outs.first().copied())
+    // Parts go together; second outputs of others count elements.
+    let outs = match name {
+        "Split" => node.outs.iter().all(|v| set.contains(v)),
+        _ => inside(&node.outs.first().copied()),
+    };
+    moves(name) && name != "Pad" && nearest && ins && outs
 }

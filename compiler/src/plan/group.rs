@@ -6,6 +6,7 @@
 //! group it joins by another way.
 
 use crate::base::dim::Dim;
+use crate::base::dtype::DType;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::op::Lower;
 use std::collections::{HashMap, HashSet};
@@ -91,7 +92,7 @@ impl Grouping<'_> {
             .filter(|&at| {
                 self.groups[at].as_ref().is_some_and(|(group, s, open)| {
                     *open && s == space && group.nodes.len() < MAX_NODES
-                })
+                }) && !self.splits(at, n)
             })
             .collect();
         // The group that runs last first: what others need is then there.
@@ -135,6 +136,25 @@ impl Grouping<'_> {
             }
         }
         Some(home)
+    }
+
+    /// Whether sums of whole numbers would have to be stored in two forms if `n` joined them: kernels store one, and a node that reads bytes again is
+    /// cheap.
+    fn splits(&self, at: usize, n: NodeId) -> bool {
+        let g = self.g;
+        let Some((group, ..)) = self.groups[at].as_ref().filter(|s| s.0.anchored) else {
+            return false;
+        };
+        let sums = g.node(group.nodes[0]).outs.first();
+        if !sums.is_some_and(|&v| g.ty(v).is_some_and(|t| t.dtype == DType::I32)) {
+            return false;
+        }
+        let pointwise = |u: &NodeId| matches!(g.node(*u).op.lower, Lower::Pointwise(_));
+        let elsewhere =
+            |v: ValueId| g.is_output(v) || g.users(v).iter().any(|u| *u != n && !pointwise(u));
+        let own = |v: &ValueId| g.maker(*v).is_some_and(|(m, _)| self.of[&m] == at);
+        let mut ins = g.node(n).ins.iter().flatten();
+        ins.any(|v| own(v) && elsewhere(*v))
     }
 
     fn last(&self, at: usize) -> usize {

@@ -109,6 +109,7 @@ impl Integers<'_, '_, '_> {
                 "MatMul" | "Gemm" => self.matmul(m, None, t, bounds, &spot)?,
                 "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
                 "Mul" => self.product(m, t, bounds, &spot)?,
+                "PRelu" => self.prelu(m, t, bounds, &spot)?,
                 "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
                     self.mean(m, t, bounds, &spot)?
                 }

@@ -134,6 +134,37 @@ impl Integers<'_, '_, '_> {
         Ok(None)
     }
 
+    /// PRelu of many constant slopes; with one it is a table.
+    pub(super) fn prelu(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let Some([x, slope]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
+            return Ok(None);
+        };
+        let shape = self.g.ty(slope).and_then(|t| t.fixed_shape());
+        let (Some((x, scale)), Some(slopes), Some(shape)) =
+            (self.single(x), self.known(slope), shape)
+        else {
+            return Ok(None);
+        };
+        if slopes.len() == 1 || slopes.iter().any(|s| !s.is_finite()) {
+            return Ok(None);
+        }
+        let by = scale / t.scale;
+        let all: Vec<f64> = slopes.iter().map(|s| s * by).collect();
+        let largest = all.iter().fold(by, |a, s| a.max(s.abs()));
+        let mut attrs = self.finishing(t, bounds);
+        less(&mut attrs, "zero_x", x.zero[0]);
+        super::promise(&mut attrs, x.most() * largest);
+        let (m, below) = (self.reals(&[], &[by]), self.reals(&shape, &all));
+        let ins = [Some(x.q), Some(m), Some(below)];
+        self.make("RescaledPRelu", attrs, &ins, spot).map(Some)
+    }
+
     pub(super) fn softmax(
         &mut self,
         n: NodeId,

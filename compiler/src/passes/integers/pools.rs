@@ -73,15 +73,15 @@ impl Integers<'_, '_, '_> {
         if axes.is_empty() || count > i64::from(i32::MAX) / 255 {
             return Ok(None);
         }
-        let to = Attrs::default().with("to", Attr::Type(DType::I32));
-        let x = self.make("Cast", to, &[Some(r.q)], spot)?;
         let zero = count * r.zero[0];
         let axes: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
         let axes = self
             .g
             .add_const("", Tensor::i64(&[axes.len() as i64], &axes));
-        let keep = Attrs::default().with("keepdims", Attr::Int(i64::from(keep)));
-        let sum = self.make("ReduceSum", keep, &[Some(x), Some(axes)], spot)?;
+        let own = Attrs::default()
+            .with("keepdims", Attr::Int(i64::from(keep)))
+            .with("wide", Attr::Int(1));
+        let sum = self.make("ReduceSum", own, &[Some(r.q), Some(axes)], spot)?;
         let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
         let most = count as f64 * r.most();
         self.requantize(sum, zero, most, m, None, t, bounds, spot)

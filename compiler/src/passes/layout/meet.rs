@@ -36,6 +36,11 @@ impl Layout<'_, '_, '_> {
             "Concat" => self.concat(n, &ins, attrs),
             "Softmax" | "LogSoftmax" if !attrs.flag("flat") => self.along(n, &ins, attrs, -1),
             "Split" => self.along(n, &ins, attrs, 0),
+            "QuantizedSoftmax" => self.along(n, &ins, attrs, -1),
+            "Lookup" => self.elementwise(n, &ins, attrs),
+            "QuantizeLinear" | "DequantizeLinear" if attrs.int("block_size", 0) == 0 => {
+                self.scaled(n, &ins, attrs)
+            }
             "ArgMax" | "ArgMin" => self.arg(n, &ins, attrs),
             "Slice" => self.listed(n, ins, attrs, 3, 1),
             "Pad" => self.pad(n, ins, attrs),
@@ -214,6 +219,30 @@ impl Layout<'_, '_, '_> {
             self.lay(n, k, v, l.perm.clone())?;
         }
         Ok(true)
+    }
+
+    /// Operators that work on the first input's elements one by one, whatever their order.
+    fn elementwise(&mut self, n: NodeId, ins: &[Option<ValueId>], attrs: Attrs) -> Result<bool> {
+        let Some(l) = ins[0].and_then(|x| self.laid(x)) else {
+            return Ok(false);
+        };
+        let mut new = ins.to_vec();
+        new[0] = Some(l.stored);
+        let outs = self.again(n, attrs, new)?;
+        self.lay(n, 0, outs[0], l.perm)?;
+        Ok(true)
+    }
+
+    /// The same with one scale, or one for each index of an axis.
+    fn scaled(&mut self, n: NodeId, ins: &[Option<ValueId>], attrs: Attrs) -> Result<bool> {
+        let scale = ins.get(1).copied().flatten();
+        let one = scale
+            .and_then(|v| self.shape(v))
+            .is_some_and(|s| s.iter().all(|d| d.is(1)));
+        match one {
+            true => self.elementwise(n, ins, attrs),
+            false => self.along(n, ins, attrs, 1),
+        }
     }
 
     fn concat(&mut self, n: NodeId, ins: &[Option<ValueId>], attrs: Attrs) -> Result<bool> {

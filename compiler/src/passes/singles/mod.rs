@@ -5,6 +5,8 @@
 //! before the program exists. A layer with a channel for which no f32 numbers do stays as it is. Only for machines that round
 //! a product and a sum once.
 
+mod bend;
+mod lines;
 mod pair;
 mod step;
 
@@ -17,6 +19,7 @@ use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
 use crate::pass::{Pass, PassCx};
+use lines::{bent, sloped};
 use pair::Pair;
 use step::{Reals, Single};
 
@@ -38,6 +41,9 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         let made = match g.node(n).op.name {
             "Requantize" => requantized(g, cx, n)?,
             "RescaledSum" => summed(g, cx, n)?,
+            "RescaledProduct" => multiplied(g, cx, n)?,
+            "Lookup" => bent(g, cx, n)?,
+            "RescaledPRelu" => sloped(g, cx, n)?,
             _ => None,
         };
         if let Some(v) = made {
@@ -220,6 +226,13 @@ fn domains(g: &Graph, x: ValueId) -> Option<Vec<(i64, i64)>> {
             };
             Some((0..count).map(of).collect())
         }
+        "ReduceSum" if node.attrs.flag("wide") => {
+            let count = |v: ValueId| Some(g.ty(v)?.fixed_shape()?.iter().product::<i64>());
+            let bytes = input(0)?;
+            let (lo, hi) = g.ty(bytes)?.dtype.int_range()?;
+            let each = count(bytes)? / count(x)?.max(1);
+            Some(vec![(lo as i64 * each, hi as i64 * each)])
+        }
         "ConvInteger" => {
             let w = g.konst(input(1)?)?;
             let each = w.shape.get(1..)?.iter().product::<i64>().max(1) as usize;
@@ -260,18 +273,72 @@ fn products(g: &Graph, n: NodeId, channel: impl Fn(usize) -> usize) -> Option<Ve
 }
 
 fn summed(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
-    let Some([ma, mb, o]) = pair(g, n).and_then(|p| p.single()) else {
+    let (Some(pair), Some((_, lo, hi))) = (pair(g, n), ends(g, n)) else {
         return Ok(None);
     };
-    let Some((_, lo, hi)) = ends(g, n) else {
-        return Ok(None);
+    let (op, numbers) = match (pair.single(), pair.parts()) {
+        (Some(numbers), _) => ("RescaledSumSingle", numbers.to_vec()),
+        (None, Some(parts)) => ("RescaledSumParts", parts.as_flattened().to_vec()),
+        _ => return Ok(None),
     };
-    let mut single = |v: f32| Some(g.add_const("", Tensor::f32(&[], &[v])));
-    let (ma, mb, o) = (single(ma), single(mb), single(o));
+    let own = attrs(g, n, (lo, hi));
     let node = g.node(n);
-    let ins = [node.ins[0], ma, node.ins[2], mb, o];
-    let (attrs, loc) = (attrs(g, n, (lo, hi)), node.loc.clone());
-    make(g, cx, n, "RescaledSumSingle", attrs, &ins, loc).map(Some)
+    let (a, b, loc) = (node.ins[0], node.ins[2], node.loc.clone());
+    let mut numbers = numbers.into_iter();
+    let per = numbers.len() / 3;
+    let mut ins = vec![];
+    for bytes in [Some(a), Some(b), None] {
+        ins.extend(bytes);
+        for v in numbers.by_ref().take(per) {
+            ins.push(Some(g.add_const("", Tensor::f32(&[], &[v]))));
+        }
+    }
+    make(g, cx, n, op, own, &ins, loc).map(Some)
+}
+
+fn multiplied(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+    let node = g.node(n);
+    let [Some(a), Some(b), Some(m)] = node.ins[..] else {
+        return Ok(None);
+    };
+    let (za, zb) = (node.attrs.int("zero_a", 0), node.attrs.int("zero_b", 0));
+    let range = |v: ValueId, zero: i64| {
+        let d = g.ty(v).map(|t| t.dtype).filter(|d| byte(*d))?;
+        let (lo, hi) = d.int_range()?;
+        Some([lo as i64 - zero, hi as i64 - zero])
+    };
+    let m = g
+        .konst(m)
+        .and_then(Tensor::to_f64s)
+        .filter(|m| m.len() == 1);
+    let (Some(m), Some(a_range), Some(b_range), Some((zero, lo, hi))) =
+        (m, range(a, za), range(b, zb), ends(g, n))
+    else {
+        return Ok(None);
+    };
+    let products = a_range.iter().flat_map(|x| b_range.map(|y| x * y));
+    let domain = products.fold((0, 0), |d, p| (d.0.min(p), d.1.max(p)));
+    let reals = Reals {
+        m: m[0],
+        o: 0.0,
+        zero,
+        lo,
+        hi,
+    };
+    let Some(single) = reals.single(domain, WRONG) else {
+        return Ok(None);
+    };
+    let own = attrs(g, n, (lo, hi))
+        .with("zero_a", Attr::Int(za))
+        .with("zero_b", Attr::Int(zb))
+        .with("shift", Attr::Int(i64::from(single.shift)));
+    let loc = g.node(n).loc.clone();
+    let mut ins = vec![Some(a), Some(b)];
+    let wrong = single.wrong.iter().map(|w| *w as f32);
+    for v in [single.m, single.o].into_iter().chain(wrong) {
+        ins.push(Some(g.add_const("", Tensor::f32(&[], &[v]))));
+    }
+    make(g, cx, n, "RescaledProductSingle", own, &ins, loc).map(Some)
 }
 
 /// A RescaledSum of bytes by two constants.

@@ -32,6 +32,48 @@ impl Pair {
             self.offset(ma, mb).map(|o| [ma, mb, o])
         })
     }
+    /// The same in two parts, high and low: multipliers of `a` and `b` and offset, whose high parts are so short that their sums are exact. What is near a tie
+    /// is told apart by the low parts, so nearly all pairs of scales have this form.
+    pub fn parts(&self) -> Option<[[f32; 2]; 3]> {
+        let offset = self.zero as f64 - self.za as f64 * self.ma - self.zb as f64 * self.mb;
+        let all = [self.ma, self.mb, offset];
+        if all.iter().any(|m| !m.is_finite()) {
+            return None;
+        }
+        let largest = |(lo, hi): (i64, i64)| lo.abs().max(hi.abs()) as f64;
+        let most = largest(self.a) * libm::fabs(self.ma)
+            + largest(self.b) * libm::fabs(self.mb)
+            + libm::fabs(offset)
+            + 1.0;
+        // Sums of high parts stay below 2^23 of these units; results are whole numbers of no more.
+        let unit = libm::exp2(libm::ceil(libm::log2(most)) - 23.0);
+        if !(1e-9..=1.0).contains(&unit) {
+            return None;
+        }
+        let parts = all.map(|m| {
+            let high = libm::rint(m / unit) * unit;
+            [high as f32, (m - high) as f32]
+        });
+        let exact = |v: f32| f64::from(v) / unit == libm::rint(f64::from(v) / unit);
+        (parts.iter().all(|p| exact(p[0])) && self.holds_in(&parts)).then_some(parts)
+    }
+    /// Whether the form in parts gives the same for every pair: as `RescaledSumParts` computes it.
+    fn holds_in(&self, &[ma, mb, o]: &[[f32; 2]; 3]) -> bool {
+        (self.b.0..=self.b.1).all(|b| {
+            let high = libm::fmaf(b as f32, mb[0], o[0]);
+            let low = libm::fmaf(b as f32, mb[1], o[1]);
+            let rb = (b - self.zb) as f64 * self.mb;
+            (self.a.0..=self.a.1).all(|a| {
+                let high = libm::fmaf(a as f32, ma[0], high);
+                let low = libm::fmaf(a as f32, ma[1], low);
+                let whole = libm::rintf(high);
+                let single = whole + libm::rintf((high - whole) + low);
+                let real = libm::rint((a - self.za) as f64 * self.ma + rb) + self.zero as f64;
+                let (lo, hi) = (self.lo as f64, self.hi as f64);
+                f64::from(single).clamp(lo, hi) == real.clamp(lo, hi)
+            })
+        })
+    }
     /// The offset that goes with multipliers.
     fn offset(&self, ma: f32, mb: f32) -> Option<f32> {
         let offset = self.zero as f64 - self.za as f64 * self.ma - self.zb as f64 * self.mb;
@@ -84,6 +126,24 @@ mod tests {
             found += usize::from(p.single().is_some());
         }
         assert!(found >= 14, "{found}");
+    }
+
+    #[test]
+    fn all_pairs_have_a_form_in_parts() {
+        for i in 0..20 {
+            let p = Pair {
+                a: (0, 255),
+                b: (-128, 127),
+                za: 3,
+                zb: -5,
+                ma: 0.2 * libm::sqrt(f64::from(i) + 2.0),
+                mb: -0.3 * libm::cbrt(f64::from(i) + 3.0),
+                zero: 120,
+                lo: 0,
+                hi: 255,
+            };
+            assert!(p.parts().is_some(), "{p:?}");
+        }
     }
 
     #[test]

@@ -293,7 +293,7 @@ impl Kernel<'_> {
             UnOp::Floor => one(Un::Floor)?,
             UnOp::Ceil => one(Un::Ceil)?,
             UnOp::Trunc => one(Un::Trunc)?,
-            UnOp::Round => one(Un::Round)?,
+            UnOp::Round | UnOp::Near => one(Un::Round)?,
             _ => return None,
         };
         let ra = self.reg(a, u)?;
@@ -408,6 +408,15 @@ impl Kernel<'_> {
                     d,
                     a: ra,
                 });
+                Some(d)
+            }
+            // What is near to a whole number of an i32 becomes it as it is rounded.
+            (Ty::F32, Ty::I32)
+                if matches!(self.l.values[a as usize], Value::Un(UnOp::Near, ..)) =>
+            {
+                let ra = self.reg(a, u)?;
+                let d = self.result(&[a], u)?;
+                self.vm.op(Op::NearInt { d, a: ra });
                 Some(d)
             }
             (Ty::F32, Ty::I32) if kind == CastKind::Signed => {

@@ -2,6 +2,8 @@
 
 pub mod gemm;
 pub mod probe;
+pub mod table;
+pub mod zip;
 
 use crate::vector::ir::Level;
 use crate::vector::rows;
@@ -45,5 +47,7 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out_words(Level::Avx512, "winograd_out_i32_avx512", AVX512),
     &rows::winograd_out_words(Level::Avx2, "winograd_out_i32_avx2", AVX2),
     &rows::winograd_out_words(Level::Sse2, "winograd_out_i32_sse2", &[]),
+    &table::BYTE_TABLE_AVX2,
+    &zip::BYTE_ZIP_AVX2,
     &gemm::GEMM_TILE_F32_6X16_AVX2FMA,
 ];

@@ -1,0 +1,86 @@
+//! What is made of lines becomes Bend, which is drawn where its bytes are made: tables, and PRelu channel by channel.
+
+use super::bend::Bend;
+use super::{attrs, ends};
+use crate::base::attr::Attr;
+use crate::base::diag::Result;
+use crate::base::tensor::Tensor;
+use crate::fusions::engine::make;
+use crate::graph::ir::{Graph, NodeId, ValueId};
+use crate::ops::quantized::byte;
+use crate::pass::PassCx;
+
+/// A table that is made of lines becomes them, so that they are drawn where its bytes are made.
+pub fn bent(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+    let node = g.node(n);
+    let out = node.outs[0];
+    let (Some(x), Some(table)) = (node.ins[0], node.ins[1].and_then(|t| g.konst(t))) else {
+        return Ok(None);
+    };
+    let types = g.ty(x).map(|t| t.dtype).zip(g.ty(out).map(|t| t.dtype));
+    let Some((from, to)) = types.filter(|(from, to)| byte(*from) && byte(*to)) else {
+        return Ok(None);
+    };
+    let (Some((first, _)), Some((lo, hi))) = (from.int_range(), to.int_range()) else {
+        return Ok(None);
+    };
+    let entries = table.to_i64s().filter(|t| t.len() == 256);
+    let range = (lo as i64, hi as i64);
+    let Some(bend) = entries.and_then(|t| Bend::of(&t, first as i64, range)) else {
+        return Ok(None);
+    };
+    let lines = bend.lines.into_iter().flatten().collect();
+    let own = attrs(g, n, (bend.lo, bend.hi))
+        .with("lines", Attr::Floats(lines))
+        .with("least", Attr::Int(i64::from(bend.least)));
+    let loc = g.node(n).loc.clone();
+    make(g, cx, n, "Bend", own, &[Some(x)], loc).map(Some)
+}
+
+/// A RescaledPRelu of bytes, whose channels are tables.
+pub fn sloped(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+    let node = g.node(n);
+    let constant = |i: usize| node.ins.get(i).copied().flatten().and_then(|v| g.konst(v));
+    let (Some(x), Some(m), Some(below)) = (node.ins[0], constant(1), constant(2)) else {
+        return Ok(None);
+    };
+    let shape = below.shape.clone();
+    let from = g.ty(x).map(|t| t.dtype).filter(|d| byte(*d));
+    let range = from.and_then(|d| d.int_range());
+    let numbers = m.to_f64s().zip(below.to_f64s());
+    let (Some((least, most)), Some((m, slopes)), Some((zero, lo, hi))) =
+        (range, numbers, ends(g, n))
+    else {
+        return Ok(None);
+    };
+    let (zero_x, first) = (node.attrs.int("zero_x", 0), least as i64);
+    let m = m.first().copied().unwrap_or(f64::NAN);
+    let mut found: Vec<Bend> = vec![];
+    for s in slopes {
+        let entry = |x: i64| {
+            let x = x - zero_x;
+            let v = libm::rint(x as f64 * if x < 0 { s } else { m }) + zero as f64;
+            v.clamp(lo as f64, hi as f64) as i64
+        };
+        let table: Vec<i64> = (first..=most as i64).map(entry).collect();
+        let Some(bend) = Bend::known(&table, first, (lo, hi), zero_x, [s, m]) else {
+            return Ok(None);
+        };
+        found.push(bend);
+    }
+    // One line may be taken for the smaller or the larger of two.
+    let two = |b: &&Bend| b.lines.len() > 1;
+    let least = found.iter().find(two).is_some_and(|b| b.least);
+    if found.iter().filter(two).any(|b| b.least != least) {
+        return Ok(None);
+    }
+    let mut ins = vec![Some(x)];
+    for (line, part) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let of = |b: &Bend| b.lines.get(line).unwrap_or(&b.lines[0])[part];
+        let all: Vec<f32> = found.iter().map(of).collect();
+        ins.push(Some(g.add_const("", Tensor::f32(&shape, &all))));
+    }
+    let own = attrs(g, n, (lo, hi)).with("least", Attr::Int(i64::from(least)));
+    let loc = g.node(n).loc.clone();
+    make(g, cx, n, "Bend", own, &ins, loc).map(Some)
+}

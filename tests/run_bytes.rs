@@ -1,0 +1,106 @@
+//! The tiles over bytes, `byte_table` and `byte_zip`: machine code gives the bytes of their references, between pages that can't be touched, for
+//! lengths around every vector.
+
+use onnxc_compiler::base::dim::{Dim, Symbols};
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::contracts::References;
+use onnxc_compiler::kernel::Tile;
+use onnxc_compiler::loops::build::Builder;
+use onnxc_compiler::loops::interp::{Env, Memory, run as interpret};
+use onnxc_compiler::loops::ir::{Access, Arg, Callee, Func};
+use onnxc_compiler::loops::random::Rng;
+use onnxc_compiler::target::Target;
+use onnxc_tests::run::{native_targets, run};
+
+/// Lengths at which vectors are full, begin, or are absent.
+const LENGTHS: [i64; 23] = [
+    0, 1, 2, 15, 16, 17, 29, 31, 32, 33, 47, 58, 63, 64, 65, 96, 127, 128, 129, 160, 255, 256, 300,
+];
+
+fn calling(tile: &Tile, bufs: &[(i64, Access)], ints: &[i64]) -> Func {
+    let mut b = Builder::new("call");
+    let mut args = vec![];
+    for (len, access) in bufs {
+        let buf = b.buffer("b", DType::U8, Dim::Fixed(*len), *access);
+        let offset = b.i(0);
+        args.push(Arg::Ptr { buf, offset });
+    }
+    args.extend(ints.iter().map(|&n| Arg::Int(b.i(n))));
+    let callee = Callee {
+        kernel: tile.name.to_string(),
+        contract: tile.contract.to_string(),
+        shape: vec![],
+    };
+    b.call(callee, args);
+    b.finish()
+}
+
+fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>) {
+    let symbols = Symbols::default();
+    let mut got = start.clone();
+    assert_eq!(run(f, &symbols, &[], target, &mut got).expect(what), 0);
+    let mut want = start;
+    let references = References::default();
+    let env = Env {
+        symbols: &symbols,
+        callees: &references,
+        budget: None,
+    };
+    let mut memory = Memory::of(want.iter_mut().map(Vec::as_mut_slice).collect());
+    interpret(f, &mut memory, &[], &mut vec![], &env).expect(what);
+    assert_eq!(got, want, "{what} on {}", target.cpu);
+}
+
+fn bytes(rng: &mut Rng, n: i64) -> Vec<u8> {
+    (0..n).map(|_| (rng.bits() >> 40) as u8).collect()
+}
+
+/// Every target of this machine that has a tile of the contract.
+fn with(contract: &str, each: impl Fn(&'static Tile, &Target)) {
+    let mut met = 0;
+    for target in native_targets() {
+        if let Some(tile) = target.machine.tile(contract) {
+            each(tile, &target);
+            met += 1;
+        }
+    }
+    if cfg!(target_arch = "x86_64") {
+        assert!(met > 0, "{contract} was never checked");
+    }
+}
+
+#[test]
+fn tables_give_each_byte_its_entry() {
+    with("byte_table", |tile, target| {
+        let mut rng = Rng(1);
+        for n in LENGTHS {
+            let bufs = [(n, Access::Read), (256, Access::Read), (n, Access::Write)];
+            let f = calling(tile, &bufs, &[n]);
+            let mut x = bytes(&mut rng, n);
+            if n == 256 {
+                x = (0..=255).collect();
+            }
+            let start = vec![x, bytes(&mut rng, 256), vec![0; n as usize]];
+            check(&format!("table of {n}"), &f, target, start);
+        }
+    });
+}
+
+#[test]
+fn rows_take_turns() {
+    with("byte_zip", |tile, target| {
+        let mut rng = Rng(2);
+        for n in LENGTHS {
+            for count in [0, 1, 3] {
+                let all = 2 * n * count;
+                let f = calling(
+                    tile,
+                    &[(all, Access::Read), (all, Access::Write)],
+                    &[n, count],
+                );
+                let start = vec![bytes(&mut rng, all), vec![0; all as usize]];
+                check(&format!("{count} pairs of {n}"), &f, target, start);
+            }
+        }
+    });
+}
