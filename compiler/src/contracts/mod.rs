@@ -16,6 +16,7 @@ pub mod gemm_integer_strip;
 pub mod gemm_strip;
 pub mod gemm_tile;
 pub mod pack;
+pub mod sparse;
 pub mod strip;
 pub mod strip_plan;
 pub mod tail;
@@ -48,6 +49,13 @@ pub static ALL: &[&Contract] = &[
     &strip::GEMM_STRIP_WORDS,
     &strip::GEMM_STRIP_BYTES,
     &depthwise_tile::DEPTHWISE_TILE,
+    &sparse::tiles::SPARSE_IN,
+    &sparse::tiles::SPARSE_STRIP,
+    &sparse::tiles::SPARSE_OUT,
+    &sparse::line::SPARSE_LINE,
+    &sparse::tiles::SPARSE_IN_WORDS,
+    &sparse::tiles::SPARSE_STRIP_WORDS,
+    &sparse::tiles::SPARSE_OUT_WORDS,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,

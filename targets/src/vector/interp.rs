@@ -13,6 +13,7 @@ use lane::*;
 pub use lane::{from_half, to_bf16, to_half};
 
 mod lane;
+mod quads;
 
 /// The NaN that arithmetic gives here. Machines may give others.
 pub const NAN: u32 = 0x7fc0_0000;
@@ -479,6 +480,9 @@ impl Machine<'_> {
                 let pair = self.v(a)?;
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
+            Op::LoadQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. } => self.quads(op)?,
             // Touches nothing, wherever it points.
             Op::Prefetch { at } => {
                 self.x(at.base)?;
@@ -518,6 +522,13 @@ impl Machine<'_> {
             Op::LoadX { d, ref at } => {
                 let value = i64::from_le_bytes(self.bytes(at, 0)?);
                 self.set_x(d, value)
+            }
+            Op::LoadSmallX { d, ref at, bytes } => {
+                let value = match bytes {
+                    1 => u16::from(self.bytes::<1>(at, 0)?[0]),
+                    _ => u16::from_le_bytes(self.bytes(at, 0)?),
+                };
+                self.set_x(d, value.into())
             }
             Op::Jump { to } => jump(true, to),
             Op::Branch { x, cond, with, to } => jump(holds(cond, self.x(x)?, with.into()), to),

@@ -160,6 +160,22 @@ pub struct TargetFlags {
     /// (1e-5 if absent)
     #[arg(long, value_name = "E", value_parser = parse_error)]
     pub winograd_error: Option<f64>,
+    /// Kernels that leave out weights which are zero: where they are faster, or nowhere
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub sparse: Sparse,
+    /// Bytes of straight-line code that a layer with sparse weights may take
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
+    pub sparse_code: u32,
+}
+
+/// When sparse kernels are used.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Sparse {
+    /// Where they are faster.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
 }
 
 /// Tiles of Winograd's algorithm.
