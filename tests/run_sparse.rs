@@ -6,7 +6,7 @@ use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::References;
-use onnxc_compiler::contracts::sparse::pattern::{blocks, encode};
+use onnxc_compiler::contracts::sparse::pattern::{Rows, blocks, encode};
 use onnxc_compiler::contracts::sparse::product::tiles;
 use onnxc_compiler::contracts::sparse::tiles::{In, Numbers, Out, Strip};
 use onnxc_compiler::loops::build::Builder;
@@ -164,7 +164,7 @@ fn product(
         // The first block has nothing, and rows far away are there.
         o < block || mask[(o / block * k + p) as usize]
     });
-    let e = encode(&kept, n, block, numbers, chains);
+    let e = encode(&kept, Rows::Even, n, block, numbers, chains);
     let group = numbers.group();
     let places = e.values(n, group, 0, |_, _| 1).len() as i64;
     let a_type = match numbers {
@@ -184,7 +184,11 @@ fn product(
         }
     };
     let stream = c.given(DType::U8, e.stream.clone());
-    let sums = c.buffer(numbers.sums(), (n + 15) / 16 * 16 * pitch, Access::ReadWrite);
+    let sums = c.buffer(
+        numbers.sums(),
+        (n + 15) / 16 * 16 * pitch,
+        Access::ReadWrite,
+    );
     let c_row = n + seed as i64 % 2;
     let size = (pixels - 1) * c_row + n;
     let to = c.buffer(*c_type, size, Access::ReadWrite);
@@ -201,6 +205,7 @@ fn product(
         pixels,
         pitch,
         a_type,
+        ahead: seed % 2 == 0,
         numbers,
     };
     c.call(first.callee(t_in), &[a, channels], &[a_row, k / 4]);
@@ -208,14 +213,17 @@ fn product(
         pitch,
         block,
         chains,
+        step: pitch,
+        wide: false,
         numbers,
     };
     let bufs = [channels, values, stream, sums];
-    c.call(strip.callee(t_strip), &bufs, &[kept.len() as i64]);
+    c.call(strip.callee(t_strip), &bufs, &[kept.len() as i64, 0]);
     let last = Out {
         pixels,
         pitch,
         n,
+        ahead: seed % 3 == 0,
         c_type: *c_type,
         numbers,
         tail: tail.clone(),

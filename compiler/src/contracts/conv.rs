@@ -31,6 +31,8 @@ pub static CONV: Contract = Contract {
         sparse::conv::ONE,
         sparse::conv::FOUR_LINE,
         sparse::conv::ONE_LINE,
+        sparse::window::FOUR,
+        sparse::window::ONE,
         conv_depthwise::ROW,
         conv_gemm::ROW,
         LOOPS,

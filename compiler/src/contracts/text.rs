@@ -35,7 +35,12 @@ fn zeros(q: &Query, text: &mut String) {
     if density > DENSEST || w.is_empty() {
         return;
     }
-    list(text, "zeros", &[((1.0 - density) * 100.0).round() as i64], 0);
+    list(
+        text,
+        "zeros",
+        &[((1.0 - density) * 100.0).round() as i64],
+        0,
+    );
     let by_four = sparse::pattern::density_by_four(q).is_some_and(|d| d <= density * 1.1);
     list(text, "block", &[if by_four { 4 } else { 1 }], 1);
 }

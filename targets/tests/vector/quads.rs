@@ -17,7 +17,11 @@ pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
                 tmp,
             };
             if isa.has(&load(0)) {
-                (0..parts).map(load).collect::<Vec<_>>().into_iter().for_each(|op| w.vm.op(op));
+                (0..parts)
+                    .map(load)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|op| w.vm.op(op));
                 w.keep(d);
             }
             w.vm.free_all(&[d, tmp]);

@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
-pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
+pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding, Sparse};
 pub use super::eval::Eval;
 pub use super::explain::ExplainQuantization;
 pub use super::quantize::{Quantize, QuantizeFlags};
@@ -166,16 +166,6 @@ pub struct TargetFlags {
     /// Bytes of straight-line code that a layer with sparse weights may take
     #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
     pub sparse_code: u32,
-}
-
-/// When sparse kernels are used.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Sparse {
-    /// Where they are faster.
-    #[default]
-    Auto,
-    /// Nowhere.
-    Off,
 }
 
 /// Tiles of Winograd's algorithm.

@@ -88,7 +88,9 @@ fn parse_line(line: &str) -> Result<Shape> {
     };
     let number = |key: &str, default: i64| list(key, default, 1).map(|l| l[0]);
     let allowed: &[&str] = match contract {
-        "conv" => &["stride", "pad", "dilation", "group", "last", "zeros", "block"],
+        "conv" => &[
+            "stride", "pad", "dilation", "group", "last", "zeros", "block",
+        ],
         _ => &["ta", "tb", "zeros", "block"],
     };
     let zeros = [number("zeros", 0)?.min(100), number("block", 1)?.max(1)];
@@ -176,7 +178,11 @@ fn masked(shape: &Shape, w: &Tensor) -> Tensor {
     let k = w.len() as i64 / n;
     let values: Vec<f64> = (0..w.len() as i64)
         .map(|i| {
-            let (c, p) = if columns { (i % n, i / n) } else { (i / k, i % k) };
+            let (c, p) = if columns {
+                (i % n, i / n)
+            } else {
+                (i / k, i % k)
+            };
             // Spread evenly, and not in the order of anything.
             let hash = ((c / block * k + p) as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let hash = (hash ^ hash >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,6 +1,6 @@
 //! `conv_f32_sparse4`, `conv_f32_sparse1`, the same with `_line`: 1x1 convolutions over channels-last data with sparse weights.
 
-use super::pattern::{self, blocks};
+use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Kind, Product, tiles, work};
 use super::tiles::Numbers;
 use crate::base::costs::Work;
@@ -118,7 +118,7 @@ fn emit(cx: &mut LowerCx, q: &Query, kind: Kind) -> Result<()> {
     let at = |p: i64, c: i64| w[(c * k + p) as usize];
     let cut = Cut::of(cx.machine, &vector, Numbers::Floats, block, k, rows);
     let kept = blocks(k, n, block, |p, c| at(p, c) == 0.0);
-    let encoded = pattern::encode(&kept, n, block, Numbers::Floats, cut.chains);
+    let encoded = pattern::encode(&kept, Rows::Even, n, block, Numbers::Floats, cut.chains);
     let values = encoded.values(n, 1, 0.0, at);
     let values = cx.constant("values", Tensor::f32(&[values.len() as i64], &values));
     let stream = match kind.line {

@@ -1,7 +1,7 @@
 //! `gemm_f32_sparse4`, `gemm_f32_sparse1`: matrix products whose B is known and sparse.
 
 use super::conv::{bytes, sparse_weights};
-use super::pattern::{self, blocks};
+use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Kind, Product, tiles, work};
 use super::tiles::Numbers;
 use crate::base::costs::Work;
@@ -105,7 +105,7 @@ fn emit(cx: &mut LowerCx, q: &Query, kind: Kind) -> Result<()> {
     let at = |p: i64, c: i64| w[place(&v, k, n, p, c)];
     let cut = Cut::of(cx.machine, &vector, Numbers::Floats, block, k, rows);
     let kept = blocks(k, n, block, |p, c| at(p, c) == 0.0);
-    let encoded = pattern::encode(&kept, n, block, Numbers::Floats, cut.chains);
+    let encoded = pattern::encode(&kept, Rows::Even, n, block, Numbers::Floats, cut.chains);
     let values = encoded.values(n, 1, 0.0, at);
     let values = cx.constant("values", Tensor::f32(&[values.len() as i64], &values));
     let stream = match kind.line {

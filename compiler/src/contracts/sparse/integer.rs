@@ -2,7 +2,7 @@
 //! multiplied as they are; what their zero point adds comes off each sum.
 
 use super::conv::{DENSEST, apart, bytes, flat, pixels, plain, run_on};
-use super::pattern::{self, blocks};
+use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Kind, Product, tiles, work};
 use super::tiles::Numbers;
 use crate::base::attr::Attrs;
@@ -32,10 +32,34 @@ macro_rules! row {
     };
 }
 
-row!(CONV_FOUR, "conv_i8_sparse4", "Convolutions, blocks of four output channels.", 4, conv);
-row!(CONV_ONE, "conv_i8_sparse1", "Convolutions, single weights.", 1, conv);
-row!(GEMM_FOUR, "gemm_i8_sparse4", "Matrix products, blocks of four columns.", 4, product);
-row!(GEMM_ONE, "gemm_i8_sparse1", "Matrix products, single weights.", 1, product);
+row!(
+    CONV_FOUR,
+    "conv_i8_sparse4",
+    "Convolutions, blocks of four output channels.",
+    4,
+    conv
+);
+row!(
+    CONV_ONE,
+    "conv_i8_sparse1",
+    "Convolutions, single weights.",
+    1,
+    conv
+);
+row!(
+    GEMM_FOUR,
+    "gemm_i8_sparse4",
+    "Matrix products, blocks of four columns.",
+    4,
+    product
+);
+row!(
+    GEMM_ONE,
+    "gemm_i8_sparse1",
+    "Matrix products, single weights.",
+    1,
+    product
+);
 
 /// A product of whole numbers whose weights are known.
 struct Whole {
@@ -153,9 +177,12 @@ fn ready(cx: &mut LowerCx, q: &Query, block: i64) -> Result<Ready> {
     let numbers = numbers(q).ok_or_else(missing)?;
     let vector = cx.machine.vector.ok_or_else(missing)?;
     let cut = Cut::of(cx.machine, &vector, numbers, block, w.k, w.rows);
-    let encoded = pattern::encode(&w.kept(block), w.n, block, numbers, cut.chains);
+    let encoded = pattern::encode(&w.kept(block), Rows::Even, w.n, block, numbers, cut.chains);
     let values = encoded.values(w.n, numbers.group(), 0, |p, c| w.at(p, c));
-    let data: Vec<u8> = values.iter().flat_map(|v| (*v as i16).to_le_bytes()).collect();
+    let data: Vec<u8> = values
+        .iter()
+        .flat_map(|v| (*v as i16).to_le_bytes())
+        .collect();
     let values = Tensor::new(DType::I16, vec![values.len() as i64], data.into())?;
     let values = cx.constant("values", values);
     let stream = bytes(cx, &encoded.stream)?;

@@ -50,7 +50,7 @@ impl Line {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Line> {
-        let strip = Strip::of(callee).filter(|s| s.numbers == Numbers::Floats)?;
+        let strip = Strip::of(callee).filter(|s| s.numbers == Numbers::Floats && !s.wide)?;
         let at = callee.shape.iter().position(|(n, _)| n == MARK)?;
         let len = usize::try_from(callee.shape[at].1).ok()?;
         let numbers = callee.shape[at + 1..].iter();
@@ -100,7 +100,7 @@ fn reference(callee: &Callee) -> Option<Func> {
             b.for_(pitch, LoopKind::Seq, |b, i| {
                 let mut chains: Vec<_> = (0..s.chains).map(|_| b.num(Ty::F32, 0.0)).collect();
                 for (e, row) in rows.iter().enumerate() {
-                    let at = b.i(row * s.pitch);
+                    let at = b.i(row * s.step);
                     let at = b.add(at, i);
                     let x = b.load(t, at);
                     let at = b.i(value + e as i64 * s.block + c);
@@ -141,6 +141,8 @@ mod tests {
             pitch: 16,
             block: 4,
             chains: 1,
+            step: 16,
+            wide: false,
             numbers: Numbers::Floats,
         };
         let stream = vec![2, 0, 1, 0, 255, 3, 0, 0, 2, 0, 1, 0, 0, 0, 9];

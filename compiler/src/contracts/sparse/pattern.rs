@@ -5,8 +5,43 @@ use crate::kernel::Query;
 
 /// Output channels that one call computes at most.
 const CHUNK: i64 = 128;
-/// Rows that a byte can skip.
-const FAR: i64 = 255;
+/// Where rows lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rows {
+    /// One after another; a distance has a byte.
+    Even,
+    /// Those of a window: `[channel][height][width]` elements, of which a channel's line takes `pitch` places and a step along the
+    /// width `dilation`; a distance has two bytes.
+    Window {
+        /// Elements of a line that are multiplied.
+        width: i64,
+        /// Places from one of them to the next.
+        dilation: i64,
+        /// Places of a line.
+        pitch: i64,
+    },
+}
+
+impl Rows {
+    /// How far one distance reaches.
+    fn far(&self) -> i64 {
+        match self {
+            Rows::Even => 255,
+            Rows::Window { .. } => 65535,
+        }
+    }
+    /// Where a row lies.
+    fn at(&self, row: i64) -> i64 {
+        match *self {
+            Rows::Even => row,
+            Rows::Window {
+                width,
+                dilation,
+                pitch,
+            } => row / width * pitch + row % width * dilation,
+        }
+    }
+}
 
 /// The entries of every block of output channels: rows (input channels) at which not all its weights are zero.
 pub fn blocks(k: i64, n: i64, block: i64, zero: impl Fn(i64, i64) -> bool) -> Vec<Vec<i64>> {
@@ -51,6 +86,8 @@ pub struct Chunk {
     pub channels: i64,
     /// Blocks.
     pub blocks: i64,
+    /// Their entries.
+    pub entries: i64,
     /// Where its part of the stream begins, in bytes.
     pub stream: i64,
     /// Where its values begin, in elements.
@@ -71,15 +108,16 @@ pub struct Encoded {
 }
 
 /// The rows of a block as places that a byte reaches, filled up to whole `chains` of entries.
-fn places(rows: &[i64], group: i64, chains: i64) -> Vec<(i64, Option<i64>)> {
-    let (mut at, mut out) = (0, vec![]);
+fn places(rows: &[i64], lie: Rows, group: i64, chains: i64) -> Vec<(i64, Option<i64>)> {
+    let (mut at, mut out, far) = (0, vec![], lie.far());
     for &row in rows {
-        while row - at > FAR {
-            at += FAR;
-            out.push((FAR, None));
+        let to = lie.at(row);
+        while to - at > far {
+            at += far;
+            out.push((far, None));
         }
-        out.push((row - at, Some(row)));
-        at = row;
+        out.push((to - at, Some(row)));
+        at = to;
     }
     let whole = (group * chains) as usize;
     while out.len() % whole != 0 {
@@ -89,13 +127,20 @@ fn places(rows: &[i64], group: i64, chains: i64) -> Vec<(i64, Option<i64>)> {
 }
 
 /// Entries that are multiplied, fillers among them.
-pub fn entries(blocks: &[Vec<i64>], group: i64, chains: i64) -> i64 {
-    let count = |rows: &Vec<i64>| places(rows, group, chains).len() as i64 / group;
+pub fn entries(blocks: &[Vec<i64>], lie: Rows, group: i64, chains: i64) -> i64 {
+    let count = |rows: &Vec<i64>| places(rows, lie, group, chains).len() as i64 / group;
     blocks.iter().map(count).sum()
 }
 
 /// Lays out the blocks of `n` output channels.
-pub fn encode(blocks: &[Vec<i64>], n: i64, block: i64, numbers: Numbers, chains: i64) -> Encoded {
+pub fn encode(
+    blocks: &[Vec<i64>],
+    lie: Rows,
+    n: i64,
+    block: i64,
+    numbers: Numbers,
+    chains: i64,
+) -> Encoded {
     let group = numbers.group();
     let mut e = Encoded {
         chunks: vec![],
@@ -111,19 +156,25 @@ pub fn encode(blocks: &[Vec<i64>], n: i64, block: i64, numbers: Numbers, chains:
             first,
             channels: (n - first).min(CHUNK),
             blocks: chunk.len() as i64,
+            entries: entries(chunk, lie, group, chains),
             stream: e.stream.len() as i64,
             value,
         });
         // Blocks of equal length one after another: how often a loop turns is foreseen then.
         let mut sorted: Vec<(usize, Vec<_>)> = (chunk.iter().enumerate())
-            .map(|(i, rows)| (i, places(rows, group, chains)))
+            .map(|(i, rows)| (i, places(rows, lie, group, chains)))
             .collect();
         sorted.sort_by_key(|(_, p)| p.len());
         for (i, places) in sorted {
             let count = places.len() as i64 / group;
             e.stream.extend((count as u16).to_le_bytes());
             e.stream.extend((i as u16).to_le_bytes());
-            e.stream.extend(places.iter().map(|p| p.0 as u8));
+            for (by, _) in &places {
+                match lie {
+                    Rows::Even => e.stream.push(*by as u8),
+                    Rows::Window { .. } => e.stream.extend((*by as u16).to_le_bytes()),
+                }
+            }
             value += places.len() as i64 * block;
             let rows = places.into_iter().map(|p| p.1).collect();
             e.order.push(((number * per + i) as i64, rows));
@@ -172,9 +223,9 @@ mod tests {
         assert_eq!(all, [vec![700], vec![3]]);
         assert_eq!(blocks(800, 6, 1, w)[1], [700]);
         // 700 rows away are three steps.
-        assert_eq!(entries(&all, 1, 1), 3 + 1);
-        assert_eq!(entries(&all, 2, 1), 2 + 1);
-        let e = encode(&all, 6, 4, Numbers::Floats, 1);
+        assert_eq!(entries(&all, Rows::Even, 1, 1), 3 + 1);
+        assert_eq!(entries(&all, Rows::Even, 2, 1), 2 + 1);
+        let e = encode(&all, Rows::Even, 6, 4, Numbers::Floats, 1);
         // The shorter one first.
         assert_eq!(e.order[0], (1, vec![Some(3)]));
         assert_eq!(e.stream[..5], [1, 0, 1, 0, 3]);
@@ -187,8 +238,8 @@ mod tests {
     #[test]
     fn empty_blocks_have_no_entries() {
         let none = blocks(9, 5, 1, |_, _| true);
-        let e = encode(&none, 5, 1, Numbers::Words(8), 2);
-        assert_eq!(entries(&none, 2, 2), 0);
+        let e = encode(&none, Rows::Even, 5, 1, Numbers::Words(8), 2);
+        assert_eq!(entries(&none, Rows::Even, 2, 2), 0);
         assert_eq!((e.stream.len(), e.chunks.len()), (20, 1));
         assert!(e.values(5, 2, 0, |_, _| 1).is_empty());
     }

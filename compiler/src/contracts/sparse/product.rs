@@ -1,7 +1,7 @@
 //! The loops around the tiles of a sparse product: pixels by runs, output channels by chunks.
 
 use super::line::{Line, SPARSE_LINE};
-use super::pattern::{self, Chunk, Encoded};
+use super::pattern::{self, Chunk, Encoded, Rows};
 use super::tiles::{In, Numbers, Out, Strip, place};
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -43,7 +43,11 @@ impl Cut {
         };
         let near = i64::from(m.l1d.max(16 << 10)) * 3 / 4;
         let bytes = |units: i64| k * units * unit * numbers.rows().size() as i64;
-        let least = if block == 1 { MOST / 2 / per } else { 1 + 1 / per };
+        let least = if block == 1 {
+            MOST / 2 / per
+        } else {
+            1 + 1 / per
+        };
         let fits = |units: &i64| {
             registers(*units) <= v.registers && (*units <= least.max(1) || bytes(*units) <= near)
         };
@@ -89,7 +93,7 @@ pub fn work(
     let block = kind.block;
     let cut = Cut::of(m, &v, numbers, block, k, rows);
     let group = numbers.group();
-    let entries = pattern::entries(blocks, group, cut.chains);
+    let entries = pattern::entries(blocks, Rows::Even, group, cut.chains);
     let mut bytes = entries * (group + block * group * numbers.rows().size() as i64);
     if kind.line {
         let code = code(&v, &cut, block, entries, blocks.len() as i64, rows);
@@ -100,10 +104,22 @@ pub fn work(
     }
     let products = (entries * block * group * cut.padded(rows)) as f64;
     let work = Work {
-        transforms: times * (rows * (k + n)) as f64,
+        // Results are written where others lie between them.
+        transforms: times * (rows * (k + 2 * n)) as f64,
         ..Work::of(times * products)
     };
-    Some(work.with_weights(bytes as f64, m.l2))
+    let mut work = work.with_weights(bytes as f64, m.l2);
+    // Few products hide no way to memory.
+    let moved = rows * (k + n) * 4;
+    if numbers == Numbers::Floats && moved > i64::from(m.l2.max(128 << 10)) {
+        work.far += times * moved as f64;
+    }
+    Some(work)
+}
+
+/// Whether so many bytes come from beyond the second cache: what is small is there still.
+fn far(m: &Machine, bytes: i64) -> bool {
+    bytes > i64::from(m.l2.max(128 << 10)) / 4
 }
 
 /// Bytes of straight-line code, about.
@@ -133,18 +149,22 @@ pub fn tiles(m: &Machine, numbers: Numbers) -> Option<[&'static Tile; 3]> {
         pixels: 1,
         pitch: 1,
         a_type: DType::F32,
+        ahead: false,
         numbers,
     };
     let strip = Strip {
         pitch: 1,
         block: 1,
         chains: 1,
+        step: 1,
+        wide: false,
         numbers,
     };
     let out = Out {
         pixels: 1,
         pitch: 1,
         n: 1,
+        ahead: false,
         c_type: DType::F32,
         numbers,
         tail: Default::default(),
@@ -192,9 +212,11 @@ pub struct Product<'a> {
 }
 
 /// Scratch of a product.
-struct Scratch {
-    channels: BufId,
-    sums: BufId,
+pub struct Scratch {
+    /// Rows of channels.
+    pub channels: BufId,
+    /// Rows of sums.
+    pub sums: BufId,
 }
 
 impl Product<'_> {
@@ -210,38 +232,52 @@ impl Product<'_> {
 
     /// Writes it for the pixels of A from element `base` on.
     pub fn emit(&self, cx: &mut LowerCx, a: BufId, base: ExprId) -> Result<()> {
-        let cut = self.cut;
-        let pitch = cut.units * cut.unit;
+        let s = self.scratch(cx, self.k * self.cut.units * self.cut.unit);
+        self.runs(cx, self.rows, &mut |cx, at, pixels, pitch| {
+            self.run(cx, &s, a, base, at, pixels, pitch)
+        })
+    }
+
+    /// Scratch with room for so many elements of rows of channels.
+    pub fn scratch(&self, cx: &mut LowerCx, channels: i64) -> Scratch {
+        let pitch = self.cut.units * self.cut.unit;
         let chunk = self.encoded.chunks.iter().map(|c| c.channels).max();
         // Up to a whole vector of columns.
         let room = (chunk.unwrap_or(1) + 15) / 16 * 16 * pitch;
-        let s = Scratch {
-            channels: cx.scratch_per_thread(
-                "channels",
-                self.numbers.rows(),
-                Dim::Fixed(self.k * pitch),
-            ),
+        let rows = self.numbers.rows();
+        Scratch {
+            channels: cx.scratch_per_thread("channels", rows, Dim::Fixed(channels)),
             sums: cx.scratch_per_thread("sums", self.numbers.sums(), Dim::Fixed(room)),
-        };
-        let total = cut.padded(self.rows) / cut.unit;
+        }
+    }
+
+    /// Cuts `rows` pixels into runs: calls `f` with (first pixel, pixels, the same up to whole vectors).
+    pub fn runs(
+        &self,
+        cx: &mut LowerCx,
+        rows: i64,
+        f: &mut dyn FnMut(&mut LowerCx, ExprId, i64, i64) -> Result<()>,
+    ) -> Result<()> {
+        let cut = self.cut;
+        let total = cut.padded(rows) / cut.unit;
         for (first, count, units) in RowTiles::of(total, cut.units).groups() {
             let pixels = units * cut.unit;
             let end = (first + count * units) * cut.unit;
             // The last run may lack pixels.
-            let whole = if end > self.rows { count - 1 } else { count };
+            let whole = if end > rows { count - 1 } else { count };
             if whole > 0 {
                 let (count, run) = (cx.b.i(whole), cx.b.i(pixels));
                 cx.for_(count, LoopKind::Seq, |cx, t| {
                     let at = ex!(cx.b; (t * run) + {cx.b.i(first * cut.unit)});
                     let at = cx.b.let_(at);
-                    self.run(cx, &s, a, base, at, pixels, pixels)
+                    f(cx, at, pixels, pixels)
                 })?;
             }
             if whole < count {
                 let at = end - pixels;
-                let here = self.rows - at;
+                let here = rows - at;
                 let at = cx.b.i(at);
-                self.run(cx, &s, a, base, at, here, pixels)?;
+                f(cx, at, here, pixels)?;
             }
         }
         Ok(())
@@ -259,45 +295,83 @@ impl Product<'_> {
         pixels: i64,
         pitch: i64,
     ) -> Result<()> {
-        let [tile_in, tile_strip, tile_out] = tiles(cx.machine, self.numbers)
-            .ok_or_else(|| Diagnostic::internal("the target has no sparse tiles"))?;
-        let zero = cx.b.i(0);
         let a_row = cx.b.i(self.a_row);
         let from = ex!(cx.b; base + (at * a_row));
         let from = cx.b.let_(from);
-        let ptr = |buf, offset| Arg::Ptr { buf, offset };
+        self.line_of_channels(cx, s, a, from, 0, pixels, pitch)?;
+        self.chunks(cx, s, at, Rows::Even, pixels, pitch)
+    }
+
+    /// Turns `pixels` pixels of A from element `from` on into rows of channels, `pitch` elements apart, from place `to` on.
+    #[allow(clippy::too_many_arguments)]
+    pub fn line_of_channels(
+        &self,
+        cx: &mut LowerCx,
+        s: &Scratch,
+        a: BufId,
+        from: ExprId,
+        to: i64,
+        pixels: i64,
+        pitch: i64,
+    ) -> Result<()> {
+        let [tile, ..] = self.tiles(cx)?;
         let input = In {
             pixels,
             pitch,
             a_type: self.a_type,
+            ahead: far(cx.machine, self.rows * self.k * self.a_type.size() as i64),
             numbers: self.numbers,
         };
         if self.k >= 4 {
-            let quads = cx.b.i(self.k / 4);
+            let (quads, a_row, to) = (cx.b.i(self.k / 4), cx.b.i(self.a_row), cx.b.i(to));
+            let ptr = |buf, offset| Arg::Ptr { buf, offset };
             let args = vec![
                 ptr(a, from),
-                ptr(s.channels, zero),
+                ptr(s.channels, to),
                 Arg::Int(a_row),
                 Arg::Int(quads),
             ];
-            cx.b.call(input.callee(tile_in), args);
+            cx.b.call(input.callee(tile), args);
         }
-        self.last_channels(cx, s, a, from, pixels, pitch);
+        self.last_channels(cx, s, a, from, to, pixels, pitch);
+        Ok(())
+    }
+    fn tiles(&self, cx: &LowerCx) -> Result<[&'static Tile; 3]> {
+        tiles(cx.machine, self.numbers)
+            .ok_or_else(|| Diagnostic::internal("the target has no sparse tiles"))
+    }
+
+    /// All output channels of `pixels` pixels from number `at` on.
+    pub fn chunks(
+        &self,
+        cx: &mut LowerCx,
+        s: &Scratch,
+        at: ExprId,
+        lie: Rows,
+        pixels: i64,
+        pitch: i64,
+    ) -> Result<()> {
+        let [_, tile_strip, tile_out] = self.tiles(cx)?;
+        let zero = cx.b.i(0);
+        let ptr = |buf, offset| Arg::Ptr { buf, offset };
         let strip = Strip {
             pitch,
             block: self.encoded.block,
             chains: self.cut.chains,
+            step: if lie == Rows::Even { pitch } else { 1 },
+            wide: lie != Rows::Even,
             numbers: self.numbers,
         };
         for c in &self.encoded.chunks {
-            let (value, blocks) = (cx.b.i(c.value), cx.b.i(c.blocks));
+            let (value, blocks, entries) = (cx.b.i(c.value), cx.b.i(c.blocks), cx.b.i(c.entries));
             let (channels, values) = (ptr(s.channels, zero), ptr(self.values, value));
             let sums = ptr(s.sums, zero);
             match self.stream {
                 Some(buf) => {
                     let offset = cx.b.i(c.stream);
                     let stream = Arg::Ptr { buf, offset };
-                    let args = vec![channels, values, stream, sums, Arg::Int(blocks)];
+                    let counts = [blocks, entries].map(Arg::Int);
+                    let args = [vec![channels, values, stream, sums], counts.to_vec()].concat();
                     cx.b.call(strip.callee(tile_strip), args);
                 }
                 None => {
@@ -318,6 +392,7 @@ impl Product<'_> {
                     pixels,
                     pitch,
                     n: c.channels,
+                    ahead: far(cx.machine, self.rows * self.n * 4),
                     c_type: cx.b.func().bufs[to.buf].dtype,
                     numbers: self.numbers,
                     tail: found.tail.clone(),
@@ -335,12 +410,14 @@ impl Product<'_> {
     }
 
     /// Input channels behind the last whole four.
+    #[allow(clippy::too_many_arguments)]
     fn last_channels(
         &self,
         cx: &mut LowerCx,
         s: &Scratch,
         a: BufId,
         from: ExprId,
+        to: i64,
         pixels: i64,
         pitch: i64,
     ) {
@@ -351,14 +428,15 @@ impl Product<'_> {
             b.for_(here, LoopKind::Seq, |b, i| {
                 let at = ex!(b; (from + (i * a_row)) + {b.i(k)});
                 let x = b.load(a, at);
-                let at = ex!(b; i + {b.i(k * pitch)});
+                let at = ex!(b; i + {b.i(to + k * pitch)});
                 b.store(s.channels, at, x);
             });
-            if pixels < pitch {
-                let rest = b.i(pitch - pixels);
+            let whole = (pixels + self.cut.unit - 1) / self.cut.unit * self.cut.unit;
+            if pixels < whole {
+                let rest = b.i(whole - pixels);
                 let nothing = b.num(Ty::of(self.numbers.rows()), 0.0);
                 b.for_(rest, LoopKind::Seq, |b, i| {
-                    let at = ex!(b; i + {b.i(k * pitch + pixels)});
+                    let at = ex!(b; i + {b.i(to + k * pitch + pixels)});
                     b.store(s.channels, at, nothing);
                 });
             }

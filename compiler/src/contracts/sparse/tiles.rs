@@ -10,9 +10,9 @@
 //! `sparse_in`: pointers a, t; then a_row (elements from one pixel to the next), quads (of channels): `t[k][i] = a[i][k]`. Pixels from `pixels` to
 //! `pitch` get anything.
 //!
-//! `sparse_strip`: pointers t, values, stream, s; then blocks. For each block the stream has two bytes with the number of entries (a multiple of
-//! `chains`), two with its number among the output blocks, then for each entry a byte for every row that it names: how many rows
-//! further it lies than the one named before (at first row 0). Values: for each entry those of `block` output channels, floats or
+//! `sparse_strip`: pointers t, values, stream, s; then blocks, and all their entries (for who counts what a call does). For each block the stream has two bytes with the number of entries (a multiple of
+//! `chains`), two with its number among the output blocks, then for each entry a byte (two, if `wide`) for every row that it names: how many
+//! times `step` elements further it lies than the one named before (at first: the beginning of t). Values: for each entry those of `block` output channels, floats or
 //! pairs of words. `s[number * block + c] = sum over entries of value * t[row]`; entries e, e + chains ... are one chain of fused
 //! multiply-adds, and chains are added in order.
 //!
@@ -133,6 +133,24 @@ pub fn place(numbers: Numbers, i: i64) -> i64 {
     }
 }
 
+/// The same for a number that is computed.
+fn place_of(b: &mut Builder, numbers: Numbers, i: ExprId) -> ExprId {
+    let Numbers::Words(lanes) = numbers else {
+        return i;
+    };
+    // From the largest part of a number to the smallest: how many of it, and for how many places each counts.
+    let mut rest = i;
+    let mut at = b.i(0);
+    for (part, places) in [(2 * lanes, 2 * lanes), (8, 4), (4, lanes)] {
+        let (part, places) = (b.i(part), b.i(places));
+        let count = b.div(rest, part);
+        rest = b.rem(rest, part);
+        let by = b.mul(count, places);
+        at = b.add(at, by);
+    }
+    b.add(at, rest)
+}
+
 /// Reads numbers of a callee.
 struct Shape<'a>(&'a Callee);
 
@@ -156,7 +174,7 @@ impl Shape<'_> {
     }
     fn pixels(&self) -> Option<(i64, i64)> {
         let (pixels, pitch) = (self.get("pixels", 1)?, self.get("pitch", 1)?);
-        (pixels <= pitch && pitch <= 1024).then_some((pixels, pitch))
+        (pixels <= pitch && pitch <= 4096).then_some((pixels, pitch))
     }
 }
 
@@ -181,6 +199,8 @@ pub struct In {
     pub pitch: i64,
     /// How A is stored.
     pub a_type: DType,
+    /// Whether the pixels behind these are brought near meanwhile.
+    pub ahead: bool,
     /// What is multiplied.
     pub numbers: Numbers,
 }
@@ -188,8 +208,7 @@ pub struct In {
 impl In {
     /// The tile contract.
     pub fn contract(&self) -> &'static str {
-        self.numbers
-            .contract(SPARSE_IN.name, SPARSE_IN_WORDS.name)
+        self.numbers.contract(SPARSE_IN.name, SPARSE_IN_WORDS.name)
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
@@ -197,6 +216,7 @@ impl In {
             ("pixels", self.pixels),
             ("pitch", self.pitch),
             ("a_type", i64::from(self.a_type.onnx())),
+            ("ahead", i64::from(self.ahead)),
         ];
         callee(tile, shape, self.numbers)
     }
@@ -213,6 +233,7 @@ impl In {
             pixels,
             pitch,
             a_type,
+            ahead: s.get("ahead", 0)? == 1,
             numbers,
         })
     }
@@ -227,11 +248,19 @@ pub struct Strip {
     pub block: i64,
     /// Chains of a sum.
     pub chains: i64,
+    /// Elements that a distance counts.
+    pub step: i64,
+    /// Whether distances have two bytes.
+    pub wide: bool,
     /// What is multiplied.
     pub numbers: Numbers,
 }
 
 impl Strip {
+    /// Bytes of a distance.
+    pub fn distance(&self) -> i64 {
+        if self.wide { 2 } else { 1 }
+    }
     /// The tile contract.
     pub fn contract(&self) -> &'static str {
         self.numbers
@@ -243,6 +272,8 @@ impl Strip {
             ("pitch", self.pitch),
             ("block", self.block),
             ("chains", self.chains),
+            ("step", self.step),
+            ("wide", i64::from(self.wide)),
         ];
         callee(tile, shape, self.numbers)
     }
@@ -257,6 +288,8 @@ impl Strip {
             pitch,
             block,
             chains,
+            step: s.get("step", 1)?,
+            wide: s.get("wide", 0)? == 1,
             numbers: s.numbers().filter(|_| good)?,
         })
     }
@@ -271,6 +304,8 @@ pub struct Out {
     pub pitch: i64,
     /// Columns.
     pub n: i64,
+    /// Whether the rows behind these are brought near meanwhile.
+    pub ahead: bool,
     /// How results are stored.
     pub c_type: DType,
     /// What was multiplied.
@@ -291,6 +326,7 @@ impl Out {
             ("pixels", self.pixels),
             ("pitch", self.pitch),
             ("n", self.n),
+            ("ahead", i64::from(self.ahead)),
             ("c_type", i64::from(self.c_type.onnx())),
         ];
         let mut callee = callee(tile, shape, self.numbers);
@@ -310,6 +346,7 @@ impl Out {
             pixels,
             pitch,
             n: s.get("n", 1)?,
+            ahead: s.get("ahead", 0)? == 1,
             c_type: s.dtype("c_type", known)?,
             numbers,
             tail: Tail::of_shape(&callee.shape)?,
@@ -351,7 +388,7 @@ fn reference_strip(callee: &Callee) -> Option<Func> {
     let values = b.buffer("values", s.numbers.rows(), UNKNOWN, Access::Read);
     let stream = b.buffer("stream", DType::U8, UNKNOWN, Access::Read);
     let sums = b.buffer("s", s.numbers.sums(), UNKNOWN, Access::Write);
-    let blocks = b.int_param();
+    let [blocks, _entries] = [(); 2].map(|()| b.int_param());
     let ty = Ty::of(s.numbers.sums());
     let (pitch, block, group) = (b.i(s.pitch), b.i(s.block), b.i(s.numbers.group()));
     let zero = b.i(0);
@@ -393,13 +430,22 @@ fn reference_strip(callee: &Callee) -> Option<Func> {
                         let at = b.mul(e, group);
                         let part = b.i(part);
                         let at = b.add(at, part);
+                        let distance = b.i(s.distance());
+                        let at = b.mul(at, distance);
                         let at = b.add(first, at);
-                        let by = small(b, at);
+                        let mut by = small(b, at);
+                        if s.wide {
+                            let (one, all) = (b.i(1), b.i(256));
+                            let at = b.add(at, one);
+                            let high = small(b, at);
+                            let high = b.mul(high, all);
+                            by = b.add(by, high);
+                        }
                         let old = b.get(row);
                         let new = b.add(old, by);
                         b.set(row, new);
-                        let at = b.get(row);
-                        let at = b.mul(at, pitch);
+                        let (at, step) = (b.get(row), b.i(s.step));
+                        let at = b.mul(at, step);
                         let at = b.add(at, i);
                         let x = b.load(t, at);
                         let w_at = b.mul(e, block);
@@ -432,14 +478,17 @@ fn reference_strip(callee: &Callee) -> Option<Func> {
                 let at = b.mul(number, block);
                 let at = b.add(at, c);
                 let at = b.mul(at, pitch);
-                let at = b.add(at, i);
+                let there = place_of(b, s.numbers, i);
+                let at = b.add(at, there);
                 b.store(sums, at, total);
             });
         });
-        let bytes = b.mul(count, group);
+        let named = b.mul(count, group);
+        let distance = b.i(s.distance());
+        let bytes = b.mul(named, distance);
         let next = b.add(first, bytes);
         b.set(byte_at, next);
-        let by = b.mul(bytes, block);
+        let by = b.mul(named, block);
         let next = b.add(value, by);
         b.set(value_at, next);
     });

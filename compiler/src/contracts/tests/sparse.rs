@@ -43,7 +43,9 @@ fn taken(kept: &[bool]) -> bool {
 
 /// A permutation of `[n][k]` to `[k][n]`.
 fn turned<T: Copy>(w: &[T], k: i64, n: i64) -> Vec<T> {
-    (0..k * n).map(|i| w[(i % n * k + i / n) as usize]).collect()
+    (0..k * n)
+        .map(|i| w[(i % n * k + i / n) as usize])
+        .collect()
 }
 
 #[test]
@@ -111,6 +113,58 @@ fn floats() {
 }
 
 #[test]
+fn windows() {
+    // Channels in, out, height, width; kernel, dilation, pads.
+    let cases: [([i64; 4], [i64; 2], [i64; 2], [i64; 4]); 6] = [
+        ([4, 4, 5, 6], [3, 3], [1, 1], [1; 4]),
+        ([5, 6, 7, 9], [3, 3], [1, 1], [0; 4]),
+        ([3, 9, 1, 20], [1, 5], [1, 2], [0, 3, 0, 2]),
+        ([8, 130, 4, 3], [2, 2], [2, 1], [1, 0, 2, 1]),
+        ([1, 2, 9, 2], [3, 1], [1, 1], [0; 4]),
+        ([40, 8, 3, 70], [3, 3], [1, 1], [1; 4]),
+    ];
+    let mut r = Rng(11);
+    for (case, ([k, n, h, w], kernel, dilation, pads)) in cases.into_iter().enumerate() {
+        for kind in 0..4 {
+            let taps = k * kernel[0] * kernel[1];
+            let mask = kept(kind, taps, n, &mut r);
+            let all = values(&[n * taps], 3).to_f32s().unwrap();
+            let weights: Vec<f32> = (all.iter().zip(&mask))
+                .map(|(v, k)| if *k { v + 0.5 } else { 0.0 })
+                .collect();
+            let attrs = Attrs::default()
+                .with("strides", Attr::Ints(vec![1, 1]))
+                .with("dilations", Attr::Ints(dilation.to_vec()))
+                .with("pads", Attr::Ints(pads.to_vec()))
+                .with("group", Attr::Int(1))
+                .with("channels_last", Attr::Int(1));
+            let reach = |i: usize| (kernel[i] - 1) * dilation[i];
+            let out = [
+                2,
+                h + pads[0] + pads[2] - reach(0),
+                w + pads[1] + pads[3] - reach(1),
+                n,
+            ];
+            let inputs = [
+                Some((values(&[2, h, w, k], 1), false)),
+                Some((Tensor::f32(&[n, k, kernel[0], kernel[1]], &weights), true)),
+                Some((values(&[n], 2), true)),
+                (case % 2 == 0).then(|| (values(&out, 4), false)),
+            ];
+            let want = run_row(&conv::CONV, &conv::LOOPS, &attrs, &inputs, &out).unwrap();
+            let mut answered = 0;
+            for row in conv::CONV.rows.iter().filter(|r| r.name.contains("sparse")) {
+                if let Some(got) = run_row(&conv::CONV, row, &attrs, &inputs, &out) {
+                    answered += 1;
+                    assert_eq!(got, want, "{} case {case} kind {kind}", row.name);
+                }
+            }
+            assert_eq!(answered == 2, taken(&mask), "case {case} kind {kind}");
+        }
+    }
+}
+
+#[test]
 fn bytes() {
     let mut r = Rng(9);
     for (case, [k, n, h, w, images]) in SIZES.into_iter().enumerate() {
@@ -170,7 +224,10 @@ fn bytes() {
                     answered += 1;
                     let differ = got.iter().zip(&want).position(|(g, w)| g != w);
                     let name = row.name;
-                    assert!(differ.is_none(), "{name} case {case} kind {kind}: {differ:?}");
+                    assert!(
+                        differ.is_none(),
+                        "{name} case {case} kind {kind}: {differ:?}"
+                    );
                 }
                 assert!(answered == 2 || mask.iter().filter(|m| **m).count() > 0);
             }

@@ -61,7 +61,25 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
             vm.add_x(d, stride, 0);
             bases.push(d);
         }
+        // As many lines as the channels of as many pixels take.
+        let ahead = s.ahead.then(|| {
+            let d = vm.x();
+            let count = s.pixels + (v * isa.lanes) as i64;
+            vm.op(Op::SetX { d, value: count });
+            vm.op(Op::MulX { d, a: d, b: stride });
+            vm.add_arg(d, 0, 0);
+            d
+        });
         vm.repeat(quads, 1, |vm| {
+            if let Some(x) = ahead {
+                let bytes = here as i32 * 4 * bytes;
+                for line in (0..bytes).step_by(64) {
+                    vm.op(Op::Prefetch {
+                        at: Mem::at(x, line),
+                    });
+                }
+                vm.add_i(x, bytes);
+            }
             let four = [vm.v(), vm.v(), vm.v(), vm.v()];
             let tmp = [vm.v(), vm.v()];
             for (r, &d) in four.iter().enumerate() {
@@ -100,7 +118,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
             }
             vm.add_i(t, 4 * pitch);
         });
-        for x in bases.into_iter().chain([t, quads]) {
+        for x in bases.into_iter().chain([t, quads]).chain(ahead) {
             vm.free_x(x);
         }
         if (v + 1) * isa.lanes < s.pixels as usize {

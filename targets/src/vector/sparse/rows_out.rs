@@ -108,7 +108,10 @@ impl Template<'_> {
             self.columns(from, &c, &places, here, lanes, tmp)?;
         }
         let own = places.iter().chain([&c]);
-        let own: Vec<X> = own.flat_map(|r| [Some(r.first), r.stride]).flatten().collect();
+        let own: Vec<X> = own
+            .flat_map(|r| [Some(r.first), r.stride])
+            .flatten()
+            .collect();
         own.into_iter().for_each(|x| self.vm.free_x(x));
         self.vm.free_x(from);
         Ok(())
@@ -171,7 +174,16 @@ impl Template<'_> {
                 });
             }
         }
-        self.vm.op(Op::Transpose { v: four, tmp: spare });
+        if let (true, Some(stride), Lanes::All) = (self.s.ahead, c.stride, lanes) {
+            for r in FOUR..2 * FOUR {
+                let at = super::row(&mut self.vm, c.first, stride, r, tmp);
+                self.vm.op(Op::Prefetch { at });
+            }
+        }
+        self.vm.op(Op::Transpose {
+            v: four,
+            tmp: spare,
+        });
         self.vm.free_all(&spare);
         let slots = self.slots;
         for r in 1..here {

@@ -19,12 +19,12 @@ struct Template {
     weights: Option<V>,
 }
 
-/// Bytes of a row of channels.
+/// Bytes that a distance counts.
 fn row_bytes(s: &Strip) -> i64 {
-    s.pitch * s.numbers.rows().size() as i64
+    s.step * s.numbers.rows().size() as i64
 }
 
-/// The program. Arguments: t, values, stream, s, blocks.
+/// The program. Arguments: t, values, stream, s, blocks, entries.
 pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let wrong = || Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel));
     let s = Strip::of(callee).ok_or_else(wrong)?;
@@ -34,7 +34,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         return Err(wrong());
     }
     let mut t = Template {
-        vm: Vm::new(isa, 5),
+        vm: Vm::new(isa, 6),
         s,
         cols,
         acc: vec![],
@@ -149,7 +149,8 @@ impl Template {
         let main = self.vm.label();
         self.vm.place(main);
         let chains = self.s.chains as usize;
-        let group = self.s.numbers.group() as i32;
+        let distance = self.s.distance() as i32;
+        let group = self.s.numbers.group() as i32 * distance;
         let value_bytes = 4 * self.s.block as i32;
         for chain in 0..chains {
             let at = Mem::at(stream, chain as i32 * group);
@@ -163,7 +164,7 @@ impl Template {
                     self.advance(row, at, by);
                     let first = self.vm.x();
                     self.vm.op(Op::MoveX { d: first, a: row });
-                    self.advance(row, at.plus(1), by);
+                    self.advance(row, at.plus(distance), by);
                     self.words(chain, first, row, w);
                     self.vm.free_x(first);
                 }
@@ -192,7 +193,8 @@ impl Template {
     /// On to the row that a byte of the stream names.
     fn advance(&mut self, row: X, at: Mem, by: Option<X>) {
         let d = self.vm.x();
-        self.vm.op(Op::LoadSmallX { d, at, bytes: 1 });
+        let bytes = self.s.distance() as u8;
+        self.vm.op(Op::LoadSmallX { d, at, bytes });
         match by {
             Some(b) => self.vm.op(Op::MulX { d, a: d, b }),
             None => {
