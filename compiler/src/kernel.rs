@@ -402,8 +402,28 @@ pub struct Machine {
     pub l2: u32,
     /// Which Winograd convolutions may be used.
     pub winograd: Winograd,
+    /// What is done with weights of which many are zero.
+    pub sparse: Sparse,
     /// What kernels cost.
     pub costs: Costs,
+}
+
+/// What is done with weights of which many are zero.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sparse {
+    /// Whether kernels that leave zeros out may be used.
+    pub used: bool,
+    /// Bytes of straight-line code that a layer may take.
+    pub code: i64,
+}
+
+impl Default for Sparse {
+    fn default() -> Self {
+        Sparse {
+            used: true,
+            code: 256 << 10,
+        }
+    }
 }
 
 /// Which Winograd convolutions may be used: they save products and cost accuracy.

@@ -1,6 +1,6 @@
 //! From a triple and a selection to what the compiler is handed.
 
-use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Vector, Winograd};
+use onnxc_compiler::kernel::{Machine, Sparse, MakeLaneLoop, Vector, Winograd};
 use onnxc_compiler::target::Target;
 
 use crate::features::{Feature, FeatureSet};
@@ -90,6 +90,7 @@ pub fn machine(selection: &Selection) -> Machine {
         l1d: selection.caches.l1d.saturating_mul(1024),
         l2: selection.caches.l2.saturating_mul(1024),
         winograd: Winograd::default(),
+        sparse: Sparse::default(),
         costs: costs::of_level(level(selection.arch, selection.features)),
     }
 }

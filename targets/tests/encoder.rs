@@ -50,6 +50,12 @@ fn samples() -> Vec<Inst> {
                 Inst::Prfm { n, offset },
             ]);
         }
+        for offset in [0, 2, 4094] {
+            all.extend([
+                Inst::LdrbX { t: d, n, offset },
+                Inst::LdrhX { t: d, n, offset },
+            ]);
+        }
         for offset in [-256, -8, 255] {
             all.extend([Inst::LdurX { t: d, n, offset }, Inst::Prfum { n, offset }]);
         }

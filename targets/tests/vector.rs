@@ -86,6 +86,7 @@ fn words(level: Level) {
     let isa = level.isa();
     let tile = rows::strip_words(level, "words", &[]);
     check(level, &each::dots(isa, Dot::Words));
+    check(level, &each::quads_of_words(isa));
     check(level, &whole::cases(isa, &tile, Numbers::Words));
 }
 

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::kernel::Winograd;
+use onnxc_compiler::kernel::{Sparse, Winograd};
 use onnxc_compiler::target::Target;
 use onnxc_targets::costs::Table;
 use onnxc_targets::flags::{Selection, Words};
 use onnxc_targets::{Arch, machine, native, triple};
 
-use crate::args::flags::{TargetFlags, Winograd as WinogradTiles};
+use crate::args::flags::{Sparse as WhenSparse, TargetFlags, Winograd as WinogradTiles};
 use crate::failure::file_error;
 use crate::ui::Ui;
 
@@ -140,6 +140,10 @@ fn target(flags: &TargetFlags, triple: &triple::Target, selection: &Selection) -
             WinogradTiles::F4 => 4,
         },
         error: flags.winograd_error.unwrap_or(Winograd::default().error),
+    };
+    target.machine.sparse = Sparse {
+        used: flags.sparse == WhenSparse::Auto,
+        code: flags.sparse_code.into(),
     };
     target
 }

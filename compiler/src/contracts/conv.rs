@@ -7,7 +7,7 @@
 
 use super::finish::Activation;
 use super::window::Window;
-use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip, conv_winograd};
+use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip, conv_winograd, sparse};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -27,6 +27,12 @@ pub static CONV: Contract = Contract {
         conv_winograd::F4,
         conv_winograd::F2,
         conv_strip::ROW,
+        sparse::conv::FOUR,
+        sparse::conv::ONE,
+        sparse::conv::FOUR_LINE,
+        sparse::conv::ONE_LINE,
+        sparse::window::FOUR,
+        sparse::window::ONE,
         conv_depthwise::ROW,
         conv_gemm::ROW,
         LOOPS,

@@ -4,7 +4,7 @@
 //! the sums of each output channel begin with (i32 `[M]`); output i32 `start + sum((X - xz) * (W - wz))`, elements outside X counting nothing. Attributes as those of `conv`; there is no activation.
 
 use super::conv::{self, View, macs};
-use super::{conv_depthwise_last, conv_strip, conv_winograd};
+use super::{conv_depthwise_last, conv_strip, conv_winograd, sparse};
 use crate::base::costs::Work;
 use crate::base::diag::Result;
 use crate::ex;
@@ -22,6 +22,8 @@ pub static CONV_INTEGER: Contract = Contract {
         conv_winograd::WHOLE_F2,
         conv_strip::BYTES,
         conv_strip::WORDS,
+        sparse::integer::CONV_FOUR,
+        sparse::integer::CONV_ONE,
         LOOPS,
     ],
 };

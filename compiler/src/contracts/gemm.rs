@@ -8,7 +8,7 @@
 
 use super::finish::Activation;
 use super::strip_plan::weight_bytes;
-use super::{gemm_blocked, gemm_strip};
+use super::{gemm_blocked, gemm_strip, sparse};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -25,7 +25,15 @@ pub static GEMM: Contract = Contract {
     name: "gemm",
     doc: "Matrix products, batched with broadcasting, with scale, bias and activation",
     reference: None,
-    rows: &[gemm_strip::NARROW, gemm_strip::ROW, gemm_blocked::ROW, LOOPS],
+    rows: &[
+        gemm_strip::NARROW,
+        // As fast, they are smaller.
+        sparse::gemm::FOUR,
+        sparse::gemm::ONE,
+        gemm_strip::ROW,
+        gemm_blocked::ROW,
+        LOOPS,
+    ],
 };
 
 /// Plain loops, for every type and size.

@@ -6,7 +6,7 @@
 
 use super::conv_integer::{begun, zero};
 use super::gemm::{View, macs};
-use super::gemm_integer_strip;
+use super::{gemm_integer_strip, sparse};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::Result;
@@ -19,7 +19,13 @@ pub static GEMM_INTEGER: Contract = Contract {
     name: "gemm_integer",
     doc: "Products of matrices of 8-bit numbers with zero points, summed exactly",
     reference: None,
-    rows: &[gemm_integer_strip::BYTES, gemm_integer_strip::WORDS, LOOPS],
+    rows: &[
+        gemm_integer_strip::BYTES,
+        gemm_integer_strip::WORDS,
+        sparse::integer::GEMM_FOUR,
+        sparse::integer::GEMM_ONE,
+        LOOPS,
+    ],
 };
 
 /// Plain loops, for every type and size.

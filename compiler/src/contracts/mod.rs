@@ -19,6 +19,7 @@ pub mod narrow;
 pub mod narrow_weights;
 pub mod lookup;
 pub mod pack;
+pub mod sparse;
 pub mod strip;
 pub mod strip_plan;
 pub mod tail;
@@ -55,6 +56,13 @@ pub static ALL: &[&Contract] = &[
     &lookup::LOOKUP,
     &lookup::BYTE_TABLE,
     &zip::BYTE_ZIP,
+    &sparse::tiles::SPARSE_IN,
+    &sparse::tiles::SPARSE_STRIP,
+    &sparse::tiles::SPARSE_OUT,
+    &sparse::line::SPARSE_LINE,
+    &sparse::tiles::SPARSE_IN_WORDS,
+    &sparse::tiles::SPARSE_STRIP_WORDS,
+    &sparse::tiles::SPARSE_OUT_WORDS,
     &winograd_tiles::WINOGRAD_IN,
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,

@@ -1,6 +1,7 @@
 //! Every kernel row against the definition, over sizes at the edges of tiles, strips and pads.
 
 mod narrow;
+mod sparse;
 mod whole;
 
 use super::window::Window;
@@ -70,9 +71,36 @@ static WINOGRAD_OUT_WORDS: Tile = Tile {
     ..STRIP
 };
 
+/// Tiles of sparse products.
+macro_rules! sparse_tiles {
+    ($($name:ident $contract:literal;)*) => {
+        $(static $name: Tile = Tile {
+            name: concat!($contract, "_test"),
+            contract: $contract,
+            ..STRIP
+        };)*
+    };
+}
+sparse_tiles! {
+    SPARSE_IN "sparse_in";
+    SPARSE_STRIP "sparse_strip";
+    SPARSE_LINE "sparse_line";
+    SPARSE_OUT "sparse_out";
+    SPARSE_IN_WORDS "sparse_in_words";
+    SPARSE_STRIP_WORDS "sparse_strip_words";
+    SPARSE_OUT_WORDS "sparse_out_words";
+}
+
 fn machine() -> Machine {
     Machine {
         tiles: vec![
+            &SPARSE_IN,
+            &SPARSE_STRIP,
+            &SPARSE_LINE,
+            &SPARSE_OUT,
+            &SPARSE_IN_WORDS,
+            &SPARSE_STRIP_WORDS,
+            &SPARSE_OUT_WORDS,
             &TILE,
             &STRIP,
             &DEPTHWISE,

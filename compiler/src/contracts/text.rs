@@ -2,9 +2,10 @@
 //!
 //! `conv 1x24x56x56 144x24x3x3 stride=2 pad=1 group=1 last=1` (input and weights, always spelled channels first; lists such as `pad=0,0,1,1`
 //! where axes differ) and `gemm 128x384 384x1536 tb=1`. Queries with free sizes, with unknown weights, or with weights that may stay narrow have
-//! no text.
+//! no text. `zeros=80`: so many in a hundred weights are zero, said from 30 on; `block=4` where output channels are zero four at a time.
 
 use super::conv;
+use super::sparse::{self, conv::DENSEST};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::kernel::Query;
 use std::fmt::Write;
@@ -20,11 +21,32 @@ pub fn of(q: &Query) -> Option<String> {
     if weights.quant.is_some() {
         return None;
     }
-    match q.contract.name {
+    let mut text = match q.contract.name {
         "conv" => conv_text(q, &shape(0)?, &shape(1)?),
         "gemm" => gemm_text(q, &shape(0)?, &shape(1)?),
         _ => None,
+    }?;
+    zeros(q, &mut text);
+    Some(text)
+}
+
+/// How many weights are zero, where they are many.
+fn zeros(q: &Query, text: &mut String) {
+    let Some(Some((_, Some(w)))) = q.inputs.get(1) else {
+        return;
+    };
+    let density = sparse::conv::density(w);
+    if density > DENSEST || w.is_empty() {
+        return;
     }
+    list(
+        text,
+        "zeros",
+        &[((1.0 - density) * 100.0).round() as i64],
+        0,
+    );
+    let by_four = sparse::pattern::density_by_four(q).is_some_and(|d| d <= density * 1.1);
+    list(text, "block", &[if by_four { 4 } else { 1 }], 1);
 }
 
 fn sizes(list: &[i64]) -> String {

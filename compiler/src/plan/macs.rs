@@ -2,7 +2,7 @@
 
 use crate::base::dim::Symbols;
 use crate::base::id::Id;
-use crate::contracts;
+use crate::contracts::{self, sparse};
 use crate::loops::compact::operands;
 use crate::loops::ir::*;
 use std::collections::HashMap;
@@ -81,6 +81,13 @@ impl Count<'_> {
     /// What a tile does is said by the reference of its contract, for the numbers that the call hands over.
     fn call(&self, callee: usize, args: &[Arg]) -> u64 {
         let callee = &self.f.callees[callee];
+        let ints = args.iter().filter_map(|a| match a {
+            Arg::Int(e) => Some(self.most(*e)),
+            Arg::Ptr { .. } => None,
+        });
+        if let Some(n) = sparse::products(callee, &ints.collect::<Vec<_>>()) {
+            return n.max(0) as u64;
+        }
         let contract = contracts::ALL.iter().find(|c| c.name == callee.contract);
         let reference = contract.and_then(|c| c.reference);
         let Some(f) = reference.and_then(|make| make(callee)) else {

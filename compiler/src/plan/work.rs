@@ -4,7 +4,7 @@
 //! which is enough: small layers and large ones are orders of magnitude apart.
 
 use crate::base::dim::Symbols;
-use crate::contracts::References;
+use crate::contracts::{References, sparse};
 use crate::loops::interp::CalleeResolver;
 use crate::loops::ir::*;
 use crate::loops::walk::reachable;
@@ -104,15 +104,19 @@ impl<'a> Work<'a> {
     }
     // Work of a call: that of the reference.
     fn call(&mut self, callee: usize, args: &[Arg]) -> f64 {
+        let ints = args.iter().filter_map(|a| match a {
+            Arg::Int(e) => Some(self.most(*e)),
+            Arg::Ptr { .. } => None,
+        });
+        let ints: Vec<_> = ints.collect();
+        if let Some(n) = (self.func.callees.get(callee)).and_then(|c| sparse::products(c, &ints)) {
+            return n as f64;
+        }
         let Some(f) = (self.func.callees.get(callee)).and_then(|c| self.callees.reference(c))
         else {
             return 0.0;
         };
         let mut inner = Work::new(&f, self.symbols, self.callees);
-        let ints = args.iter().filter_map(|a| match a {
-            Arg::Int(e) => Some(self.most(*e)),
-            Arg::Ptr { .. } => None,
-        });
         for (v, n) in f.ints.iter().zip(ints) {
             if let Some(n) = n {
                 inner.most.insert(*v, n);

@@ -123,6 +123,10 @@ pub enum Inst {
     LdurX { t: X, n: X, offset: i32 },
     /// Loads 8 bytes from `n + m`, or from `n + m * 8`; SP allowed.
     LdrXIndex { t: X, n: X, m: X, scaled: bool },
+    /// Loads a byte from `n + offset`, without sign; SP allowed.
+    LdrbX { t: X, n: X, offset: u32 },
+    /// Loads two bytes from `n + offset`, a multiple of 2, without sign; SP allowed.
+    LdrhX { t: X, n: X, offset: u32 },
     /// Brings the line of `n + offset`, a multiple of 8, near.
     Prfm { n: X, offset: u32 },
     /// The same for offsets from -256 to 255.
@@ -364,6 +368,12 @@ impl Inst {
             }
             Inst::LdurX { t, n, offset } => 0xF840_0000 | near(offset)? | gp_sp(n)? << 5 | gp(t)?,
             Inst::LdrXIndex { t, n, m, scaled } => 0xF860_6800 | index(n, m, scaled)? | gp(t)?,
+            Inst::LdrbX { t, n, offset } => {
+                0x3940_0000 | scaled(offset, 1)? << 10 | gp_sp(n)? << 5 | gp(t)?
+            }
+            Inst::LdrhX { t, n, offset } => {
+                0x7940_0000 | scaled(offset, 2)? << 10 | gp_sp(n)? << 5 | gp(t)?
+            }
             Inst::Prfm { n, offset } => 0xF980_0000 | scaled(offset, 8)? << 10 | gp_sp(n)? << 5,
             Inst::Prfum { n, offset } => 0xF880_0000 | near(offset)? | gp_sp(n)? << 5,
             Inst::Cbz { n, by } => 0xB400_0000 | distance(by, 19)? << 5 | gp(n)?,
@@ -516,6 +526,12 @@ impl fmt::Display for Inst {
             Inst::Mul { d, n, m } => write!(f, "mul {d}, {n}, {m}"),
             Inst::LdrX { t, n, offset } => write!(f, "ldr {t}, {}", address(n, offset.into())),
             Inst::StrX { t, n, offset } => write!(f, "str {t}, {}", address(n, offset.into())),
+            Inst::LdrbX { t, n, offset } => {
+                write!(f, "ldrb w{}, {}", t.0, address(n, offset.into()))
+            }
+            Inst::LdrhX { t, n, offset } => {
+                write!(f, "ldrh w{}, {}", t.0, address(n, offset.into()))
+            }
             Inst::LdurX { t, n, offset } => write!(f, "ldur {t}, {}", address(n, offset.into())),
             Inst::LdrXIndex { t, n, m, scaled } => {
                 write!(f, "ldr {t}, {}", indexed(n, m, 8, scaled))

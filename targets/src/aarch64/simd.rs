@@ -29,6 +29,11 @@ pub enum V3 {
     Eor,
     /// The low halves, as 64-bit lanes: `[n.d[0], m.d[0]]`.
     Zip1D,
+    /// The high halves.
+    Zip2D,
+    /// Lanes of the low halves in turns, and of the high halves.
+    Zip1S,
+    Zip2S,
     /// `d += n * m`, fused.
     FMla,
     /// `d ? n : m`, bit by bit.
@@ -46,7 +51,7 @@ pub enum V3 {
 
 impl V3 {
     /// All of them.
-    pub const ALL: [V3; 29] = [
+    pub const ALL: [V3; 32] = [
         V3::FAdd,
         V3::FSub,
         V3::FMul,
@@ -68,6 +73,9 @@ impl V3 {
         V3::Orr,
         V3::Eor,
         V3::Zip1D,
+        V3::Zip2D,
+        V3::Zip1S,
+        V3::Zip2S,
         V3::FMla,
         V3::Bsl,
         V3::Bit,
@@ -101,6 +109,9 @@ impl V3 {
             V3::Orr => (0x4EA0_1C00, "orr", "16b"),
             V3::Eor => (0x6E20_1C00, "eor", "16b"),
             V3::Zip1D => (0x4EC0_3800, "zip1", "2d"),
+            V3::Zip2D => (0x4EC0_7800, "zip2", "2d"),
+            V3::Zip1S => (0x4E80_3800, "zip1", "4s"),
+            V3::Zip2S => (0x4E80_7800, "zip2", "4s"),
             V3::FMla => (0x4E20_CC00, "fmla", "4s"),
             V3::Bsl => (0x6E60_1C00, "bsl", "16b"),
             V3::Bit => (0x6EA0_1C00, "bit", "16b"),

@@ -8,6 +8,7 @@
 mod args;
 mod lanes;
 mod memory;
+mod quads;
 
 use std::collections::BTreeMap;
 
@@ -304,6 +305,9 @@ impl<'p> Emit<'p> {
                 tmp,
             } => self.store(s, at, elem, lanes, tmp),
             Op::Splat { d, at } => self.splat(d, at),
+            Op::LoadQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. } => self.quads(op),
             Op::Prefetch { at } => self.prefetch(at),
             Op::Spill { s, slot } => {
                 let (s, at) = (self.v(s), self.slot(slot));
@@ -322,7 +326,8 @@ impl<'p> Emit<'p> {
             | Op::AddI { .. }
             | Op::ShlX { .. }
             | Op::MulX { .. }
-            | Op::LoadX { .. } => self.address_op(op),
+            | Op::LoadX { .. }
+            | Op::LoadSmallX { .. } => self.address_op(op),
             Op::Label { .. }
             | Op::Jump { .. }
             | Op::Branch { .. }
@@ -377,6 +382,7 @@ impl<'p> Emit<'p> {
                 self.put(Inst::Mul { d, n, m });
             }
             Op::LoadX { d, at } => self.load_x(d, at),
+            Op::LoadSmallX { d, at, bytes } => self.load_small(d, at, bytes),
             _ => {}
         }
     }

@@ -13,6 +13,8 @@ use lane::*;
 pub use lane::{from_half, to_bf16, to_half};
 
 mod lane;
+mod quads;
+mod reals;
 
 /// The NaN that arithmetic gives here. Machines may give others.
 pub const NAN: u32 = 0x7fc0_0000;
@@ -260,36 +262,6 @@ impl Machine<'_> {
         };
         self.dot(d, std::array::from_fn(pair))
     }
-    fn widen(&mut self, lo: V, hi: V, x: Vector) -> Result<()> {
-        if lo == hi {
-            return wrong("both halves in one register");
-        }
-        let half = self.isa.lanes / 2;
-        let real = |i: usize| f64::from(x[i] as i32);
-        self.set(lo, reals(|i| if i < half { real(i) } else { 0.0 }))?;
-        self.set(hi, reals(|i| if i < half { real(half + i) } else { 0.0 }))
-    }
-    fn round(&mut self, d: V, lo: V, hi: V) -> Result<()> {
-        if lo == hi || lo == d || hi == d {
-            return wrong("the registers of a conversion are not three");
-        }
-        let (l, h, half) = (self.v(lo)?, self.v(hi)?, self.isa.lanes / 2);
-        let mut to = [UNDEFINED; MAX_LANES];
-        for i in 0..2 * half {
-            let x = match i < half {
-                true => real(&l, i),
-                false => real(&h, i - half),
-            };
-            let whole = x.round_ties_even();
-            if !(-2147483648.0..=2147483647.0).contains(&whole) {
-                return wrong(format!("{x} is no i32"));
-            }
-            to[i] = whole as i32 as u32;
-        }
-        self.set(lo, [UNDEFINED; MAX_LANES])?;
-        self.set(hi, [UNDEFINED; MAX_LANES])?;
-        self.set(d, to)
-    }
     fn fold(&mut self, op: Fold, d: V, a: V, tmp: V) -> Result<()> {
         if tmp == a || tmp == d {
             return wrong("a fold's second register is one of its others");
@@ -479,6 +451,9 @@ impl Machine<'_> {
                 let pair = self.v(a)?;
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
+            Op::LoadQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. } => self.quads(op)?,
             // Touches nothing, wherever it points.
             Op::Prefetch { at } => {
                 self.x(at.base)?;
@@ -518,6 +493,13 @@ impl Machine<'_> {
             Op::LoadX { d, ref at } => {
                 let value = i64::from_le_bytes(self.bytes(at, 0)?);
                 self.set_x(d, value)
+            }
+            Op::LoadSmallX { d, ref at, bytes } => {
+                let value = match bytes {
+                    1 => u16::from(self.bytes::<1>(at, 0)?[0]),
+                    _ => u16::from_le_bytes(self.bytes(at, 0)?),
+                };
+                self.set_x(d, value.into())
             }
             Op::Jump { to } => jump(true, to),
             Op::Branch { x, cond, with, to } => jump(holds(cond, self.x(x)?, with.into()), to),

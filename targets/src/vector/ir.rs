@@ -454,6 +454,27 @@ pub enum Op {
         d: V,
         a: V,
     },
+    // Quarters: 128 bits of a vector, four lanes; the first is number 0.
+    /// Four elements of memory into a quarter. After the first quarter the others are undefined. `tmp` may be clobbered, and is not `d`.
+    LoadQuad {
+        d: V,
+        at: Mem,
+        part: u8,
+        elem: Elem,
+        tmp: V,
+    },
+    /// Four vectors transposed by quarters: lane r of a quarter of vector c was lane c of that quarter of vector r. All six differ.
+    Transpose {
+        v: [V; 4],
+        tmp: [V; 2],
+    },
+    /// Words of `a` and `b` brought together as [`Op::Dot`] and [`Op::DotLane`] take them: the first half of each quarter in `lo`,
+    /// the second in `a`. `lo` is neither.
+    PairWords {
+        lo: V,
+        a: V,
+        b: V,
+    },
     /// Brings a cache line near.
     Prefetch {
         at: Mem,
@@ -518,6 +539,12 @@ pub enum Op {
     LoadX {
         d: X,
         at: Mem,
+    },
+    /// The same of one byte or two, without sign.
+    LoadSmallX {
+        d: X,
+        at: Mem,
+        bytes: u8,
     },
     // Control
     Label {

@@ -7,6 +7,7 @@ pub mod interp;
 pub mod ir;
 pub mod lanes;
 pub mod rows;
+pub mod sparse;
 pub mod strip;
 pub mod tail;
 pub mod winograd;

@@ -1,7 +1,7 @@
 //! The rows of kernels over the vector machine: one for each template and level.
 
 use super::ir::Level;
-use super::{assemble, depthwise, strip, winograd_in, winograd_out};
+use super::{assemble, depthwise, sparse, strip, winograd_in, winograd_out};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
@@ -132,5 +132,67 @@ pub const fn winograd_out_words(
     Tile {
         contract: "winograd_out_words",
         ..winograd_out(level, name, needs)
+    }
+}
+
+macro_rules! sparse_rows {
+    ($($name:ident $words:ident $contract:literal $words_contract:literal $program:path;)*) => {
+        $(
+            #[doc = concat!("Contract `", $contract, "`.")]
+            pub const fn $name(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+                Tile {
+                    name,
+                    contract: $contract,
+                    needs,
+                    tile: (1, 1),
+                    make: by_level!(level, $program),
+                }
+            }
+            #[doc = concat!("Contract `", $words_contract, "`.")]
+            pub const fn $words(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+                Tile {
+                    contract: $words_contract,
+                    ..$name(level, name, needs)
+                }
+            }
+        )*
+    };
+}
+
+sparse_rows! {
+    sparse_in sparse_in_words "sparse_in" "sparse_in_words" sparse::rows_in::program;
+    sparse_strip sparse_strip_words "sparse_strip" "sparse_strip_words" sparse::strip::program;
+    sparse_out sparse_out_words "sparse_out" "sparse_out_words" sparse::rows_out::program;
+}
+
+/// Contract `sparse_line`.
+pub const fn sparse_line(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        name,
+        contract: "sparse_line",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, sparse::strip::line),
+    }
+}
+
+/// `sparse_strip_words` where one instruction multiplies words and adds: AVX2 and AVX-512.
+pub const fn sparse_strip_fused_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        make: match level {
+            Level::Avx512 => |c, pad| {
+                let isa = Level::Avx512.isa().with_fused_words();
+                code(sparse::strip::program(c, isa), pad)
+            },
+            _ => |c, pad| {
+                let isa = Level::Avx2.isa().with_fused_words();
+                code(sparse::strip::program(c, isa), pad)
+            },
+        },
+        ..sparse_strip_words(level, name, needs)
     }
 }

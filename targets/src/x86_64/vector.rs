@@ -8,6 +8,7 @@ mod bytes;
 mod codes;
 mod lanes;
 mod memory;
+mod quads;
 mod whole;
 
 use crate::vector::ir::*;
@@ -389,6 +390,9 @@ impl<'p> Emit<'p> {
             }
             Op::Select { d, m, a, b } => self.select(d, m, a, b),
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
+            Op::LoadQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. } => self.quads(op),
             Op::Prefetch { at } => {
                 let m = self.mem(at);
                 self.push(Instruction::with1(Ins::Prefetcht0_m8, m)?);
@@ -466,6 +470,14 @@ impl<'p> Emit<'p> {
             Op::LoadX { d, at } => {
                 let m = self.mem(at);
                 self.rm(Ins::Mov_r64_rm64, self.x(d), m)
+            }
+            Op::LoadSmallX { d, at, bytes } => {
+                let (m, d) = (self.mem(at), self.x(d).full_register32());
+                let code = match bytes {
+                    1 => Ins::Movzx_r32_rm8,
+                    _ => Ins::Movzx_r32_rm16,
+                };
+                self.rm(code, d, m)
             }
             Op::Jump { to } => self.branch(Ins::Jmp_rel32_64, to),
             Op::Branch { x, cond, with, to } => {

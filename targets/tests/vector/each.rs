@@ -2,6 +2,7 @@
 
 mod access;
 mod pairs;
+mod quads;
 
 use onnxc_targets::vector::build::Vm;
 use onnxc_targets::vector::interp::NAN;
@@ -543,6 +544,8 @@ fn words(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("words".into()));
 }
 
+pub use quads::quads_of_words;
+
 /// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
@@ -552,6 +555,7 @@ pub fn cases(isa: Isa) -> Vec<Case> {
     threes(isa, &mut all);
     reals(isa, &mut all);
     words(isa, &mut all);
+    quads::quads(isa, &mut all);
     access::accesses(isa, &mut all);
     access::addresses(isa, &mut all);
     all

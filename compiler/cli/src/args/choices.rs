@@ -106,3 +106,13 @@ impl ValueEnum for Denormals {
         Some(PossibleValue::new(self.0.name()).help(help))
     }
 }
+
+/// When sparse kernels are used.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Sparse {
+    /// Where they are faster.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+}

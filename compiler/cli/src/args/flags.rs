@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
-pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding};
+pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding, Sparse};
 pub use super::eval::Eval;
 pub use super::explain::ExplainQuantization;
 pub use super::prune::{Prune, PruneFlags};
@@ -163,6 +163,12 @@ pub struct TargetFlags {
     /// (1e-5 if absent)
     #[arg(long, value_name = "E", value_parser = parse_error)]
     pub winograd_error: Option<f64>,
+    /// Kernels that leave out weights which are zero: where they are faster, or nowhere
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub sparse: Sparse,
+    /// Bytes of straight-line code that a layer with sparse weights may take
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
+    pub sparse_code: u32,
 }
 
 /// Tiles of Winograd's algorithm.

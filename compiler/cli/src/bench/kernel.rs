@@ -37,6 +37,8 @@ pub struct Shape {
     /// Shapes of the inputs; all but the first are known while compiling.
     inputs: Vec<Vec<i64>>,
     out: Vec<i64>,
+    /// Weights of which so many in a hundred are zero, so many output channels at a time.
+    zeros: [i64; 2],
 }
 
 /// What kernels are measured on: layers of common networks.
@@ -86,9 +88,12 @@ fn parse_line(line: &str) -> Result<Shape> {
     };
     let number = |key: &str, default: i64| list(key, default, 1).map(|l| l[0]);
     let allowed: &[&str] = match contract {
-        "conv" => &["stride", "pad", "dilation", "group", "last"],
-        _ => &["ta", "tb"],
+        "conv" => &[
+            "stride", "pad", "dilation", "group", "last", "zeros", "block",
+        ],
+        _ => &["ta", "tb", "zeros", "block"],
     };
+    let zeros = [number("zeros", 0)?.min(100), number("block", 1)?.max(1)];
     if let Some((key, _)) = numbers.iter().find(|n| !allowed.contains(&n.0.as_str())) {
         return Err(bad(line, &format!("`{key}` means nothing here")));
     }
@@ -121,6 +126,7 @@ fn parse_line(line: &str) -> Result<Shape> {
                 attrs,
                 inputs: vec![input, w.clone(), vec![w[0]]],
                 out: layout(x[0], w[0], &spatial),
+                zeros,
             })
         }
         ("gemm", [a, b]) if a.len() >= 2 && b.len() == 2 => {
@@ -139,6 +145,7 @@ fn parse_line(line: &str) -> Result<Shape> {
                     .with("trans_b", Attr::Int(i64::from(tb))),
                 inputs: vec![a.clone(), b.clone(), vec![n]],
                 out: [batch, &[m, n]].concat(),
+                zeros,
             })
         }
         _ => Err(bad(line, "these are not the operands of the contract")),
@@ -148,9 +155,44 @@ fn parse_line(line: &str) -> Result<Shape> {
 /// Made-up operands.
 fn data(shape: &Shape) -> Result<Vec<Tensor>> {
     let inputs = shape.inputs.iter().enumerate();
-    inputs
+    let mut all: Vec<Tensor> = inputs
         .map(|(k, dims)| random::tensor(0, k, DType::F32, dims))
-        .collect()
+        .collect::<Result<_>>()?;
+    if shape.zeros[0] > 0
+        && let Some(w) = all.get_mut(1)
+    {
+        *w = masked(shape, w);
+    }
+    Ok(all)
+}
+
+/// Weights of which some blocks of output channels are zero.
+fn masked(shape: &Shape, w: &Tensor) -> Tensor {
+    let [zeros, block] = shape.zeros;
+    let columns = shape.contract != "conv" && !shape.attrs.flag("trans_b");
+    let n = match columns {
+        true => w.shape.last(),
+        false => w.shape.first(),
+    };
+    let n = n.copied().unwrap_or(1).max(1);
+    let k = w.len() as i64 / n;
+    let values: Vec<f64> = (0..w.len() as i64)
+        .map(|i| {
+            let (c, p) = if columns {
+                (i % n, i / n)
+            } else {
+                (i / k, i % k)
+            };
+            // Spread evenly, and not in the order of anything.
+            let hash = ((c / block * k + p) as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let hash = (hash ^ hash >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            match (hash >> 40) % 100 < zeros as u64 {
+                true => 0.0,
+                false => w.get_f64(i as usize).unwrap_or(0.0),
+            }
+        })
+        .collect();
+    Tensor::from_f64s(w.dtype, &w.shape, &values)
 }
 
 /// The question; all operands but the first are known.
@@ -189,7 +231,7 @@ pub fn chosen(machines: &[Machine], shape: &Shape) -> Result<(Vec<&'static str>,
 impl Shape {
     /// Whether it asks the same, whatever its text.
     pub fn asks(&self, other: &Shape) -> bool {
-        let key = |s: &Shape| (s.contract, s.attrs.clone(), s.inputs.clone());
+        let key = |s: &Shape| (s.contract, s.attrs.clone(), s.inputs.clone(), s.zeros);
         key(self) == key(other)
     }
 }

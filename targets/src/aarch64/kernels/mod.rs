@@ -23,5 +23,12 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),
     &rows::winograd_in_words(Level::Neon, "winograd_in_u8_neon", NEON),
     &rows::winograd_out_words(Level::Neon, "winograd_out_i32_neon", NEON),
+    &rows::sparse_in(Level::Neon, "sparse_in_f32_neon", NEON),
+    &rows::sparse_strip(Level::Neon, "sparse_strip_f32_neon", NEON),
+    &rows::sparse_line(Level::Neon, "sparse_line_f32_neon", NEON),
+    &rows::sparse_out(Level::Neon, "sparse_out_f32_neon", NEON),
+    &rows::sparse_in_words(Level::Neon, "sparse_in_u8_neon", NEON),
+    &rows::sparse_strip_words(Level::Neon, "sparse_strip_i16_neon", NEON),
+    &rows::sparse_out_words(Level::Neon, "sparse_out_i32_neon", NEON),
     &gemm::GEMM_TILE_F32_8X12_NEON,
 ];

@@ -107,6 +107,17 @@ impl Emit<'_> {
             Inst::LdurX { t, n, offset }
         });
     }
+    /// One byte or two, without sign.
+    pub(super) fn load_small(&mut self, d: X, m: Mem, bytes: u8) {
+        let (t, size) = (self.x(d), i64::from(bytes));
+        let fits = |at: i64| at >= 0 && at % size == 0 && at / size < 4096;
+        let (n, at) = self.reach(self.sum(m), fits);
+        let offset = at as u32;
+        self.put(match bytes {
+            1 => Inst::LdrbX { t, n, offset },
+            _ => Inst::LdrhX { t, n, offset },
+        });
+    }
     pub(super) fn prefetch(&mut self, m: Mem) {
         let (n, at) = self.reach(self.sum(m), reaches(8));
         self.put(if at >= 0 && at % 8 == 0 {

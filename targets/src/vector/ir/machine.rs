@@ -104,6 +104,10 @@ impl Isa {
                 Level::Avx512 => !mixed,
                 _ => false,
             },
+            Op::LoadQuad { elem: e, part, .. } => {
+                let bytes = matches!(e, Elem::U8 | Elem::I8);
+                self.has_quarter(*part) && (*e == Elem::W32 || bytes && !sse2)
+            }
             Op::Load { elem: e, lanes, .. } => {
                 let pairs = matches!(e, Elem::I8x2 | Elem::U8x2);
                 elem(e) && !e.is_limited() && (!pairs || *lanes == Lanes::All)
@@ -114,5 +118,8 @@ impl Isa {
             }
             _ => true,
         }
+    }
+    fn has_quarter(&self, part: u8) -> bool {
+        usize::from(part) < self.lanes / 4
     }
 }

@@ -15,6 +15,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         | Op::Store { at, .. }
         | Op::StorePair { at, .. }
         | Op::Splat { at, .. }
+        | Op::LoadQuad { at, .. }
         | Op::Prefetch { at } => mem(at, f),
         Op::Bin {
             b: Src::Mem(m) | Src::Splat(m),
@@ -51,7 +52,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
             f(*a);
             f(*b);
         }
-        Op::LoadX { d, at } => {
+        Op::LoadX { d, at } | Op::LoadSmallX { d, at, .. } => {
             f(*d);
             mem(at, f);
         }

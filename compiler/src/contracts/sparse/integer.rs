@@ -1,0 +1,315 @@
+//! `conv_i8_sparse4`, `conv_i8_sparse1`, `gemm_i8_sparse4`, `gemm_i8_sparse1`: products of bytes with sparse weights, exact. Activations are
+//! multiplied as they are; what their zero point adds comes off each sum.
+
+use super::conv::{DENSEST, apart, bytes, flat, pixels, plain, run_on};
+use super::pattern::{self, Rows, blocks};
+use super::product::{Cut, Kind, Product, tiles, work};
+use super::tiles::Numbers;
+use crate::base::attr::Attrs;
+use crate::base::costs::Work;
+use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::contracts::form::Form;
+use crate::contracts::gemm;
+use crate::contracts::strip;
+use crate::contracts::tail::Element;
+use crate::kernel::{Kernel, LowerCx, Query};
+use crate::loops::ir::{BufId, ExprId, LoopKind};
+
+macro_rules! row {
+    ($name:ident, $text:literal, $doc:literal, $block:literal, $emit:path) => {
+        #[doc = $doc]
+        pub const $name: Kernel = Kernel {
+            name: $text,
+            needs: &[],
+            accepts,
+            work: |q| work_of(q, $block),
+            tails: true,
+            emit: |cx, q| $emit(cx, q, $block),
+        };
+    };
+}
+
+row!(
+    CONV_FOUR,
+    "conv_i8_sparse4",
+    "Convolutions, blocks of four output channels.",
+    4,
+    conv
+);
+row!(
+    CONV_ONE,
+    "conv_i8_sparse1",
+    "Convolutions, single weights.",
+    1,
+    conv
+);
+row!(
+    GEMM_FOUR,
+    "gemm_i8_sparse4",
+    "Matrix products, blocks of four columns.",
+    4,
+    product
+);
+row!(
+    GEMM_ONE,
+    "gemm_i8_sparse1",
+    "Matrix products, single weights.",
+    1,
+    product
+);
+
+/// A product of whole numbers whose weights are known.
+struct Whole {
+    k: i64,
+    n: i64,
+    rows: i64,
+    images: f64,
+    /// Less their zero points: `[n][k]`.
+    weights: Vec<i32>,
+    /// Zero point of A.
+    zero: i64,
+    /// What sums begin with.
+    start: Vec<i64>,
+}
+
+impl Whole {
+    fn of(q: &Query) -> Option<Whole> {
+        let given = |i: usize| q.inputs.get(i).and_then(Option::as_ref);
+        let known = |i: usize| -> Option<Vec<i64>> {
+            match given(i) {
+                None => Some(vec![]),
+                Some((_, t)) => t.as_ref()?.to_i64s().filter(|z| !z.is_empty()),
+            }
+        };
+        let (x, (w_type, w)) = (given(0)?.0.dtype, given(1)?);
+        let byte = |d: DType| matches!(d, DType::U8 | DType::I8);
+        if !q.machine.sparse.used || !byte(x) || !byte(w_type.dtype) {
+            return None;
+        }
+        let w = w.as_ref()?;
+        let (xz, wz, start) = (known(2)?, known(3)?, known(4)?);
+        let (k, n, rows, images, columns) = match q.contract.name {
+            "conv_integer" => {
+                let v = plain(q)?;
+                let images = v.n.fixed().unwrap_or(1) as f64;
+                (v.cin, v.cout, pixels(&v)?, images, false)
+            }
+            _ => {
+                let [k, n, rows] = super::gemm::sizes(&view(q)?)?;
+                (k, n, rows, 1.0, true)
+            }
+        };
+        if w.len() as i64 != k * n || xz.len() > 1 || ![0, 1, n as usize].contains(&wz.len()) {
+            return None;
+        }
+        let at = |i: i64| {
+            let (c, p) = (i / k, i % k);
+            let place = if columns { p * n + c } else { i };
+            let z = match wz.len() {
+                0 => 0,
+                len => wz[c as usize % len],
+            };
+            Some((w.get_i64(place as usize)? - z) as i32)
+        };
+        let weights: Vec<i32> = (0..k * n).map(at).collect::<Option<_>>()?;
+        let kept = weights.iter().filter(|w| **w != 0).count();
+        (kept as f64 <= DENSEST * weights.len() as f64).then_some(Whole {
+            k,
+            n,
+            rows,
+            images,
+            weights,
+            zero: xz.first().copied().unwrap_or(0),
+            start,
+        })
+    }
+    fn at(&self, p: i64, c: i64) -> i32 {
+        self.weights[(c * self.k + p) as usize]
+    }
+    fn kept(&self, block: i64) -> Vec<Vec<i64>> {
+        blocks(self.k, self.n, block, |p, c| self.at(p, c) == 0)
+    }
+}
+
+fn view(q: &Query) -> Option<gemm::View> {
+    let shape = |i: usize| Some(&q.inputs.get(i)?.as_ref()?.0.shape);
+    let out = &q.outputs.first()?.as_ref()?.shape;
+    gemm::View::of(&Attrs::default(), shape(0)?, shape(1)?, out).ok()
+}
+
+fn numbers(q: &Query) -> Option<Numbers> {
+    let numbers = Numbers::Words(q.machine.vector?.lanes);
+    tiles(q.machine, numbers).map(|_| numbers)
+}
+
+fn accepts(q: &Query) -> bool {
+    numbers(q).is_some() && Whole::of(q).is_some()
+}
+
+fn work_of(q: &Query, block: i64) -> Work {
+    let whole = || {
+        let (numbers, w) = (numbers(q)?, Whole::of(q)?);
+        let sizes = [w.k, w.n, w.rows];
+        let kept = w.kept(block);
+        let kind = Kind { block, line: false };
+        work(q.machine, numbers, kind, &kept, sizes, w.images)
+    };
+    whole().unwrap_or(Work::of(f64::INFINITY))
+}
+
+/// What both need.
+struct Ready {
+    w: Whole,
+    numbers: Numbers,
+    cut: Cut,
+    encoded: pattern::Encoded,
+    values: BufId,
+    stream: BufId,
+    correction: Option<BufId>,
+}
+
+fn ready(cx: &mut LowerCx, q: &Query, block: i64) -> Result<Ready> {
+    let missing = || Diagnostic::internal("sparse weights that are none");
+    let w = Whole::of(q).ok_or_else(missing)?;
+    let numbers = numbers(q).ok_or_else(missing)?;
+    let vector = cx.machine.vector.ok_or_else(missing)?;
+    let cut = Cut::of(cx.machine, &vector, numbers, block, w.k, w.rows);
+    let encoded = pattern::encode(&w.kept(block), Rows::Even, w.n, block, numbers, cut.chains);
+    let values = encoded.values(w.n, numbers.group(), 0, |p, c| w.at(p, c));
+    let data: Vec<u8> = values
+        .iter()
+        .flat_map(|v| (*v as i16).to_le_bytes())
+        .collect();
+    let values = Tensor::new(DType::I16, vec![values.len() as i64], data.into())?;
+    let values = cx.constant("values", values);
+    let stream = bytes(cx, &encoded.stream)?;
+    let sums: Vec<i64> = (0..w.n)
+        .map(|c| (0..w.k).map(|p| i64::from(w.at(p, c))).sum())
+        .collect();
+    let form = Form {
+        numbers: strip::Numbers::Bytes,
+        zero: w.zero,
+        start: w.start.clone(),
+        ..Form::floats(DType::I8)
+    };
+    let correction = form.correction(cx, &sums);
+    Ok(Ready {
+        w,
+        numbers,
+        cut,
+        encoded,
+        values,
+        stream,
+        correction,
+    })
+}
+
+impl Ready {
+    /// A sum without what the zero point added.
+    fn corrected(&self, cx: &mut LowerCx, channel: ExprId, sum: ExprId) -> ExprId {
+        let Some(buf) = self.correction else {
+            return sum;
+        };
+        let c = cx.b.load(buf, channel);
+        cx.b.sub(sum, c)
+    }
+}
+
+fn conv(cx: &mut LowerCx, q: &Query, block: i64) -> Result<()> {
+    let missing = || Diagnostic::internal("sparse weights that are none");
+    let v = plain(q).ok_or_else(missing)?;
+    let r = ready(cx, q, block)?;
+    let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
+    let rank = v.window.rank();
+    let mut element = Element::whole(&mut cx.b, &fixed, rank);
+    run_on(cx, &v, &mut element);
+    let found = element.probe(cx, |cx, index, sum| {
+        let sum = r.corrected(cx, index[rank + 1], sum);
+        cx.store(0, index, sum);
+        Ok(())
+    })?;
+    let images = cx.b.dim(&v.n);
+    let (x, a_type) = (cx.input(0)?.buf, cx.input(0)?.ty.dtype);
+    cx.for_(images, LoopKind::Seq, |cx, image| {
+        let base = cx.b.i(r.w.rows * r.w.k);
+        let base = cx.b.mul(image, base);
+        let base = cx.b.let_(base);
+        let index = |cx: &mut LowerCx, pixel: ExprId, channel: ExprId| {
+            flat(cx, image, rank, pixel, channel)
+        };
+        let store = |cx: &mut LowerCx, pixel: ExprId, channel: ExprId, sum: ExprId| {
+            let sum = r.corrected(cx, channel, sum);
+            let full = apart(cx, &v, image, pixel, channel);
+            cx.store(0, &full, sum);
+            Ok(())
+        };
+        Product {
+            k: r.w.k,
+            n: r.w.n,
+            rows: r.w.rows,
+            a_row: r.w.k,
+            numbers: r.numbers,
+            a_type,
+            cut: r.cut,
+            encoded: &r.encoded,
+            values: r.values,
+            stream: Some(r.stream),
+            found: found.as_ref(),
+            index: &index,
+            store: &store,
+        }
+        .emit(cx, x, base)
+    })
+}
+
+fn product(cx: &mut LowerCx, q: &Query, block: i64) -> Result<()> {
+    let missing = || Diagnostic::internal("sparse weights that are none");
+    let v = view(q).ok_or_else(missing)?;
+    let r = ready(cx, q, block)?;
+    let shape = cx.out_shape()?;
+    let fixed: Vec<Option<i64>> = shape.iter().map(Dim::fixed).collect();
+    let rank = v.batch.len() + 2;
+    let mut element = Element::whole(&mut cx.b, &fixed, rank - 2);
+    super::gemm::run_on(cx, &shape, &mut element);
+    let found = element.probe(cx, |cx, index, sum| {
+        let sum = r.corrected(cx, index[rank - 1], sum);
+        let index = v.index(&index[..rank - 2], index[rank - 2], index[rank - 1]);
+        cx.store(0, &index, sum);
+        Ok(())
+    })?;
+    let (a, a_type) = (cx.input(0)?.buf, cx.input(0)?.ty.dtype);
+    let index = |cx: &mut LowerCx, row: ExprId, column: ExprId| {
+        let mut index: Vec<ExprId> = (0..rank - 2).map(|_| cx.b.i(0)).collect();
+        index.extend([row, column]);
+        index
+    };
+    let store = |cx: &mut LowerCx, row: ExprId, column: ExprId, sum: ExprId| {
+        let sum = r.corrected(cx, column, sum);
+        let mut axes = v.batch.clone();
+        axes.push(v.m.clone());
+        let all = cx.b.unoffset(&axes, row);
+        let (row, batch) = all.split_last().ok_or_else(missing)?;
+        cx.store(0, &v.index(batch, *row, column), sum);
+        Ok(())
+    };
+    let base = cx.b.i(0);
+    Product {
+        k: r.w.k,
+        n: r.w.n,
+        rows: r.w.rows,
+        a_row: r.w.k,
+        numbers: r.numbers,
+        a_type,
+        cut: r.cut,
+        encoded: &r.encoded,
+        values: r.values,
+        stream: Some(r.stream),
+        found: found.as_ref(),
+        index: &index,
+        store: &store,
+    }
+    .emit(cx, a, base)
+}

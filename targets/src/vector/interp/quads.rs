@@ -1,0 +1,72 @@
+//! Operations on quarters of vectors, as they are written down.
+
+use super::*;
+
+impl Machine<'_> {
+    /// Does one of them.
+    pub(super) fn quads(&mut self, op: &Op) -> Result<()> {
+        match *op {
+            Op::LoadQuad {
+                d,
+                at,
+                part,
+                elem,
+                tmp,
+            } => {
+                if d == tmp {
+                    return wrong("a load's second register is its first");
+                }
+                let four = self.load(&at, elem, Lanes::First(4))?;
+                let mut to = match part {
+                    0 => [UNDEFINED; MAX_LANES],
+                    _ => self.v(d)?,
+                };
+                let first = usize::from(part) * 4;
+                to[first..first + 4].copy_from_slice(&four[..4]);
+                self.set(tmp, [UNDEFINED; MAX_LANES])?;
+                self.set(d, to)
+            }
+            Op::Transpose { v, tmp } => {
+                let all = [v[0], v[1], v[2], v[3], tmp[0], tmp[1]];
+                if (0..6).any(|i| all[..i].contains(&all[i])) {
+                    return wrong("the registers of a transposition are not six");
+                }
+                let old = [self.v(v[0])?, self.v(v[1])?, self.v(v[2])?, self.v(v[3])?];
+                for t in tmp {
+                    self.set(t, [UNDEFINED; MAX_LANES])?;
+                }
+                for (c, d) in v.into_iter().enumerate() {
+                    self.set(d, std::array::from_fn(|i| old[i % 4][i / 4 * 4 + c]))?;
+                }
+                Ok(())
+            }
+            Op::PairWords { lo, a, b } => {
+                if lo == a || lo == b || a == b {
+                    return wrong("the registers of words that are paired are not three");
+                }
+                let (x, y) = (self.v(a)?, self.v(b)?);
+                let n = self.isa.lanes;
+                // The words of a lane, and those of the other vector.
+                let word = |v: &Vector, i: usize| v[i / 2] >> (16 * (i % 2)) & 0xffff;
+                let half = |second: usize| -> Vector {
+                    std::array::from_fn(|i| {
+                        if i >= n {
+                            return UNDEFINED;
+                        }
+                        if self.isa.by_lane {
+                            // Words of one in the first half, of the other in the second.
+                            let from = if i < n / 2 { &x } else { &y };
+                            return from[i % (n / 2) + second * (n / 2)];
+                        }
+                        let at = i / 4 * 8 + second * 4 + i % 4;
+                        word(&x, at) | word(&y, at) << 16
+                    })
+                };
+                let (low, high) = (half(0), half(1));
+                self.set(lo, low)?;
+                self.set(a, high)
+            }
+            _ => wrong("no operation on quarters"),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Operations on quarters of vectors.
+
+use super::*;
+
+/// Loads and transpositions.
+pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
+    let mut w = Writer::new(isa);
+    let parts = (isa.lanes / 4) as u8;
+    for rotation in 0..6i32 {
+        for elem in [Elem::W32, Elem::U8, Elem::I8] {
+            let [d, tmp] = [w.vm.v(), w.vm.v()];
+            let load = |part: u8| Op::LoadQuad {
+                d,
+                at: Mem::at(w.base, rotation * 20 + i32::from(part) * 24),
+                part,
+                elem,
+                tmp,
+            };
+            if isa.has(&load(0)) {
+                (0..parts)
+                    .map(load)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|op| w.vm.op(op));
+                w.keep(d);
+            }
+            w.vm.free_all(&[d, tmp]);
+        }
+        let v = [0, 1, 2, 3].map(|i| w.load(rotation * 4 + i * 32));
+        let tmp = [w.vm.v(), w.vm.v()];
+        w.vm.op(Op::Transpose { v, tmp });
+        w.vm.free_all(&tmp);
+        v.into_iter().for_each(|v| w.keep(v));
+        w.vm.free_all(&v);
+        let (x, at) = (w.vm.x(), w.base);
+        for (bytes, disp) in [(1, 3), (2, 6), (1, 4093), (2, 255 * 2)] {
+            w.vm.op(Op::LoadSmallX {
+                d: x,
+                at: Mem::at(at, disp + rotation * 2),
+                bytes,
+            });
+            let d = w.vm.v();
+            w.vm.op(Op::SplatX { d, x });
+            w.keep(d);
+            w.vm.free(d);
+        }
+        w.vm.free_x(x);
+        if w.full() || w.at > MEMORY as i32 / 2 {
+            w.at = OUT;
+        }
+    }
+    cases.push(w.case("quads".into()));
+}
+
+/// What pairs words.
+pub fn quads_of_words(isa: Isa) -> Vec<Case> {
+    let mut w = Writer::new(isa);
+    for rotation in 0..8i32 {
+        let [a, b] = [w.load(rotation * 4), w.load(64 - rotation * 4)];
+        let lo = w.vm.v();
+        w.vm.op(Op::PairWords { lo, a, b });
+        w.keep(lo);
+        w.keep(a);
+        w.vm.free_all(&[a, b, lo]);
+        if w.full() {
+            w.at = OUT;
+        }
+    }
+    vec![w.case("quads of words".into())]
+}
