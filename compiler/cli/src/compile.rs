@@ -198,6 +198,17 @@ fn steps(p: &Program, list: &[Step], depth: usize, out: &mut String) {
                 steps(p, body, depth + 1, out);
                 Ok(())
             }
+            Step::Offload {
+                slot,
+                ins,
+                outs,
+                twin,
+                ..
+            } => {
+                let _ = writeln!(out, "; {pad}offload {slot} {ins:?} -> {outs:?}, or");
+                steps(p, twin, depth + 1, out);
+                Ok(())
+            }
             Step::Fail(code) => writeln!(out, "; {pad}fail {code}"),
         };
     }
