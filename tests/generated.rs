@@ -2,7 +2,7 @@
 
 use onnxc_compiler::artifact::info::LevelInfo;
 use onnxc_compiler::artifact::{ModelInfo, Placement, descriptor, header, rust_module};
-use onnxc_tests::generate::{c_header, check_fresh};
+use onnxc_tests::generate::{c_header, check_fresh, npu_header};
 use onnxc_tests::models::wild;
 use onnxc_tests::tools::{have, run, text};
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ const CXX_FLAGS: &[&str] = &["-std=c++17", "-Wall", "-Wextra", "-pedantic", "-We
 #[test]
 fn c_header_is_fresh() {
     check_fresh("runtime/include/onnxc.h", &c_header());
+    check_fresh("runtime/include/onnxc_npu.h", &npu_header());
 }
 
 #[test]
@@ -27,8 +28,8 @@ fn documents_are_fresh() {
 fn c_layout_is_the_rust_layout() {
     let dir = tempfile::tempdir().unwrap();
     let mut source =
-        String::from("#include \"onnxc.h\"\n#include \"onnxc.h\"\n#include <string.h>\n");
-    for s in onnxc_abi::c::STRUCTS {
+        String::from("#include \"onnxc_npu.h\"\n#include \"onnxc.h\"\n#include \"onnxc_npu.h\"\n#include <string.h>\n");
+    for s in [onnxc_abi::c::STRUCTS, onnxc_abi::c_npu::STRUCTS].concat() {
         writeln!(
             source,
             "typedef char s_{0}[sizeof({0}) == {1} ? 1 : -1];",
@@ -46,6 +47,7 @@ fn c_layout_is_the_rust_layout() {
     }
     source.push_str("int main(void) { return strcmp(onnxc_status_text(0), \"success\"); }\n");
     fs::write(dir.path().join("onnxc.h"), c_header()).unwrap();
+    fs::write(dir.path().join("onnxc_npu.h"), npu_header()).unwrap();
     fs::write(dir.path().join("layout.c"), &source).unwrap();
     fs::write(dir.path().join("layout.cpp"), &source).unwrap();
     for (compiler, flags, file) in [

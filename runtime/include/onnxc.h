@@ -35,6 +35,9 @@ extern "C" {
 #define ONNXC_OFFLOAD_REFUSED 33 /* the accelerator refused the compiled region */
 #define ONNXC_OFFLOAD_TIMEOUT 34 /* the accelerator did not answer in time */
 #define ONNXC_OFFLOAD_DEVICE 35 /* the accelerator reported an error */
+#define ONNXC_OFFLOAD_LOST 36 /* the accelerator is lost */
+#define ONNXC_OFFLOAD_BUSY 37 /* the accelerator is busy, or still owns its buffers */
+#define ONNXC_OFFLOAD_SHADOW 38 /* the accelerator's outputs wait for those of the CPU, to be compared; no run ends with it */
 
 /* Where a model's weights are. */
 #define ONNXC_WEIGHTS_EMBEDDED 0
@@ -62,13 +65,27 @@ typedef void (*onnxc_trace)(void *user, uint32_t layer, uint32_t begin);
    no relocation and live in read-only memory. Never copy a struct that has such a field: use it where it lies. */
 typedef int32_t onnxc_rel;
 
-/* How every table of accelerator functions begins. Tables grow at the end only; struct_size says how far one goes.
-   Version 1 defines no functions yet: models without offloaded regions ignore the tables. */
+/* Computes region number region of a model on an accelerator, and is told that the CPU did: see onnxc_npu.h. */
+struct onnxc_offload_table;
+struct onnxc_context;
+typedef int32_t (*onnxc_run_region)(const struct onnxc_offload_table *table, const struct onnxc_context *ctx, uint32_t region,
+                                    const void *const *inputs, void *const *outputs);
+typedef void (*onnxc_twin_done)(const struct onnxc_offload_table *table, const struct onnxc_context *ctx, uint32_t region,
+                                void *const *outputs);
+
+/* What generated code calls for a region. Tables grow at the end only; struct_size says how far one goes. Code that meets a table of
+   another abi_version, or a shorter one than it knows, runs the twin. */
 typedef struct onnxc_offload_table {
   /* Bytes of the table. */
   uint32_t struct_size;
   /* ONNXC_ABI_VERSION it was built for. */
   uint32_t abi_version;
+  /* For those behind the functions: generated code does not look at it. */
+  void *self_;
+  /* Computes the region; never null. */
+  onnxc_run_region run;
+  /* Told of the twin's outputs; may be null. */
+  onnxc_twin_done twin_done;
 } onnxc_offload_table;
 
 /* What a run needs. Zero it, set abi_version and struct_size, then what the model needs; zero is right for the rest. */
@@ -109,7 +126,7 @@ typedef struct onnxc_context {
   onnxc_trace trace;
   /* First argument of trace. */
   void *trace_user;
-  /* Tables of accelerator functions; may be null. */
+  /* A table for each offloaded region, null where the CPU computes it; may be null. */
   const onnxc_offload_table *const *offload;
   /* Length of offload. */
   uint32_t num_offload;
@@ -233,9 +250,9 @@ typedef struct onnxc_descriptor {
   onnxc_rel layers;
   /* Number of layers. */
   uint32_t num_layers;
-  /* Offload slots; absent in version 1. */
+  /* onnxc_region[num_offloads]: what accelerators compute, in the order in which they run. */
   onnxc_rel offloads;
-  /* Number of offload slots: 0 in version 1. */
+  /* Number of offloaded regions. */
   uint32_t num_offloads;
   /* Bytes of arena a run needs. */
   uint64_t arena_size;
@@ -278,7 +295,7 @@ typedef struct onnxc_weights_header {
 } onnxc_weights_header;
 
 /* Sizes are part of the contract. */
-typedef char onnxc_offload_table_size_is_8[sizeof(onnxc_offload_table) == 8 ? 1 : -1];
+typedef char onnxc_offload_table_size_is_32[sizeof(onnxc_offload_table) == 32 ? 1 : -1];
 typedef char onnxc_context_size_is_160[sizeof(onnxc_context) == 160 ? 1 : -1];
 typedef char onnxc_dim_size_is_16[sizeof(onnxc_dim) == 16 ? 1 : -1];
 typedef char onnxc_quant_size_is_16[sizeof(onnxc_quant) == 16 ? 1 : -1];
@@ -478,6 +495,9 @@ static inline const char *onnxc_status_text(int32_t status) {
   case 33: return "the accelerator refused the compiled region";
   case 34: return "the accelerator did not answer in time";
   case 35: return "the accelerator reported an error";
+  case 36: return "the accelerator is lost";
+  case 37: return "the accelerator is busy, or still owns its buffers";
+  case 38: return "the accelerator's outputs wait for those of the CPU, to be compared; no run ends with it";
   default: return "unknown status";
   }
 }

@@ -14,6 +14,13 @@ pub fn c_header() -> String {
     out
 }
 
+/// `runtime/include/onnxc_npu.h`.
+pub fn npu_header() -> String {
+    let mut out = String::new();
+    onnxc_abi::c_npu::write_header(&mut out).expect("a string takes everything");
+    out
+}
+
 /// Compares a committed file with what it should be; with `BLESS=1` in the environment writes it.
 pub fn check_fresh(path: &str, text: &str) {
     let full: PathBuf = root().join(path);

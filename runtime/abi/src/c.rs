@@ -3,7 +3,7 @@
 //! The text is the one source of `runtime/include/onnxc.h` and of the part of it that every model's own header repeats.
 //! It is C99 and C++, includes only `<stdint.h>` and `<stddef.h>`, and guards itself against being included twice.
 
-use crate::{ABI_VERSION, context, descriptor, status, weights};
+use crate::{ABI_VERSION, context, descriptor, offload, status, weights};
 use core::fmt::{Result, Write};
 
 /// A field of a C struct.
@@ -63,7 +63,7 @@ macro_rules! c_struct {
 
 /// All structs, in the order in which C must see them.
 pub const STRUCTS: &[CStruct] = &[
-    context::OffloadTable::C,
+    offload::OffloadTable::C,
     context::Context::C,
     descriptor::RawDim::C,
     descriptor::RawQuant::C,
@@ -123,7 +123,7 @@ pub fn write_header(out: &mut dyn Write) -> Result {
     out.write_str(TAIL)
 }
 
-fn write_struct(out: &mut dyn Write, s: &CStruct) -> Result {
+pub(crate) fn write_struct(out: &mut dyn Write, s: &CStruct) -> Result {
     out.write_str("\n")?;
     write_doc(out, "", s.doc)?;
     writeln!(out, "typedef struct {} {{", s.name)?;
@@ -178,6 +178,14 @@ typedef void (*onnxc_trace)(void *user, uint32_t layer, uint32_t begin);
 /* Distance in bytes from this very field to what it refers to; 0 = nothing. Descriptors hold no pointers, so they need
    no relocation and live in read-only memory. Never copy a struct that has such a field: use it where it lies. */
 typedef int32_t onnxc_rel;
+
+/* Computes region number region of a model on an accelerator, and is told that the CPU did: see onnxc_npu.h. */
+struct onnxc_offload_table;
+struct onnxc_context;
+typedef int32_t (*onnxc_run_region)(const struct onnxc_offload_table *table, const struct onnxc_context *ctx, uint32_t region,
+                                    const void *const *inputs, void *const *outputs);
+typedef void (*onnxc_twin_done)(const struct onnxc_offload_table *table, const struct onnxc_context *ctx, uint32_t region,
+                                void *const *outputs);
 ";
 
 const ACCESSORS: &str = "

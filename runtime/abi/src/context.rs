@@ -4,6 +4,7 @@
 //! any thread, and several contexts with arenas of their own run at the same time. Generated code reads the context and
 //! never writes it.
 
+use crate::offload::OffloadTable;
 use core::ffi::c_void;
 
 /// A part of a parallel loop: computes the iterations `begin..end` and answers a status.
@@ -25,17 +26,6 @@ pub type Trace = unsafe extern "C" fn(user: *mut c_void, layer: u32, begin: u32)
 
 /// Type of `PREFIX_run`.
 pub type RunFn = unsafe extern "C" fn(ctx: *const Context) -> i32;
-
-c_struct! {
-    /// How every table of accelerator functions begins. Tables grow at the end only; `struct_size` says how far one goes.
-    /// Version 1 defines no functions yet: models without offloaded regions ignore the tables.
-    OffloadTable = "onnxc_offload_table", 8 {
-        /// Bytes of the table.
-        struct_size: u32 = "uint32_t struct_size" @ 0,
-        /// `ONNXC_ABI_VERSION` it was built for.
-        abi_version: u32 = "uint32_t abi_version" @ 4,
-    }
-}
 
 c_struct! {
     /// What a run needs. Zero it, set `abi_version` and `struct_size`, then what the model needs; zero is right for the rest.
@@ -76,7 +66,7 @@ c_struct! {
         trace: Option<Trace> = "onnxc_trace trace" @ 104,
         /// First argument of `trace`.
         trace_user: *mut c_void = "void *trace_user" @ 112,
-        /// Tables of accelerator functions; may be null.
+        /// A table for each offloaded region, null where the CPU computes it; may be null.
         offload: *const *const OffloadTable = "const onnxc_offload_table *const *offload" @ 120,
         /// Length of `offload`.
         num_offload: u32 = "uint32_t num_offload" @ 128,

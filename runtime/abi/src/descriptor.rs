@@ -148,9 +148,9 @@ c_struct! {
         layers: Rel = "onnxc_rel layers" @ 64,
         /// Number of layers.
         num_layers: u32 = "uint32_t num_layers" @ 68,
-        /// Offload slots; absent in version 1.
+        /// `onnxc_region[num_offloads]`: what accelerators compute, in the order in which they run.
         offloads: Rel = "onnxc_rel offloads" @ 72,
-        /// Number of offload slots: 0 in version 1.
+        /// Number of offloaded regions.
         num_offloads: u32 = "uint32_t num_offloads" @ 76,
         /// Bytes of arena a run needs.
         arena_size: u64 = "uint64_t arena_size" @ 80,

@@ -18,15 +18,22 @@ extern crate std;
 #[macro_use]
 pub mod c;
 mod c_cpu;
+pub mod c_npu;
 pub mod context;
 pub mod cpu;
 pub mod descriptor;
+pub mod npu;
+pub mod offload;
 pub mod reader;
+pub mod region;
+pub mod regions;
 pub mod status;
 pub mod weights;
 
 pub use context::{Context, ParallelBody, ParallelFor, RunFn, Trace};
+pub use offload::OffloadTable;
 pub use reader::Descriptor;
+pub use regions::Region;
 pub use status::status_text;
 
 /// Version of everything in this crate. It changes when an existing field changes its place or its meaning; appended

@@ -8,30 +8,30 @@ use core::mem::offset_of;
 
 // A place in the blob. Reads outside answer zero: parse() has shown that there are none.
 #[derive(Clone, Copy)]
-struct At<'a> {
-    blob: &'a [u8],
-    at: usize,
+pub(crate) struct At<'a> {
+    pub(crate) blob: &'a [u8],
+    pub(crate) at: usize,
 }
 
 impl<'a> At<'a> {
-    fn bytes<const N: usize>(self, offset: usize) -> Option<[u8; N]> {
+    pub(crate) fn bytes<const N: usize>(self, offset: usize) -> Option<[u8; N]> {
         let at = self.at.checked_add(offset)?;
         self.blob.get(at..at.checked_add(N)?)?.try_into().ok()
     }
-    fn u32(self, offset: usize) -> u32 {
+    pub(crate) fn u32(self, offset: usize) -> u32 {
         u32::from_le_bytes(self.bytes(offset).unwrap_or_default())
     }
-    fn i32(self, offset: usize) -> i32 {
+    pub(crate) fn i32(self, offset: usize) -> i32 {
         i32::from_le_bytes(self.bytes(offset).unwrap_or_default())
     }
-    fn u64(self, offset: usize) -> u64 {
+    pub(crate) fn u64(self, offset: usize) -> u64 {
         u64::from_le_bytes(self.bytes(offset).unwrap_or_default())
     }
     fn i64(self, offset: usize) -> i64 {
         i64::from_le_bytes(self.bytes(offset).unwrap_or_default())
     }
     // What the distance at `offset` refers to.
-    fn rel(self, offset: usize) -> Option<At<'a>> {
+    pub(crate) fn rel(self, offset: usize) -> Option<At<'a>> {
         let field = self.at.checked_add(offset)?;
         let d = i32::from_le_bytes(self.bytes(offset)?);
         let at = field.checked_add_signed(d as isize)?;
@@ -40,10 +40,10 @@ impl<'a> At<'a> {
             at,
         })
     }
-    fn text(self, offset: usize) -> &'a str {
+    pub(crate) fn text(self, offset: usize) -> &'a str {
         self.checked_text(offset).unwrap_or("")
     }
-    fn checked_text(self, offset: usize) -> Option<&'a str> {
+    pub(crate) fn checked_text(self, offset: usize) -> Option<&'a str> {
         if self.i32(offset) == 0 {
             return Some("");
         }
@@ -52,7 +52,7 @@ impl<'a> At<'a> {
         core::str::from_utf8(rest.get(..end)?).ok()
     }
     // Item `i` of the array of items of `size` bytes that the distance at `offset` refers to.
-    fn item(self, offset: usize, i: u32, size: usize) -> Option<At<'a>> {
+    pub(crate) fn item(self, offset: usize, i: u32, size: usize) -> Option<At<'a>> {
         let base = self.rel(offset)?;
         let at = base.at.checked_add((i as usize).checked_mul(size)?)?;
         Some(At {
@@ -61,7 +61,7 @@ impl<'a> At<'a> {
         })
     }
     // Whether such an array of `n` items lies in the blob.
-    fn array_fits(self, offset: usize, n: u32, size: usize) -> bool {
+    pub(crate) fn array_fits(self, offset: usize, n: u32, size: usize) -> bool {
         n == 0
             || self
                 .item(offset, n, size)
@@ -71,7 +71,7 @@ impl<'a> At<'a> {
 
 /// A checked descriptor.
 #[derive(Clone, Copy)]
-pub struct Descriptor<'a>(At<'a>);
+pub struct Descriptor<'a>(pub(crate) At<'a>);
 
 /// An input or output.
 #[derive(Clone, Copy)]
@@ -188,6 +188,7 @@ impl<'a> Descriptor<'a> {
                 .is_some_and(|s| s.checked_text(offset_of!(RawSymbol, name)).is_some())
             })
             && self.layers().all(|l| l.check())
+            && self.regions_fit()
     }
 
     texts! { RawDescriptor
@@ -213,6 +214,8 @@ impl<'a> Descriptor<'a> {
         num_out_dims num_out_dims u32;
         /// Number of layers.
         num_layers num_layers u32;
+        /// Number of offloaded regions.
+        num_regions num_offloads u32;
         /// Bytes of arena a run needs.
         arena_size arena_size u64;
         /// Alignment of the arena.

@@ -39,6 +39,9 @@ statuses! {
     OFFLOAD_REFUSED = 33 "the accelerator refused the compiled region";
     OFFLOAD_TIMEOUT = 34 "the accelerator did not answer in time";
     OFFLOAD_DEVICE = 35 "the accelerator reported an error";
+    OFFLOAD_LOST = 36 "the accelerator is lost";
+    OFFLOAD_BUSY = 37 "the accelerator is busy, or still owns its buffers";
+    OFFLOAD_SHADOW = 38 "the accelerator's outputs wait for those of the CPU, to be compared; no run ends with it";
 }
 
 /// One line for a person; `"unknown status"` for a code that is not in the table.
