@@ -18,6 +18,7 @@ pub mod cpu;
 pub mod element;
 pub mod error;
 pub mod model;
+pub mod offload;
 #[cfg(feature = "std")]
 pub mod pool;
 pub mod prefault;

@@ -170,6 +170,14 @@ impl<'a, const I: usize, const O: usize> Session<'a, I, O> {
         self
     }
 
+    /// Leaves regions of the model to accelerators. Results don't depend on it.
+    #[cfg(feature = "std")]
+    pub fn offload(mut self, regions: &'a crate::offload::Regions<'a>) -> Self {
+        self.context.offload = regions.tables().as_ptr();
+        self.context.num_offload = regions.tables().len() as u32;
+        self
+    }
+
     /// Runs the model once. Outputs may be read when the session has ended: it keeps them borrowed.
     pub fn run(&mut self) -> Result<(), Error> {
         let d = self.model.descriptor();

@@ -164,7 +164,7 @@ onnxc_npu_status onnxc_npu_open(onnxc_npu_slot *slot, const onnxc_region *region
                                 onnxc_npu_buf *bufs, uint32_t num_bufs, const onnxc_npu_config *config);
 void onnxc_npu_close(onnxc_npu_slot *slot);
 int32_t onnxc_npu_start(onnxc_npu_slot *slot, const onnxc_context *ctx, const void *const *inputs);
-int32_t onnxc_npu_finish(onnxc_npu_slot *slot, const onnxc_context *ctx, void *const *outputs);
+int32_t onnxc_npu_finish(onnxc_npu_slot *slot, void *const *outputs);
 
 /* The driver a region names, in a list of count, or NULL. */
 const onnxc_npu_backend *onnxc_npu_find(const onnxc_region *region, const onnxc_npu_backend *const *list, size_t count);

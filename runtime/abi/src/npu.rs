@@ -198,9 +198,9 @@ c_struct! {
         device: u32 = "uint32_t device" @ 0,
         /// Runs that were left to the CPU, whatever the reason; shadow runs too.
         cpu: u32 = "uint32_t cpu" @ 4,
-        /// Runs that found no device (also at the opening).
+        /// Openings that found no device or no driver.
         absent: u32 = "uint32_t absent" @ 8,
-        /// Refusals: ABI, target, digest, malformed, no memory.
+        /// Refusals, at the opening as a rule: ABI, target, digest, malformed, no memory.
         refused: u32 = "uint32_t refused" @ 12,
         /// Jobs that overran their time.
         timeout: u32 = "uint32_t timeout" @ 16,
@@ -302,11 +302,15 @@ c_struct! {
         deadline_ns: i64 = "int64_t deadline_ns" @ 248,
         /// Who uses the slot: 0 = nobody; else the address of a context, or 1.
         owner: usize = "uintptr_t owner" @ 256,
-        /// Whether a job is under way, and whether outputs wait for the twin's.
+        /// 1: a job is under way. 2: outputs wait for the twin's.
         busy: u32 = "uint32_t busy" @ 264,
         /// Capabilities of the device.
         caps: u32 = "uint32_t caps" @ 268,
+        /// Whether the driver has loaded the region.
+        loaded: u32 = "uint32_t loaded" @ 272,
         /// Zero.
-        reserved: [u64; 6] = "uint64_t reserved[6]" @ 272,
+        reserved: u32 = "uint32_t reserved" @ 276,
+        /// Zero.
+        reserved_8: [u64; 5] = "uint64_t reserved_8[5]" @ 280,
     }
 }
