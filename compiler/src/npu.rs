@@ -89,6 +89,8 @@ pub struct Request {
     pub min_gain: f64,
     /// Most regions of one accelerator: each costs a copy and a wait.
     pub max_regions: usize,
+    /// Multiply-accumulates up to which a region gets a self-test: its answers are worked out by the interpreter.
+    pub golden_macs: u64,
 }
 
 impl Default for Request {
@@ -98,6 +100,7 @@ impl Default for Request {
             required: vec![],
             min_gain: 1.25,
             max_regions: 4,
+            golden_macs: 40_000_000,
         }
     }
 }

@@ -151,6 +151,16 @@ pub fn single(model: &mut Model, pass: &'static Pass, diags: &mut Diagnostics) -
     Ok(())
 }
 
+/// Runs one pass once, as the options say.
+pub fn single_with(
+    model: &mut Model,
+    pass: &'static Pass,
+    options: &Options,
+    diags: &mut Diagnostics,
+) -> Result<()> {
+    steps(model, &[Once(pass, "alone")], options, diags)
+}
+
 fn steps(
     model: &mut Model,
     steps: &[Step],

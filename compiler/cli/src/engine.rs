@@ -112,7 +112,7 @@ impl<'a> Engine<'a> {
     fn load<'m>(
         &'m self,
         model: &'m Model,
-        weights: Option<&[u8]>,
+        weights: Option<&'m [u8]>,
         inputs: &[&Tensor],
     ) -> Result<Loaded<'m>> {
         let mut session = model.session(&SessionOptions {

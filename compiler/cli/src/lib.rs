@@ -24,6 +24,7 @@ pub mod job;
 pub mod loader;
 pub mod machine;
 pub mod metric;
+pub mod npu;
 pub mod outputs;
 pub mod picture;
 pub mod precision;

@@ -106,8 +106,8 @@ pub struct Region {
     pub cost: Cost,
     /// Nanoseconds after which a run counts as lost.
     pub timeout_ns: u64,
-    /// Inputs, and the outputs that the twin gives for them, for a self-test.
-    pub golden: Option<(Vec<Bytes>, Vec<Bytes>)>,
+    /// For a self-test: the seed of made-up inputs (`onnxc_abi::region::golden_byte`), and the outputs that the twin gives for them.
+    pub golden: Option<(u32, Vec<Bytes>)>,
 }
 
 /// Where a node runs.

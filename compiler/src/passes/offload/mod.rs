@@ -161,7 +161,10 @@ impl Offloading<'_, '_, '_> {
             for &n in &t.nodes {
                 self.placed.insert(n, slot);
             }
-            let golden = golden::make(&t.cut.body, self.cx.symbols, t.region.macs)?;
+            let golden = match t.region.macs <= self.cx.npu.golden_macs {
+                true => golden::make(&t.cut.body, self.cx.symbols)?,
+                false => None,
+            };
             self.cx.offload.regions.push(Region {
                 golden,
                 ..t.region
