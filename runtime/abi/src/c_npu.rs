@@ -65,7 +65,6 @@ pub fn write_header(out: &mut dyn Write) -> Result {
             &[
                 ("NPU_CAN_CANCEL", npu::CAN_CANCEL),
                 ("NPU_HAS_EVENT_FD", npu::HAS_EVENT_FD),
-                ("NPU_NEEDS_SYNC", npu::NEEDS_SYNC),
             ],
         ),
         (
@@ -80,6 +79,7 @@ pub fn write_header(out: &mut dyn Write) -> Result {
             &[
                 ("NPU_NO_SELFTEST", npu::NO_SELFTEST),
                 ("NPU_NO_DIGEST", npu::NO_DIGEST),
+                ("NPU_OWN_TIMEOUT", npu::OWN_TIMEOUT),
             ],
         ),
         (
@@ -154,9 +154,15 @@ static inline const onnxc_region_port *onnxc_region_port_at(const onnxc_region *
 ";
 
 const CORE: &str = "
+/* The usual configuration: a second for a run where the region has no limit of its own, one for a drain, ten for the self-test. */
+static inline onnxc_npu_config onnxc_npu_defaults(onnxc_npu_clock clock, void *clock_user) {
+  onnxc_npu_config c = {sizeof(onnxc_npu_config), 0, clock, clock_user, 1000000000u, 1000000000u, 10000000000u, 3, 0, 0};
+  return c;
+}
+
 /* The runtime core, in the library that the crate onnxc-runtime makes (feature c). None allocates or blocks longer than said.
 
-   open: takes region for slot, whose memory is zero, and bufs, one for each port; asks the driver, loads, runs the self-test. OK, or why
+   open: takes region, which names backend, for slot, and bufs, one for each port; asks the driver, loads, runs the self-test. OK, or why
    the CPU computes the region from now on: the slot's table may be given to the model in either case.
    close: waits for a job that is still under way for drain_ns at most, and lets go of everything. The slot may be opened again.
    start, finish: one run in two halves; finish answers as onnxc_run_region does. A start that does not answer OK needs no finish. */
@@ -167,7 +173,16 @@ int32_t onnxc_npu_start(onnxc_npu_slot *slot, const onnxc_context *ctx, const vo
 int32_t onnxc_npu_finish(onnxc_npu_slot *slot, void *const *outputs);
 
 /* The driver a region names, in a list of count, or NULL. */
-const onnxc_npu_backend *onnxc_npu_find(const onnxc_region *region, const onnxc_npu_backend *const *list, size_t count);
+static inline const onnxc_npu_backend *onnxc_npu_find(const onnxc_region *region, const onnxc_npu_backend *const *list, size_t count) {
+  size_t i;
+  for (i = 0; i < count; i++) {
+    const char *a = onnxc_text(&region->backend), *b = list[i] == 0 ? 0 : list[i]->name;
+    if (b == 0) continue;
+    while (*a != 0 && *a == *b) a++, b++;
+    if (*a == *b) return list[i];
+  }
+  return 0;
+}
 
 #ifdef __cplusplus
 }

@@ -74,8 +74,6 @@ pub const BUF_DMABUF: u32 = 1;
 pub const CAN_CANCEL: u32 = 1;
 /// `event_fd` gives a descriptor to wait on.
 pub const HAS_EVENT_FD: u32 = 2;
-/// `sync` must be called: caches are not coherent.
-pub const NEEDS_SYNC: u32 = 4;
 
 /// `sync`: what the CPU wrote goes to the device.
 pub const TO_DEVICE: u32 = 0;
@@ -91,7 +89,7 @@ c_struct! {
         npu_abi: u32 = "uint32_t npu_abi" @ 4,
         /// Bit k: buffers of kind k.
         buf_kinds: u32 = "uint32_t buf_kinds" @ 8,
-        /// `ONNXC_NPU_CAN_CANCEL`, `_HAS_EVENT_FD`, `_NEEDS_SYNC`.
+        /// `ONNXC_NPU_CAN_CANCEL`, `_HAS_EVENT_FD`.
         caps: u32 = "uint32_t caps" @ 12,
         /// Jobs that may be under way at a time, at least 1.
         max_inflight: u32 = "uint32_t max_inflight" @ 16,
@@ -119,7 +117,7 @@ c_struct! {
         port: u32 = "uint32_t port" @ 12,
         /// Where in the device's object it begins.
         offset: u64 = "uint64_t offset" @ 16,
-        /// Its bytes: at least the port's.
+        /// Its bytes: those of the port, set before `buf_get`, which leaves them so.
         bytes: u64 = "uint64_t bytes" @ 24,
         /// Where the CPU sees it.
         host: *mut c_void = "void *host" @ 32,
@@ -148,13 +146,13 @@ c_struct! {
         /// Lets go of it. If the device still owns buffers, their memory stays until the device has let go of them, or for ever.
         unload: Option<unsafe extern "C" fn(this: *mut c_void, model: *mut c_void)>
             = "void (*unload)(void *self_, void *model)" @ 40,
-        /// Gives the buffer of a port: `port` is set and all else zero before. It must have a `host` address.
+        /// Gives the buffer of a port: `port` and `bytes` are set before, `fd` is -1 and all else zero. It must have a `host` address.
         buf_get: Option<unsafe extern "C" fn(this: *mut c_void, model: *mut c_void, io: *mut NpuBuf) -> NpuStatus>
             = "onnxc_npu_status (*buf_get)(void *self_, void *model, onnxc_npu_buf *io)" @ 48,
         /// Takes it back.
         buf_put: Option<unsafe extern "C" fn(this: *mut c_void, model: *mut c_void, buf: *mut NpuBuf)>
             = "void (*buf_put)(void *self_, void *model, onnxc_npu_buf *buf)" @ 56,
-        /// Makes caches coherent: called only if the capabilities ask for it. `direction`: `ONNXC_NPU_TO_DEVICE` or `_FROM_DEVICE`.
+        /// Makes caches coherent: called for every buffer before a submission, and for outputs after it. `direction`: `ONNXC_NPU_TO_DEVICE` or `_FROM_DEVICE`.
         sync: Option<unsafe extern "C" fn(this: *mut c_void, buf: *const NpuBuf, direction: u32) -> NpuStatus>
             = "onnxc_npu_status (*sync)(void *self_, const onnxc_npu_buf *buf, uint32_t direction)" @ 64,
         /// Begins a run over the buffers of all ports, in their order, and returns. `BUSY` if there is no room in its queue.
@@ -233,28 +231,46 @@ c_struct! {
 pub type NpuClock = unsafe extern "C" fn(user: *mut c_void) -> i64;
 
 c_struct! {
-    /// How the runtime treats a region; zero in a field means what is said there.
+    /// How the runtime treats a region.
     NpuConfig = "onnxc_npu_config", 64 {
         /// `sizeof(onnxc_npu_config)`.
         struct_size: u32 = "uint32_t struct_size" @ 0,
         /// Every so many device runs the CPU computes too, and outputs are compared; 0 = never.
         shadow_every: u32 = "uint32_t shadow_every" @ 4,
-        /// The clock; needed.
+        /// The clock; never null.
         clock: Option<NpuClock> = "onnxc_npu_clock clock" @ 8,
         /// Its argument.
         clock_user: *mut c_void = "void *clock_user" @ 16,
-        /// Time-out of a run in place of the region's; 0 = the region's, or 1 s.
+        /// Time-out of a run where the region has none: 0 there.
         timeout_ns: u64 = "uint64_t timeout_ns" @ 24,
-        /// How long an overrun job may go on until the device counts as lost; 0 = 1 s.
+        /// How long an overrun job may go on until the device counts as lost.
         drain_ns: u64 = "uint64_t drain_ns" @ 32,
-        /// Time-out of the self-test; 0 = ten times that of a run.
+        /// Time-out of the self-test.
         selftest_ns: u64 = "uint64_t selftest_ns" @ 40,
-        /// Errors one after the other that make the region CPU only; 0 = 3.
+        /// Errors one after the other that leave the region to the CPU.
         max_errors: u32 = "uint32_t max_errors" @ 48,
-        /// `ONNXC_NPU_NO_SELFTEST`, `ONNXC_NPU_NO_DIGEST`.
+        /// `ONNXC_NPU_NO_SELFTEST`, `_NO_DIGEST`, `_OWN_TIMEOUT`.
         flags: u32 = "uint32_t flags" @ 52,
         /// Zero.
         reserved: u64 = "uint64_t reserved" @ 56,
+    }
+}
+
+impl NpuConfig {
+    /// A second for a run where the region has no limit of its own, one for a drain, ten for the self-test; three errors.
+    pub const fn new(clock: NpuClock, clock_user: *mut c_void) -> NpuConfig {
+        NpuConfig {
+            struct_size: size_of::<NpuConfig>() as u32,
+            shadow_every: 0,
+            clock: Some(clock),
+            clock_user,
+            timeout_ns: 1_000_000_000,
+            drain_ns: 1_000_000_000,
+            selftest_ns: 10_000_000_000,
+            max_errors: 3,
+            flags: 0,
+            reserved: 0,
+        }
     }
 }
 
@@ -262,6 +278,8 @@ c_struct! {
 pub const NO_SELFTEST: u32 = 1;
 /// Flag of [`NpuConfig`]: the digest is not computed.
 pub const NO_DIGEST: u32 = 2;
+/// Flag of [`NpuConfig`]: its time-out holds also where the region has one.
+pub const OWN_TIMEOUT: u32 = 4;
 
 c_struct! {
     /// All that the runtime keeps for a region, in memory of the caller, who does not move it while it is open, and reads only what is marked so. Zero before it is opened.
@@ -295,22 +313,18 @@ c_struct! {
         /// Device runs since the last shadow run.
         since_shadow: u32 = "uint32_t since_shadow" @ 228,
         /// What marks outputs that nobody wrote.
-        mark: u64 = "uint64_t mark" @ 232,
+        mark: [u64; 4] = "uint64_t mark[4]" @ 232,
         /// When the job under way was submitted.
-        began_ns: i64 = "int64_t began_ns" @ 240,
+        began_ns: i64 = "int64_t began_ns" @ 264,
         /// When it has failed, or in quarantine when the device counts as lost.
-        deadline_ns: i64 = "int64_t deadline_ns" @ 248,
+        deadline_ns: i64 = "int64_t deadline_ns" @ 272,
         /// Who uses the slot: 0 = nobody; else the address of a context, or 1.
-        owner: usize = "uintptr_t owner" @ 256,
+        owner: usize = "uintptr_t owner" @ 280,
         /// 1: a job is under way. 2: outputs wait for the twin's.
-        busy: u32 = "uint32_t busy" @ 264,
-        /// Capabilities of the device.
-        caps: u32 = "uint32_t caps" @ 268,
+        busy: u32 = "uint32_t busy" @ 288,
         /// Whether the driver has loaded the region.
-        loaded: u32 = "uint32_t loaded" @ 272,
+        loaded: u32 = "uint32_t loaded" @ 292,
         /// Zero.
-        reserved: u32 = "uint32_t reserved" @ 276,
-        /// Zero.
-        reserved_8: [u64; 5] = "uint64_t reserved_8[5]" @ 280,
+        reserved: [u64; 3] = "uint64_t reserved[3]" @ 296,
     }
 }

@@ -174,6 +174,7 @@ pub fn golden_byte(seed: u32, i: u64) -> u8 {
 }
 
 /// The next state, whose highest byte is the next one.
+#[inline]
 pub fn golden_next(state: u32) -> u32 {
     state.wrapping_mul(1664525).wrapping_add(1013904223)
 }

@@ -55,21 +55,3 @@ pub unsafe extern "C" fn onnxc_npu_finish(slot: *mut NpuSlot, outputs: *const *m
     // SAFETY: handed on.
     unsafe { super::finish(slot, outputs) }
 }
-
-/// [`super::find`], or null.
-///
-/// # Safety
-/// `list` has `count` tables.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn onnxc_npu_find(
-    region: *const RawRegion,
-    list: *const *const NpuBackend,
-    count: usize,
-) -> *const NpuBackend {
-    if list.is_null() {
-        return core::ptr::null();
-    }
-    // SAFETY: handed on.
-    unsafe { super::find(region, core::slice::from_raw_parts(list, count)) }
-        .unwrap_or(core::ptr::null())
-}

@@ -1,11 +1,9 @@
 //! One job: buffers in, marks on outputs, submission, the wait with its deadline, and what happens when it passes.
 
-use super::at;
 use super::health::{Count, count, failed, note, settle};
 use core::ffi::c_void;
-use core::ptr;
-use onnxc_abi::npu::{self, Health, NpuBackend, NpuBuf, NpuSlot, NpuStatus};
-use onnxc_abi::region::RawRegionPort;
+use core::{ptr, slice};
+use onnxc_abi::npu::{self, Health, NpuBackend, NpuSlot, NpuStatus};
 
 /// `busy` of a slot: nothing is under way.
 pub(super) const IDLE: u32 = 0;
@@ -16,67 +14,44 @@ pub(super) const SHADOW: u32 = 2;
 
 /// Bytes at either end of an output that show whether it was written.
 const ENDS: usize = 32;
-/// A job's and a drain's time where nobody says another.
-const SECOND: u64 = 1_000_000_000;
+/// A function of a table that `open` found complete.
+///
+/// # Safety
+/// It did.
+pub(super) unsafe fn there<T>(f: Option<T>) -> T {
+    // SAFETY: handed on.
+    unsafe { f.unwrap_unchecked() }
+}
 
 /// The time.
 ///
 /// # Safety
 /// The slot has a clock.
 pub(super) unsafe fn now(slot: *const NpuSlot) -> i64 {
-    // SAFETY: handed on; `open` refuses a slot without a clock.
-    match unsafe { (*slot).config.clock } {
-        Some(clock) => unsafe { clock((*slot).config.clock_user) },
-        None => i64::MAX,
-    }
+    // SAFETY: handed on.
+    unsafe { there((*slot).config.clock)((*slot).config.clock_user) }
 }
 
 /// So many nanoseconds from now.
 ///
 /// # Safety
 /// As for [`now`].
+#[inline(never)]
 pub(super) unsafe fn after(slot: *const NpuSlot, ns: u64) -> i64 {
     // SAFETY: handed on.
-    unsafe { now(slot) }.saturating_add(i64::try_from(ns).unwrap_or(i64::MAX))
+    unsafe { now(slot) }.saturating_add(ns.min(1 << 62).cast_signed())
 }
 
-/// The first of these that is not 0.
-pub(super) fn or(given: u64, other: u64) -> u64 {
-    if given == 0 { other } else { given }
-}
-
-/// Time of a run.
-///
-/// # Safety
-/// The slot has a region.
-pub(super) unsafe fn timeout(slot: *const NpuSlot) -> u64 {
-    // SAFETY: handed on.
-    unsafe {
-        or(
-            (*slot).config.timeout_ns,
-            or((*(*slot).region).timeout_ns, SECOND),
-        )
-    }
-}
-
-/// Time that an overrun job has until the device is lost.
-///
-/// # Safety
-/// `slot` is a slot.
-pub(super) unsafe fn drain_time(slot: *const NpuSlot) -> u64 {
-    // SAFETY: handed on.
-    or(unsafe { (*slot).config.drain_ns }, SECOND)
-}
-
-/// Port `i`, its buffer, and its bytes.
+/// The buffer of port `i`, its memory and its bytes.
 ///
 /// # Safety
 /// The slot is open and has so many ports.
-pub(super) unsafe fn port(slot: *const NpuSlot, i: usize) -> (*mut NpuBuf, usize) {
+#[inline(always)]
+pub(super) unsafe fn port(slot: *const NpuSlot, i: usize) -> (*mut u8, usize) {
     // SAFETY: handed on.
     unsafe {
-        let ports: *const RawRegionPort = at(&raw const (*(*slot).region).ports);
-        ((*slot).bufs.add(i), (*ports.add(i)).bytes as usize)
+        let buf = (*slot).bufs.add(i);
+        ((*buf).host.cast(), (*buf).bytes as usize)
     }
 }
 
@@ -90,47 +65,30 @@ pub(super) unsafe fn counts(slot: *const NpuSlot) -> (usize, usize) {
     (r.num_inputs as usize, r.num_ports as usize)
 }
 
-/// Coherent caches, where they need help.
-unsafe fn sync(slot: *const NpuSlot, buf: *const NpuBuf, direction: u32) -> NpuStatus {
-    // SAFETY: the slot is open; its table was found complete.
+/// Hands the buffer of port `i` to the device or back.
+unsafe fn sync(slot: *const NpuSlot, i: usize, direction: u32) -> NpuStatus {
+    // SAFETY: the slot is open.
     unsafe {
         let b: &NpuBackend = &*(*slot).backend;
-        match b.sync {
-            Some(sync) if (*slot).caps & npu::NEEDS_SYNC != 0 => sync(b.self_, buf, direction),
-            _ => npu::OK,
-        }
+        there(b.sync)(b.self_, (*slot).bufs.add(i), direction)
     }
-}
-
-/// Byte `i` of a mark.
-fn mark(mark: u64, i: usize) -> u8 {
-    mark.to_le_bytes()[i % 8]
-}
-
-/// Whether the bytes from `begin` to `end` are all still the mark's; `write`: makes them so.
-unsafe fn marked(host: *mut u8, begin: usize, end: usize, m: u64, write: bool) -> bool {
-    let mut same = end > begin;
-    for i in begin..end {
-        // SAFETY: the buffer has as many bytes as its port.
-        unsafe {
-            if write {
-                *host.add(i) = mark(m, i);
-            }
-            same &= *host.add(i) == mark(m, i);
-        }
-    }
-    same
 }
 
 /// Marks both ends of an output, or says whether one still has its mark.
+#[inline(never)]
 unsafe fn ends(slot: *const NpuSlot, i: usize, write: bool) -> bool {
     // SAFETY: the slot is open; the device does not own the buffer.
     unsafe {
-        let (buf, n) = port(slot, i);
-        let (host, m) = ((*buf).host.cast(), (*slot).mark);
-        let head = marked(host, 0, n.min(ENDS), m, write);
-        let tail = marked(host, n.saturating_sub(ENDS), n, m, write);
-        head | tail
+        let (head, n) = port(slot, i);
+        let mark = (&raw const (*slot).mark).cast::<u8>();
+        let k = n.min(ENDS);
+        let tail = head.add(n - k);
+        if write {
+            ptr::copy_nonoverlapping(mark, head, k);
+            ptr::copy_nonoverlapping(mark, tail, k);
+        }
+        let mark = slice::from_raw_parts(mark, k);
+        slice::from_raw_parts(head, k) == mark || slice::from_raw_parts(tail, k) == mark
     }
 }
 
@@ -142,27 +100,25 @@ pub(super) unsafe fn submit(slot: *mut NpuSlot, time: u64) -> NpuStatus {
     // SAFETY: handed on.
     unsafe {
         let (inputs, all) = counts(slot);
-        // Another mark for each run (Steele, Lea, Flood 2014: SplitMix), so that no answer can be like it twice.
-        (*slot).mark = (*slot).mark.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let m = (*slot).mark;
-        (*slot).mark = (m ^ m >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) | 1;
+        // Another mark for each run (Knuth's MMIX generator), so that no answer can be like it twice.
+        let next = ((*slot).mark[0])
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (*slot).mark = [next; ENDS / 8];
         for i in 0..all {
             if i >= inputs {
                 ends(slot, i, true);
             }
-            let s = sync(slot, port(slot, i).0, npu::TO_DEVICE);
+            let s = sync(slot, i, npu::TO_DEVICE);
             if s != npu::OK {
                 return s;
             }
         }
         let b: &NpuBackend = &*(*slot).backend;
-        let Some(submit) = b.submit else {
-            return npu::ABI;
-        };
         (*slot).began_ns = now(slot);
         (*slot).deadline_ns = after(slot, time);
         let mut job = ptr::null_mut();
-        let s = submit(
+        let s = there(b.submit)(
             b.self_,
             (*slot).model,
             (*slot).bufs,
@@ -186,11 +142,8 @@ pub(super) unsafe fn wait(slot: *mut NpuSlot, deadline: i64) -> NpuStatus {
     // SAFETY: handed on.
     unsafe {
         let b: &NpuBackend = &*(*slot).backend;
-        let Some(wait) = b.wait else {
-            return npu::ABI;
-        };
         loop {
-            let s = wait(b.self_, (*slot).job, deadline);
+            let s = there(b.wait)(b.self_, (*slot).job, deadline);
             if s != npu::PENDING {
                 (*slot).busy = IDLE;
                 return s;
@@ -204,6 +157,24 @@ pub(super) unsafe fn wait(slot: *mut NpuSlot, deadline: i64) -> NpuStatus {
     }
 }
 
+/// Stops the job. Answers whether that was possible.
+///
+/// # Safety
+/// The slot has a job.
+#[inline(never)]
+pub(super) unsafe fn cancel(slot: *mut NpuSlot) -> bool {
+    // SAFETY: handed on.
+    unsafe {
+        let b: &NpuBackend = &*(*slot).backend;
+        let gone = there(b.cancel)(b.self_, (*slot).job) == npu::OK;
+        if gone {
+            (*slot).busy = IDLE;
+            count(slot, Count::Cancelled);
+        }
+        gone
+    }
+}
+
 /// The job's end: OK, or why it failed. What overran its time is cancelled or goes into quarantine.
 ///
 /// # Safety
@@ -214,16 +185,9 @@ pub(super) unsafe fn end(slot: *mut NpuSlot) -> NpuStatus {
         match wait(slot, (*slot).deadline_ns) {
             npu::OK => written(slot),
             npu::PENDING => {
-                let b: &NpuBackend = &*(*slot).backend;
-                let gone = b
-                    .cancel
-                    .is_some_and(|cancel| cancel(b.self_, (*slot).job) == npu::OK);
-                if gone {
-                    (*slot).busy = IDLE;
-                    count(slot, Count::Cancelled);
-                } else {
+                if !cancel(slot) {
                     (*slot).health = Health::Quarantined as u32;
-                    (*slot).deadline_ns = after(slot, drain_time(slot));
+                    (*slot).deadline_ns = after(slot, (*slot).config.drain_ns);
                 }
                 npu::TIMEOUT
             }
@@ -238,7 +202,7 @@ unsafe fn written(slot: *const NpuSlot) -> NpuStatus {
     unsafe {
         let (inputs, all) = counts(slot);
         for i in inputs..all {
-            let s = sync(slot, port(slot, i).0, npu::FROM_DEVICE);
+            let s = sync(slot, i, npu::FROM_DEVICE);
             if s != npu::OK {
                 return s;
             }
@@ -278,26 +242,30 @@ pub(super) unsafe fn drain(slot: *mut NpuSlot, deadline: i64) -> bool {
     }
 }
 
-/// Whether outputs in the buffers are these: `expected(i)` gives those of output `i`.
+/// Whether outputs in the buffers are these: one behind the other, or where `each` says. One of both is null.
 ///
 /// # Safety
-/// The slot is open, the device does not own the buffers, and each pointer has as many bytes as its port.
+/// The slot is open, the device does not own the buffers, and each output has as many bytes as its port.
+#[inline(never)]
 pub(super) unsafe fn outputs_are(
     slot: *const NpuSlot,
-    mut expected: impl FnMut(usize, usize) -> *const c_void,
+    mut all: *const u8,
+    each: *const *mut c_void,
 ) -> bool {
     // SAFETY: handed on.
     unsafe {
-        let (inputs, all) = counts(slot);
-        for i in inputs..all {
-            let (buf, n) = port(slot, i);
-            let (a, b) = (
-                (*buf).host.cast::<u8>(),
-                expected(i - inputs, n).cast::<u8>(),
-            );
-            if (0..n).any(|k| *a.add(k) != *b.add(k)) {
+        let (inputs, ports) = counts(slot);
+        for i in inputs..ports {
+            let (host, n) = port(slot, i);
+            let expected = if each.is_null() {
+                all
+            } else {
+                (*each.add(i - inputs)).cast_const().cast()
+            };
+            if slice::from_raw_parts(host, n) != slice::from_raw_parts(expected, n) {
                 return false;
             }
+            all = all.wrapping_add(n);
         }
         true
     }

@@ -16,6 +16,7 @@ mod c;
 mod health;
 mod job;
 mod open;
+mod parts;
 #[cfg(feature = "std")]
 mod regions;
 mod run;
@@ -24,13 +25,13 @@ pub use onnxc_abi::npu::{
     self, Health, NpuBackend, NpuBuf, NpuConfig, NpuCounters, NpuSlot, NpuStatus,
 };
 pub use open::{close, open};
+pub use parts::{Parts, parts};
 #[cfg(feature = "std")]
 pub use regions::{Regions, Settings, monotonic};
 pub use run::{finish, run, start, twin_done};
 
 use core::ffi::CStr;
 use onnxc_abi::offload::OffloadTable;
-use onnxc_abi::region::RawRegion;
 
 /// A driver's table that may be a static.
 #[repr(transparent)]
@@ -53,6 +54,7 @@ impl Driver {
         &self.0
     }
     /// Its name; empty if it is not UTF-8.
+    #[inline]
     pub fn name(&self) -> &str {
         if self.0.name.is_null() {
             return "";
@@ -97,15 +99,13 @@ pub const CLOSED: NpuSlot = NpuSlot {
     last: 0,
     errors: 0,
     since_shadow: 0,
-    mark: 0,
+    mark: [0; 4],
     began_ns: 0,
     deadline_ns: 0,
     owner: 0,
     busy: 0,
-    caps: 0,
     loaded: 0,
-    reserved: 0,
-    reserved_8: [0; 5],
+    reserved: [0; 3],
 };
 
 const NO_COUNTS: NpuCounters = NpuCounters {
@@ -146,16 +146,4 @@ pub const NO_BUF: NpuBuf = NpuBuf {
 pub(crate) unsafe fn at<T>(field: *const i32) -> *const T {
     // SAFETY: handed on.
     unsafe { field.cast::<u8>().offset(*field as isize).cast() }
-}
-
-/// The first driver of a list whose name is the one that a region names.
-///
-/// # Safety
-/// Both are what they say.
-pub unsafe fn find(
-    region: *const RawRegion,
-    list: &[*const NpuBackend],
-) -> Option<*const NpuBackend> {
-    // SAFETY: handed on.
-    (list.iter().copied()).find(|&b| !b.is_null() && unsafe { open::named(region, b) })
 }

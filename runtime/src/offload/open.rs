@@ -1,17 +1,19 @@
 //! Opening a slot: checks, loading, buffers, the golden vector. And closing it.
 
+use super::at;
 use super::health::note;
-use super::job::{
-    IDLE, JOB, after, drain, drain_time, end, or, outputs_are, port, submit, timeout,
-};
-use super::{CLOSED, NO_BUF, at};
+use super::job::{IDLE, JOB, after, cancel, drain, end, outputs_are, port, submit, there};
 use core::ffi::c_char;
 use onnxc_abi::npu::{self, Health, NpuBackend, NpuBuf, NpuCaps, NpuConfig, NpuSlot, NpuStatus};
 use onnxc_abi::offload::OffloadTable;
-use onnxc_abi::region::{self, RawRegion};
+use onnxc_abi::region::{self, RawRegion, RawRegionPort};
+
+/// Functions of a driver that must be there: all but `event_fd`.
+const FUNCTIONS: usize =
+    (core::mem::offset_of!(NpuBackend, event_fd) - core::mem::offset_of!(NpuBackend, query)) / 8;
 
 /// Takes a region for a slot: asks the driver, loads, and runs the golden vector. Answers OK, or why the CPU computes the region from
-/// now on; the slot's table may be given to the model in either case. `backend` may be null: no driver has that name.
+/// now on; the slot's table may be given to the model in either case. `backend` is the driver that the region names, or null.
 ///
 /// # Safety
 /// `slot` is closed and stays where it is until [`close`]; `region` lies in a descriptor; `backend` keeps its contract; `bufs` has `num_bufs`
@@ -26,7 +28,8 @@ pub unsafe fn open(
 ) -> NpuStatus {
     // SAFETY: handed on.
     unsafe {
-        *slot = CLOSED;
+        // All of it is zero when closed.
+        slot.write_bytes(0, 1);
         (*slot).table = OffloadTable {
             struct_size: size_of::<OffloadTable>() as u32,
             abi_version: onnxc_abi::ABI_VERSION,
@@ -53,34 +56,33 @@ pub unsafe fn open(
 unsafe fn set_up(slot: *mut NpuSlot, config: *const NpuConfig) -> NpuStatus {
     // SAFETY: as for `open`.
     unsafe {
-        let (r, b) = ((*slot).region, (*slot).backend);
-        if b.is_null() {
+        let (r, table) = ((*slot).region, (*slot).backend);
+        if table.is_null() {
             return npu::ABSENT;
         }
-        if r.is_null() || !r.is_aligned() || config.is_null() || (*config).clock.is_none() {
+        if r.is_null() || config.is_null() || (*config).clock.is_none() {
             return npu::INVAL;
         }
         (*slot).config = *config;
-        let (r, b) = (&*r, &*b);
+        if (*r).timeout_ns != 0 && (*slot).config.flags & npu::OWN_TIMEOUT == 0 {
+            (*slot).config.timeout_ns = (*r).timeout_ns;
+        }
+        let (r, b) = (&*r, &*table);
         let same = |abi: u32| abi >> 16 == region::NPU_ABI_MAJOR;
         if (r.struct_size as usize) < size_of::<RawRegion>()
             || !same(r.npu_abi)
             || r.flags & !region::KNOWN_FLAGS != 0
+            || (b.struct_size as usize) < size_of::<NpuBackend>()
+            || !same(b.npu_abi)
         {
             return npu::ABI;
         }
-        if (b.struct_size as usize) < size_of::<NpuBackend>() || !same(b.npu_abi) {
+        // Functions are words, one behind the other.
+        let first: *const usize = (&raw const (*table).query).cast();
+        if (0..FUNCTIONS).any(|i| *first.add(i) == 0) {
             return npu::ABI;
         }
-        let (Some(query), Some(load), Some(_), Some(buf_get)) =
-            (b.query, b.load, b.unload, b.buf_get)
-        else {
-            return npu::ABI;
-        };
-        if b.buf_put.is_none() || b.submit.is_none() || b.wait.is_none() || b.cancel.is_none() {
-            return npu::ABI;
-        }
-        if r.num_ports > (*slot).num_bufs || r.num_inputs > r.num_ports || !named(r, b) {
+        if r.num_ports > (*slot).num_bufs {
             return npu::INVAL;
         }
         if (*slot).config.flags & npu::NO_DIGEST == 0 {
@@ -92,11 +94,11 @@ unsafe fn set_up(slot: *mut NpuSlot, config: *const NpuConfig) -> NpuStatus {
         }
         let mut caps: NpuCaps = core::mem::zeroed();
         caps.struct_size = size_of::<NpuCaps>() as u32;
-        let s = query(b.self_, &raw mut caps);
+        let s = there(b.query)(b.self_, &raw mut caps);
         if s != npu::OK {
             return s;
         }
-        if !same(caps.npu_abi) || (caps.caps & npu::NEEDS_SYNC != 0 && b.sync.is_none()) {
+        if !same(caps.npu_abi) {
             return npu::ABI;
         }
         if !same_text(
@@ -106,26 +108,24 @@ unsafe fn set_up(slot: *mut NpuSlot, config: *const NpuConfig) -> NpuStatus {
         ) {
             return npu::TARGET;
         }
-        (*slot).caps = caps.caps;
-        let s = load(b.self_, r, &raw mut (*slot).model);
+        let s = there(b.load)(b.self_, r, &raw mut (*slot).model);
         if s != npu::OK {
             return s;
         }
         (*slot).loaded = 1;
+        let (bufs, ports): (_, *const RawRegionPort) = ((*slot).bufs, at(&raw const r.ports));
         for i in 0..r.num_ports {
-            let (buf, bytes) = port(slot, i as usize);
-            *buf = NpuBuf {
-                struct_size: size_of::<NpuBuf>() as u32,
-                port: i,
-                ..NO_BUF
-            };
-            let s = buf_get(b.self_, (*slot).model, buf);
+            let buf = bufs.add(i as usize);
+            buf.write_bytes(0, 1);
+            (*buf).struct_size = size_of::<NpuBuf>() as u32;
+            ((*buf).fd, (*buf).port) = (-1, i);
+            (*buf).bytes = (*ports.add(i as usize)).bytes;
+            let s = there(b.buf_get)(b.self_, (*slot).model, buf);
             if s != npu::OK {
                 return s;
             }
             (*slot).held_bufs = i + 1;
-            if (*buf).host.is_null() || (*buf).bytes < bytes as u64 || (*buf).kind > npu::BUF_DMABUF
-            {
+            if (*buf).host.is_null() {
                 return npu::INVAL;
             }
         }
@@ -142,37 +142,26 @@ unsafe fn self_test(slot: *mut NpuSlot) -> NpuStatus {
             return npu::OK;
         }
         let mut state = r.golden_seed;
-        let mut from: *const u8 = if r.golden_in == 0 {
-            core::ptr::null()
-        } else {
-            at(&raw const r.golden_in)
-        };
+        let mut from: *const u8 = at(&raw const r.golden_in);
         for i in 0..r.num_inputs as usize {
-            let (buf, n) = port(slot, i);
-            let host = (*buf).host.cast::<u8>();
+            let (host, n) = port(slot, i);
+            if r.golden_in != 0 {
+                core::ptr::copy_nonoverlapping(from, host, n);
+                from = from.add(n);
+                continue;
+            }
             for k in 0..n {
-                if from.is_null() {
-                    state = region::golden_next(state);
-                    *host.add(k) = (state >> 24) as u8;
-                } else {
-                    *host.add(k) = *from;
-                    from = from.add(1);
-                }
+                state = region::golden_next(state);
+                *host.add(k) = (state >> 24) as u8;
             }
         }
-        let time = or((*slot).config.selftest_ns, timeout(slot).saturating_mul(10));
         (*slot).health = Health::Ready as u32;
-        let mut s = submit(slot, time);
+        let mut s = submit(slot, (*slot).config.selftest_ns);
         if s == npu::OK {
             s = end(slot);
         }
         if s == npu::OK {
-            let mut golden: *const u8 = at(&raw const r.golden_out);
-            let right = outputs_are(slot, |_, n| {
-                let this = golden;
-                golden = golden.add(n);
-                this.cast()
-            });
+            let right = outputs_are(slot, at(&raw const r.golden_out), core::ptr::null());
             s = if right { npu::OK } else { npu::SELFTEST };
         }
         s
@@ -188,7 +177,7 @@ pub unsafe fn close(slot: *mut NpuSlot) {
     unsafe {
         release(slot);
         (*slot).health = Health::New as u32;
-        (*slot).table = CLOSED.table;
+        (&raw mut (*slot).table).write_bytes(0, 1);
     }
 }
 
@@ -201,38 +190,18 @@ unsafe fn release(slot: *mut NpuSlot) {
         }
         let b = &*(*slot).backend;
         if (*slot).busy == JOB && (*slot).health != Health::Lost as u32 {
-            let gone = b
-                .cancel
-                .is_some_and(|cancel| cancel(b.self_, (*slot).job) == npu::OK);
-            if !gone {
-                (*slot).deadline_ns = after(slot, drain_time(slot));
+            if !cancel(slot) {
+                (*slot).deadline_ns = after(slot, (*slot).config.drain_ns);
                 drain(slot, (*slot).deadline_ns);
             }
         }
-        if let Some(put) = b.buf_put {
-            for i in 0..(*slot).held_bufs as usize {
-                put(b.self_, (*slot).model, port(slot, i).0);
-            }
+        for i in 0..(*slot).held_bufs as usize {
+            there(b.buf_put)(b.self_, (*slot).model, (*slot).bufs.add(i));
         }
-        if let Some(unload) = b.unload {
-            unload(b.self_, (*slot).model);
-        }
+        there(b.unload)(b.self_, (*slot).model);
         (*slot).held_bufs = 0;
         (*slot).loaded = 0;
         (*slot).busy = IDLE;
-    }
-}
-
-/// Whether a region names this driver.
-///
-/// # Safety
-/// Both are what they say.
-pub(super) unsafe fn named(r: *const RawRegion, b: *const NpuBackend) -> bool {
-    // SAFETY: handed on; a name is a text.
-    unsafe {
-        (*r).backend != 0
-            && !(*b).name.is_null()
-            && same_text(at(&raw const (*r).backend), (*b).name, usize::MAX)
     }
 }
 

@@ -1,15 +1,13 @@
 //! All regions of a model with memory of their own, for programs with `std`.
 
-use super::{CLOSED, Driver, NO_BUF, close, find, open};
+use super::{CLOSED, Driver, NO_BUF, close, open};
 use crate::Model;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, Ordering};
 use onnxc_abi::Region;
-use onnxc_abi::npu::{
-    self, Health, NpuBackend, NpuBuf, NpuConfig, NpuCounters, NpuSlot, NpuStatus,
-};
+use onnxc_abi::npu::{self, Health, NpuBuf, NpuConfig, NpuCounters, NpuSlot, NpuStatus};
 use onnxc_abi::offload::OffloadTable;
 use std::boxed::Box;
 use std::time::Duration;
@@ -99,29 +97,21 @@ impl<'a> Regions<'a> {
         settings: Settings,
     ) -> Regions<'a> {
         let list: Vec<Region<'r>> = regions.collect();
-        let nanos = |d: Option<Duration>| {
-            d.map_or(0, |d| {
-                u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1)
-            })
-        };
-        let config = NpuConfig {
-            struct_size: size_of::<NpuConfig>() as u32,
-            shadow_every: settings.shadow_every,
-            clock: Some(settings.clock.unwrap_or(monotonic)),
-            timeout_ns: nanos(settings.timeout),
-            drain_ns: nanos(settings.drain),
-            max_errors: settings.max_errors,
-            flags: if settings.no_selftest {
-                npu::NO_SELFTEST
-            } else {
-                0
-            },
-            ..CLOSED.config
-        };
-        let tables: Vec<*const NpuBackend> = drivers
-            .iter()
-            .map(|d| core::ptr::from_ref(d.table()))
-            .collect();
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        let mut config = NpuConfig::new(settings.clock.unwrap_or(monotonic), core::ptr::null_mut());
+        config.shadow_every = settings.shadow_every;
+        if let Some(d) = settings.timeout {
+            config.timeout_ns = nanos(d);
+            config.selftest_ns = nanos(d).saturating_mul(10);
+            config.flags |= npu::OWN_TIMEOUT;
+        }
+        config.drain_ns = settings.drain.map_or(config.drain_ns, nanos);
+        if settings.max_errors != 0 {
+            config.max_errors = settings.max_errors;
+        }
+        if settings.no_selftest {
+            config.flags |= npu::NO_SELFTEST;
+        }
         let mut all = Regions {
             slots: list.iter().map(|_| Slot(UnsafeCell::new(CLOSED))).collect(),
             _bufs: list
@@ -140,7 +130,8 @@ impl<'a> Regions<'a> {
             let raw = r.as_raw();
             // SAFETY: slot and buffers are in boxes that live as long as this; the caller vouches for the region.
             let status = unsafe {
-                let driver = find(raw, &tables).unwrap_or(core::ptr::null());
+                let driver = (drivers.iter().find(|d| d.name() == r.backend()))
+                    .map_or(core::ptr::null(), |d| core::ptr::from_ref(d.table()));
                 open(
                     slot.0.get(),
                     raw,

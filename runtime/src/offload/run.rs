@@ -1,7 +1,7 @@
 //! A run of a region, whole or in two halves, and the comparison of a shadow run.
 
 use super::health::{Count, code, count, failed};
-use super::job::{IDLE, SHADOW, counts, drain, end, now, outputs_are, port, submit, timeout};
+use super::job::{IDLE, SHADOW, counts, drain, end, now, outputs_are, port, submit};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use onnxc_abi::context::Context;
@@ -60,14 +60,11 @@ pub unsafe fn start(slot: *mut NpuSlot, ctx: *const Context, inputs: *const *con
             return left(slot, code((*slot).last));
         }
         for i in 0..counts(slot).0 {
-            let (buf, n) = port(slot, i);
-            let (from, to) = (*inputs.add(i), (*buf).host);
-            // An input that the caller made in the buffer is there.
-            if !core::ptr::eq(from, to) {
-                core::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), n);
-            }
+            let (to, n) = port(slot, i);
+            // An input that the caller made in the buffer is there: memory may be the same.
+            core::ptr::copy((*inputs.add(i)).cast::<u8>(), to, n);
         }
-        match submit(slot, timeout(slot)) {
+        match submit(slot, (*slot).config.timeout_ns) {
             npu::OK => status::OK,
             why => {
                 failed(slot, why);
@@ -104,12 +101,8 @@ pub unsafe fn finish(slot: *mut NpuSlot, outputs: *const *mut c_void) -> i32 {
         }
         let (inputs, all) = counts(slot);
         for i in inputs..all {
-            let (buf, n) = port(slot, i);
-            core::ptr::copy_nonoverlapping(
-                (*buf).host.cast::<u8>(),
-                (*outputs.add(i - inputs)).cast::<u8>(),
-                n,
-            );
+            let (from, n) = port(slot, i);
+            core::ptr::copy_nonoverlapping(from, (*outputs.add(i - inputs)).cast::<u8>(), n);
         }
         count(slot, Count::Device);
         owner(slot).store(0, Ordering::Release);
@@ -155,7 +148,7 @@ pub unsafe extern "C" fn twin_done(
             return;
         }
         (*slot).busy = IDLE;
-        if !outputs_are(slot, |i, _| (*outputs.add(i)).cast_const()) {
+        if !outputs_are(slot, core::ptr::null(), outputs) {
             failed(slot, npu::MISMATCH);
         }
         owner(slot).store(0, Ordering::Release);
