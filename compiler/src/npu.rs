@@ -100,7 +100,7 @@ impl Default for Request {
             required: vec![],
             min_gain: 1.25,
             max_regions: 4,
-            golden_macs: 40_000_000,
+            golden_macs: 16_000_000,
         }
     }
 }

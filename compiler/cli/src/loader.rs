@@ -15,6 +15,7 @@ use onnxc_compiler::target::Arch;
 use onnxc_runtime::offload::{Driver, Regions, Settings};
 use onnxc_runtime::pool::Pool;
 use onnxc_runtime::session::Parallel;
+use onnxc_sim::driver::Sim;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -138,9 +139,10 @@ pub struct Model {
 
 /// Regions of a model, opened with their drivers.
 pub struct Opened {
-    // Dropped first: it refers to the model's descriptor.
+    // Dropped first: it refers to the others.
     regions: Regions<'static>,
     _model: Arc<Model>,
+    _devices: Vec<Arc<Sim>>,
 }
 
 impl Opened {
@@ -195,18 +197,23 @@ impl Model {
         // It was checked when it was loaded.
         Descriptor::parse(&self.descriptor).unwrap_or_else(|| unreachable!("checked by load"))
     }
-    /// Opens the regions that accelerators compute.
-    pub fn open(self: &Arc<Model>, drivers: &[&'static Driver], settings: Settings) -> Opened {
+    /// Opens the regions that accelerators compute, each with the driver that it names.
+    pub fn open(self: &Arc<Model>, devices: Vec<Arc<Sim>>, settings: Settings) -> Opened {
         let len = self.descriptor.len();
         // SAFETY: the descriptor lies there in the mapping, which is readable and is not written any more.
         let bytes = unsafe { std::slice::from_raw_parts(self._code.start.add(self.placed), len) };
         let descriptor = Descriptor::parse(bytes);
         let list = descriptor.iter().flat_map(Descriptor::regions);
+        let drivers: Vec<&'static Driver> = (devices.iter())
+            // SAFETY: what is returned holds the devices, behind the regions.
+            .map(|d| unsafe { &*std::ptr::from_ref(d.driver()) })
+            .collect();
         // SAFETY: the object aligns its descriptor to 16, the mapping begins at a page, and what is returned holds the model.
-        let regions = unsafe { Regions::of(list, drivers, settings) };
+        let regions = unsafe { Regions::of(list, &drivers, settings) };
         Opened {
             regions,
             _model: self.clone(),
+            _devices: devices,
         }
     }
     /// What it answers to no context at all.

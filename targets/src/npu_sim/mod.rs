@@ -16,40 +16,29 @@ use onnxc_compiler::base::rounding::Rounding;
 use onnxc_compiler::base::types::TensorType;
 use onnxc_compiler::graph::ir::{Graph, NodeId};
 use onnxc_compiler::npu::{Accelerator, Claim, Encoded, Refusal, Speed};
+use onnxc_sim::cycles::Machine;
+use onnxc_sim::faults::Options;
 
 /// The device as it is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sim {
-    /// Its speed, for the decision what to offload.
-    pub speed: Speed,
+    machine: &'static Machine,
     options: String,
 }
 
 impl Sim {
-    /// From the options behind the name: `clock=HZ`, `bandwidth=BYTES_PER_S`, `overhead=NS`, apart by commas.
+    /// From the options behind the name, as the device itself has them ([`onnxc_sim::faults::Options`]): `machine=sim-1024`.
     pub fn new(options: &str) -> Result<Sim> {
-        let mut sim = Sim {
-            speed: cost::SPEED,
+        let wrong = |why: String| Diagnostic::usage("NPU004", why);
+        let parsed = Options::parse(options).map_err(wrong)?;
+        let machine = Machine::by_name(&parsed.machine);
+        Ok(Sim {
+            machine: machine.ok_or_else(|| wrong(format!("there is no machine `{}`", parsed.machine)))?,
             options: match options {
                 "" => "sim".into(),
                 o => format!("sim:{o}"),
             },
-        };
-        for word in options.split(',').filter(|w| !w.is_empty()) {
-            let number = word.split_once('=').and_then(|(k, v)| Some((k, v.parse::<u64>().ok()?)));
-            let wrong = || {
-                let text = format!("`{word}` is no option of sim");
-                Diagnostic::usage("NPU004", text)
-                    .help("clock=HZ, bandwidth=BYTES_PER_S and overhead=NS are")
-            };
-            match number.ok_or_else(wrong)? {
-                ("clock", v) if v > 0 => sim.speed.hertz = v,
-                ("bandwidth", v) if v > 0 => sim.speed.bytes_per_second = v,
-                ("overhead", v) => sim.speed.overhead_ns = v,
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(sim)
+        })
     }
 }
 
@@ -58,7 +47,7 @@ impl Accelerator for Sim {
         "sim"
     }
     fn target(&self) -> String {
-        cost::target()
+        self.machine.target()
     }
     fn options(&self) -> String {
         self.options.clone()
@@ -89,13 +78,13 @@ impl Accelerator for Sim {
     fn encode(&self, body: &Graph) -> std::result::Result<Encoded, Refusal> {
         let (program, constants) = encode::encode(body)?;
         Ok(Encoded {
-            cycles: cost::cycles(&program),
+            cycles: cost::cycles(self.machine, &program),
             device_bytes: u64::from(program.arena_bytes),
             blob: program.encode().into(),
             constants: constants.into(),
         })
     }
     fn speed(&self) -> Speed {
-        self.speed
+        cost::speed(self.machine)
     }
 }

@@ -10,6 +10,7 @@ use crate::base::types::TensorType;
 use crate::fusions::engine;
 use crate::graph::ir::{Def, Graph, Loc, NodeId, ValueId};
 use crate::npu::Accelerator;
+use crate::op::Lower;
 use crate::pass::PassCx;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,21 +228,36 @@ fn settle(g: &mut Graph) {
     g.set_order(order);
 }
 
-/// How a value lies at the border: as the device wants it, unless the model's own order is all that a region's Transpose would undo.
+/// How a value lies at the border: as the device wants it where it is an image, else as the model has it.
 fn layout(g: &Graph, a: &dyn Accelerator, v: ValueId) -> Layout {
-    let Some(ty) = g.ty(v).filter(|t| t.rank() == 4) else {
-        return Layout::Plain;
-    };
-    let undone = g.maker(v).is_none()
-        && !g.users(v).is_empty()
-        && g.users(v).iter().all(|&u| {
-            let node = g.node(u);
-            node.op.name == "Transpose" && node.attrs.ints("perm") == Some(&[0, 3, 1, 2][..])
-        });
-    match undone {
-        true => Layout::Plain,
-        false => a.layout(ty),
+    match g.ty(v).filter(|_| is_image(g, v)) {
+        Some(ty) => a.layout(ty),
+        None => Layout::Plain,
     }
+}
+
+/// Whether channels lie on axis 1: what makes it, or what uses it, by way of pointwise work only, has them there.
+fn is_image(g: &Graph, v: ValueId) -> bool {
+    let spatial = |n: NodeId| {
+        let name = g.node(n).op.name;
+        ["Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"].contains(&name)
+    };
+    let pointwise = |n: NodeId| matches!(g.node(n).op.lower, Lower::Pointwise(_));
+    let same = |w: ValueId| g.ty(w).map(|t| &t.shape) == g.ty(v).map(|t| &t.shape);
+    let mut seen = BTreeSet::from([v]);
+    let mut todo = vec![v];
+    while let Some(w) = todo.pop() {
+        for (n, forward) in g.users(w).iter().map(|&n| (n, true)).chain(g.maker(w).map(|(n, _)| (n, false))) {
+            if spatial(n) && (!forward || g.node(n).ins.first() == Some(&Some(w))) {
+                return true;
+            }
+            if pointwise(n) {
+                let near = g.node(n).ins.iter().flatten().chain(&g.node(n).outs);
+                todo.extend(near.copied().filter(|&w| same(w) && g.konst(w).is_none() && seen.insert(w)));
+            }
+        }
+    }
+    false
 }
 
 fn laid(g: &Graph, v: ValueId, layout: Layout) -> Result<TensorType> {
