@@ -77,7 +77,9 @@ fn quantized(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<(Sourc
     }
     let silent = ui.silent();
     let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;
-    let job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let mut job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    // Accelerators come when all is quantized.
+    job.options.passes.npu = Default::default();
     let (file, report) = quantize::quantized(how, &job, ui)?;
     ui.note(&Diagnostic::remark("USE012", report.line()));
     let choices = choices::text(&report.choices);

@@ -13,6 +13,7 @@ use onnxc_sim::faults::Options;
 use serde_json::{Value, json};
 
 use crate::args::npu::NpuFlags;
+use crate::job::Job;
 use crate::loader::{Model, Opened};
 use crate::ui::Ui;
 
@@ -135,6 +136,14 @@ pub fn none(o: &Offload) -> Vec<RegionState> {
         why: "the code runs through a command, where no device is: the CPU computes".into(),
     })
     .collect()
+}
+
+/// Says that a verb asks no device, where accelerators are asked for.
+pub fn left_out(job: &Job, ui: &Ui) {
+    if !job.options.passes.npu.accelerators.is_empty() {
+        let text = "no device takes part here: the CPU twins compute, with the same bits";
+        ui.note(&Diagnostic::warning("NPU006", text));
+    }
 }
 
 /// Adds what happened in further runs of the same regions.

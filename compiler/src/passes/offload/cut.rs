@@ -19,6 +19,8 @@ pub struct Cut {
     nodes: Vec<NodeId>,
     /// Values outside, and how each lies at the border.
     ins: Vec<(ValueId, Layout)>,
+    /// For each of them a node and the number of its input that reads it: another region may come to make it.
+    read_by: Vec<(NodeId, usize)>,
     outs: Vec<(ValueId, Layout)>,
     /// The region as a graph of its own.
     pub body: Graph,
@@ -33,18 +35,21 @@ impl Cut {
         let mut cut = Cut {
             nodes: nodes.to_vec(),
             ins: vec![],
+            read_by: vec![],
             outs: vec![],
             body: Graph::new(a.name()),
             from: BTreeMap::new(),
         };
         let mut map: BTreeMap<ValueId, ValueId> = BTreeMap::new();
         for &n in nodes {
-            for &v in g.node(n).ins.iter().flatten() {
+            for (k, v) in g.node(n).ins.iter().enumerate() {
+                let Some(v) = *v else { continue };
                 let own = g.maker(v).is_some_and(|(m, _)| inside.contains(&m));
                 if own || g.konst(v).is_some() || cut.ins.iter().any(|(w, _)| *w == v) {
                     continue;
                 }
                 cut.ins.push((v, layout(g, a, v)));
+                cut.read_by.push((n, k));
             }
         }
         let mut plain = vec![];
@@ -166,7 +171,9 @@ impl Cut {
         let loc = Loc::join(self.nodes.iter().map(|&n| &g.node(n).loc));
         let perm = |p: Vec<i64>| Attrs::default().with("perm", Attr::Ints(p));
         let mut ins = vec![];
-        for &(v, layout) in &self.ins {
+        for (&(_, layout), &(n, k)) in self.ins.iter().zip(&self.read_by) {
+            let now = g.node(n).ins.get(k).copied().flatten();
+            let v = now.ok_or_else(|| Diagnostic::internal("an input of a region is gone"))?;
             ins.push(Some(match layout {
                 Layout::Plain => v,
                 Layout::ChannelsLast => {

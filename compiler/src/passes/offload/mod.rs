@@ -47,6 +47,13 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         .collect();
     for a in &request.accelerators {
         cx.offload.accelerators.push(a.options());
+        if cx.edits >= cx.max_edits {
+            for (n, _) in &all {
+                let why = "optimization is off, or was stopped".to_string();
+                reasons.entry(*n).or_default().push((a.name().to_string(), why));
+            }
+            continue;
+        }
         let mut o = Offloading {
             cx,
             accelerator: a.clone(),
@@ -126,7 +133,7 @@ impl Offloading<'_, '_, '_> {
         let mut tried: Vec<Tried> = vec![];
         let mut splits = 0;
         // Regions that were encoded stay; where one is refused, the table knows more and the rest grows anew.
-        let mut todo = regions::grow(g, &table);
+        let mut todo = regions::grow(g, &table, std::iter::empty());
         while let Some(nodes) = todo.pop() {
             if !nodes.iter().any(|n| table.works(*n)) {
                 for n in nodes {
@@ -143,8 +150,10 @@ impl Offloading<'_, '_, '_> {
                         Some(n) => {
                             table.refuse(n, why);
                             table.keep_only(&inside);
-                            todo.extend(regions::grow(g, &table));
+                            let others = tried.iter().map(|t| &t.nodes).chain(&todo);
+                            let more = regions::grow(g, &table, others.map(Vec::as_slice));
                             table.restore();
+                            todo.extend(more);
                         }
                         None => nodes.iter().for_each(|n| table.refuse(*n, why.clone())),
                     }
@@ -169,9 +178,7 @@ impl Offloading<'_, '_, '_> {
                 golden,
                 ..t.region
             });
-            if !self.cx.edit() {
-                return Ok(());
-            }
+            self.cx.edit();
             t.cut.put(g, self.cx, slot, t.required)?;
         }
         Ok(())

@@ -12,9 +12,13 @@ use petgraph::graphmap::DiGraphMap;
 use petgraph::visit::Dfs;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The regions, each in the order of the graph.
-pub fn grow(g: &Graph, table: &Table) -> Vec<Vec<NodeId>> {
-    let mut c = Contracted::new(g, table);
+/// The regions, each in the order of the graph. `others`: regions that there are already; none of the new ones makes a cycle with them.
+pub fn grow<'r>(
+    g: &Graph,
+    table: &Table,
+    others: impl Iterator<Item = &'r [NodeId]>,
+) -> Vec<Vec<NodeId>> {
+    let mut c = Contracted::new(g, table, others);
     loop {
         let mut merged = false;
         for (a, b) in c.edges.clone() {
@@ -51,7 +55,11 @@ struct Contracted {
 }
 
 impl Contracted {
-    fn new(g: &Graph, table: &Table) -> Contracted {
+    fn new<'r>(
+        g: &Graph,
+        table: &Table,
+        others: impl Iterator<Item = &'r [NodeId]>,
+    ) -> Contracted {
         let mut c = Contracted {
             up: BTreeMap::new(),
             graph: DiGraphMap::new(),
@@ -59,10 +67,17 @@ impl Contracted {
             edges: vec![],
             readers: vec![],
         };
+        let mut whole: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        for region in others {
+            if let Some(&first) = region.first() {
+                whole.extend(region.iter().map(|&n| (n, first)));
+            }
+        }
         for &n in g.order() {
-            let unit = match table.supported(n) {
-                true => table.unit_of(n),
-                false => n,
+            let unit = match (whole.get(&n), table.supported(n)) {
+                (Some(&first), _) => first,
+                (None, true) => table.unit_of(n),
+                (None, false) => n,
             };
             if unit != n {
                 c.up.insert(n.0, unit.0);
