@@ -47,10 +47,8 @@ impl Check<'_> {
             .and_then(|n| n.checked_mul(size))
             .and_then(|n| n.checked_add(at.offset.into()));
         need(u64::from(at.offset) % size == 0, "an offset is not aligned")?;
-        need(
-            end.is_some_and(|e| Ok(e) <= self.space(at.space)),
-            "a tensor leaves its memory",
-        )?;
+        let all = self.space(at.space)?;
+        need(end.is_some_and(|e| e <= all), "a tensor leaves its memory")?;
         let open = match at.space {
             Space::Const => false,
             Space::Arena => true,

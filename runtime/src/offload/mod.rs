@@ -16,6 +16,8 @@ mod c;
 mod health;
 mod job;
 mod open;
+#[cfg(feature = "std")]
+pub mod pack;
 mod parts;
 #[cfg(feature = "std")]
 mod regions;
