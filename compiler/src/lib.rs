@@ -276,7 +276,10 @@ pub fn compile_levels(
     // Regions are the same at every level: the best decides what pays.
     let best = others.last().unwrap_or(base);
     let mut options = options.clone();
-    options.passes.cpu_rates.get_or_insert(cpu_rates(&best.machine));
+    options
+        .passes
+        .cpu_rates
+        .get_or_insert(cpu_rates(&best.machine));
     let options = &options;
     for target in targets {
         let mut own = Diagnostics::default();

@@ -54,6 +54,8 @@ pub struct Speed {
     pub bytes_per_second: u64,
     /// Nanoseconds from a submission to its answer, beside the work.
     pub overhead_ns: u64,
+    /// Multiply-accumulates in a second at the slowest: a run that takes longer counts as lost.
+    pub least_macs_per_second: u64,
 }
 
 /// An accelerator.

@@ -31,11 +31,15 @@ struct Toy {
 
 impl Toy {
     fn word(&self, key: &str) -> Option<&str> {
-        let mut found = self.args.iter().filter_map(|a| a.strip_prefix(key)?.strip_prefix('='));
+        let mut found = self
+            .args
+            .iter()
+            .filter_map(|a| a.strip_prefix(key)?.strip_prefix('='));
         found.next()
     }
     fn lists(&self, key: &str, op: &str) -> bool {
-        self.word(key).is_some_and(|l| l.split(',').any(|o| o == op))
+        self.word(key)
+            .is_some_and(|l| l.split(',').any(|o| o == op))
     }
 }
 
@@ -74,7 +78,10 @@ impl Accelerator for Toy {
     }
     fn encode(&self, body: &Graph) -> Result<Encoded, Refusal> {
         let names: Vec<&str> = body.order().iter().map(|&n| body.node(n).op.name).collect();
-        let refused = body.order().iter().find(|&&n| self.lists("refuse", body.node(n).op.name));
+        let refused = body
+            .order()
+            .iter()
+            .find(|&&n| self.lists("refuse", body.node(n).op.name));
         match refused {
             Some(&n) => Err(Refusal {
                 node: Some(n),
@@ -92,6 +99,7 @@ impl Accelerator for Toy {
             hertz: 1_000_000_000,
             bytes_per_second: 1_000_000_000,
             overhead_ns: 1000,
+            least_macs_per_second: 1_000_000,
         }
     }
 }
@@ -145,7 +153,12 @@ fn run(case: &Case) -> Outcome {
         };
     }
     for r in &model.offload.regions {
-        let _ = writeln!(text, "region {}: {}", r.slot, String::from_utf8_lossy(&r.blob));
+        let _ = writeln!(
+            text,
+            "region {}: {}",
+            r.slot,
+            String::from_utf8_lossy(&r.blob)
+        );
     }
     Outcome {
         text: Some(text),

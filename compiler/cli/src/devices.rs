@@ -177,7 +177,10 @@ pub fn tell(list: &[RegionState], ui: &Ui) {
             s.slot, s.accelerator, s.health
         );
         if device > 0 {
-            text += &format!(", {:.4} ms a run there", s.device_ns as f64 / 1e6 / f64::from(device));
+            text += &format!(
+                ", {:.4} ms a run there",
+                s.device_ns as f64 / 1e6 / f64::from(device)
+            );
         }
         let events: Vec<String> = s.events.iter().map(|(n, c)| format!("{n} {c}")).collect();
         if !events.is_empty() {

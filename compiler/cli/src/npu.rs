@@ -60,7 +60,8 @@ pub fn write(path: &Path, artifact: &Artifact) -> Result<()> {
         Some("html" | "htm") => crate::report::html(&page(artifact)),
         Some("json") => {
             let report = serde_json::to_string_pretty(&report_offload::report(o));
-            report.map_err(|e| Diagnostic::internal(format!("a report can't be written: {e}")))? + "\n"
+            report.map_err(|e| Diagnostic::internal(format!("a report can't be written: {e}")))?
+                + "\n"
         }
         _ => report_offload::text(o),
     };
@@ -75,7 +76,15 @@ fn page(artifact: &Artifact) -> Page {
     let (on_device, all) = o.macs();
     let mut regions = Table {
         columns: [
-            "region", "accelerator", "operators", "MACs", "border bytes", "cycles", "there, ms", "here, ms", "gain",
+            "region",
+            "accelerator",
+            "operators",
+            "MACs",
+            "border bytes",
+            "cycles",
+            "there, ms",
+            "here, ms",
+            "gain",
         ]
         .map(|c| (c.to_string(), Align::Right))
         .to_vec(),
@@ -96,7 +105,9 @@ fn page(artifact: &Artifact) -> Page {
         ]);
     }
     let mut nodes = Table {
-        columns: ["node", "operator", "MACs", "where", "why"].map(|c| (c.to_string(), Align::Left)).to_vec(),
+        columns: ["node", "operator", "MACs", "where", "why"]
+            .map(|c| (c.to_string(), Align::Left))
+            .to_vec(),
         rows: vec![],
     };
     for f in &o.fates {
@@ -111,7 +122,13 @@ fn page(artifact: &Artifact) -> Page {
                 ("CPU".to_string(), text)
             }
         };
-        nodes.rows.push(vec![f.node.clone(), f.op.to_string(), f.macs.to_string(), place, why]);
+        nodes.rows.push(vec![
+            f.node.clone(),
+            f.op.to_string(),
+            f.macs.to_string(),
+            place,
+            why,
+        ]);
     }
     let bars = o.regions.iter().map(|r| {
         let ns = r.cost.npu_ns().max(1);
@@ -124,7 +141,10 @@ fn page(artifact: &Artifact) -> Page {
             Part::Facts(vec![
                 ("accelerators".into(), o.accelerators.join(", ")),
                 ("regions".into(), o.regions.len().to_string()),
-                ("multiply-accumulates".into(), format!("{on_device} of {all} on accelerators")),
+                (
+                    "multiply-accumulates".into(),
+                    format!("{on_device} of {all} on accelerators"),
+                ),
             ]),
             Part::Heading("Regions".into()),
             Part::Table(regions),

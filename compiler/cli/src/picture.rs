@@ -76,7 +76,8 @@ impl Drawing {
             if let ("Offload", [body]) = (node.op.name, node.bodies.as_slice()) {
                 let outer = node.ins.iter().map(|v| maker.get(&(*v)?).copied());
                 let named = body.inputs.iter().copied().zip(outer);
-                let mut inner: BTreeMap<ValueId, usize> = named.filter_map(|(v, m)| Some((v, m?))).collect();
+                let mut inner: BTreeMap<ValueId, usize> =
+                    named.filter_map(|(v, m)| Some((v, m?))).collect();
                 self.nodes(body, symbols, &mut inner, Some(node.attrs.int("slot", 0)));
                 for (&v, out) in body.outputs().iter().zip(&node.outs) {
                     if let Some(&from) = inner.get(&v) {
@@ -224,7 +225,10 @@ pub fn svg(m: &Model) -> String {
         let (colour, place) = match item.region {
             Some(r) => {
                 let (fill, line) = colours(r);
-                (format!(" style=\"fill:{fill};stroke:{line}\""), format!(" (region {r})"))
+                (
+                    format!(" style=\"fill:{fill};stroke:{line}\""),
+                    format!(" (region {r})"),
+                )
             }
             None => Default::default(),
         };

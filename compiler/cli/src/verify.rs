@@ -48,7 +48,9 @@ impl OnDevices {
     fn text(&self) -> String {
         match (self.outputs, self.differ) {
             (0, _) => String::new(),
-            (n, 0) => format!("with devices and without them, {n} outputs are equal in every bit\n"),
+            (n, 0) => {
+                format!("with devices and without them, {n} outputs are equal in every bit\n")
+            }
             (n, d) => format!("with devices and without them, {d} of {n} outputs differ\n"),
         }
     }
@@ -92,7 +94,11 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
             // The CPU twins have the last word.
             let cpu = Engine::new(artifact, &machine, exec)?.run(&inputs)?;
             npu.outputs += got.len();
-            npu.differ += got.iter().zip(&cpu).filter(|(a, b)| a.data != b.data).count();
+            npu.differ += got
+                .iter()
+                .zip(&cpu)
+                .filter(|(a, b)| a.data != b.data)
+                .count();
         }
         let before = rows.len();
         judge(flags, &job, artifact, &case, &got, &mut rows);

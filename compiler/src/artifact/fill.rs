@@ -70,7 +70,9 @@ fn region_layers(p: &Program, regions: usize) -> Vec<(u32, u32)> {
     }
     let mut out = vec![(u32::MAX, 0); regions];
     walk(&p.steps, None, &mut out);
-    out.iter_mut().filter(|r| r.0 == u32::MAX).for_each(|r| *r = (0, 0));
+    out.iter_mut()
+        .filter(|r| r.0 == u32::MAX)
+        .for_each(|r| *r = (0, 0));
     out
 }
 

@@ -24,7 +24,11 @@ pub fn write(b: &mut Blob, head: usize, info: &ModelInfo) -> Result<()> {
     let regions = &info.offload.regions;
     put!(b, head: RawDescriptor, num_offloads = count(regions.len())?);
     let size = size_of::<RawRegion>();
-    let array = b.array(head + offset_of!(RawDescriptor, offloads), regions.len(), size)?;
+    let array = b.array(
+        head + offset_of!(RawDescriptor, offloads),
+        regions.len(),
+        size,
+    )?;
     for (k, r) in regions.iter().enumerate() {
         let layers = info.region_layers.get(k).copied().unwrap_or_default();
         record(b, array + k * size, r, layers)?;
@@ -57,8 +61,15 @@ fn record(b: &mut Blob, at: usize, r: &Region, layers: (u32, u32)) -> Result<()>
     put!(b, at: RawRegion, timeout_ns = r.timeout_ns);
 
     let start = b.reserve_at(0, ALIGN)?;
-    let ports = b.reserve_at((r.ins.len() + r.outs.len()) * size_of::<RawRegionPort>(), ALIGN)?;
-    let all = r.ins.iter().map(|p| (IN, p)).chain(r.outs.iter().map(|p| (OUT, p)));
+    let ports = b.reserve_at(
+        (r.ins.len() + r.outs.len()) * size_of::<RawRegionPort>(),
+        ALIGN,
+    )?;
+    let all = r
+        .ins
+        .iter()
+        .map(|p| (IN, p))
+        .chain(r.outs.iter().map(|p| (OUT, p)));
     for (k, (dir, p)) in all.enumerate() {
         port(b, ports + k * size_of::<RawRegionPort>(), dir, p)?;
     }
@@ -122,7 +133,10 @@ fn port(b: &mut Blob, at: usize, dir: u8, p: &Port) -> Result<()> {
     for k in 0..6 {
         let size = dims.get(k).copied().unwrap_or(1);
         let size = u32::try_from(size).map_err(|_| wrong())?;
-        b.put(at + offset_of!(RawRegionPort, dims) + 4 * k, &size.to_le_bytes());
+        b.put(
+            at + offset_of!(RawRegionPort, dims) + 4 * k,
+            &size.to_le_bytes(),
+        );
     }
     if let Some((scale, zero)) = p.quant {
         put!(b, at: RawRegionPort, scale = scale);

@@ -141,7 +141,11 @@ fn port(p: &Port) -> BorderReport<'_> {
 }
 
 fn share(part: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+    if all == 0 {
+        0.0
+    } else {
+        part as f64 / all as f64
+    }
 }
 
 /// The same for a person.
@@ -159,7 +163,9 @@ pub fn text(o: &Offload) -> String {
     for r in &o.regions {
         let c = &r.cost;
         let list = |l: &[Port]| {
-            let each = l.iter().map(|p| format!("{} {}", p.ty.text(&Symbols::default()), p.layout.name()));
+            let each = l
+                .iter()
+                .map(|p| format!("{} {}", p.ty.text(&Symbols::default()), p.layout.name()));
             each.collect::<Vec<_>>().join(", ")
         };
         let _ = writeln!(

@@ -15,9 +15,7 @@ use super::mem;
 use super::steps::{Bases, Region, State, call, pointer};
 use crate::plan::program::Place;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{
-    Block, InstBuilder, StackSlotData, StackSlotKind, Type, Value, types,
-};
+use cranelift_codegen::ir::{Block, InstBuilder, StackSlotData, StackSlotKind, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use onnxc_abi::offload::OffloadTable;
 use onnxc_abi::{Context, status};
@@ -53,7 +51,9 @@ pub fn ask(b: &mut FunctionBuilder, state: Value, region: &Region, failed: Block
     let list = pointer(b, ctx, of_context!(offload));
     let bad = b.ins().icmp_imm_s(IntCC::Equal, list, 0);
     leave(b, bad);
-    let count = b.ins().load(types::I32, mem::flags(), ctx, of_context!(num_offload));
+    let count = b
+        .ins()
+        .load(types::I32, mem::flags(), ctx, of_context!(num_offload));
     let slot = number(b, types::I32, i64::from(region.slot));
     let bad = b.ins().icmp(IntCC::UnsignedLessThanOrEqual, count, slot);
     leave(b, bad);
@@ -61,11 +61,15 @@ pub fn ask(b: &mut FunctionBuilder, state: Value, region: &Region, failed: Block
     let table = pointer(b, at, 0);
     let bad = b.ins().icmp_imm_s(IntCC::Equal, table, 0);
     leave(b, bad);
-    let size = b.ins().load(types::I32, mem::flags(), table, of_table!(struct_size));
+    let size = b
+        .ins()
+        .load(types::I32, mem::flags(), table, of_table!(struct_size));
     let least = size_of::<OffloadTable>() as i64;
     let bad = b.ins().icmp_imm_s(IntCC::UnsignedLessThan, size, least);
     leave(b, bad);
-    let version = b.ins().load(types::I32, mem::flags(), table, of_table!(abi_version));
+    let version = b
+        .ins()
+        .load(types::I32, mem::flags(), table, of_table!(abi_version));
     let own = i64::from(onnxc_abi::ABI_VERSION);
     let bad = b.ins().icmp_imm_s(IntCC::NotEqual, version, own);
     leave(b, bad);
@@ -77,7 +81,9 @@ pub fn ask(b: &mut FunctionBuilder, state: Value, region: &Region, failed: Block
     let outs = addresses(b, state, &region.outs);
     let params = [types::I64, types::I64, types::I32, types::I64, types::I64];
     let sig = b.import_signature(signature(&params, &[types::I32]));
-    let answer = b.ins().call_indirect(sig, run, &[table, ctx, slot, ins, outs]);
+    let answer = b
+        .ins()
+        .call_indirect(sig, run, &[table, ctx, slot, ins, outs]);
     let answer = b.inst_results(answer)[0];
     let args = [table.into(), answer.into()];
     b.ins().brif(answer, twin, &args, done, &[]);
@@ -102,7 +108,8 @@ pub fn ask(b: &mut FunctionBuilder, state: Value, region: &Region, failed: Block
             let params = [types::I64, types::I64, types::I32, types::I64];
             let sig = b.import_signature(signature(&params, &[]));
             let slot = number(b, types::I32, i64::from(region.slot));
-            b.ins().call_indirect(sig, hook, &[table_in, ctx, slot, outs]);
+            b.ins()
+                .call_indirect(sig, hook, &[table_in, ctx, slot, outs]);
             b.ins().jump(done, &[]);
         }
     }

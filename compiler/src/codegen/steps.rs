@@ -205,7 +205,12 @@ pub fn list(isa: &Isa, items: &[Item]) -> Result<Machine> {
 }
 
 // Calls a part and leaves if it answers a status.
-pub(super) fn call(b: &mut FunctionBuilder, state: Value, part: u32, failed: cranelift_codegen::ir::Block) {
+pub(super) fn call(
+    b: &mut FunctionBuilder,
+    state: Value,
+    part: u32,
+    failed: cranelift_codegen::ir::Block,
+) {
     let to = Called {
         space: PARTS,
         index: part,

@@ -235,7 +235,10 @@ impl Check<'_> {
         {
             return wrong("has ports that are not its own");
         }
-        if outs.iter().any(|p| !matches!(p, Place::Arena(_) | Place::Output(..))) {
+        if outs
+            .iter()
+            .any(|p| !matches!(p, Place::Arena(_) | Place::Output(..)))
+        {
             return wrong("writes into an input or the weights");
         }
         for &(from, to, label) in read.iter().flatten() {

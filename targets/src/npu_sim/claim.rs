@@ -12,13 +12,21 @@ pub fn claim(g: &Graph, n: NodeId) -> Claim {
     let input = |k: usize| node.ins.get(k).copied().flatten();
     let dtype = |v: Option<ValueId>| v.and_then(|v| g.ty(v)).map(|t| t.dtype);
     let byte = |v: Option<ValueId>| matches!(dtype(v), Some(DType::I8 | DType::U8));
-    if node.outs.iter().any(|&v| g.ty(v).is_none_or(|t| t.fixed_shape().is_none())) {
+    if node
+        .outs
+        .iter()
+        .any(|&v| g.ty(v).is_none_or(|t| t.fixed_shape().is_none()))
+    {
         return no("its sizes are known at run time only");
     }
     let out = node.outs.first().copied();
     let answer: Result<Claim, String> = match node.op.name {
         "ConvInteger" => product(g, n, 1),
-        "MatMulInteger" => product(g, n, g.ty(node.outs[0]).map_or(0, |t| t.rank().saturating_sub(1))),
+        "MatMulInteger" => product(
+            g,
+            n,
+            g.ty(node.outs[0]).map_or(0, |t| t.rank().saturating_sub(1)),
+        ),
         "Requantize" => match byte(out) {
             true if byte(input(0)) || dtype(input(0)) == Some(DType::I32) => Ok(Claim::Work),
             _ => Err("it gives or takes numbers wider than bytes".into()),
@@ -32,7 +40,11 @@ pub fn claim(g: &Graph, n: NodeId) -> Claim {
         }
         "Cast" => match (byte(input(0)), dtype(out)) {
             (true, Some(DType::I32)) if used_by(g, out, "ReduceSum") => Ok(Claim::Work),
-            _ => Err(format!("it makes {} of {}", name(dtype(out)), name(dtype(input(0))))),
+            _ => Err(format!(
+                "it makes {} of {}",
+                name(dtype(out)),
+                name(dtype(input(0)))
+            )),
         },
         "ReduceSum" => match input(0).and_then(|v| g.maker(v)) {
             Some((m, 0)) if g.node(m).op.name == "Cast" && byte(g.node(m).ins[0]) => {
@@ -44,7 +56,9 @@ pub fn claim(g: &Graph, n: NodeId) -> Claim {
         "Add" if dtype(out) == Some(DType::I32) => {
             let made = [0, 1].iter().any(|&k| {
                 let m = input(k).and_then(|v| g.maker(v));
-                m.is_some_and(|(m, _)| ["ConvInteger", "MatMulInteger"].contains(&g.node(m).op.name))
+                m.is_some_and(|(m, _)| {
+                    ["ConvInteger", "MatMulInteger"].contains(&g.node(m).op.name)
+                })
             });
             match made {
                 true => Ok(Claim::Work),
@@ -71,11 +85,15 @@ pub fn claim(g: &Graph, n: NodeId) -> Claim {
         "Concat" | "Split" | "Slice" | "Transpose" if byte(input(0)) => Ok(Claim::Move),
         _ if matches!(node.op.lower, Lower::View) && byte(input(0)) && byte(out) => Ok(Claim::Move),
         _ => {
-            let real = node.ins.iter().flatten().find(|&&v| {
-                g.konst(v).is_none() && g.ty(v).is_some_and(|t| t.dtype.is_float())
-            });
+            let real =
+                node.ins.iter().flatten().find(|&&v| {
+                    g.konst(v).is_none() && g.ty(v).is_some_and(|t| t.dtype.is_float())
+                });
             Err(match real {
-                Some(&v) => format!("it computes with {} and the device with bytes", name(dtype(Some(v)))),
+                Some(&v) => format!(
+                    "it computes with {} and the device with bytes",
+                    name(dtype(Some(v)))
+                ),
                 None => "the device has no such command".into(),
             })
         }
@@ -93,7 +111,9 @@ fn name(d: Option<DType>) -> String {
 
 fn used_by(g: &Graph, v: Option<ValueId>, op: &str) -> bool {
     v.is_some_and(|v| {
-        !g.is_output(v) && g.users(v).len() == 1 && g.users(v).iter().all(|&u| g.node(u).op.name == op)
+        !g.is_output(v)
+            && g.users(v).len() == 1
+            && g.users(v).iter().all(|&u| g.node(u).op.name == op)
     })
 }
 
@@ -106,7 +126,10 @@ fn product(g: &Graph, n: NodeId, axis: usize) -> Result<Claim, String> {
     if conv {
         let rank = input(0).and_then(|v| g.ty(v)).map_or(0, |t| t.rank());
         if !(3..=4).contains(&rank) {
-            return Err(format!("the device convolves images and rows, not {} axes", rank));
+            return Err(format!(
+                "the device convolves images and rows, not {} axes",
+                rank
+            ));
         }
         if weights.is_none() {
             return Err("its weights are no constants".into());
@@ -121,7 +144,10 @@ fn product(g: &Graph, n: NodeId, axis: usize) -> Result<Claim, String> {
         if let Some(z) = input(k)
             && constant(g, z).is_none()
         {
-            return Err("the zero points of its weights, or what its sums begin with, are no constants".into());
+            return Err(
+                "the zero points of its weights, or what its sums begin with, are no constants"
+                    .into(),
+            );
         }
     }
     chain(g, node.outs[0], axis).map(|_| Claim::Work)

@@ -27,9 +27,14 @@ pub fn encode(body: &Graph) -> Result<(Program, Vec<u8>), Refusal> {
         node: None,
         why: why.into(),
     };
-    let offsets: Option<Vec<u32>> = placed.offsets.iter().map(|&o| u32::try_from(o).ok()).collect();
+    let offsets: Option<Vec<u32>> = placed
+        .offsets
+        .iter()
+        .map(|&o| u32::try_from(o).ok())
+        .collect();
     let total = u32::try_from(placed.total).ok().zip(offsets);
-    let (total, offsets) = total.ok_or_else(|| whole("it needs more memory than the device has"))?;
+    let (total, offsets) =
+        total.ok_or_else(|| whole("it needs more memory than the device has"))?;
     let mut second = Encoder::new(body, Some(offsets));
     second.walk()?;
     let program = Program {
@@ -147,7 +152,8 @@ impl<'g> Encoder<'g> {
                 let Some((n, 0)) = self.g.maker(v) else { break };
                 self.homes.entry(v).or_insert((number, strides.clone()));
                 let node = self.g.node(n);
-                let (Some(perm), Some(Some(x))) = (node.attrs.ints("perm"), node.ins.first()) else {
+                let (Some(perm), Some(Some(x))) = (node.attrs.ints("perm"), node.ins.first())
+                else {
                     break;
                 };
                 if node.op.name != "Transpose" {
@@ -213,7 +219,10 @@ impl<'g> Encoder<'g> {
         });
         let offset = match &self.offsets {
             None => 0,
-            Some(o) => o.get(number).copied().ok_or("the second walk needs another buffer")?,
+            Some(o) => o
+                .get(number)
+                .copied()
+                .ok_or("the second walk needs another buffer")?,
         };
         Ok(Tensor {
             at: Place {

@@ -33,7 +33,8 @@ impl Sim {
         let parsed = Options::parse(options).map_err(wrong)?;
         let machine = Machine::by_name(&parsed.machine);
         Ok(Sim {
-            machine: machine.ok_or_else(|| wrong(format!("there is no machine `{}`", parsed.machine)))?,
+            machine: machine
+                .ok_or_else(|| wrong(format!("there is no machine `{}`", parsed.machine)))?,
             options: match options {
                 "" => "sim".into(),
                 o => format!("sim:{o}"),
@@ -58,7 +59,10 @@ impl Accelerator for Sim {
     }
     fn border(&self, ty: &TensorType) -> std::result::Result<(), String> {
         if !matches!(ty.dtype, DType::I8 | DType::U8) {
-            return Err(format!("numbers of type {} can't cross the border: the device takes bytes", ty.dtype));
+            return Err(format!(
+                "numbers of type {} can't cross the border: the device takes bytes",
+                ty.dtype
+            ));
         }
         let elements = ty.fixed_shape().map_or(0, |s| s.iter().product::<i64>());
         match ty.rank() <= onnxc_sim::format::AXES && elements < i64::from(i32::MAX) {

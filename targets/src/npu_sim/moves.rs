@@ -86,7 +86,8 @@ impl Encoder<'_> {
             None => Ok(None),
             Some(v) => {
                 let list = self.g.konst(v).and_then(|t| t.to_i64s());
-                list.map(Some).ok_or_else(|| format!("input {k} is no constant"))
+                list.map(Some)
+                    .ok_or_else(|| format!("input {k} is no constant"))
             }
         }
     }
@@ -96,7 +97,9 @@ impl Encoder<'_> {
         let (mut t, to) = (self.value(x)?, self.sizes(out)?);
         let starts = self.list(n, 1)?.ok_or("its starts are absent")?;
         let rank = t.sizes.len();
-        let axes = self.list(n, 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let axes = self
+            .list(n, 3)?
+            .unwrap_or_else(|| (0..starts.len() as i64).collect());
         let steps = self.list(n, 4)?.unwrap_or_else(|| vec![1; starts.len()]);
         for (k, &start) in starts.iter().enumerate() {
             let axis = axes.get(k).copied().unwrap_or(0);
@@ -107,7 +110,9 @@ impl Encoder<'_> {
             }
             let size = t.sizes[axis];
             let start = if start < 0 { start + size } else { start }.clamp(0, size);
-            t = t.slice(axis, start, step, to[axis]).ok_or("a part lies too far")?;
+            t = t
+                .slice(axis, start, step, to[axis])
+                .ok_or("a part lies too far")?;
         }
         self.set(out, t);
         Ok(())
@@ -122,7 +127,9 @@ impl Encoder<'_> {
             Some(p) => p,
             None => attr.ok_or("its pads are absent")?,
         };
-        let axes: Vec<i64> = self.list(n, 3)?.unwrap_or_else(|| (0..rank as i64).collect());
+        let axes: Vec<i64> = self
+            .list(n, 3)?
+            .unwrap_or_else(|| (0..rank as i64).collect());
         if pads.iter().any(|&p| p < 0) || pads.len() != 2 * axes.len() {
             return Err("it cuts away".into());
         }
@@ -135,7 +142,9 @@ impl Encoder<'_> {
         let mut part = to.clone();
         for (k, &axis) in axes.iter().enumerate() {
             let axis = resolve_axis(axis, rank).map_err(|d| d.message.clone())?;
-            part = part.slice(axis, pads[k], 1, t.sizes[axis]).ok_or("a part lies too far")?;
+            part = part
+                .slice(axis, pads[k], 1, t.sizes[axis])
+                .ok_or("a part lies too far")?;
         }
         self.copy(&t, &part)?;
         self.set(out, to);
@@ -154,7 +163,9 @@ impl Encoder<'_> {
     pub(super) fn as_dense(&mut self, v: ValueId) -> Step<Tensor> {
         let t = self.value(v)?;
         let whole: i64 = t.sizes.iter().product();
-        if t.reshaped(&[whole]).is_some_and(|f| whole <= 1 || f.strides[0] == 1) {
+        if t.reshaped(&[whole])
+            .is_some_and(|f| whole <= 1 || f.strides[0] == 1)
+        {
             return Ok(t);
         }
         let to = self.room(t.at.elem, &t.sizes, &plain(t.sizes.len()))?;

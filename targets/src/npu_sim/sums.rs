@@ -33,7 +33,9 @@ pub fn chain(g: &Graph, sums: ValueId, axis: usize) -> Result<Chain, String> {
     let mut bias = vec![];
     loop {
         let [u] = g.users(v) else {
-            return Err("its sums are used in more than one place, and the device keeps none".into());
+            return Err(
+                "its sums are used in more than one place, and the device keeps none".into(),
+            );
         };
         if g.is_output(v) {
             return Err("its sums leave the model, and the device keeps none".into());
@@ -42,12 +44,19 @@ pub fn chain(g: &Graph, sums: ValueId, axis: usize) -> Result<Chain, String> {
         let input = |k: usize| node.ins.get(k).copied().flatten();
         let list = |v: ValueId| -> Result<Vec<f64>, String> {
             let t = constant(g, v).ok_or("a scale or bias is no constant")?;
-            per_channel(&t, rank, axis, channels).ok_or_else(|| "a scale or bias is not that of channels".into())
+            per_channel(&t, rank, axis, channels)
+                .ok_or_else(|| "a scale or bias is not that of channels".into())
         };
         match node.op.name {
             "Add" if bias.is_empty() && nodes.is_empty() => {
-                let other = if input(0) == Some(v) { input(1) } else { input(0) };
-                let other = other.filter(|&o| o != v).ok_or("its sums are added to themselves")?;
+                let other = if input(0) == Some(v) {
+                    input(1)
+                } else {
+                    input(0)
+                };
+                let other = other
+                    .filter(|&o| o != v)
+                    .ok_or("its sums are added to themselves")?;
                 bias = list(other)?.into_iter().map(|b| b as i64).collect();
                 nodes.push(*u);
                 v = node.outs[0];
@@ -75,7 +84,9 @@ pub fn chain(g: &Graph, sums: ValueId, axis: usize) -> Result<Chain, String> {
                 });
             }
             other => {
-                return Err(format!("its sums go to {other}, and the device requantizes them at once"));
+                return Err(format!(
+                    "its sums go to {other}, and the device requantizes them at once"
+                ));
             }
         }
     }
@@ -93,14 +104,19 @@ fn per_channel(t: &Tensor, rank: usize, axis: usize, channels: Option<i64>) -> O
         return Some(all);
     }
     let from = rank.checked_sub(t.shape.len())?;
-    let alone = t.shape.iter().enumerate().all(|(k, &n)| n == 1 || from + k == axis);
+    let alone = t
+        .shape
+        .iter()
+        .enumerate()
+        .all(|(k, &n)| n == 1 || from + k == axis);
     (alone && Some(all.len() as i64) == channels).then_some(all)
 }
 
 /// Bounds of a result, as the operators over whole numbers have them in their attributes.
 pub fn limits(attrs: &Attrs, elem: Elem) -> Limits {
     let least = i64::from(elem.least());
-    let number = |name: &str, default: i64| attrs.int(name, default).clamp(-1 << 30, 1 << 30) as i32;
+    let number =
+        |name: &str, default: i64| attrs.int(name, default).clamp(-1 << 30, 1 << 30) as i32;
     Limits {
         zero: number("zero", 0),
         lo: number("lo", least),
@@ -110,7 +126,12 @@ pub fn limits(attrs: &Attrs, elem: Elem) -> Limits {
 }
 
 /// What follows sums, as the device has it.
-pub fn finish(c: &Chain, elem: Elem, more: &[i64], constants: &mut Constants) -> Result<Finish, String> {
+pub fn finish(
+    c: &Chain,
+    elem: Elem,
+    more: &[i64],
+    constants: &mut Constants,
+) -> Result<Finish, String> {
     let l = limits(&c.attrs, elem);
     let bias = added(&c.bias, more)?;
     Ok(Finish {
@@ -133,6 +154,9 @@ fn added(a: &[i64], b: &[i64]) -> Result<Vec<i32>, String> {
         l => l.get(k).copied().unwrap_or(0),
     };
     (0..n)
-        .map(|k| i32::try_from(get(a, k) + get(b, k)).map_err(|_| "what is added to a sum leaves 32 bits".to_string()))
+        .map(|k| {
+            i32::try_from(get(a, k) + get(b, k))
+                .map_err(|_| "what is added to a sum leaves 32 bits".to_string())
+        })
         .collect()
 }

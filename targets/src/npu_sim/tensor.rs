@@ -48,7 +48,8 @@ fn number(v: i64) -> Option<i32> {
 /// Sizes for a command.
 pub fn sizes(of: &[i64]) -> Option<[u32; AXES]> {
     let list: Option<Vec<u32>> = of.iter().map(|&s| u32::try_from(s).ok()).collect();
-    list.filter(|l| l.len() <= AXES).map(|l| onnxc_sim::format::sizes(&l))
+    list.filter(|l| l.len() <= AXES)
+        .map(|l| onnxc_sim::format::sizes(&l))
 }
 
 impl Tensor {
@@ -130,7 +131,13 @@ impl Tensor {
     /// The same elements in row-major order under other sizes, if steps can say it.
     pub fn reshaped(&self, to: &[i64]) -> Option<Tensor> {
         // Axes of one element say nothing.
-        let old: Vec<(i64, i64)> = self.sizes.iter().copied().zip(self.strides.iter().copied()).filter(|(n, _)| *n != 1).collect();
+        let old: Vec<(i64, i64)> = self
+            .sizes
+            .iter()
+            .copied()
+            .zip(self.strides.iter().copied())
+            .filter(|(n, _)| *n != 1)
+            .collect();
         let mut strides = vec![0; to.len()];
         let new: Vec<usize> = (0..to.len()).filter(|&k| to[k] != 1).collect();
         let (mut i, mut k) = (0, 0);
@@ -205,6 +212,10 @@ mod tests {
         assert_eq!((m.channels, m.pitch, m.at.offset), (3, 6, 3));
         assert!(tensor(&[1, 6, 4, 5], &plain(4)).map().is_none());
         assert!(x.reshaped(&[2, 120]).is_none());
-        assert!(tensor(&[2, 6, 1, 1], &channels_last(4)).reshaped(&[2, 6]).is_some());
+        assert!(
+            tensor(&[2, 6, 1, 1], &channels_last(4))
+                .reshaped(&[2, 6])
+                .is_some()
+        );
     }
 }

@@ -43,7 +43,8 @@ impl Encoder<'_> {
             None => Ok(None),
             Some(v) => {
                 let list = constant(self.g, v).and_then(|t| t.to_i64s());
-                list.map(Some).ok_or_else(|| format!("input {k} is no constant"))
+                list.map(Some)
+                    .ok_or_else(|| format!("input {k} is no constant"))
             }
         }
     }
@@ -74,7 +75,10 @@ impl Encoder<'_> {
         let x = self.as_map(x)?;
         let y = self.make(c.out, true)?;
         let w = self.constants.place(elem, &channels_behind(&weights));
-        let x_zero = self.numbers(n, 2)?.and_then(|z| z.first().copied()).unwrap_or(0);
+        let x_zero = self
+            .numbers(n, 2)?
+            .and_then(|z| z.first().copied())
+            .unwrap_or(0);
         let w_zero = match self.numbers(n, 3)? {
             Some(z) => Some(self.ints(&z)?),
             None => None,
@@ -109,7 +113,9 @@ impl Encoder<'_> {
         let (a, b) = (self.matrices(a)?, self.matrices(b)?);
         let batch = a.sizes[0].max(b.sizes[0]);
         let y = self.make(c.out, false)?;
-        let y3 = y.reshaped(&[batch, a.sizes[1], b.sizes[2]]).ok_or("its result has batches that the device can't count")?;
+        let y3 = y
+            .reshaped(&[batch, a.sizes[1], b.sizes[2]])
+            .ok_or("its result has batches that the device can't count")?;
         let fits = |t: &Tensor| t.sizes[0] == 1 || t.sizes[0] == batch;
         // Of many matrices on both sides only equal numbers of them are multiplied one by one.
         if !fits(&a) || !fits(&b) {
@@ -132,7 +138,10 @@ impl Encoder<'_> {
             None => None,
         };
         let begin = self.numbers(n, 4)?.unwrap_or_default();
-        let a_zero = self.numbers(n, 2)?.and_then(|z| z.first().copied()).unwrap_or(0);
+        let a_zero = self
+            .numbers(n, 2)?
+            .and_then(|z| z.first().copied())
+            .unwrap_or(0);
         let command = Gemm {
             sizes: [u(batch)?, u(a.sizes[1])?, u(a.sizes[2])?, u(b.sizes[2])?],
             a: view(&a)?,
@@ -188,7 +197,9 @@ impl Encoder<'_> {
         let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
         // The outer axes are the result's.
         let outer_x: Vec<i64> = match keep {
-            true => (0..rank).map(|a| if axes.contains(&a) { 0 } else { t.strides[a] }).collect(),
+            true => (0..rank)
+                .map(|a| if axes.contains(&a) { 0 } else { t.strides[a] })
+                .collect(),
             false => kept.iter().map(|&a| t.strides[a]).collect(),
         };
         let outer = y.sizes.clone();
@@ -219,7 +230,11 @@ impl Encoder<'_> {
     }
 
     /// A result and the views of its operands on it.
-    fn pointwise(&mut self, n: NodeId, operands: &[usize]) -> Step<(Tensor, View, Vec<Tensor>, Vec<View>)> {
+    fn pointwise(
+        &mut self,
+        n: NodeId,
+        operands: &[usize],
+    ) -> Step<(Tensor, View, Vec<Tensor>, Vec<View>)> {
         let out = self.g.node(n).outs[0];
         let mut tensors = vec![];
         for &k in operands {
@@ -341,7 +356,10 @@ impl Encoder<'_> {
         let (xt, yt) = (t.transposed(&perm), y.transposed(&perm));
         let powers = self.numbers(n, 1)?.ok_or("its table is absent")?;
         let mut own = limits(&node.attrs, y.at.elem);
-        own.zero = self.numbers(n, 3)?.and_then(|z| z.first().copied()).unwrap_or(0) as i32;
+        own.zero = self
+            .numbers(n, 3)?
+            .and_then(|z| z.first().copied())
+            .unwrap_or(0) as i32;
         let command = Softmax {
             sizes: sizes(&xt.sizes).ok_or(FORM)?,
             x: xt.view(&xt.sizes).ok_or(FORM)?,
@@ -414,10 +432,14 @@ impl Encoder<'_> {
 fn counted_resize(g: &Graph, n: NodeId, shape: &[i64], counted: &[f64]) -> Step<Vec<i64>> {
     let node = g.node(n);
     let mut own = Graph::new("resize");
-    let mut ins = vec![Some(own.add_const("", Constant::from_f64s(DType::I32, shape, counted)))];
+    let mut ins = vec![Some(
+        own.add_const("", Constant::from_f64s(DType::I32, shape, counted)),
+    )];
     for v in node.ins.iter().skip(1) {
         ins.push(match v {
-            Some(v) => Some(own.add_const("", constant(g, *v).ok_or("its sizes are no constants")?)),
+            Some(v) => {
+                Some(own.add_const("", constant(g, *v).ok_or("its sizes are no constants")?))
+            }
             None => None,
         });
     }

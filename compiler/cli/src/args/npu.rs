@@ -45,7 +45,10 @@ pub fn settle(cli: &mut Cli) {
     if let Verb::Bench(bench) = &mut cli.verb
         && let Some(name) = bench.device.as_deref().and_then(|d| d.strip_prefix("npu"))
     {
-        let name = name.strip_prefix(':').filter(|n| !n.is_empty()).unwrap_or("sim");
+        let name = name
+            .strip_prefix(':')
+            .filter(|n| !n.is_empty())
+            .unwrap_or("sim");
         bench.code.npu.npu.push(name.to_string());
     }
 }

@@ -144,7 +144,8 @@ impl Subject<'_> {
                 job.compile_for(&self.data, &mut known)?
             }
         };
-        let engine = Engine::new(artifact, self.machine, None)?.with_devices(&Devices::new(self.npu)?);
+        let engine =
+            Engine::new(artifact, self.machine, None)?.with_devices(&Devices::new(self.npu)?);
         let inputs = engine::in_order(artifact, &self.named())?;
         let Some(mut loaded) = engine.load_here(&inputs)? else {
             return Err(Diagnostic::internal("code that is not here was asked for").into());

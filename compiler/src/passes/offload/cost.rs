@@ -50,9 +50,17 @@ fn here(g: &Graph, n: NodeId, cpu: &CpuRates) -> f64 {
     let outs: f64 = node.outs.iter().map(|&v| size(v)).sum();
     let macs = macs(g, n) as f64;
     let depthwise = node.attrs.int("group", 1) > 1;
-    let mac = if depthwise { cpu.depthwise_mac } else { cpu.mac };
+    let mac = if depthwise {
+        cpu.depthwise_mac
+    } else {
+        cpu.mac
+    };
     // What follows sums runs in the same loops.
-    let moved = if macs > 0.0 { 0.0 } else { (ins + outs) * cpu.byte };
+    let moved = if macs > 0.0 {
+        0.0
+    } else {
+        (ins + outs) * cpu.byte
+    };
     let call = if macs > 0.0 { cpu.call } else { 0.0 };
     call + macs * mac + moved
 }
@@ -84,9 +92,10 @@ pub fn macs(g: &Graph, n: NodeId) -> u64 {
 }
 
 /// Nanoseconds after which a run counts as lost.
-pub fn timeout(cost: &Cost) -> u64 {
+pub fn timeout(cost: &Cost, macs: u64, speed: &Speed) -> u64 {
     let slowest = cost.npu_ns().max(cost.cpu_ns);
-    slowest.saturating_mul(PATIENCE).max(LEAST_TIMEOUT)
+    let own = scaled(macs, speed.least_macs_per_second);
+    slowest.saturating_mul(PATIENCE).max(LEAST_TIMEOUT).max(own)
 }
 
 /// A time for a person.

@@ -92,7 +92,9 @@ impl Cut {
         let op = crate::ops::find("Transpose")
             .ok_or_else(|| Diagnostic::internal("no operator Transpose"))?;
         let attrs = Attrs::default().with("perm", Attr::Ints(perm));
-        let n = self.body.add_node(op, attrs, vec![Some(v)], 1, Loc::default());
+        let n = self
+            .body
+            .add_node(op, attrs, vec![Some(v)], 1, Loc::default());
         engine::infer(&mut self.body, cx, n)?;
         Ok(self.body.node(n).outs[0])
     }
@@ -197,7 +199,15 @@ impl Cut {
                 Layout::Plain => out,
                 Layout::ChannelsLast => {
                     let attrs = perm(channels_first(g, v));
-                    engine::make(g, cx, last, "Transpose", attrs, &[Some(out)], Loc::default())?
+                    engine::make(
+                        g,
+                        cx,
+                        last,
+                        "Transpose",
+                        attrs,
+                        &[Some(out)],
+                        Loc::default(),
+                    )?
                 }
             };
             g.replace_uses(v, outside);
@@ -247,20 +257,37 @@ fn layout(g: &Graph, a: &dyn Accelerator, v: ValueId) -> Layout {
 fn is_image(g: &Graph, v: ValueId) -> bool {
     let spatial = |n: NodeId| {
         let name = g.node(n).op.name;
-        ["Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"].contains(&name)
+        [
+            "Conv",
+            "ConvInteger",
+            "ConvTranspose",
+            "MaxPool",
+            "AveragePool",
+            "GlobalAveragePool",
+            "Resize",
+        ]
+        .contains(&name)
     };
     let pointwise = |n: NodeId| matches!(g.node(n).op.lower, Lower::Pointwise(_));
     let same = |w: ValueId| g.ty(w).map(|t| &t.shape) == g.ty(v).map(|t| &t.shape);
     let mut seen = BTreeSet::from([v]);
     let mut todo = vec![v];
     while let Some(w) = todo.pop() {
-        for (n, forward) in g.users(w).iter().map(|&n| (n, true)).chain(g.maker(w).map(|(n, _)| (n, false))) {
+        for (n, forward) in g
+            .users(w)
+            .iter()
+            .map(|&n| (n, true))
+            .chain(g.maker(w).map(|(n, _)| (n, false)))
+        {
             if spatial(n) && (!forward || g.node(n).ins.first() == Some(&Some(w))) {
                 return true;
             }
             if pointwise(n) {
                 let near = g.node(n).ins.iter().flatten().chain(&g.node(n).outs);
-                todo.extend(near.copied().filter(|&w| same(w) && g.konst(w).is_none() && seen.insert(w)));
+                todo.extend(
+                    near.copied()
+                        .filter(|&w| same(w) && g.konst(w).is_none() && seen.insert(w)),
+                );
             }
         }
     }
@@ -268,7 +295,9 @@ fn is_image(g: &Graph, v: ValueId) -> bool {
 }
 
 fn laid(g: &Graph, v: ValueId, layout: Layout) -> Result<TensorType> {
-    let ty = g.ty(v).ok_or_else(|| Diagnostic::internal("a border value without a type"))?;
+    let ty = g
+        .ty(v)
+        .ok_or_else(|| Diagnostic::internal("a border value without a type"))?;
     let shape = match layout {
         Layout::Plain => ty.shape.clone(),
         Layout::ChannelsLast => {

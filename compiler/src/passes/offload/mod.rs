@@ -42,7 +42,9 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     let mut placed: BTreeMap<NodeId, u32> = BTreeMap::new();
     let required: BTreeSet<NodeId> = all
         .iter()
-        .filter(|(n, _)| (g.node(*n).loc.0.iter()).any(|l| request.required.iter().any(|p| matches(p, l))))
+        .filter(|(n, _)| {
+            (g.node(*n).loc.0.iter()).any(|l| request.required.iter().any(|p| matches(p, l)))
+        })
         .map(|(n, _)| *n)
         .collect();
     for a in &request.accelerators {
@@ -50,7 +52,10 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         if cx.edits >= cx.max_edits {
             for (n, _) in &all {
                 let why = "optimization is off, or was stopped".to_string();
-                reasons.entry(*n).or_default().push((a.name().to_string(), why));
+                reasons
+                    .entry(*n)
+                    .or_default()
+                    .push((a.name().to_string(), why));
             }
             continue;
         }
@@ -82,10 +87,16 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
         cx.offload.fates.push(f);
     }
     for (k, p) in request.required.iter().enumerate() {
-        let met = cx.offload.fates.iter().any(|f| f.node.split('+').any(|l| matches(p, l)));
+        let met = cx
+            .offload
+            .fates
+            .iter()
+            .any(|f| f.node.split('+').any(|l| matches(p, l)));
         if !met && !request.required[..k].contains(p) {
             let text = format!("no node has a name like `{p}`");
-            cx.diags.push(Diagnostic::usage("NPU002", text).help("names are those of the file's nodes"));
+            cx.diags.push(
+                Diagnostic::usage("NPU002", text).help("names are those of the file's nodes"),
+            );
         }
     }
     let none = cx.offload.regions.is_empty();
@@ -174,10 +185,7 @@ impl Offloading<'_, '_, '_> {
                 true => golden::make(&t.cut.body, self.cx.symbols)?,
                 false => None,
             };
-            self.cx.offload.regions.push(Region {
-                golden,
-                ..t.region
-            });
+            self.cx.offload.regions.push(Region { golden, ..t.region });
             self.cx.edit();
             t.cut.put(g, self.cx, slot, t.required)?;
         }
@@ -224,7 +232,7 @@ impl Offloading<'_, '_, '_> {
                 blob: encoded.blob,
                 constants: encoded.constants,
                 device_bytes: encoded.device_bytes,
-                timeout_ns: cost::timeout(&cost),
+                timeout_ns: cost::timeout(&cost, macs, &a.speed()),
                 cost,
                 golden: None,
             },
@@ -233,7 +241,12 @@ impl Offloading<'_, '_, '_> {
     }
 
     /// Which regions are kept: those that pay, the best first, and those that must be; numbered in the order of the graph.
-    fn judge(&mut self, g: &Graph, mut tried: Vec<Tried>, table: &mut support::Table) -> Vec<Tried> {
+    fn judge(
+        &mut self,
+        g: &Graph,
+        mut tried: Vec<Tried>,
+        table: &mut support::Table,
+    ) -> Vec<Tried> {
         let request = self.cx.npu.clone();
         let saved = |t: &Tried| t.region.cost.cpu_ns as i128 - t.region.cost.npu_ns() as i128;
         tried.sort_by_key(|t| (!t.required, -saved(t), t.nodes.first().copied()));
@@ -250,7 +263,10 @@ impl Offloading<'_, '_, '_> {
                     request.min_gain
                 ))
             } else if kept.len() >= request.max_regions {
-                Some(format!("{} regions that pay more are offloaded already", kept.len()))
+                Some(format!(
+                    "{} regions that pay more are offloaded already",
+                    kept.len()
+                ))
             } else {
                 None
             };

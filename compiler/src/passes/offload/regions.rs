@@ -55,11 +55,7 @@ struct Contracted {
 }
 
 impl Contracted {
-    fn new<'r>(
-        g: &Graph,
-        table: &Table,
-        others: impl Iterator<Item = &'r [NodeId]>,
-    ) -> Contracted {
+    fn new<'r>(g: &Graph, table: &Table, others: impl Iterator<Item = &'r [NodeId]>) -> Contracted {
         let mut c = Contracted {
             up: BTreeMap::new(),
             graph: DiGraphMap::new(),

@@ -47,7 +47,10 @@ impl Table {
         for n in table.order.clone() {
             if let Some(Claim::No(why)) = table.claims.get(&n) {
                 let why = why.clone();
-                table.spread(n, &format!("it goes with {}, which can't: {why}", g.describe(n)));
+                table.spread(
+                    n,
+                    &format!("it goes with {}, which can't: {why}", g.describe(n)),
+                );
             }
         }
         table
@@ -56,7 +59,10 @@ impl Table {
     fn tie(&mut self, a: NodeId, b: NodeId) {
         let (a, b) = (self.unit_of(a), self.unit_of(b));
         if a != b {
-            self.unit.values_mut().filter(|u| **u == b).for_each(|u| *u = a);
+            self.unit
+                .values_mut()
+                .filter(|u| **u == b)
+                .for_each(|u| *u = a);
         }
     }
     /// The unit of a node.
@@ -66,7 +72,12 @@ impl Table {
     /// Refuses the other nodes of its unit too.
     fn spread(&mut self, n: NodeId, why: &str) {
         let unit = self.unit_of(n);
-        let others: Vec<NodeId> = self.order.iter().copied().filter(|m| self.unit_of(*m) == unit).collect();
+        let others: Vec<NodeId> = self
+            .order
+            .iter()
+            .copied()
+            .filter(|m| self.unit_of(*m) == unit)
+            .collect();
         for m in others {
             if !matches!(self.claims.get(&m), Some(Claim::No(_))) {
                 self.claims.insert(m, Claim::No(why.to_string()));
