@@ -27,8 +27,9 @@ fn documents_are_fresh() {
 #[test]
 fn c_layout_is_the_rust_layout() {
     let dir = tempfile::tempdir().unwrap();
-    let mut source =
-        String::from("#include \"onnxc_npu.h\"\n#include \"onnxc.h\"\n#include \"onnxc_npu.h\"\n#include <string.h>\n");
+    let mut source = String::from(
+        "#include \"onnxc_npu.h\"\n#include \"onnxc.h\"\n#include \"onnxc_npu.h\"\n#include <string.h>\n",
+    );
     for s in [onnxc_abi::c::STRUCTS, onnxc_abi::c_npu::STRUCTS].concat() {
         writeln!(
             source,

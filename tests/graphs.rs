@@ -179,26 +179,26 @@ fn broken_plans_are_refused() {
         let at = first_arena(&p, layer, 0);
         let id = p.program.layers.ids().nth(layer).unwrap();
         change(&mut p.program.layers[id].args[at]);
-        assert!(check(&p.program, &p.labels, &p.sizes).is_err());
+        assert!(check(&p.program, &p.labels, &p.sizes, &p.regions).is_err());
     }
     // Layers in another order, and one left out.
     let mut p = plan();
     p.program.steps.swap(0, 1);
-    assert!(check(&p.program, &p.labels, &p.sizes).is_err());
+    assert!(check(&p.program, &p.labels, &p.sizes, &p.regions).is_err());
     let mut p = plan();
     p.program.steps.remove(1);
-    assert!(check(&p.program, &p.labels, &p.sizes).is_err());
+    assert!(check(&p.program, &p.labels, &p.sizes, &p.regions).is_err());
     // A value that is written over while it is still needed: the third layer writes where the first one did.
     let mut p = plan();
     let ids: Vec<_> = p.program.layers.ids().collect();
     let from = p.program.layers[ids[0]].args[first_arena(&p, 0, 0)];
     let out = p.program.funcs[p.program.layers[ids[1]].func].bufs.len() - 1;
     p.program.layers[ids[1]].args[out] = from;
-    assert!(check(&p.program, &p.labels, &p.sizes).is_err());
+    assert!(check(&p.program, &p.labels, &p.sizes, &p.regions).is_err());
     // Weights and inputs are read only.
     let mut p = plan();
     p.program.layers[ids[0]].args[out] = Place::Input(0, 0);
-    assert!(check(&p.program, &p.labels, &p.sizes).is_err());
+    assert!(check(&p.program, &p.labels, &p.sizes, &p.regions).is_err());
     assert!(matches!(good.program.steps[0], Step::Layer(_)));
 }
 

@@ -50,7 +50,7 @@ fn floor_of(module: &str) -> Option<u32> {
         "kernel" => 3,
         "op" | "contracts" => 4,
         "ops" | "graph" => 5,
-        "pass" | "onnx" | "target" => 6,
+        "pass" | "onnx" | "target" | "npu" => 6,
         "passes" | "fusions" | "compress" | "plan" | "codegen" => 7,
         "pipeline" | "artifact" => 8,
         "lib" => 9,

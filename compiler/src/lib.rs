@@ -16,6 +16,7 @@ pub mod fusions;
 pub mod graph;
 pub mod kernel;
 pub mod loops;
+pub mod npu;
 pub mod onnx;
 pub mod op;
 pub mod ops;
@@ -221,6 +222,7 @@ fn prepare(
     let machine = &target.machine;
     let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
     own.passes.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
+    own.passes.cpu_rates.get_or_insert(cpu_rates(machine));
     if !machine.vector.is_some_and(|v| v.fused) {
         own.passes
             .off
@@ -230,6 +232,28 @@ fn prepare(
     progress.stage("planning");
     let program = plan(&model, target, options, diags)?;
     Some((model, program))
+}
+
+/// What the machine's kernels take of whole numbers, by its cost table.
+fn cpu_rates(machine: &kernel::Machine) -> npu::CpuRates {
+    let words = || machine.tile(contracts::strip::Numbers::Words.contract());
+    let bytes = machine.tile(contracts::strip::Numbers::Bytes.contract());
+    let row = match (bytes.is_some(), words().is_some()) {
+        (true, _) => "conv_i8_strip",
+        (_, true) => "conv_i16_strip",
+        _ => "conv_integer_loops",
+    };
+    let [call, mac, ..] = machine.costs.rates_of(row);
+    let depthwise = match row {
+        "conv_integer_loops" => row,
+        _ => "conv_i8_depthwise_last",
+    };
+    npu::CpuRates {
+        call,
+        mac,
+        depthwise_mac: machine.costs.rates_of(depthwise)[1],
+        ..npu::CpuRates::default()
+    }
 }
 
 /// The same for several levels of CPU in one object: `targets` are of one architecture, the base (whose features all others have) first, the
@@ -249,6 +273,14 @@ pub fn compile_levels(
     };
     let mut programs = vec![];
     let mut models = vec![];
+    // Regions are the same at every level: the best decides what pays.
+    let best = others.last().unwrap_or(base);
+    let mut options = options.clone();
+    options
+        .passes
+        .cpu_rates
+        .get_or_insert(cpu_rates(&best.machine));
+    let options = &options;
     for target in targets {
         let mut own = Diagnostics::default();
         let made = prepare(bytes.clone(), files, target, options, progress, &mut own);

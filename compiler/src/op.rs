@@ -91,6 +91,9 @@ pub enum Control {
     /// Inputs: carried values, scan inputs, captures.
     /// Body inputs: carried values, slices, captures; outputs: carried values, slices.
     Scan,
+    /// A region that an accelerator may compute. Attribute `slot`: its number. Inputs: what crosses the border; the one body is the CPU
+    /// twin, whose inputs and outputs are the node's.
+    Offload,
 }
 
 /// One ONNX spelling: opsets `since..=until` of `domain`::`name`.

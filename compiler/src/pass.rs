@@ -3,8 +3,10 @@
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
 use crate::base::dtype::DType;
+use crate::base::offload::Offload;
 use crate::base::rounding::Rounding;
 use crate::graph::ir::Graph;
+use crate::npu::{CpuRates, Request};
 use std::collections::BTreeSet;
 
 /// A rewrite of a graph. It is run on the main graph and on every body.
@@ -31,6 +33,12 @@ pub struct PassCx<'a> {
     pub require_integers: bool,
     /// The kind of bytes that the machine multiplies by weights with a sign; none: it multiplies words.
     pub bytes: Option<DType>,
+    /// What is asked of accelerators.
+    pub npu: Request,
+    /// What our own kernels take, for the comparison.
+    pub cpu_rates: CpuRates,
+    /// What accelerators compute.
+    pub offload: Offload,
     /// The pass that runs.
     pub name: &'static str,
     /// Edits so far, over all passes.

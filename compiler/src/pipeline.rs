@@ -4,6 +4,7 @@ use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dtype::DType;
 use crate::base::rounding::Rounding;
 use crate::graph::ir::{Graph, Model, NodeId};
+use crate::npu::{CpuRates, Request};
 use crate::pass::{Pass, PassCx};
 use crate::passes::*;
 use std::collections::BTreeSet;
@@ -43,6 +44,10 @@ pub const PIPELINE: &[Step] = &[
     ),
     Until(CLEAN, 8, "fusions leave dead nodes and constants behind"),
     Once(
+        &offload::PASS,
+        "whole numbers and fused operators are what devices claim; before values are laid out for the CPU, so that each side of a border lays out its own",
+    ),
+    Once(
         &half::PASS,
         "before kernels are chosen, behind the fusions: they see one type throughout",
     ),
@@ -75,6 +80,10 @@ pub struct Options {
     pub require_integers: bool,
     /// The kind of bytes that the machine multiplies by weights with a sign; none: it multiplies words.
     pub bytes: Option<DType>,
+    /// What is asked of accelerators.
+    pub npu: Request,
+    /// What our own kernels take, where it is known.
+    pub cpu_rates: Option<CpuRates>,
 }
 
 /// Passes and fusions that run only where they are asked for.
@@ -91,6 +100,8 @@ impl Default for Options {
             rounding: Rounding::default(),
             require_integers: false,
             bytes: None,
+            npu: Request::default(),
+            cpu_rates: None,
         }
     }
 }
@@ -140,6 +151,16 @@ pub fn single(model: &mut Model, pass: &'static Pass, diags: &mut Diagnostics) -
     Ok(())
 }
 
+/// Runs one pass once, as the options say.
+pub fn single_with(
+    model: &mut Model,
+    pass: &'static Pass,
+    options: &Options,
+    diags: &mut Diagnostics,
+) -> Result<()> {
+    steps(model, &[Once(pass, "alone")], options, diags)
+}
+
 fn steps(
     model: &mut Model,
     steps: &[Step],
@@ -149,6 +170,9 @@ fn steps(
     let mut symbols = std::mem::take(&mut model.symbols);
     let mut cx = PassCx {
         symbols: &mut symbols,
+        offload: std::mem::take(&mut model.offload),
+        npu: options.npu.clone(),
+        cpu_rates: options.cpu_rates.unwrap_or_default(),
         diags,
         off: &options.off,
         rounding: options.rounding,
@@ -171,6 +195,7 @@ fn steps(
             break;
         }
     }
+    model.offload = std::mem::take(&mut cx.offload);
     model.symbols = symbols;
     result
 }
@@ -210,7 +235,8 @@ fn one(g: &mut Graph, pass: &'static Pass, cx: &mut PassCx) -> Result<()> {
     cx.name = pass.name;
     (pass.run)(g, cx)?;
     // Inference walks into bodies by itself, with what it knows of their inputs.
-    if pass.name == resolve::PASS.name {
+    // A region's twin is for the CPU.
+    if [resolve::PASS.name, offload::PASS.name].contains(&pass.name) {
         return Ok(());
     }
     for n in g.order().to_vec() {

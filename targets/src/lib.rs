@@ -13,6 +13,8 @@ pub mod features;
 pub mod flags;
 pub mod machine;
 pub mod native;
+pub mod npu;
+pub mod npu_sim;
 pub mod probe;
 pub mod shape;
 pub mod suggest;

@@ -23,6 +23,7 @@ mod loops_legalize;
 mod loops_roundtrip;
 mod loops_run;
 mod loops_verify;
+mod offload;
 mod pass;
 mod plan;
 mod run;
@@ -99,6 +100,7 @@ const COMMANDS: &[Command] = &[
     loops_roundtrip::COMMAND,
     loops_run::COMMAND,
     loops_verify::COMMAND,
+    offload::COMMAND,
     pass::PASS,
     pass::FUSE,
     plan::PLAN,

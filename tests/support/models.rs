@@ -89,6 +89,8 @@ pub fn wild(prefix: &str, placement: Placement, free: bool) -> ModelInfo {
         triple: "x86_64-unknown-linux-gnu".into(),
         cpu: "x86-64".into(),
         features: vec!["sse2".into()],
+        offload: Default::default(),
+        region_layers: vec![],
         levels: vec![],
     }
 }

@@ -154,6 +154,8 @@ pub fn descriptor(p: &Program, code: &Code, target: &Target, options: &Options) 
         triple: target.triple.clone(),
         cpu: target.cpu.clone(),
         features: target.machine.features.clone(),
+        offload: Default::default(),
+        region_layers: vec![],
         levels: vec![],
     };
     artifact::descriptor::descriptor(&info).expect("a descriptor")

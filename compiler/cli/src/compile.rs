@@ -110,10 +110,12 @@ fn quantized(
     let silent = ui.silent();
     let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;
     let job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
-    let job = match pruned {
+    let mut job = match pruned {
         Some(file) => job.over(file)?,
         None => job,
     };
+    // Accelerators come when all is quantized.
+    job.options.passes.npu = Default::default();
     let (file, report) = quantize::quantized(how, &job, ui)?;
     ui.note(&Diagnostic::remark("USE012", report.line()));
     let choices = choices::text(&report.choices);
@@ -235,6 +237,17 @@ fn steps(p: &Program, list: &[Step], depth: usize, out: &mut String) {
                     "; {pad}loop at most {max_trips}, trips {trips:?}, condition {cond:?}"
                 );
                 steps(p, body, depth + 1, out);
+                Ok(())
+            }
+            Step::Offload {
+                slot,
+                ins,
+                outs,
+                twin,
+                ..
+            } => {
+                let _ = writeln!(out, "; {pad}offload {slot} {ins:?} -> {outs:?}, or");
+                steps(p, twin, depth + 1, out);
                 Ok(())
             }
             Step::Fail(code) => writeln!(out, "; {pad}fail {code}"),

@@ -1,5 +1,7 @@
 //! Running a compiled model on tensors: in this process, or through a command for another machine.
 
+use std::sync::Arc;
+
 use onnxc_abi::status;
 use onnxc_compiler::Artifact;
 use onnxc_compiler::artifact::Placement;
@@ -8,7 +10,8 @@ use onnxc_compiler::base::dim::Origin;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::codegen::exec::Drive;
 
-use crate::loader::{Event, Model, Session, SessionOptions, Threads};
+use crate::devices::{self, Devices, RegionState};
+use crate::loader::{Event, Model, Opened, Session, SessionOptions, Threads};
 use crate::machine::Machine;
 use crate::remote::Remote;
 
@@ -17,12 +20,13 @@ pub struct Engine<'a> {
     artifact: &'a Artifact,
     place: Where,
     threads: Option<Threads>,
+    devices: Option<Opened>,
 }
 
 /// Where code runs.
 enum Where {
     /// In this process; with the weights, where the object has none.
-    Here(Model, Option<Vec<u8>>),
+    Here(Arc<Model>, Option<Vec<u8>>),
     /// Through a command.
     There(Remote),
 }
@@ -52,7 +56,7 @@ impl<'a> Engine<'a> {
             )?),
             None if machine.host => {
                 let model = Model::load(&artifact.object, &artifact.info.prefix)?;
-                Where::Here(model, weights)
+                Where::Here(Arc::new(model), weights)
             }
             None => {
                 return Err(Diagnostic::usage(
@@ -73,7 +77,27 @@ impl<'a> Engine<'a> {
             artifact,
             place,
             threads,
+            devices: None,
         })
+    }
+
+    /// The same with devices for its regions. Through a command, and where nothing is asked for, there are none: the CPU
+    /// computes everything.
+    pub fn with_devices(mut self, devices: &Devices) -> Engine<'a> {
+        if let Where::Here(model, _) = &self.place
+            && !self.artifact.info.offload.regions.is_empty()
+        {
+            self.devices = Some(devices.open(model));
+        }
+        self
+    }
+
+    /// What devices did so far, region by region.
+    pub fn devices(&self) -> Vec<RegionState> {
+        match &self.devices {
+            Some(o) => devices::states(o.regions(), &self.artifact.info.offload),
+            None => devices::none(&self.artifact.info.offload),
+        }
     }
 
     /// One run: loads the inputs, runs, and gives the outputs.
@@ -112,12 +136,13 @@ impl<'a> Engine<'a> {
     fn load<'m>(
         &'m self,
         model: &'m Model,
-        weights: Option<&[u8]>,
+        weights: Option<&'m [u8]>,
         inputs: &[&Tensor],
     ) -> Result<Loaded<'m>> {
         let mut session = model.session(&SessionOptions {
             weights,
             parallel: self.threads.as_ref().map(Threads::hook),
+            offload: self.devices.as_ref(),
             ..SessionOptions::default()
         })?;
         session.set_dims(&dims(self.artifact, inputs)?);

@@ -27,6 +27,7 @@ pub fn run(flags: &Eval, ui: &Ui) -> Outcome {
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?
         .for_threads(flags.threads.threads);
+    crate::devices::left_out(&job, ui);
     let output = output(flags, &job)?;
     let preprocess = Preprocess::load(flags.input.preprocess.as_deref())?;
     let mut samples = Samples::open(&flags.data, job.wanted()?, preprocess)?;

@@ -1,5 +1,7 @@
 //! One compilation: flags become options, the model is read once, and each set of input shapes is compiled once.
 
+use std::path::PathBuf;
+
 use onnxc_compiler::artifact::Placement;
 use onnxc_compiler::artifact::info::c_identifier;
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Kind, Result};
@@ -27,6 +29,7 @@ pub struct Job<'a> {
     pub machine: &'a Machine,
     /// All options; free dimensions as the user gave them.
     pub options: Options,
+    npu_report: Option<PathBuf>,
     ui: &'a Ui,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Job<'a> {
             signature,
             machine,
             options,
+            npu_report: code.npu.npu_report.clone(),
             ui,
         })
     }
@@ -72,6 +76,7 @@ impl<'a> Job<'a> {
             signature,
             machine: self.machine,
             options,
+            npu_report: self.npu_report.clone(),
             ui: self.ui,
         })
     }
@@ -303,6 +308,12 @@ impl<'a> Job<'a> {
                 &mut diags,
             )
         };
+        if let Some(a) = artifact.as_ref().filter(|a| a.info.offload.asked()) {
+            diags.push(crate::npu::remark(&a.info.offload));
+            if let Some(Err(d)) = self.npu_report.as_ref().map(|p| crate::npu::write(p, a)) {
+                diags.push(d);
+            }
+        }
         (artifact, diags)
     }
 
@@ -454,6 +465,12 @@ pub fn options(source: &Source, model: &ModelFlags, code: &CodeFlags) -> Result<
     options.passes.off.extend(code.disable_pass.iter().cloned());
     options.passes.rounding = code.rounding.0;
     options.passes.require_integers = code.require_int8;
+    options.passes.npu = crate::npu::request(&code.npu)?;
+    // An accelerator that can't do it the other way decides, so that the CPU has its bits.
+    let ways = options.passes.npu.accelerators.iter();
+    if let Some(way) = ways.filter_map(|a| a.rounding()).next() {
+        options.passes.rounding = way;
+    }
     if let Some(n) = code.max_edits {
         options.passes.max_edits = usize::try_from(n).unwrap_or(usize::MAX);
     }

@@ -12,6 +12,7 @@ pub mod compare;
 pub mod compile;
 pub mod constants;
 pub mod data;
+pub mod devices;
 pub mod disasm;
 pub mod emit;
 pub mod engine;
@@ -24,6 +25,7 @@ pub mod job;
 pub mod loader;
 pub mod machine;
 pub mod metric;
+pub mod npu;
 pub mod outputs;
 pub mod picture;
 pub mod precision;
@@ -73,6 +75,13 @@ pub fn main() -> ExitCode {
 
 /// Runs the tool; the answer is the exit code.
 pub fn run_words(argv: Vec<OsString>) -> u8 {
+    // The tool is its own simulated device: the driver starts it so.
+    if let [word, options] = argv.as_slice()
+        && *word == onnxc_sim::device::SUBCOMMAND
+    {
+        let ended = onnxc_sim::device::main(&options.to_string_lossy());
+        return u8::from(ended != ExitCode::SUCCESS);
+    }
     // What is needed for messages about the command line itself is looked up before it is read.
     let says = |words: &[&str]| {
         argv.windows(2)
@@ -101,7 +110,10 @@ pub fn run_words(argv: Vec<OsString>) -> u8 {
             }
             2
         }
-        Parsed::Run(cli) => guarded(&cli),
+        Parsed::Run(mut cli) => {
+            args::npu::settle(&mut cli);
+            guarded(&cli)
+        }
     }
 }
 

@@ -12,12 +12,15 @@ use onnxc_abi::{Context, Descriptor, ParallelFor, RunFn};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::link::Image;
 use onnxc_compiler::target::Arch;
+use onnxc_runtime::offload::{Driver, Regions, Settings};
 use onnxc_runtime::pool::Pool;
 use onnxc_runtime::session::Parallel;
+use onnxc_sim::driver::Sim;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::null_mut;
+use std::sync::Arc;
 
 fn failed(what: &str, e: rustix::io::Errno) -> Box<Diagnostic> {
     Diagnostic::limit("ONNX006", format!("{what}: {e}"))
@@ -130,6 +133,23 @@ pub struct Model {
     _code: Pages,
     run: RunFn,
     descriptor: Vec<u8>,
+    /// Where the descriptor lies in the code.
+    placed: usize,
+}
+
+/// Regions of a model, opened with their drivers.
+pub struct Opened {
+    // Dropped first: it refers to the others.
+    regions: Regions<'static>,
+    _model: Arc<Model>,
+    _devices: Vec<Arc<Sim>>,
+}
+
+impl Opened {
+    /// The regions.
+    pub fn regions(&self) -> &Regions<'static> {
+        &self.regions
+    }
 }
 
 impl Model {
@@ -169,6 +189,7 @@ impl Model {
             _code: code,
             run,
             descriptor,
+            placed: at,
         })
     }
     /// What the model says of itself.
@@ -176,13 +197,32 @@ impl Model {
         // It was checked when it was loaded.
         Descriptor::parse(&self.descriptor).unwrap_or_else(|| unreachable!("checked by load"))
     }
+    /// Opens the regions that accelerators compute, each with the driver that it names.
+    pub fn open(self: &Arc<Model>, devices: Vec<Arc<Sim>>, settings: Settings) -> Opened {
+        let len = self.descriptor.len();
+        // SAFETY: the descriptor lies there in the mapping, which is readable and is not written any more.
+        let bytes = unsafe { std::slice::from_raw_parts(self._code.start.add(self.placed), len) };
+        let descriptor = Descriptor::parse(bytes);
+        let list = descriptor.iter().flat_map(Descriptor::regions);
+        let drivers: Vec<&'static Driver> = (devices.iter())
+            // SAFETY: what is returned holds the devices, behind the regions.
+            .map(|d| unsafe { &*std::ptr::from_ref(d.driver()) })
+            .collect();
+        // SAFETY: the object aligns its descriptor to 16, the mapping begins at a page, and what is returned holds the model.
+        let regions = unsafe { Regions::of(list, &drivers, settings) };
+        Opened {
+            regions,
+            _model: self.clone(),
+            _devices: devices,
+        }
+    }
     /// What it answers to no context at all.
     pub fn run_null(&self) -> i32 {
         // SAFETY: the entry checks for null before anything else.
         unsafe { (self.run)(std::ptr::null()) }
     }
     /// Buffers to run it with.
-    pub fn session(&self, options: &SessionOptions) -> Result<Session<'_>> {
+    pub fn session<'m>(&'m self, options: &SessionOptions<'m>) -> Result<Session<'m>> {
         Session::new(self, options)
     }
 }
@@ -210,6 +250,8 @@ pub struct SessionOptions<'a> {
     pub weights: Option<&'a [u8]>,
     /// Spreads loops over threads, with its first argument.
     pub parallel: Option<(ParallelFor, usize)>,
+    /// Regions that accelerators compute.
+    pub offload: Option<&'a Opened>,
 }
 
 /// What a trace hook is told: a layer begins or has ended.
@@ -234,11 +276,12 @@ pub struct Session<'m> {
     dims: Vec<i64>,
     out_dims: Vec<i64>,
     parallel: Option<(ParallelFor, usize)>,
+    offload: Option<&'m Opened>,
     _not_sync: PhantomData<*mut ()>,
 }
 
 impl<'m> Session<'m> {
-    fn new(model: &'m Model, options: &SessionOptions) -> Result<Session<'m>> {
+    fn new(model: &'m Model, options: &SessionOptions<'m>) -> Result<Session<'m>> {
         let d = model.descriptor();
         let buffer = |len: u64, align: usize| {
             let len = usize::try_from(len).map_err(|_| {
@@ -274,6 +317,7 @@ impl<'m> Session<'m> {
             dims,
             out_dims: vec![0; d.num_out_dims() as usize],
             parallel: options.parallel,
+            offload: options.offload,
             model,
             _not_sync: PhantomData,
         })
@@ -330,6 +374,11 @@ impl<'m> Session<'m> {
         if let Some((f, user)) = self.parallel {
             ctx.parallel_for = Some(f);
             ctx.parallel_user = user as *mut c_void;
+        }
+        if let Some(o) = self.offload {
+            let tables = o.regions.tables();
+            ctx.offload = tables.as_ptr();
+            ctx.num_offload = tables.len() as u32;
         }
         f(self.model.run, &mut ctx)
     }

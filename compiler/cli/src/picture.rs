@@ -14,6 +14,8 @@ struct Item {
     title: String,
     detail: String,
     kind: Kind,
+    /// The region of an accelerator that it is in.
+    region: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,36 +42,13 @@ fn drawing(g: &Graph, symbols: &Symbols) -> Drawing {
         title: g.value(v).name.clone(),
         detail: ty(v),
         kind,
+        region: None,
     };
     for v in &g.inputs {
         maker.insert(*v, d.items.len());
         d.items.push(border(*v, Kind::Input));
     }
-    for n in g.order() {
-        let node = g.node(*n);
-        let to = d.items.len();
-        let constants: Vec<String> = (node.ins.iter().flatten())
-            .filter(|v| g.konst(**v).is_some_and(|t| t.shape.len() > 1))
-            .map(|v| ty(*v))
-            .collect();
-        let mut detail = node.loc.to_string();
-        if !constants.is_empty() {
-            detail = format!("{detail} {}", constants.join(" "));
-        }
-        d.items.push(Item {
-            title: node.op.name.to_string(),
-            detail: detail.trim().to_string(),
-            kind: Kind::Node,
-        });
-        for v in node.ins.iter().flatten() {
-            if let Some(from) = maker.get(v) {
-                d.edges.push((*from, to, ty(*v)));
-            }
-        }
-        for v in &node.outs {
-            maker.insert(*v, to);
-        }
-    }
+    d.nodes(g, symbols, &mut maker, None);
     for v in g.outputs() {
         let to = d.items.len();
         d.items.push(border(*v, Kind::Output));
@@ -80,6 +59,70 @@ fn drawing(g: &Graph, symbols: &Symbols) -> Drawing {
     d.edges.sort();
     d.edges.dedup();
     d
+}
+
+impl Drawing {
+    /// The nodes of a graph; a region of an accelerator is drawn as what is in it. `maker`: the box that each value comes from.
+    fn nodes(
+        &mut self,
+        g: &Graph,
+        symbols: &Symbols,
+        maker: &mut BTreeMap<ValueId, usize>,
+        region: Option<i64>,
+    ) {
+        let ty = |v: ValueId| g.ty(v).map_or(String::new(), |t| t.text(symbols));
+        for n in g.order() {
+            let node = g.node(*n);
+            if let ("Offload", [body]) = (node.op.name, node.bodies.as_slice()) {
+                let outer = node.ins.iter().map(|v| maker.get(&(*v)?).copied());
+                let named = body.inputs.iter().copied().zip(outer);
+                let mut inner: BTreeMap<ValueId, usize> =
+                    named.filter_map(|(v, m)| Some((v, m?))).collect();
+                self.nodes(body, symbols, &mut inner, Some(node.attrs.int("slot", 0)));
+                for (&v, out) in body.outputs().iter().zip(&node.outs) {
+                    if let Some(&from) = inner.get(&v) {
+                        maker.insert(*out, from);
+                    }
+                }
+                continue;
+            }
+            let to = self.items.len();
+            let constants: Vec<String> = (node.ins.iter().flatten())
+                .filter(|v| g.konst(**v).is_some_and(|t| t.shape.len() > 1))
+                .map(|v| ty(*v))
+                .collect();
+            let mut detail = node.loc.to_string();
+            if !constants.is_empty() {
+                detail = format!("{detail} {}", constants.join(" "));
+            }
+            self.items.push(Item {
+                title: node.op.name.to_string(),
+                detail: detail.trim().to_string(),
+                kind: Kind::Node,
+                region,
+            });
+            for v in node.ins.iter().flatten() {
+                if let Some(from) = maker.get(v) {
+                    self.edges.push((*from, to, ty(*v)));
+                }
+            }
+            for v in &node.outs {
+                maker.insert(*v, to);
+            }
+        }
+    }
+}
+
+/// Colours of regions, in turn: background and border.
+const REGIONS: [(&str, &str); 4] = [
+    ("#fdf0d5", "#b7791f"),
+    ("#f3e8fd", "#7b3fb5"),
+    ("#d9f2f0", "#1f7f78"),
+    ("#fde2e7", "#b03a5b"),
+];
+
+fn colours(region: i64) -> (&'static str, &'static str) {
+    REGIONS[region.rem_euclid(REGIONS.len() as i64) as usize]
 }
 
 /// The graph in Graphviz's language.
@@ -95,9 +138,13 @@ pub fn dot(m: &Model) -> String {
         } else {
             ", shape=ellipse"
         };
+        let colour = item.region.map_or(String::new(), |r| {
+            let (fill, line) = colours(r);
+            format!(", style=\"rounded,filled\", fillcolor=\"{fill}\", color=\"{line}\"")
+        });
         let _ = writeln!(
             out,
-            "  n{i} [label=\"{}\\n{}\"{shape}];",
+            "  n{i} [label=\"{}\\n{}\"{shape}{colour}];",
             quote(&item.title),
             quote(&shorten(&item.detail, 60))
         );
@@ -175,9 +222,19 @@ pub fn svg(m: &Model) -> String {
             Kind::Input => ("i", 20),
             Kind::Output => ("o", 20),
         };
+        let (colour, place) = match item.region {
+            Some(r) => {
+                let (fill, line) = colours(r);
+                (
+                    format!(" style=\"fill:{fill};stroke:{line}\""),
+                    format!(" (region {r})"),
+                )
+            }
+            None => Default::default(),
+        };
         let _ = writeln!(
             out,
-            "<g><title>{} {}</title><rect class=\"{class}\" x=\"{:.0}\" y=\"{y:.0}\" width=\"{:.0}\" height=\"{HEIGHT}\" rx=\"{round}\"/>",
+            "<g><title>{} {}{place}</title><rect class=\"{class}\"{colour} x=\"{:.0}\" y=\"{y:.0}\" width=\"{:.0}\" height=\"{HEIGHT}\" rx=\"{round}\"/>",
             escape(&item.title),
             escape(&item.detail),
             s.x,

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::args::flags::Run;
 use crate::data::preprocess::Preprocess;
 use crate::data::{bind, npz, topk};
+use crate::devices::{self, Devices};
 use crate::engine::{self, Engine};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;
@@ -38,8 +39,11 @@ pub fn run(flags: &Run, ui: &Ui) -> Outcome {
     let mut known = Vec::new();
     let artifact = job.compile_for(&data, &mut known)?;
     let named: Vec<(&str, &Tensor)> = wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
-    let engine = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?;
+    let engine = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?
+        .with_devices(&Devices::new(&flags.code.npu)?);
     let results = engine.run(&engine::in_order(artifact, &named)?)?;
+    let done = engine.devices();
+    devices::tell(&done, ui);
     let names: Vec<String> = artifact
         .info
         .outputs
@@ -59,7 +63,11 @@ pub fn run(flags: &Run, ui: &Ui) -> Outcome {
                 json!({"name": name, "dtype": t.dtype.name(), "shape": t.shape, "values": values})
             })
             .collect();
-        json!({ "outputs": list }).to_string() + "\n"
+        let mut all = json!({ "outputs": list });
+        if !done.is_empty() {
+            all["npu"] = devices::as_json(&done);
+        }
+        all.to_string() + "\n"
     } else {
         describe(&names, &results, &labels, flags.top)
     };

@@ -14,6 +14,7 @@ use crate::blame;
 use crate::cases::{Case, Cases};
 use crate::compare::{self, Finding, Rule, compare, default_rule};
 use crate::data::topk::{number, top};
+use crate::devices::{self, Devices};
 use crate::engine::{self, Engine};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;
@@ -35,6 +36,26 @@ struct Row {
     top: Option<(usize, usize)>,
 }
 
+/// What devices did, and how their outputs compare with those of the CPU twins: in every bit, or not.
+#[derive(Default)]
+struct OnDevices {
+    states: Vec<devices::RegionState>,
+    outputs: usize,
+    differ: usize,
+}
+
+impl OnDevices {
+    fn text(&self) -> String {
+        match (self.outputs, self.differ) {
+            (0, _) => String::new(),
+            (n, 0) => {
+                format!("with devices and without them, {n} outputs are equal in every bit\n")
+            }
+            (n, d) => format!("with devices and without them, {d} of {n} outputs differ\n"),
+        }
+    }
+}
+
 /// Verifies a model.
 pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
     let source = Source::open(&flags.model, &flags.model_flags)?;
@@ -51,6 +72,8 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
     let mut culprit = None;
     // Cases of the same shapes share a compilation.
     let mut compiled = Vec::new();
+    let devices = Devices::new(&flags.code.npu)?;
+    let mut npu = OnDevices::default();
     for number in numbers {
         let case = cases.get(number, wanted.len(), job.signature.outputs.len())?;
         for (w, t) in wanted.iter().zip(&case.inputs) {
@@ -63,8 +86,20 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
             .zip(&case.inputs)
             .collect();
         let inputs = engine::in_order(artifact, &named)?;
-        let engine = Engine::new(artifact, &machine, flags.exec.exec.as_deref())?;
+        let exec = flags.exec.exec.as_deref();
+        let engine = Engine::new(artifact, &machine, exec)?.with_devices(&devices);
         let got = engine.run(&inputs)?;
+        if !artifact.info.offload.regions.is_empty() {
+            devices::add(&mut npu.states, engine.devices());
+            // The CPU twins have the last word.
+            let cpu = Engine::new(artifact, &machine, exec)?.run(&inputs)?;
+            npu.outputs += got.len();
+            npu.differ += got
+                .iter()
+                .zip(&cpu)
+                .filter(|(a, b)| a.data != b.data)
+                .count();
+        }
         let before = rows.len();
         judge(flags, &job, artifact, &case, &got, &mut rows);
         if !flags.no_layer && culprit.is_none() && rows[before..].iter().any(|r| !r.finding.pass) {
@@ -72,13 +107,14 @@ pub fn run(flags: &Verify, ui: &Ui) -> Outcome {
         }
     }
     let failed = rows.iter().filter(|r| !r.finding.pass).count();
+    devices::tell(&npu.states, ui);
     let text = if flags.json {
-        as_json(&rows, culprit.as_ref()) + "\n"
+        as_json(&rows, culprit.as_ref(), &npu) + "\n"
     } else {
-        as_text(&rows, culprit.as_ref())
+        as_text(&rows, culprit.as_ref()) + &npu.text()
     };
     outputs::print(&text)?;
-    Ok(if failed == 0 {
+    Ok(if failed == 0 && npu.differ == 0 {
         Status::Done
     } else {
         Status::Failed
@@ -220,7 +256,7 @@ fn as_text(rows: &[Row], culprit: Option<&String>) -> String {
     }
 }
 
-fn as_json(rows: &[Row], culprit: Option<&String>) -> String {
+fn as_json(rows: &[Row], culprit: Option<&String>, npu: &OnDevices) -> String {
     let list: Vec<_> = rows
         .iter()
         .map(|r| {
@@ -238,6 +274,12 @@ fn as_json(rows: &[Row], culprit: Option<&String>) -> String {
             })
         })
         .collect();
-    let pass = rows.iter().all(|r| r.finding.pass);
-    json!({"pass": pass, "outputs": list, "first_layer_to_differ": culprit}).to_string()
+    let pass = rows.iter().all(|r| r.finding.pass) && npu.differ == 0;
+    let mut all = json!({"pass": pass, "outputs": list, "first_layer_to_differ": culprit});
+    if npu.outputs > 0 {
+        all["npu"] = json!({
+            "regions": devices::as_json(&npu.states), "outputs": npu.outputs, "differ_from_cpu": npu.differ,
+        });
+    }
+    all.to_string()
 }

@@ -87,6 +87,7 @@ pub fn descriptor(info: &ModelInfo) -> Result<Vec<u8>> {
             b.text(nodes + 4 * k, n)?;
         }
     }
+    super::regions::write(&mut b, head, info)?;
     b.text(head + offset_of!(RawDescriptor, name), &info.model)?;
     b.text(head + offset_of!(RawDescriptor, prefix), &info.prefix)?;
     b.text(head + offset_of!(RawDescriptor, target), &info.triple)?;
@@ -181,30 +182,38 @@ fn write_port(b: &mut Blob, at: usize, p: &Port, info: &ModelInfo) -> Result<()>
     Ok(())
 }
 
+/// The descriptor under way.
 #[derive(Default)]
-struct Blob {
-    bytes: Vec<u8>,
+pub(super) struct Blob {
+    pub(super) bytes: Vec<u8>,
     texts: BTreeMap<String, usize>,
 }
 
 impl Blob {
     // Space for `size` bytes of zeros, aligned to 8.
-    fn reserve(&mut self, size: usize) -> usize {
+    pub(super) fn reserve(&mut self, size: usize) -> usize {
         let at = self.bytes.len().next_multiple_of(8);
         self.bytes.resize(at + size, 0);
         at
     }
+    // The same at a multiple of `align`; fails past 2 GiB.
+    pub(super) fn reserve_at(&mut self, size: usize, align: usize) -> Result<usize> {
+        let at = self.bytes.len().next_multiple_of(align);
+        let end = at.checked_add(size).filter(|e| *e < i32::MAX as usize);
+        self.bytes.resize(end.ok_or_else(too_large)?, 0);
+        Ok(at)
+    }
     // Overwrites what was reserved.
-    fn put(&mut self, at: usize, value: &[u8]) {
+    pub(super) fn put(&mut self, at: usize, value: &[u8]) {
         self.bytes[at..at + value.len()].copy_from_slice(value);
     }
-    fn rel(&mut self, field: usize, to: usize) -> Result<()> {
+    pub(super) fn rel(&mut self, field: usize, to: usize) -> Result<()> {
         let distance = i32::try_from(to as i64 - field as i64).map_err(|_| too_large())?;
         self.put(field, &distance.to_le_bytes());
         Ok(())
     }
     // Space for `n` items that the field refers to; nothing at all for none.
-    fn array(&mut self, field: usize, n: usize, size: usize) -> Result<usize> {
+    pub(super) fn array(&mut self, field: usize, n: usize, size: usize) -> Result<usize> {
         if n == 0 {
             return Ok(0);
         }
@@ -214,7 +223,7 @@ impl Blob {
         Ok(at)
     }
     // Text that the field refers to. A zero byte would end it early, so one in a name is shown as a replacement character.
-    fn text(&mut self, field: usize, text: &str) -> Result<()> {
+    pub(super) fn text(&mut self, field: usize, text: &str) -> Result<()> {
         if text.is_empty() {
             return Ok(());
         }
@@ -233,7 +242,7 @@ impl Blob {
     }
 }
 
-fn count(n: usize) -> Result<u32> {
+pub(super) fn count(n: usize) -> Result<u32> {
     u32::try_from(n).map_err(|_| too_large())
 }
 

@@ -6,7 +6,7 @@ use crate::Options;
 use crate::codegen::Code;
 use crate::graph::ir::Model;
 use crate::loops::print::print;
-use crate::plan::program::{ALIGN, Place, Port as ProgramPort, Program};
+use crate::plan::program::{ALIGN, Place, Port as ProgramPort, Program, Step};
 use crate::target::Target;
 use sha2::{Digest, Sha256};
 
@@ -43,7 +43,37 @@ pub fn info(
         cpu: target.cpu.clone(),
         features: target.machine.features.clone(),
         levels: vec![],
+        offload: model.offload.clone(),
+        region_layers: region_layers(p, model.offload.regions.len()),
     }
+}
+
+/// The layers of each region's twin; they are numbered as they were planned, one behind the other.
+fn region_layers(p: &Program, regions: usize) -> Vec<(u32, u32)> {
+    fn walk(steps: &[Step], inside: Option<u32>, out: &mut Vec<(u32, u32)>) {
+        for s in steps {
+            match s {
+                Step::Layer(l) => {
+                    if let Some(range) = inside.and_then(|k| out.get_mut(k as usize)) {
+                        *range = (range.0.min(l.0), range.1.max(l.0 + 1));
+                    }
+                }
+                Step::If { then, els, .. } => {
+                    walk(then, inside, out);
+                    walk(els, inside, out);
+                }
+                Step::Loop { body, .. } => walk(body, inside, out),
+                Step::Offload { slot, twin, .. } => walk(twin, Some(*slot), out),
+                Step::Fail(_) => {}
+            }
+        }
+    }
+    let mut out = vec![(u32::MAX, 0); regions];
+    walk(&p.steps, None, &mut out);
+    out.iter_mut()
+        .filter(|r| r.0 == u32::MAX)
+        .for_each(|r| *r = (0, 0));
+    out
 }
 
 fn ports(

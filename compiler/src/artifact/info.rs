@@ -4,6 +4,7 @@
 
 use crate::base::dim::{Dim, Origin, SymId, Symbols};
 use crate::base::dtype::DType;
+use crate::base::offload::Offload;
 use std::collections::BTreeSet;
 
 /// A compiled model.
@@ -50,6 +51,10 @@ pub struct ModelInfo {
     /// The levels of an object that holds several, the base first; `cpu` and `features` are the base's then, and `layers` those of all, one
     /// level after the other.
     pub levels: Vec<LevelInfo>,
+    /// What accelerators compute.
+    pub offload: Offload,
+    /// For each region the first layer of its CPU twin, and the one behind its last; of several levels those of the base.
+    pub region_layers: Vec<(u32, u32)>,
 }
 
 /// The code for one level of CPU.
@@ -441,6 +446,8 @@ pub fn sample() -> ModelInfo {
         triple: "aarch64-unknown-linux-gnu".into(),
         cpu: "cortex-a55".into(),
         features: vec!["dotprod".into(), "neon".into()],
+        offload: Offload::default(),
+        region_layers: vec![],
         levels: vec![],
     }
 }

@@ -30,6 +30,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     levels: Vec<LevelReport<'a>>,
     layers: Vec<LayerReport<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offload: Option<super::report_offload::OffloadReport<'a>>,
 }
 
 #[derive(Serialize)]
@@ -137,6 +139,7 @@ fn report_of(info: &ModelInfo) -> Report<'_> {
                 num_layers: l.layers.1,
             })
             .collect(),
+        offload: super::report_offload::report(&info.offload),
         layers: (info.layers.iter())
             .map(|l| LayerReport {
                 symbol: &l.symbol,

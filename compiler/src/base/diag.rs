@@ -175,6 +175,12 @@ codes! {
     RUN001 "run" "A run of the compiled model ended with a status. The input data asks for what the model has no room for, or is out of range.";
     PASS001 "pass" "What a pass or fusion did, or why it did not.";
     INT001 "internal error" "A bug of onnxc. Please report it with the model or its graph.";
+    NPU001 "a node stays on the CPU that must not" "`--npu-required` names a node that no accelerator of `--npu` can compute; the message says why for each of them.";
+    NPU002 "no such node" "`--npu-required` has a pattern that no node's name is like. Names are those of the file's nodes; `*` stands for any letters.";
+    NPU003 "nothing is offloaded" "Every node stays on the CPU, because the accelerators of `--npu` can't compute it or would not be faster. `--npu-report` says why for each node, `--npu-min-gain 0` offloads whatever can be.";
+    NPU004 "unknown accelerator" "`--npu` takes the name of an accelerator that onnxc knows, and options that it has.";
+    NPU005 "what accelerators compute" "A summary of what `--npu` came to: regions, and their share of the multiply-accumulates. `--npu-report` has it node by node.";
+    NPU006 "runs on a device" "How many runs went to the device and how many to the CPU, and why.";
 }
 
 /// Collects messages of one compilation.

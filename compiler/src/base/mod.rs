@@ -8,6 +8,7 @@ pub mod dtype;
 pub mod effort;
 pub mod goal;
 pub mod id;
+pub mod offload;
 pub mod rounding;
 pub mod tensor;
 pub mod text;

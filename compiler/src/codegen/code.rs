@@ -356,6 +356,21 @@ impl Generator<'_> {
                     iter: *iter,
                     body: self.steps(body, &format!("{name}_{i}_loop"))?,
                 },
+                Step::Offload {
+                    slot,
+                    required,
+                    ins,
+                    outs,
+                    twin,
+                } => Item::Offload(steps::Region {
+                    slot: *slot,
+                    ins: ins.clone(),
+                    outs: outs.clone(),
+                    twin: match required {
+                        true => None,
+                        false => Some(self.steps(twin, &format!("{name}_{i}_twin"))?),
+                    },
+                }),
                 Step::Fail(s) => Item::Fail(*s),
             });
         }

@@ -153,6 +153,7 @@ pub fn run(isa: &Isa, program: &Program, parts: &Parts) -> Result<Machine> {
             (State::OUTPUTS, outputs),
             (State::TRACE, trace),
             (State::TRACE_USER, user),
+            (State::CONTEXT, ctx),
         ] {
             e.b.ins().stack_store(types::I64, v, state, at);
         }

@@ -20,6 +20,7 @@ pub mod link;
 mod mem;
 mod modes;
 pub mod object;
+mod offload;
 mod ops;
 mod outline;
 mod outline_find;

@@ -6,6 +6,7 @@
 use super::func::{Called, Machine, PARTS, build, import, signature};
 use super::isa::Isa;
 use super::mem;
+use super::offload;
 use crate::base::diag::Result;
 use crate::plan::program::{Layer, Place};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -22,7 +23,8 @@ impl State {
     pub const OUTPUTS: i32 = 24;
     pub const TRACE: i32 = 32;
     pub const TRACE_USER: i32 = 40;
-    pub const SIZE: u32 = 48;
+    pub const CONTEXT: i32 = 48;
+    pub const SIZE: u32 = 56;
 }
 
 /// One thing to do; functions are numbers of parts.
@@ -41,15 +43,26 @@ pub enum Item {
         body: u32,
     },
     Fail(i32),
+    /// A region: asks its table, and else calls the twin.
+    Offload(Region),
     /// Sets the floating-point mode by the part of that number.
     Mode(u32, i64),
 }
 
+/// A region in a list of things to do.
+pub struct Region {
+    pub slot: u32,
+    pub ins: Vec<Place>,
+    pub outs: Vec<Place>,
+    /// The part that computes it here; none where that is not wanted.
+    pub twin: Option<u32>,
+}
+
 /// Reads pointers out of the state, each once.
-struct Bases<'x, 'b> {
-    b: &'x mut FunctionBuilder<'b>,
-    state: Value,
-    known: Vec<(i32, Value)>,
+pub(super) struct Bases<'x, 'b> {
+    pub(super) b: &'x mut FunctionBuilder<'b>,
+    pub(super) state: Value,
+    pub(super) known: Vec<(i32, Value)>,
 }
 
 impl Bases<'_, '_> {
@@ -61,7 +74,7 @@ impl Bases<'_, '_> {
         self.known.push((at, v));
         v
     }
-    fn address(&mut self, p: Place) -> Value {
+    pub(super) fn address(&mut self, p: Place) -> Value {
         let (base, offset) = match p {
             Place::Arena(o) => (self.base(State::ARENA), o),
             Place::Weights(o) => (self.base(State::WEIGHTS), o),
@@ -161,6 +174,7 @@ pub fn list(isa: &Isa, items: &[Item]) -> Result<Machine> {
                     b.switch_to_block(after);
                 }
                 Item::Loop { .. } => loop_(b, state, item, failed),
+                Item::Offload(region) => offload::ask(b, state, region, failed),
                 Item::Mode(part, bits) => {
                     let to = Called {
                         space: PARTS,
@@ -191,7 +205,12 @@ pub fn list(isa: &Isa, items: &[Item]) -> Result<Machine> {
 }
 
 // Calls a part and leaves if it answers a status.
-fn call(b: &mut FunctionBuilder, state: Value, part: u32, failed: cranelift_codegen::ir::Block) {
+pub(super) fn call(
+    b: &mut FunctionBuilder,
+    state: Value,
+    part: u32,
+    failed: cranelift_codegen::ir::Block,
+) {
     let to = Called {
         space: PARTS,
         index: part,

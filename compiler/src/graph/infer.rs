@@ -69,6 +69,7 @@ impl Infer<'_> {
                 Control::If => self.if_(g, n),
                 Control::Loop => self.loop_(g, n),
                 Control::Scan => self.scan(g, n),
+                Control::Offload => self.offload(g, n),
             };
             self.depth -= 1;
             return r;
@@ -327,6 +328,33 @@ impl Infer<'_> {
         });
         syms.push(s);
         Dim::sym(s)
+    }
+
+    fn offload(&mut self, g: &mut Graph, n: NodeId) -> Result<()> {
+        let mut bodies = std::mem::take(&mut g.node_mut(n).bodies);
+        let r = match bodies.as_mut_slice() {
+            [body] => self.offload_body(g, n, body),
+            _ => Err(Diagnostic::model("ONNX009", "a region has one body")),
+        };
+        g.node_mut(n).bodies = bodies;
+        r
+    }
+
+    // What crosses the border is data: neither constants nor sizes are known from outside.
+    fn offload_body(&mut self, g: &mut Graph, n: NodeId, body: &mut Graph) -> Result<()> {
+        let (ins, outs) = (g.node(n).ins.clone(), g.node(n).outs.clone());
+        if body.inputs.len() != ins.len() || body.outputs().len() != outs.len() {
+            let why = "the body has another number of inputs or outputs than the node";
+            return Err(Diagnostic::model("ONNX009", why));
+        }
+        for (k, v) in ins.iter().enumerate() {
+            self.enter(g, body, k, *v, true)?;
+        }
+        let types = self.body(body)?;
+        for (&out, ty) in outs.iter().zip(types) {
+            self.set(g, out, ty, None)?;
+        }
+        Ok(())
     }
 
     fn loop_(&mut self, g: &mut Graph, n: NodeId) -> Result<()> {

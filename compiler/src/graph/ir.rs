@@ -8,6 +8,7 @@
 use crate::base::attr::Attrs;
 use crate::base::dim::{Dim, SymId, Symbols};
 use crate::base::id::Arena;
+use crate::base::offload::Offload;
 use crate::base::tensor::Tensor;
 use crate::base::types::{Quant, TensorType};
 use crate::ids;
@@ -119,6 +120,8 @@ pub struct Model {
     pub graph: Graph,
     /// Bounded sizes.
     pub symbols: Symbols,
+    /// What accelerators compute of it.
+    pub offload: Offload,
 }
 
 impl Graph {

@@ -42,7 +42,11 @@ pub fn parse(text: &str, find: Find) -> Result<Model> {
             }
         }
     }
-    Ok(Model { graph, symbols })
+    Ok(Model {
+        graph,
+        symbols,
+        ..Model::default()
+    })
 }
 
 struct Parser<'c, 's> {

@@ -29,7 +29,7 @@ impl<'m> Importer<'m> {
         self.check_depth()?;
         let names: &[&str] = match kind {
             Control::If => &["then_branch", "else_branch"],
-            Control::Loop | Control::Scan => &["body"],
+            Control::Loop | Control::Scan | Control::Offload => &["body"],
         };
         if let Some(g) = call.attrs.graphs.iter().find(|g| !names.contains(&g.0)) {
             return Err(Diagnostic::model(
@@ -57,7 +57,7 @@ impl<'m> Importer<'m> {
         }
         let body_outs = made[0].0.outputs().len();
         let outs = match kind {
-            Control::If | Control::Scan => body_outs,
+            Control::If | Control::Scan | Control::Offload => body_outs,
             Control::Loop => body_outs.saturating_sub(1),
         };
         if made.iter().any(|m| m.0.outputs().len() != body_outs) {
@@ -77,7 +77,8 @@ impl<'m> Importer<'m> {
         let own = &made[0].0;
         let declared = own.inputs.len() - made[0].1.len();
         match kind {
-            Control::If => {}
+            // Files have no regions.
+            Control::If | Control::Offload => {}
             Control::Loop => {
                 ins.resize(ins.len().max(2), None);
                 let states = ins.len() - 2;
@@ -196,7 +197,7 @@ impl<'m> Importer<'m> {
 fn first_state(kind: Control) -> usize {
     match kind {
         Control::Loop => 2,
-        Control::If | Control::Scan => 0,
+        Control::If | Control::Scan | Control::Offload => 0,
     }
 }
 

@@ -52,6 +52,7 @@ pub fn import(
     Some(Model {
         graph: im.scopes.0.pop()?.body?.graph,
         symbols: im.symbols,
+        ..Model::default()
     })
 }
 

@@ -1,4 +1,4 @@
-//! Operators with bodies: If, Loop and Scan.
+//! Operators with bodies: If, Loop and Scan of ONNX, and Offload, which the pass of that name makes.
 //!
 //! Only attributes are read here. Types come from the bodies and code from the plan, both of which see the graph.
 
@@ -7,7 +7,7 @@ use crate::base::diag::{Diagnostic, Result};
 use crate::op::{BASE, Control, InferCx, LATEST, Lower, OpDef, ReadCx, onnx, read_none};
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&IF, &LOOP, &SCAN];
+pub static OPS: &[&OpDef] = &[&IF, &LOOP, &SCAN, &OFFLOAD];
 
 /// One of two bodies.
 pub static IF: OpDef = OpDef {
@@ -39,6 +39,17 @@ pub static SCAN: OpDef = OpDef {
     outputs: (0, usize::MAX),
     infer: by_bodies,
     lower: Lower::Control(Control::Scan),
+    ..BASE
+};
+
+/// A region of the graph that an accelerator may compute. Not an operator of ONNX. Attribute `slot`: the number of the region. The body is
+/// the CPU twin: what runs where no device does, with the same bits.
+pub static OFFLOAD: OpDef = OpDef {
+    name: "Offload",
+    inputs: (0, usize::MAX),
+    outputs: (1, usize::MAX),
+    infer: by_bodies,
+    lower: Lower::Control(Control::Offload),
     ..BASE
 };
 

@@ -7,6 +7,7 @@ pub mod integers;
 pub mod layout;
 pub mod merge;
 pub mod no_op;
+pub mod offload;
 pub mod ports;
 pub mod resolve;
 pub mod signs;

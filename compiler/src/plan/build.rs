@@ -1,6 +1,6 @@
 //! Graph to program: walks the groups in order, lowers each to a layer, and settles where every value lies.
 
-use super::check::{Gaps, Label};
+use super::check::{Gaps, Label, RegionLabels};
 use super::group::{Group, escaping, group};
 use super::lower::{Lowered, Place as LowerPlace, Source};
 use super::names::layer_name;
@@ -30,6 +30,8 @@ pub struct Planned {
     pub labels: Vec<Vec<Label>>,
     /// Bytes of every storage.
     pub sizes: Vec<u64>,
+    /// The storages of the ports of offloaded regions.
+    pub regions: Vec<RegionLabels>,
 }
 
 /// Plans a model whose types are inferred.
@@ -77,6 +79,7 @@ fn attempt(
         same: HashMap::new(),
         layers: Arena::default(),
         gaps: HashMap::new(),
+        regions: vec![],
         now: 1,
         scopes: 0,
         callees: References::default(),
@@ -107,6 +110,7 @@ pub(super) struct Planner<'a> {
     layers: Arena<LayerId, Layer<Spot>>,
     /// Arguments (layer, number) that do not lie in one piece.
     gaps: HashMap<(usize, usize), Gaps>,
+    pub regions: Vec<RegionLabels>,
     pub now: u32,
     scopes: usize,
     callees: References,
@@ -525,12 +529,13 @@ impl Planner<'_> {
             .collect();
         program.weights = settled.weights;
         if options.check {
-            super::check::check(&program, &labels, &sizes)?;
+            super::check::check(&program, &labels, &sizes, &self.regions)?;
         }
         Ok(Planned {
             program,
             labels,
             sizes,
+            regions: self.regions,
         })
     }
 }

@@ -61,14 +61,30 @@ impl Gaps {
     }
 }
 
-/// Checks a program; `labels` names, for each layer and argument, the storage that is meant, `sizes` its bytes.
-pub fn check(p: &Program, labels: &[Vec<Label>], sizes: &[u64]) -> Result<()> {
+/// Checks a program; `labels` names, for each layer and argument, the storage that is meant, `sizes` its bytes; `regions` does so for ports of
+/// offloaded regions.
+pub fn check(
+    p: &Program,
+    labels: &[Vec<Label>],
+    sizes: &[u64],
+    regions: &[RegionLabels],
+) -> Result<()> {
     let mut held = Held::default();
-    Check { p, labels, sizes }.steps(&p.steps, &mut held)
+    let c = Check {
+        p,
+        labels,
+        sizes,
+        regions,
+    };
+    c.steps(&p.steps, &mut held)
 }
+
+/// The slot of a region, and for each input and each output the storage that is meant and how many bytes of it.
+pub type RegionLabels = (u32, Vec<(u32, u64)>, Vec<(u32, u64)>);
 
 struct Check<'a> {
     p: &'a Program,
+    regions: &'a [RegionLabels],
     labels: &'a [Vec<Label>],
     sizes: &'a [u64],
 }
@@ -172,9 +188,88 @@ impl Check<'_> {
                         self.steps(body, held)?;
                     }
                 }
+                Step::Offload {
+                    slot,
+                    ins,
+                    outs,
+                    twin,
+                    ..
+                } => self.offload(*slot, ins, outs, twin, held)?,
                 Step::Fail(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// A device reads the inputs at any moment until the step has ended, and writes the outputs at any moment too; or the twin runs.
+    fn offload(
+        &self,
+        slot: u32,
+        ins: &[Place],
+        outs: &[Place],
+        twin: &[Step],
+        held: &mut Held,
+    ) -> Result<()> {
+        let wrong = |what: &str| {
+            let text = format!("memory plan: region {slot} {what}");
+            Err(Diagnostic::internal(text))
+        };
+        let labels = self.regions.iter().find(|r| r.0 == slot);
+        let Some((_, in_labels, out_labels)) = labels else {
+            return wrong("is not known");
+        };
+        let size = |label: &u32| self.sizes.get(*label as usize).copied().unwrap_or(0);
+        let spans = |places: &[Place], labels: &[(u32, u64)]| -> Vec<Option<(u64, u64, u32)>> {
+            let each = places.iter().zip(labels);
+            each.map(|(p, (l, bytes))| match p {
+                Place::Arena(at) => Some((*at, at + bytes, *l)),
+                _ => None,
+            })
+            .collect()
+        };
+        let (read, written) = (spans(ins, in_labels), spans(outs, out_labels));
+        let mut all = in_labels.iter().chain(out_labels);
+        if ins.len() != in_labels.len()
+            || outs.len() != out_labels.len()
+            || all.any(|(l, bytes)| *bytes > size(l))
+        {
+            return wrong("has ports that are not its own");
+        }
+        if outs
+            .iter()
+            .any(|p| !matches!(p, Place::Arena(_) | Place::Output(..)))
+        {
+            return wrong("writes into an input or the weights");
+        }
+        for &(from, to, label) in read.iter().flatten() {
+            if !held.holds(from, to, label) {
+                return wrong("reads what nobody wrote or somebody overwrote");
+            }
+        }
+        for (k, &w) in written.iter().enumerate() {
+            let Some((from, to, _)) = w else { continue };
+            if to > self.p.arena_bytes || from < self.p.symbol_bytes() {
+                return wrong("reaches outside the arena");
+            }
+            let others = written[..k].iter().chain(&read).flatten();
+            if others.clone().any(|&(f, t, _)| from < t && f < to) {
+                return wrong("writes over an input or another output");
+            }
+        }
+        let mut by_twin = held.clone();
+        self.steps(twin, &mut by_twin)?;
+        for &(from, to, label) in read.iter().flatten() {
+            if !by_twin.holds(from, to, label) {
+                return wrong("has a twin that writes over an input");
+            }
+        }
+        for &(from, to, label) in written.iter().flatten() {
+            if !by_twin.holds(from, to, label) {
+                return wrong("has a twin that does not make an output");
+            }
+            held.write(from, to, label);
+        }
+        *held = held.meet(&by_twin);
         Ok(())
     }
 
@@ -188,7 +283,9 @@ impl Check<'_> {
             Step::If { then, els, .. } => self
                 .counter_label(iter, then)
                 .or_else(|| self.counter_label(iter, els)),
-            Step::Loop { body, .. } => self.counter_label(iter, body),
+            Step::Loop { body, .. } | Step::Offload { twin: body, .. } => {
+                self.counter_label(iter, body)
+            }
             Step::Fail(_) => None,
         })
     }

@@ -1,4 +1,4 @@
-//! If, Loop and Scan: bodies are planned into the same arena, and their values live in the same time as everybody's.
+//! If, Loop, Scan and Offload: bodies are planned into the same arena, and their values live in the same time as everybody's.
 
 use super::build::{Planner, Scope, type_of};
 use super::helpers::{self, Slice};
@@ -20,6 +20,7 @@ impl Planner<'_> {
             Control::If => self.if_(s, n),
             Control::Loop => self.loop_(s, n),
             Control::Scan => self.scan(s, n),
+            Control::Offload => self.offload(s, n),
         }
     }
 
@@ -95,6 +96,63 @@ impl Planner<'_> {
             self.storages.touch(o, self.now);
         }
         Ok(vec![Step::If { cond, then, els }])
+    }
+
+    /// Inputs and outputs live through the whole step: a device reads and writes when it likes, and the twin may run after it.
+    fn offload(&mut self, s: &Scope, n: NodeId) -> Result<Steps> {
+        let node = s.g.node(n);
+        let [body] = node.bodies.as_slice() else {
+            return Err(Diagnostic::internal("a region without a body"));
+        };
+        let outs = self.outs(s, n)?;
+        let mut ins = vec![];
+        for v in node.ins.iter().flatten() {
+            ins.push(self.spot(s, *v)?);
+        }
+        self.now += 1;
+        let inner = self.open(body);
+        for (k, v) in node.ins.iter().enumerate() {
+            if let Some(v) = v {
+                self.capture(s, &inner, k, *v)?;
+            }
+        }
+        let mut late = vec![];
+        for (k, &v) in body.outputs().iter().enumerate() {
+            if !self.claim_spot(&inner, v, outs[k])? {
+                late.push((k, v));
+            }
+        }
+        let mut twin = self.graph(&inner)?;
+        for (k, v) in late {
+            let from = self.spot(&inner, v)?;
+            self.storages.touch(outs[k], self.now);
+            twin.extend(self.copy(type_of(body, v)?, from, outs[k])?);
+        }
+        self.now += 1;
+        for &spot in ins.iter().chain(&outs) {
+            self.storages.touch(spot, self.now);
+        }
+        self.now += 1;
+        let slot = u32::try_from(node.attrs.int("slot", 0))
+            .map_err(|_| Diagnostic::internal("a region with a negative slot"))?;
+        let labels = |spots: &[Spot], values: &mut dyn Iterator<Item = ValueId>| {
+            let each = spots.iter().zip(values);
+            each.map(|(spot, v)| Ok((spot.storage, self.bytes(s.g, v)?.max(0) as u64)))
+                .collect::<Result<Vec<_>>>()
+        };
+        let own = (
+            slot,
+            labels(&ins, &mut node.ins.iter().flatten().copied())?,
+            labels(&outs, &mut node.outs.iter().copied())?,
+        );
+        self.regions.push(own);
+        Ok(vec![Step::Offload {
+            slot,
+            required: node.attrs.flag("required"),
+            ins,
+            outs,
+            twin,
+        }])
     }
 
     fn loop_(&mut self, s: &Scope, n: NodeId) -> Result<Steps> {

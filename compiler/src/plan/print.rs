@@ -78,6 +78,20 @@ fn steps(p: &Program, list: &[Step], depth: usize, out: &mut String) {
                 steps(p, body, depth + 1, out);
                 let _ = writeln!(out, "{pad}}}");
             }
+            Step::Offload {
+                slot,
+                required,
+                ins,
+                outs,
+                twin,
+            } => {
+                let list = |l: &[Place]| l.iter().map(|&p| place(p)).collect::<Vec<_>>().join(", ");
+                let must = if *required { " required" } else { "" };
+                let (ins, outs) = (list(ins), list(outs));
+                let _ = writeln!(out, "{pad}offload {slot}{must} ({ins}) -> ({outs}), or {{");
+                steps(p, twin, depth + 1, out);
+                let _ = writeln!(out, "{pad}}}");
+            }
             Step::Fail(code) => {
                 let _ = writeln!(out, "{pad}fail {code}");
             }

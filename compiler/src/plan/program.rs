@@ -123,6 +123,19 @@ pub enum Step<P = Place> {
         /// What is repeated.
         body: Vec<Step<P>>,
     },
+    /// Asks for the region to be computed on its accelerator, and computes it here where that does not answer.
+    Offload {
+        /// Number of the region: of its slot in the context, and of its partition in the descriptor.
+        slot: u32,
+        /// Whether the run ends with a status where no device computes the region.
+        required: bool,
+        /// What goes in. Nothing of it is written until the step has ended.
+        ins: Vec<P>,
+        /// What comes out. None lies over an input or over another.
+        outs: Vec<P>,
+        /// The CPU twin: the region's layers.
+        twin: Vec<Step<P>>,
+    },
     /// Ends the run with a status.
     Fail(i32),
 }
@@ -150,6 +163,19 @@ impl<P> Step<P> {
                 cond: cond.map(f),
                 iter: f(iter),
                 body: all(body),
+            },
+            Step::Offload {
+                slot,
+                required,
+                ins,
+                outs,
+                twin,
+            } => Step::Offload {
+                slot,
+                required,
+                ins: ins.into_iter().map(f).collect(),
+                outs: outs.into_iter().map(f).collect(),
+                twin: all(twin),
             },
             Step::Fail(code) => Step::Fail(code),
         }

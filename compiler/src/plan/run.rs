@@ -166,6 +166,8 @@ impl Runner<'_> {
                         round += 1;
                     }
                 }
+                // The interpreter has no devices: the twin says what a region means.
+                Step::Offload { twin, .. } => self.steps(twin, m)?,
                 Step::Fail(code) => return Err(Stop::Status(*code)),
             }
         }

@@ -42,6 +42,9 @@ pub struct Bench {
     /// Write layers or machine as a page of HTML, complete in one file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Where it runs: cpu, or npu:NAME, which is --npu NAME
+    #[arg(long, value_name = "DEVICE", value_parser = super::npu::parse_device)]
+    pub device: Option<String>,
     /// Run through this command: 'qemu-aarch64-static', 'ssh board'
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,

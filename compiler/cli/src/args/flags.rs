@@ -232,6 +232,9 @@ pub struct CodeFlags {
     /// Stop optimizing after this many edits, to find a faulty one by halving
     #[arg(long, value_name = "N")]
     pub max_edits: Option<u64>,
+    /// Accelerators.
+    #[command(flatten)]
+    pub npu: super::npu::NpuFlags,
 }
 
 /// For how many threads to make code.

@@ -9,6 +9,7 @@ pub mod choices;
 pub mod eval;
 pub mod explain;
 pub mod flags;
+pub mod npu;
 pub mod prune;
 pub mod quantize;
 pub mod tune;

@@ -383,6 +383,7 @@ fn compile(machine: &Machine, func: Func) -> Result<Artifact> {
     let model = Model {
         graph: Graph::new("kernel"),
         symbols: Symbols::default(),
+        ..Model::default()
     };
     let options = Options {
         prefix: "kernel".into(),

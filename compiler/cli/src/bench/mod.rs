@@ -250,14 +250,19 @@ fn sizes(subject: &Subject) -> String {
 fn object(subject: &Subject, threads: u32, times: &Times, wrong: &[String]) -> Value {
     let info = &subject.artifact.info;
     let verified = (!subject.expected.is_empty()).then_some(wrong.is_empty());
-    json!({
+    let mut all = json!({
         "model": info.model, "min_ms": times.min() / 1e6, "median_ms": times.median() / 1e6,
         "p99_ms": times.at(0.99) / 1e6, "max_ms": times.at(1.0) / 1e6, "runs": times.len(), "threads": threads,
         "arena_bytes": info.arena_bytes, "weights_bytes": info.weights_bytes,
         "code_bytes": info.code_bytes, "stack_bytes": info.stack_bytes, "macs": subject.macs(),
         "gflops": gflops(subject.macs(), times.min()), "compile_ms": subject.compile_ms,
         "cpu": info.cpu_text(), "verified": verified,
-    })
+    });
+    let devices = subject.devices.borrow();
+    if !devices.is_empty() {
+        all["npu"] = crate::devices::as_json(&devices);
+    }
+    all
 }
 
 /// Whether a machine has a level that is known by a name; else its CPU.

@@ -24,6 +24,7 @@ pub fn run(flags: &Bench, path: &Path, command: &str, machine: &Machine, ui: &Ui
     }
     subject::with(flags, path, &super::references(flags), machine, ui, |s| {
         let artifact = s.artifact;
+        crate::devices::left_out(s.job, ui);
         let inputs = in_order(artifact, &s.named())?;
         let bar = Bar::new(ui);
         let mut wrong = Vec::new();

@@ -281,6 +281,7 @@ fn compile(target: &Target, tile: &'static Tile, bytes: i64, turns: i64) -> Resu
     let model = Model {
         graph: Graph::new("probe"),
         symbols: Default::default(),
+        ..Model::default()
     };
     let options = Options {
         prefix: "probe".into(),

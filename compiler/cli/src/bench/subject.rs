@@ -1,5 +1,6 @@
 //! What is measured: a model, compiled for data, with what its outputs should be.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,10 +10,12 @@ use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::onnx::read_tensor;
 
 use crate::args::flags::Bench;
+use crate::args::npu::NpuFlags;
 use crate::cases::Cases;
 use crate::compare::{compare, default_rule};
 use crate::data::bind::{self, Wanted};
 use crate::data::preprocess::Preprocess;
+use crate::devices::{Devices, RegionState};
 use crate::engine::{self, Engine, Loaded};
 use crate::failure::Outcome;
 use crate::files::Source;
@@ -38,6 +41,10 @@ pub struct Subject<'a> {
     pub artifact: &'a Artifact,
     /// How long that took.
     pub compile_ms: f64,
+    /// Accelerators.
+    pub npu: &'a NpuFlags,
+    /// What they did, once it was measured.
+    pub devices: RefCell<Vec<RegionState>>,
 }
 
 /// Compiles a model for the flags' data and hands it to `f`.
@@ -88,6 +95,8 @@ pub fn with<T>(
         expected,
         artifact,
         compile_ms,
+        npu: &flags.code.npu,
+        devices: RefCell::default(),
     })
 }
 
@@ -135,12 +144,16 @@ impl Subject<'_> {
                 job.compile_for(&self.data, &mut known)?
             }
         };
-        let engine = Engine::new(artifact, self.machine, None)?;
+        let engine =
+            Engine::new(artifact, self.machine, None)?.with_devices(&Devices::new(self.npu)?);
         let inputs = engine::in_order(artifact, &self.named())?;
         let Some(mut loaded) = engine.load_here(&inputs)? else {
             return Err(Diagnostic::internal("code that is not here was asked for").into());
         };
-        f(&mut loaded)
+        let result = f(&mut loaded);
+        crate::devices::tell(&engine.devices(), self.job.ui());
+        *self.devices.borrow_mut() = engine.devices();
+        result
     }
 
     /// Names of outputs that miss their reference.

@@ -38,7 +38,8 @@ use print::Report;
 pub fn run(flags: &Quantize, ui: &Ui) -> Outcome {
     let source = Source::open(&flags.model, &flags.model_flags)?;
     let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, ui)?;
-    let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let mut job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    job.options.passes.npu = Default::default();
     let (file, report) = quantized(&flags.how, &job, ui)?;
     let mut outputs = Outputs::default();
     outputs.add(&flags.output, &file)?;

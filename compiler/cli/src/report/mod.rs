@@ -35,6 +35,8 @@ pub enum Part {
     Bars(Bars),
     /// Points below a roof.
     Roof(Roof),
+    /// A picture of our own, as SVG.
+    Picture(String),
     /// Distributions, two beside each other.
     Histograms(Vec<Bins>),
     /// Lines over shares.
@@ -117,6 +119,9 @@ pub fn html(page: &Page) -> String {
             Part::Table(t) => table(&mut out, t),
             Part::Bars(b) => chart::bars(&mut out, b),
             Part::Roof(r) => chart::roof(&mut out, r),
+            Part::Picture(svg) => {
+                let _ = writeln!(out, "<div style=\"overflow:auto\">{svg}</div>");
+            }
             Part::Histograms(h) => histogram::histograms(&mut out, h),
             Part::Curves(c) => curves::curves(&mut out, c),
         }

@@ -1,0 +1,55 @@
+//! A made-up input of a region and what its twin gives for it, for the self-test when a device loads the region.
+//!
+//! The numbers are a fixed sequence of bytes and the answers come from the interpreter, so they are the same on every host.
+
+use crate::base::diag::Result;
+use crate::base::dim::Symbols;
+use crate::base::tensor::Tensor;
+use crate::graph::ir::{Graph, Model};
+use crate::kernel::Machine;
+use crate::plan;
+use bytes::Bytes;
+use onnxc_abi::region::golden_next;
+
+/// Where the sequence begins.
+const SEED: u32 = 0x6f6e_7863;
+
+/// Seed and outputs; none where the body can't be planned or ends with a status.
+pub fn make(body: &Graph, symbols: &Symbols) -> Result<Option<(u32, Vec<Bytes>)>> {
+    let mut state = SEED;
+    let mut ins = vec![];
+    for &v in &body.inputs {
+        let Some((ty, shape)) = body.ty(v).and_then(|t| Some((t, t.fixed_shape()?))) else {
+            return Ok(None);
+        };
+        let n = shape.iter().product::<i64>().max(0) as usize * ty.dtype.size();
+        let bytes: Vec<u8> = (0..n)
+            .map(|_| {
+                state = golden_next(state);
+                (state >> 24) as u8
+            })
+            .collect();
+        ins.push(Tensor::new(ty.dtype, shape, bytes.into())?);
+    }
+    let model = Model {
+        graph: body.clone(),
+        symbols: symbols.clone(),
+        ..Model::default()
+    };
+    let machine = Machine {
+        lanes: 1,
+        ..Machine::default()
+    };
+    let options = plan::build::Options {
+        check: false,
+        ..Default::default()
+    };
+    let Ok(program) = plan::build::build(&model, &machine, &options) else {
+        return Ok(None);
+    };
+    let outs = match plan::run::run(&program, &ins, &mut |_, _| {})? {
+        plan::run::Outcome::Done(outs) => outs,
+        plan::run::Outcome::Status(_) => return Ok(None),
+    };
+    Ok(Some((SEED, outs.into_iter().map(|t| t.data).collect())))
+}
