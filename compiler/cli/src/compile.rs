@@ -73,7 +73,9 @@ fn pruned(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<Source>> 
     }
     let silent = ui.silent();
     let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;
-    let job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let mut job = Job::new(source, &flags.model_flags, &flags.code, &machine, ui)?;
+    // Accelerators come when all is pruned.
+    job.options.passes.npu = Default::default();
     let data = PruneData {
         calibration: flags.how.calibration.clone(),
         samples: flags.how.samples,
