@@ -20,9 +20,9 @@ fn tool(args: &[&str]) -> String {
         .args(args)
         .output()
         .expect("the tool runs");
-    let text = [out.stdout, out.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    assert!(out.status.success(), "{}: {text}", args.join(" "));
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{}: {text}{said}", args.join(" "));
     text
 }
 
