@@ -143,8 +143,7 @@ pub struct TargetFlags {
     /// Target triple; the host's if absent
     #[arg(long, value_name = "TRIPLE")]
     pub target: Option<String>,
-    /// CPU to make code for: a name of `--print target-cpus`, or `native`. gcc's -mcpu= and -march= work too.
-    /// A list (x86-64-v2,x86-64-v3) puts code for each into one object, which chooses when it runs
+    /// CPU to make code for: a name of `--print target-cpus`, or `native`. gcc's -mcpu= and -march= work too. A list (x86-64-v2,x86-64-v3) puts code for each into one object, which chooses when it runs
     #[arg(long, value_name = "CPU[,CPU]..")]
     pub target_cpu: Option<String>,
     /// Choose kernels by this table, as `tune-kernels` wrote it
@@ -159,8 +158,7 @@ pub struct TargetFlags {
     /// Winograd's algorithm for 3x3 convolutions: none, tiles of 2x2 results, or of 4x4 too
     #[arg(long, value_enum, default_value = "f4", value_name = "TILES")]
     pub winograd: Winograd,
-    /// Error that it may be expected to make, relative to a layer's largest output
-    /// (1e-5 if absent)
+    /// Error that it may be expected to make, relative to a layer's largest output (1e-5 if absent)
     #[arg(long, value_name = "E", value_parser = parse_error)]
     pub winograd_error: Option<f64>,
     /// Kernels that leave out weights which are zero: where they are faster, or nowhere

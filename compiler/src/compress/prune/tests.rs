@@ -12,7 +12,9 @@ fn model(text: &str) -> Model {
     let mut m =
         crate::graph::parse::parse(text, crate::ops::find).unwrap_or_else(|d| panic!("{d}"));
     let mut diags = Diagnostics::default();
-    crate::pipeline::single(&mut m, &crate::passes::resolve::PASS, &mut diags).unwrap();
+    let off = BTreeSet::new();
+    let cx = &mut super::plain::context(&mut m.symbols, &mut diags, &off);
+    (crate::passes::resolve::PASS.run)(&mut m.graph, cx).unwrap();
     assert!(!diags.has_errors(), "{:?}", diags.list);
     super::plain(&mut m, &mut diags).unwrap();
     m
