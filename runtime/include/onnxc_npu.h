@@ -53,7 +53,6 @@ typedef int32_t onnxc_npu_status;
 /* Capabilities. */
 #define ONNXC_NPU_CAN_CANCEL 1u
 #define ONNXC_NPU_HAS_EVENT_FD 2u
-#define ONNXC_NPU_NEEDS_SYNC 4u
 
 /* Directions of sync. */
 #define ONNXC_NPU_TO_DEVICE 0u
@@ -62,6 +61,7 @@ typedef int32_t onnxc_npu_status;
 /* Flags of a configuration. */
 #define ONNXC_NPU_NO_SELFTEST 1u
 #define ONNXC_NPU_NO_DIGEST 2u
+#define ONNXC_NPU_OWN_TIMEOUT 4u
 
 /* Health of a region. */
 #define ONNXC_NPU_NEW 0u
@@ -183,7 +183,7 @@ typedef struct onnxc_npu_caps {
   uint32_t npu_abi;
   /* Bit k: buffers of kind k. */
   uint32_t buf_kinds;
-  /* ONNXC_NPU_CAN_CANCEL, _HAS_EVENT_FD, _NEEDS_SYNC. */
+  /* ONNXC_NPU_CAN_CANCEL, _HAS_EVENT_FD. */
   uint32_t caps;
   /* Jobs that may be under way at a time, at least 1. */
   uint32_t max_inflight;
@@ -209,7 +209,7 @@ typedef struct onnxc_npu_buf {
   uint32_t port;
   /* Where in the device's object it begins. */
   uint64_t offset;
-  /* Its bytes: at least the port's. */
+  /* Its bytes: those of the port, set before buf_get, which leaves them so. */
   uint64_t bytes;
   /* Where the CPU sees it. */
   void *host;
@@ -233,11 +233,11 @@ typedef struct onnxc_npu_backend {
   onnxc_npu_status (*load)(void *self_, const onnxc_region *region, void **out);
   /* Lets go of it. If the device still owns buffers, their memory stays until the device has let go of them, or for ever. */
   void (*unload)(void *self_, void *model);
-  /* Gives the buffer of a port: port is set and all else zero before. It must have a host address. */
+  /* Gives the buffer of a port: port and bytes are set before, fd is -1 and all else zero. It must have a host address. */
   onnxc_npu_status (*buf_get)(void *self_, void *model, onnxc_npu_buf *io);
   /* Takes it back. */
   void (*buf_put)(void *self_, void *model, onnxc_npu_buf *buf);
-  /* Makes caches coherent: called only if the capabilities ask for it. direction: ONNXC_NPU_TO_DEVICE or _FROM_DEVICE. */
+  /* Makes caches coherent: called for every buffer before a submission, and for outputs after it. direction: ONNXC_NPU_TO_DEVICE or _FROM_DEVICE. */
   onnxc_npu_status (*sync)(void *self_, const onnxc_npu_buf *buf, uint32_t direction);
   /* Begins a run over the buffers of all ports, in their order, and returns. BUSY if there is no room in its queue. */
   onnxc_npu_status (*submit)(void *self_, void *model, const onnxc_npu_buf *bufs, uint32_t n, void **out);
@@ -256,9 +256,9 @@ typedef struct onnxc_npu_counters {
   uint32_t device;
   /* Runs that were left to the CPU, whatever the reason; shadow runs too. */
   uint32_t cpu;
-  /* Runs that found no device (also at the opening). */
+  /* Openings that found no device or no driver. */
   uint32_t absent;
-  /* Refusals: ABI, target, digest, malformed, no memory. */
+  /* Refusals, at the opening as a rule: ABI, target, digest, malformed, no memory. */
   uint32_t refused;
   /* Jobs that overran their time. */
   uint32_t timeout;
@@ -286,25 +286,25 @@ typedef struct onnxc_npu_counters {
   uint64_t reserved;
 } onnxc_npu_counters;
 
-/* How the runtime treats a region; zero in a field means what is said there. */
+/* How the runtime treats a region. */
 typedef struct onnxc_npu_config {
   /* sizeof(onnxc_npu_config). */
   uint32_t struct_size;
   /* Every so many device runs the CPU computes too, and outputs are compared; 0 = never. */
   uint32_t shadow_every;
-  /* The clock; needed. */
+  /* The clock; never null. */
   onnxc_npu_clock clock;
   /* Its argument. */
   void *clock_user;
-  /* Time-out of a run in place of the region's; 0 = the region's, or 1 s. */
+  /* Time-out of a run where the region has none: 0 there. */
   uint64_t timeout_ns;
-  /* How long an overrun job may go on until the device counts as lost; 0 = 1 s. */
+  /* How long an overrun job may go on until the device counts as lost. */
   uint64_t drain_ns;
-  /* Time-out of the self-test; 0 = ten times that of a run. */
+  /* Time-out of the self-test. */
   uint64_t selftest_ns;
-  /* Errors one after the other that make the region CPU only; 0 = 3. */
+  /* Errors one after the other that leave the region to the CPU. */
   uint32_t max_errors;
-  /* ONNXC_NPU_NO_SELFTEST, ONNXC_NPU_NO_DIGEST. */
+  /* ONNXC_NPU_NO_SELFTEST, _NO_DIGEST, _OWN_TIMEOUT. */
   uint32_t flags;
   /* Zero. */
   uint64_t reserved;
@@ -341,19 +341,19 @@ typedef struct onnxc_npu_slot {
   /* Device runs since the last shadow run. */
   uint32_t since_shadow;
   /* What marks outputs that nobody wrote. */
-  uint64_t mark;
+  uint64_t mark[4];
   /* When the job under way was submitted. */
   int64_t began_ns;
   /* When it has failed, or in quarantine when the device counts as lost. */
   int64_t deadline_ns;
   /* Who uses the slot: 0 = nobody; else the address of a context, or 1. */
   uintptr_t owner;
-  /* Whether a job is under way, and whether outputs wait for the twin's. */
+  /* 1: a job is under way. 2: outputs wait for the twin's. */
   uint32_t busy;
-  /* Capabilities of the device. */
-  uint32_t caps;
+  /* Whether the driver has loaded the region. */
+  uint32_t loaded;
   /* Zero. */
-  uint64_t reserved[6];
+  uint64_t reserved[3];
 } onnxc_npu_slot;
 
 /* Sizes are part of the contract. */
@@ -401,9 +401,15 @@ static inline const char *onnxc_npu_status_text(onnxc_npu_status status) {
   }
 }
 
+/* The usual configuration: a second for a run where the region has no limit of its own, one for a drain, ten for the self-test. */
+static inline onnxc_npu_config onnxc_npu_defaults(onnxc_npu_clock clock, void *clock_user) {
+  onnxc_npu_config c = {sizeof(onnxc_npu_config), 0, clock, clock_user, 1000000000u, 1000000000u, 10000000000u, 3, 0, 0};
+  return c;
+}
+
 /* The runtime core, in the library that the crate onnxc-runtime makes (feature c). None allocates or blocks longer than said.
 
-   open: takes region for slot, whose memory is zero, and bufs, one for each port; asks the driver, loads, runs the self-test. OK, or why
+   open: takes region, which names backend, for slot, and bufs, one for each port; asks the driver, loads, runs the self-test. OK, or why
    the CPU computes the region from now on: the slot's table may be given to the model in either case.
    close: waits for a job that is still under way for drain_ns at most, and lets go of everything. The slot may be opened again.
    start, finish: one run in two halves; finish answers as onnxc_run_region does. A start that does not answer OK needs no finish. */
@@ -411,10 +417,19 @@ onnxc_npu_status onnxc_npu_open(onnxc_npu_slot *slot, const onnxc_region *region
                                 onnxc_npu_buf *bufs, uint32_t num_bufs, const onnxc_npu_config *config);
 void onnxc_npu_close(onnxc_npu_slot *slot);
 int32_t onnxc_npu_start(onnxc_npu_slot *slot, const onnxc_context *ctx, const void *const *inputs);
-int32_t onnxc_npu_finish(onnxc_npu_slot *slot, const onnxc_context *ctx, void *const *outputs);
+int32_t onnxc_npu_finish(onnxc_npu_slot *slot, void *const *outputs);
 
 /* The driver a region names, in a list of count, or NULL. */
-const onnxc_npu_backend *onnxc_npu_find(const onnxc_region *region, const onnxc_npu_backend *const *list, size_t count);
+static inline const onnxc_npu_backend *onnxc_npu_find(const onnxc_region *region, const onnxc_npu_backend *const *list, size_t count) {
+  size_t i;
+  for (i = 0; i < count; i++) {
+    const char *a = onnxc_text(&region->backend), *b = list[i] == 0 ? 0 : list[i]->name;
+    if (b == 0) continue;
+    while (*a != 0 && *a == *b) a++, b++;
+    if (*a == *b) return list[i];
+  }
+  return 0;
+}
 
 #ifdef __cplusplus
 }

@@ -74,7 +74,8 @@ struct Inner {
 /// The simulated accelerator. It outlives what was opened with its [`Sim::driver`].
 pub struct Sim {
     driver: Driver,
-    inner: Box<Inner>,
+    // Not a box: moving one would end what was made of its address.
+    inner: Arc<Inner>,
 }
 
 struct Model {
@@ -93,7 +94,7 @@ struct Job {
 impl Sim {
     /// A device with these options, which starts when it is first needed.
     pub fn new(options: Options, program: Program) -> Sim {
-        let inner = Box::new(Inner {
+        let inner = Arc::new(Inner {
             options,
             program,
             link: Mutex::new(None),
@@ -105,7 +106,7 @@ impl Sim {
             struct_size: size_of::<NpuBackend>() as u32,
             npu_abi: NPU_ABI,
             name: c"sim".as_ptr(),
-            self_: (&raw const *inner).cast_mut().cast(),
+            self_: Arc::as_ptr(&inner).cast_mut().cast(),
             query: Some(query),
             load: Some(load),
             unload: Some(unload),
@@ -117,7 +118,7 @@ impl Sim {
             cancel: Some(cancel),
             event_fd: Some(event_fd),
         };
-        // SAFETY: the functions below keep the contract; what `self_` points to lives in a box beside the driver.
+        // SAFETY: the functions below keep the contract; what `self_` points to lives beside the driver.
         let driver = unsafe { Driver::new(table) };
         Sim { driver, inner }
     }

@@ -86,8 +86,10 @@ unsafe fn set_up(slot: *mut NpuSlot, config: *const NpuConfig) -> NpuStatus {
             return npu::INVAL;
         }
         if (*slot).config.flags & npu::NO_DIGEST == 0 {
-            let payload =
-                core::slice::from_raw_parts(at(&raw const r.payload), r.payload_bytes as usize);
+            let payload = core::slice::from_raw_parts(
+                at(&raw const (*(*slot).region).payload),
+                r.payload_bytes as usize,
+            );
             if crate::sha256::sha256(payload) != r.digest {
                 return npu::DIGEST;
             }
@@ -102,7 +104,7 @@ unsafe fn set_up(slot: *mut NpuSlot, config: *const NpuConfig) -> NpuStatus {
             return npu::ABI;
         }
         if !same_text(
-            at(&raw const r.target),
+            at(&raw const (*(*slot).region).target),
             caps.target.as_ptr().cast(),
             caps.target.len(),
         ) {
@@ -113,7 +115,8 @@ unsafe fn set_up(slot: *mut NpuSlot, config: *const NpuConfig) -> NpuStatus {
             return s;
         }
         (*slot).loaded = 1;
-        let (bufs, ports): (_, *const RawRegionPort) = ((*slot).bufs, at(&raw const r.ports));
+        let (bufs, ports): (_, *const RawRegionPort) =
+            ((*slot).bufs, at(&raw const (*(*slot).region).ports));
         for i in 0..r.num_ports {
             let buf = bufs.add(i as usize);
             buf.write_bytes(0, 1);
@@ -142,7 +145,7 @@ unsafe fn self_test(slot: *mut NpuSlot) -> NpuStatus {
             return npu::OK;
         }
         let mut state = r.golden_seed;
-        let mut from: *const u8 = at(&raw const r.golden_in);
+        let mut from: *const u8 = at(&raw const (*(*slot).region).golden_in);
         for i in 0..r.num_inputs as usize {
             let (host, n) = port(slot, i);
             if r.golden_in != 0 {
@@ -161,7 +164,11 @@ unsafe fn self_test(slot: *mut NpuSlot) -> NpuStatus {
             s = end(slot);
         }
         if s == npu::OK {
-            let right = outputs_are(slot, at(&raw const r.golden_out), core::ptr::null());
+            let right = outputs_are(
+                slot,
+                at(&raw const (*(*slot).region).golden_out),
+                core::ptr::null(),
+            );
             s = if right { npu::OK } else { npu::SELFTEST };
         }
         s

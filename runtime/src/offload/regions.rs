@@ -9,7 +9,6 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use onnxc_abi::Region;
 use onnxc_abi::npu::{self, Health, NpuBuf, NpuConfig, NpuCounters, NpuSlot, NpuStatus};
 use onnxc_abi::offload::OffloadTable;
-use std::boxed::Box;
 use std::time::Duration;
 use std::vec::Vec;
 
@@ -68,8 +67,9 @@ struct Slot(UnsafeCell<NpuSlot>);
 
 /// The regions of a model, opened. One run of a model at a time uses them; others that come meanwhile run on the CPU.
 pub struct Regions<'a> {
-    slots: Box<[Slot]>,
-    _bufs: Vec<Box<[UnsafeCell<NpuBuf>]>>,
+    // Vectors, not boxes: moving a box would end what was made of its address. They never grow.
+    slots: Vec<Slot>,
+    _bufs: Vec<Vec<UnsafeCell<NpuBuf>>>,
     tables: Vec<*const OffloadTable>,
     statuses: Vec<NpuStatus>,
     drivers: PhantomData<&'a Driver>,
@@ -77,7 +77,7 @@ pub struct Regions<'a> {
 
 // SAFETY: a run takes a slot by an atomic word; counters are read as atomic words.
 unsafe impl Sync for Regions<'_> {}
-// SAFETY: slots stay where they are in their box; drivers may be called from any thread.
+// SAFETY: slots stay where they are in their vector; drivers may be called from any thread.
 unsafe impl Send for Regions<'_> {}
 
 impl<'a> Regions<'a> {
@@ -128,7 +128,7 @@ impl<'a> Regions<'a> {
         };
         for ((slot, bufs), r) in all.slots.iter().zip(&all._bufs).zip(&list) {
             let raw = r.as_raw();
-            // SAFETY: slot and buffers are in boxes that live as long as this; the caller vouches for the region.
+            // SAFETY: slot and buffers are in vectors that live as long as this; the caller vouches for the region.
             let status = unsafe {
                 let driver = (drivers.iter().find(|d| d.name() == r.backend()))
                     .map_or(core::ptr::null(), |d| core::ptr::from_ref(d.table()));

@@ -9,7 +9,7 @@ use onnxc_runtime::offload::pack::{Pack, Packed, port};
 use onnxc_runtime::offload::{Driver, Regions, Settings};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a port.
 pub const N: usize = 100;
@@ -135,8 +135,8 @@ pub fn packed(required: bool, self_test: bool) -> Packed {
 }
 
 impl Scripted {
-    pub fn new(script: &[Act]) -> Box<Scripted> {
-        let s = Box::new(Scripted {
+    pub fn new(script: &[Act]) -> Arc<Scripted> {
+        let s = Arc::new(Scripted {
             state: Mutex::new(State {
                 script: script.to_vec(),
                 target: "toy-1",
@@ -146,8 +146,8 @@ impl Scripted {
             clock: CLOCK.get(),
             driver: std::sync::OnceLock::new(),
         });
-        let table = table((&raw const *s).cast_mut().cast());
-        // SAFETY: the functions keep the contract; the box stays where it is.
+        let table = table(Arc::as_ptr(&s).cast_mut().cast());
+        // SAFETY: the functions keep the contract; what is counted stays where it is.
         let _ = s.driver.set(unsafe { Driver::new(table) });
         s
     }
