@@ -468,3 +468,56 @@ fn threads_share_a_table() {
     assert_eq!(c.device + c.cpu, 3 * runs);
     assert_eq!((c.mismatch, c.silent, c.error), (0, 0, 0));
 }
+
+/// What the core itself takes for a run: submission and wait of a driver that does nothing.
+#[test]
+fn a_run_costs_little() {
+    if cfg!(any(miri, debug_assertions)) {
+        return;
+    }
+    let (s, p) = (Scripted::new(&[]), packed(false, false));
+    let mut table = *s.driver().table();
+    unsafe extern "C" fn submit(
+        _: *mut c_void,
+        _: *mut c_void,
+        b: *const npu::NpuBuf,
+        _: u32,
+        out: *mut *mut c_void,
+    ) -> i32 {
+        for i in 1..3 {
+            // SAFETY: the device owns them now; both ends are written, or it would count as silent.
+            unsafe { (*b.add(i)).host.cast::<u8>().write_bytes(7, N) };
+        }
+        // SAFETY: where the core wants it.
+        unsafe { *out = std::ptr::null_mut() };
+        npu::OK
+    }
+    unsafe extern "C" fn wait(_: *mut c_void, _: *mut c_void, _: i64) -> i32 {
+        npu::OK
+    }
+    table.submit = Some(submit);
+    table.wait = Some(wait);
+    // SAFETY: the functions above keep the contract.
+    let driver = unsafe { onnxc_runtime::offload::Driver::new(table) };
+    // SAFETY: the region outlives it.
+    let r = unsafe { Regions::of(p.region().into_iter(), &[&driver], Settings::default()) };
+    let x = input(1);
+    let ins = [x.as_ptr().cast::<c_void>()];
+    let mut out = [[0u8; N]; 2];
+    let outs = out.each_mut().map(|o| o.as_mut_ptr().cast::<c_void>());
+    let slot = r.slot(0).unwrap();
+    let mut best = f64::INFINITY;
+    for _ in 0..50 {
+        let begin = std::time::Instant::now();
+        for _ in 0..1_000 {
+            // SAFETY: an open slot, and the region's pointers.
+            unsafe {
+                assert_eq!(start(slot, std::ptr::null(), ins.as_ptr()), status::OK);
+                assert_eq!(finish(slot, outs.as_ptr()), status::OK);
+            }
+        }
+        best = best.min(begin.elapsed().as_secs_f64() / 1e3 * 1e9);
+    }
+    eprintln!("submission and wait: {best:.0} ns");
+    assert!(best <= 2_000.0, "{best}");
+}
