@@ -1,6 +1,6 @@
 //! From a triple and a selection to what the compiler is handed.
 
-use onnxc_compiler::kernel::{Machine, Sparse, MakeLaneLoop, Vector, Winograd};
+use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Sparse, Vector, Winograd};
 use onnxc_compiler::target::Target;
 
 use crate::features::{Feature, FeatureSet};

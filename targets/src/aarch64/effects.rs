@@ -212,12 +212,8 @@ pub fn effects(inst: &Inst) -> Effects {
             }
         }
         Inst::LdrX { t, n, offset } => memory(false, n, Some(offset.into()), 8, none.x(t), LOAD_X),
-        Inst::LdrbX { t, n, offset } => {
-            memory(false, n, Some(offset.into()), 1, none.x(t), LOAD_X)
-        }
-        Inst::LdrhX { t, n, offset } => {
-            memory(false, n, Some(offset.into()), 2, none.x(t), LOAD_X)
-        }
+        Inst::LdrbX { t, n, offset } => memory(false, n, Some(offset.into()), 1, none.x(t), LOAD_X),
+        Inst::LdrhX { t, n, offset } => memory(false, n, Some(offset.into()), 2, none.x(t), LOAD_X),
         Inst::StrX { t, n, offset } => memory(true, n, Some(offset.into()), 8, none.x(t), 1),
         Inst::LdurX { t, n, offset } => memory(false, n, Some(offset.into()), 8, none.x(t), LOAD_X),
         Inst::LdrXIndex { t, n, m, .. } => {

@@ -305,9 +305,7 @@ impl<'p> Emit<'p> {
                 tmp,
             } => self.store(s, at, elem, lanes, tmp),
             Op::Splat { d, at } => self.splat(d, at),
-            Op::LoadQuad { .. }
-            | Op::Transpose { .. }
-            | Op::PairWords { .. } => self.quads(op),
+            Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op),
             Op::Prefetch { at } => self.prefetch(at),
             Op::Spill { s, slot } => {
                 let (s, at) = (self.v(s), self.slot(slot));

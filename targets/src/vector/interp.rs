@@ -451,9 +451,7 @@ impl Machine<'_> {
                 let pair = self.v(a)?;
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
-            Op::LoadQuad { .. }
-            | Op::Transpose { .. }
-            | Op::PairWords { .. } => self.quads(op)?,
+            Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op)?,
             // Touches nothing, wherever it points.
             Op::Prefetch { at } => {
                 self.x(at.base)?;

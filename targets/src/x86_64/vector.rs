@@ -390,9 +390,7 @@ impl<'p> Emit<'p> {
             }
             Op::Select { d, m, a, b } => self.select(d, m, a, b),
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
-            Op::LoadQuad { .. }
-            | Op::Transpose { .. }
-            | Op::PairWords { .. } => self.quads(op),
+            Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op),
             Op::Prefetch { at } => {
                 let m = self.mem(at);
                 self.push(Instruction::with1(Ins::Prefetcht0_m8, m)?);
