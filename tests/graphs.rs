@@ -151,7 +151,7 @@ fn broken_plans_are_refused() {
         build::planned(&model, &machine(true), &Options::default()).unwrap()
     };
     let good = plan();
-    check(&good.program, &good.labels, &good.sizes).unwrap();
+    check(&good.program, &good.labels, &good.sizes, &good.regions).unwrap();
     let first_arena = |p: &build::Planned, layer: usize, nth: usize| -> usize {
         let id = p.program.layers.ids().nth(layer).unwrap();
         let args = &p.program.layers[id].args;

@@ -159,7 +159,9 @@ fn product(
         bufs: vec![],
         rng: Rng(seed),
     };
-    let mask: Vec<bool> = (0..k * n).map(|_| c.rng.bits() % 5 > 0).collect();
+    let mask: Vec<bool> = (0..k * n)
+        .map(|_| !c.rng.bits().is_multiple_of(5))
+        .collect();
     let kept = blocks(k, n, block, |p, o| {
         // The first block has nothing, and rows far away are there.
         o < block || mask[(o / block * k + p) as usize]
@@ -169,7 +171,7 @@ fn product(
     let places = e.values(n, group, 0, |_, _| 1).len() as i64;
     let a_type = match numbers {
         Numbers::Floats => DType::F32,
-        Numbers::Words(_) if seed % 2 == 0 => DType::I8,
+        Numbers::Words(_) if seed.is_multiple_of(2) => DType::I8,
         Numbers::Words(_) => DType::U8,
     };
     let a_row = k + seed as i64 % 3;
@@ -205,7 +207,7 @@ fn product(
         pixels,
         pitch,
         a_type,
-        ahead: seed % 2 == 0,
+        ahead: seed.is_multiple_of(2),
         numbers,
     };
     c.call(first.callee(t_in), &[a, channels], &[a_row, k / 4]);
@@ -223,7 +225,7 @@ fn product(
         pixels,
         pitch,
         n,
-        ahead: seed % 3 == 0,
+        ahead: seed.is_multiple_of(3),
         c_type: *c_type,
         numbers,
         tail: tail.clone(),

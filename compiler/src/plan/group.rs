@@ -146,7 +146,7 @@ impl Grouping<'_> {
             return false;
         };
         let sums = g.node(group.nodes[0]).outs.first();
-        if !sums.is_some_and(|&v| g.ty(v).is_some_and(|t| t.dtype == DType::I32)) {
+        if sums.is_none_or(|&v| g.ty(v).is_none_or(|t| t.dtype != DType::I32)) {
             return false;
         }
         let pointwise = |u: &NodeId| matches!(g.node(*u).op.lower, Lower::Pointwise(_));

@@ -89,7 +89,7 @@ impl Check<'_> {
     fn constants(&self, offset: u32, count: u32, size: u32) -> Done {
         let end = u64::from(offset) + u64::from(count) * u64::from(size);
         need(
-            offset % size == 0 && end <= self.cst_bytes as u64,
+            offset.is_multiple_of(size) && end <= self.cst_bytes as u64,
             "constants leave their memory",
         )
     }

@@ -196,11 +196,9 @@ unsafe fn release(slot: *mut NpuSlot) {
             return;
         }
         let b = &*(*slot).backend;
-        if (*slot).busy == JOB && (*slot).health != Health::Lost as u32 {
-            if !cancel(slot) {
-                (*slot).deadline_ns = after(slot, (*slot).config.drain_ns);
-                drain(slot, (*slot).deadline_ns);
-            }
+        if (*slot).busy == JOB && (*slot).health != Health::Lost as u32 && !cancel(slot) {
+            (*slot).deadline_ns = after(slot, (*slot).config.drain_ns);
+            drain(slot, (*slot).deadline_ns);
         }
         for i in 0..(*slot).held_bufs as usize {
             there(b.buf_put)(b.self_, (*slot).model, (*slot).bufs.add(i));

@@ -52,7 +52,9 @@ pub unsafe fn start(slot: *mut NpuSlot, ctx: *const Context, inputs: *const *con
             (*slot).busy = IDLE;
         }
         let quarantined = Health::Quarantined as u32;
-        if (*slot).health == quarantined && !drain(slot, 0) && (*slot).health == quarantined {
+        // Draining changes health: what is asked behind it is asked anew.
+        let waits = (*slot).health == quarantined && !drain(slot, 0);
+        if waits && (*slot).health == quarantined {
             count(slot, Count::Busy);
             return left(slot, status::OFFLOAD_BUSY);
         }

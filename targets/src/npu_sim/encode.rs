@@ -148,8 +148,7 @@ impl<'g> Encoder<'g> {
             let number = self.g.inputs.len() as u32 + k as u32;
             let port = self.port(v, number)?;
             let (mut v, mut strides) = (v, port.strides);
-            loop {
-                let Some((n, 0)) = self.g.maker(v) else { break };
+            while let Some((n, 0)) = self.g.maker(v) {
                 self.homes.entry(v).or_insert((number, strides.clone()));
                 let node = self.g.node(n);
                 let (Some(perm), Some(Some(x))) = (node.attrs.ints("perm"), node.ins.first())

@@ -88,7 +88,7 @@ pub enum Color {
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// Compile a model to an object file and a C header (the default)
-    Compile(Compile),
+    Compile(Box<Compile>),
     /// Compile, run once, and print or store the outputs
     Run(Run),
     /// Compile, run, and compare with reference outputs

@@ -53,7 +53,7 @@ impl Atoms {
         match pattern {
             Pattern::Block(size) => {
                 let each = l.rows / l.groups;
-                for first in (0..l.rows).filter(|r| r % each % size == 0) {
+                for first in (0..l.rows).filter(|r| (r % each).is_multiple_of(size)) {
                     // The last block of a group may be smaller.
                     let last = (first / each + 1) * each;
                     let rows = first..(first + size).min(last);
