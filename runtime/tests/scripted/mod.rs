@@ -411,11 +411,12 @@ pub fn model(
         // SAFETY: as many bytes.
         unsafe { std::ptr::copy_nonoverlapping(t.as_ptr(), o.cast(), N) };
     }
-    // SAFETY: as before.
-    if let Some(done) = (!table.is_null())
-        .then(|| unsafe { (*table).twin_done })
-        .flatten()
-    {
+    let done = match table.is_null() {
+        true => None,
+        // SAFETY: as before.
+        false => unsafe { (*table).twin_done },
+    };
+    if let Some(done) = done {
         // SAFETY: as before.
         unsafe { done(table, ctx, 0, outs.as_ptr()) };
     }
