@@ -5,6 +5,7 @@ use super::*;
 use crate::base::dim::{Dim, Origin};
 use crate::base::dtype::DType;
 use crate::onnx::DimSpec;
+use crate::onnx::proto::{NodeProto, TensorProto};
 
 fn two_inputs() -> ModelProto {
     let mut g = graph(
