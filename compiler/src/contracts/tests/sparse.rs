@@ -30,7 +30,7 @@ fn kept(kind: usize, k: i64, n: i64, r: &mut Rng) -> Vec<bool> {
                 0 => false,
                 1 => i == one,
                 2 => blocks[(c / 4 * k + p) as usize],
-                _ => r.bits() % 10 == 0,
+                _ => r.bits().is_multiple_of(10),
             }
         })
         .collect()
