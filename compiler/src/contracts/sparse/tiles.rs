@@ -7,8 +7,8 @@
 //! Floats are multiplied one by one. Whole numbers go by pairs of words: rows of channels are words, an entry names two of them, sums
 //! are i32 and wrap. Pixels of such sums stand as the machine's pairing of words leaves them: [`place`].
 //!
-//! `sparse_in`: pointers a, t; then a_row (elements from one pixel to the next), quads (of channels): `t[k][i] = a[i][k]`. Pixels from `pixels` to
-//! `pitch` get anything.
+//! `sparse_in`: pointers a, t; then a_row (elements from one pixel to the next), quads (of channels): `t[k][i] = a[i][k]`. What is
+//! left of the last vector of pixels gets anything.
 //!
 //! `sparse_strip`: pointers t, values, stream, s; then blocks, and all their entries (for who counts what a call does). For each block the stream has two bytes with the number of entries (a multiple of
 //! `chains`), two with its number among the output blocks, then for each entry a byte (two, if `wide`) for every row that it names: how many
@@ -367,12 +367,10 @@ fn reference_in(callee: &Callee) -> Option<Func> {
     let channels = b.mul(quads, four);
     let (pixels, pitch) = (b.i(s.pixels), b.i(s.pitch));
     b.for_(channels, LoopKind::Seq, |b, k| {
-        b.for_(pitch, LoopKind::Seq, |b, i| {
+        b.for_(pixels, LoopKind::Seq, |b, i| {
             let from = b.mul(i, a_row);
             let from = b.add(from, k);
-            let inside = b.lt(i, pixels);
-            let zero = b.num(Ty::of(s.a_type), 0.0);
-            let x = b.load_if(a, inside, from, zero);
+            let x = b.load(a, from);
             let to = b.mul(k, pitch);
             let to = b.add(to, i);
             b.store(t, to, x);
