@@ -113,7 +113,8 @@ macro_rules! examples {
             for entry in fs::read_dir(root().join("examples")).unwrap() {
                 let entry = entry.unwrap();
                 let name = entry.file_name().into_string().unwrap();
-                let known = [$(stringify!($name)),*].contains(&name.as_str());
+                // The template of a driver needs the runtime alone: `runtime/tests/offload_c.rs` and cargo's own build of examples hold it.
+                let known = name == "npu_template" || [$(stringify!($name)),*].contains(&name.as_str());
                 assert!(known || !entry.path().is_dir(), "examples/{name} has no test");
             }
         }

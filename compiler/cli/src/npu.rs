@@ -44,11 +44,18 @@ pub fn remark(o: &Offload) -> Box<Diagnostic> {
     let cpu = o.fates.iter().filter(|f| matches!(f.place, Place::Cpu(_)));
     let share = 100.0 * on_device as f64 / all.max(1) as f64;
     let text = format!(
-        "{} of {} nodes run on the CPU; {} regions on {} have {share:.2}% of the multiply-accumulates",
+        "{} of {} nodes run on the CPU; {} on {} {share:.2}% of the multiply-accumulates",
         cpu.count(),
         o.fates.len(),
-        o.regions.len(),
-        o.accelerators.join(", ")
+        match o.regions.len() {
+            1 => "one region".to_string(),
+            n => format!("{n} regions"),
+        },
+        format_args!(
+            "{} {}",
+            o.accelerators.join(", "),
+            if o.regions.len() == 1 { "has" } else { "have" }
+        ),
     );
     Diagnostic::remark("NPU005", text).help("--npu-report FILE says what runs where, and why")
 }

@@ -56,13 +56,14 @@ fn rows() -> impl Iterator<Item = &'static str> {
     contracts::ALL.iter().flat_map(|c| c.rows).map(|r| r.name)
 }
 
-/// Rows of contracts that are measured; those over whole numbers are compared by what is true of every machine.
+/// Rows that are measured. Those over whole numbers are compared by what is true of every machine, and narrow weights are taken where they are worth it.
 #[cfg(test)]
 fn measured_rows() -> impl Iterator<Item = &'static str> {
     let measured = contracts::ALL
         .iter()
-        .filter(|c| !c.name.ends_with("_integer"));
-    measured.flat_map(|c| c.rows).map(|r| r.name)
+        .filter(|c| !c.name.ends_with("_integer") && c.name != "lookup");
+    let rows = measured.flat_map(|c| c.rows).map(|r| r.name);
+    rows.filter(|r| !r.contains("_narrow_"))
 }
 
 impl Table {

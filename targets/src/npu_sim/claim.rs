@@ -38,18 +38,8 @@ pub fn claim(g: &Graph, n: NodeId) -> Claim {
                 false => Err("it gives or takes numbers wider than bytes".into()),
             }
         }
-        "Cast" => match (byte(input(0)), dtype(out)) {
-            (true, Some(DType::I32)) if used_by(g, out, "ReduceSum") => Ok(Claim::Work),
-            _ => Err(format!(
-                "it makes {} of {}",
-                name(dtype(out)),
-                name(dtype(input(0)))
-            )),
-        },
-        "ReduceSum" => match input(0).and_then(|v| g.maker(v)) {
-            Some((m, 0)) if g.node(m).op.name == "Cast" && byte(g.node(m).ins[0]) => {
-                chain(g, node.outs[0], usize::MAX).map(|_| Claim::Work)
-            }
+        "ReduceSum" => match (byte(input(0)), dtype(out)) {
+            (true, Some(DType::I32)) => chain(g, node.outs[0], usize::MAX).map(|_| Claim::Work),
             _ => Err("it sums what are not bytes".into()),
         },
         // What is added to sums.
@@ -107,14 +97,6 @@ fn no(why: &str) -> Claim {
 
 fn name(d: Option<DType>) -> String {
     d.map_or("nothing".into(), |d| d.to_string())
-}
-
-fn used_by(g: &Graph, v: Option<ValueId>, op: &str) -> bool {
-    v.is_some_and(|v| {
-        !g.is_output(v)
-            && g.users(v).len() == 1
-            && g.users(v).iter().all(|&u| g.node(u).op.name == op)
-    })
 }
 
 /// A convolution or product of bytes whose sums become bytes at once.

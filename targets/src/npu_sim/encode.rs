@@ -292,7 +292,7 @@ impl<'g> Encoder<'g> {
         match node.op.name {
             "ConvInteger" => self.conv(n),
             "MatMulInteger" => self.gemm(n),
-            "Cast" => self.sum(n),
+            "ReduceSum" => self.sum(n),
             "Requantize" => self.requantize(n),
             "RescaledSum" => self.add(n),
             "RescaledProduct" => self.mul(n),

@@ -268,13 +268,16 @@ mod tests {
   %w = lit f32[2,1,1,1] [8.0, 0.5]
   %c = Conv(%x, %w) { group = 1 } : f32[1,2,2,2]
   %r = Flatten(%c) { axis = 1 } : f32[1,8]
-  %v = lit f32[8,1] [1.0, 2.0, 0.5, 1.0, 0.25, 0.5, 0.125, 0.0]
-  %y = MatMul(%r, %v) : f32[1,1]
+  %v = lit f32[8,2] [1.0, 2.0, 0.5, 1.0, 0.25, 0.5, 0.125, 0.0, 0.5, 0.5, 0.25, 0.25, 0.5, 0.125, 0.0, 0.25]
+  %y = MatMul(%r, %v) : f32[1,2]
 }";
         let mut m = parse(text, crate::ops::find).unwrap();
         assert_eq!(equalize(&mut m.graph, &Recipe::default()).unwrap(), 1);
         assert_eq!(weights(&m.graph, 0), [4.0, 0.5]);
-        let rows = [2.0, 4.0, 1.0, 2.0, 0.25, 0.5, 0.125, 0.0];
+        // sqrt(8 * 2) = 4 for the four rows of the first channel; the second stays.
+        let rows = [
+            2.0, 4.0, 1.0, 2.0, 0.5, 1.0, 0.25, 0.0, 0.5, 0.5, 0.25, 0.25, 0.5, 0.125, 0.0, 0.25,
+        ];
         assert_eq!(weights(&m.graph, 2), rows);
     }
 
@@ -284,8 +287,8 @@ mod tests {
         let text = "graph @g(%x: f32[1,1,2,2]) -> (%y) {
   %w = lit f32[2,1,1,1] [8.0, 0.5]
   %c = Conv(%x, %w) { group = 1 } : f32[1,2,2,2]
-  %v = lit f32[2,1] [1.0, 2.0]
-  %y = MatMul(%c, %v) : f32[1,2,2,1]
+  %v = lit f32[2,2] [1.0, 2.0, 3.0, 4.0]
+  %y = MatMul(%c, %v) : f32[1,2,2,2]
 }";
         let mut m = parse(text, crate::ops::find).unwrap();
         assert_eq!(equalize(&mut m.graph, &Recipe::default()).unwrap(), 0);
