@@ -115,7 +115,7 @@ fn whatever_the_device_does_the_answer_is_right() {
         assert_eq!(v["npu"]["differ_from_cpu"], 0, "{faults}: {v}");
         if faults != "seed=5" {
             let regions = v["npu"]["regions"].as_array().expect("regions");
-            let of = |r: &serde_json::Value| r["events"].as_object().map_or(0, |e| e.len());
+            let of = |r: &Value| r["events"].as_object().map_or(0, |e| e.len());
             let events: usize = regions.iter().map(of).sum();
             assert!(counts(&v, "cpu_runs") > 0 && events > 0, "{faults}: {v}");
         }
