@@ -9,6 +9,7 @@ use super::bias::Place;
 use super::smooth::put;
 use super::weights::Weights;
 use crate::base::diag::Result;
+use crate::base::dim::fixed_shape;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use std::collections::BTreeMap;
 
@@ -171,11 +172,15 @@ fn behind_mean(g: &Graph, v: ValueId, out: ValueId, axis: usize) -> Option<usize
     (axis == 1 && kept).then_some(1)
 }
 
-/// Elements of a channel in the row that a picture becomes: `[N, C, ...]` as `[N, C * each]`.
+/// Elements of a channel in the row that a picture becomes: `[N, C, ...]` as `[N, C * each]`. N may be free.
 fn row_of(g: &Graph, v: ValueId, out: ValueId, axis: usize) -> Option<usize> {
-    let (from, to) = (g.ty(v)?.fixed_shape()?, g.ty(out)?.fixed_shape()?);
-    let each: i64 = from.get(2..)?.iter().product();
-    let row = axis == 1 && to.len() == 2 && to[0] == from[0] && to[1] == from[1] * each;
+    let (from, to) = (&g.ty(v)?.shape, &g.ty(out)?.shape);
+    let [n, sizes @ ..] = from.as_slice() else {
+        return None;
+    };
+    let sizes = fixed_shape(sizes)?;
+    let each: i64 = sizes.get(1..)?.iter().product();
+    let row = axis == 1 && to.len() == 2 && to[0] == *n && to[1].is(sizes[0] * each);
     (row && each > 0).then_some(each as usize)
 }
 
