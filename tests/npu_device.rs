@@ -106,7 +106,8 @@ fn whatever_the_device_does_the_answer_is_right() {
         "ok/error",
         "ok/hang",
         "ok/silent",
-        "ok/late",
+        // Later than any region is given.
+        "script=ok/late,late-ms=4000",
         "ok/lost",
         "wrong",
         "seed=5",
