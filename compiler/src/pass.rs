@@ -69,3 +69,28 @@ impl PassCx<'_> {
         }
     }
 }
+
+impl<'a> PassCx<'a> {
+    /// What rewriting a graph needs outside of the pipeline: by someone of that name, with no limits and no machine in mind.
+    pub fn outside(
+        name: &'static str,
+        symbols: &'a mut Symbols,
+        diags: &'a mut Diagnostics,
+        off: &'a BTreeSet<String>,
+    ) -> PassCx<'a> {
+        PassCx {
+            symbols,
+            diags,
+            off,
+            rounding: Default::default(),
+            require_integers: false,
+            bytes: None,
+            npu: Default::default(),
+            cpu_rates: Default::default(),
+            offload: Default::default(),
+            name,
+            edits: 0,
+            max_edits: usize::MAX,
+        }
+    }
+}

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::flags::{CodeFlags, DataFlags, ModelFlags, TargetFlags, parse_seconds};
+use super::flags::{CodeFlags, DataFlags, ModelFlags, TargetFlags};
+use super::parse::parse_seconds;
 
 /// Flags of `bench`.
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::eval::MetricName;
-use super::flags::parse_size;
+use super::parse::parse_size;
 
 /// At most one goal; layers stay in floats, or become so, until it is met.
 #[derive(Args, Debug, Clone)]

@@ -10,6 +10,7 @@ pub mod eval;
 pub mod explain;
 pub mod flags;
 pub mod npu;
+mod parse;
 pub mod prune;
 pub mod quantize;
 pub mod tune;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args, ValueEnum};
 use onnxc_compiler::compress::prune::Pattern;
 
-use super::flags::{CodeFlags, DataFlags, ModelFlags, parse_size};
+use super::flags::{CodeFlags, DataFlags, ModelFlags};
+use super::parse::parse_size;
 
 /// Flags of `prune`.
 #[derive(Args, Debug)]

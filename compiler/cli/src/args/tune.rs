@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::flags::{CodeFlags, ModelFlags, TargetFlags, parse_seconds};
+use super::flags::{CodeFlags, ModelFlags, TargetFlags};
+use super::parse::parse_seconds;
 
 /// Flags of `tune-kernels`.
 #[derive(Args, Debug)]

@@ -2,7 +2,6 @@
 //! finds must be what was meant to be left; else nothing is changed, and the error names the node.
 
 use super::gathered::gathered;
-use super::plain::context;
 use super::regroup::target;
 use super::relations::{Axis, Cx, Relations};
 use super::rules::{cuts, place};
@@ -13,6 +12,7 @@ use crate::base::dim::Dim;
 use crate::base::tensor::Tensor;
 use crate::graph::ir::{Graph, Model, NodeId, ValueId};
 use crate::op::resolve_axis;
+use crate::pass::PassCx;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// For each axis that loses something the indices that stay.
@@ -103,7 +103,7 @@ fn infer(model: &mut Model, diags: &mut Diagnostics) -> Result<()> {
     }
     let off = BTreeSet::new();
     let before = diags.list.len();
-    let cx = &mut context(&mut model.symbols, diags, &off);
+    let cx = &mut PassCx::outside("prune", &mut model.symbols, diags, &off);
     (crate::passes::resolve::PASS.run)(&mut model.graph, cx)?;
     let wrong = diags.list[before..].iter().position(|d| d.is_error());
     match wrong {

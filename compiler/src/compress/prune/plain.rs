@@ -7,28 +7,6 @@ use crate::graph::ir::{Graph, Model, NodeId, ValueId};
 use crate::pass::PassCx;
 use std::collections::BTreeSet;
 
-/// What rewrites need beside a graph.
-pub(super) fn context<'a>(
-    symbols: &'a mut crate::base::dim::Symbols,
-    diags: &'a mut Diagnostics,
-    off: &'a BTreeSet<String>,
-) -> PassCx<'a> {
-    PassCx {
-        symbols,
-        diags,
-        off,
-        rounding: Default::default(),
-        require_integers: false,
-        bytes: None,
-        npu: Default::default(),
-        cpu_rates: Default::default(),
-        offload: Default::default(),
-        name: "prune",
-        edits: 0,
-        max_edits: usize::MAX,
-    }
-}
-
 /// Brings a model to that form; what it computes stays the same.
 pub fn plain(model: &mut Model, diags: &mut Diagnostics) -> Result<()> {
     let off = BTreeSet::new();
@@ -43,7 +21,7 @@ pub fn plain(model: &mut Model, diags: &mut Diagnostics) -> Result<()> {
         }
     }
     crate::passes::dead::left_behind(&mut model.graph);
-    let cx = &mut context(&mut model.symbols, diags, &off);
+    let cx = &mut PassCx::outside("prune", &mut model.symbols, diags, &off);
     for n in model.graph.order().to_vec() {
         unfuse(&mut model.graph, cx, n)?;
     }

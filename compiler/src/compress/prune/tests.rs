@@ -6,6 +6,7 @@ use super::units::{Units, units};
 use super::{Criterion, Layer, Pattern};
 use crate::base::diag::Diagnostics;
 use crate::graph::ir::{Graph, Model, ValueId};
+use crate::pass::PassCx;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn model(text: &str) -> Model {
@@ -13,7 +14,7 @@ fn model(text: &str) -> Model {
         crate::graph::parse::parse(text, crate::ops::find).unwrap_or_else(|d| panic!("{d}"));
     let mut diags = Diagnostics::default();
     let off = BTreeSet::new();
-    let cx = &mut super::plain::context(&mut m.symbols, &mut diags, &off);
+    let cx = &mut PassCx::outside("prune", &mut m.symbols, &mut diags, &off);
     (crate::passes::resolve::PASS.run)(&mut m.graph, cx).unwrap();
     assert!(!diags.has_errors(), "{:?}", diags.list);
     super::plain(&mut m, &mut diags).unwrap();

@@ -8,7 +8,6 @@ use super::weights::{self, Weights};
 use super::{Observer, Recipe};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
-use crate::base::dim::Symbols;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
@@ -40,28 +39,6 @@ pub struct Summary {
     pub nodes: usize,
 }
 
-/// What making nodes needs, outside of any pass.
-pub(super) fn context<'a>(
-    symbols: &'a mut Symbols,
-    diags: &'a mut Diagnostics,
-    off: &'a BTreeSet<String>,
-) -> PassCx<'a> {
-    PassCx {
-        symbols,
-        diags,
-        off,
-        rounding: Default::default(),
-        require_integers: false,
-        bytes: None,
-        npu: Default::default(),
-        cpu_rates: Default::default(),
-        offload: Default::default(),
-        name: "quantize",
-        edits: 0,
-        max_edits: usize::MAX,
-    }
-}
-
 /// Quantizes a model by what was observed at its sites, one observer for each.
 pub fn apply(
     model: &mut Model,
@@ -72,7 +49,7 @@ pub fn apply(
 ) -> Result<Summary> {
     let scales = scales(&model.graph, sites, observed, recipe)?;
     let off = BTreeSet::new();
-    let mut cx = context(&mut model.symbols, diags, &off);
+    let mut cx = PassCx::outside("quantize", &mut model.symbols, diags, &off);
     let means = sites.list.iter().zip(observed);
     let means = means.map(|(s, o)| (s.value, o.means())).collect();
     let mut q = Quantizer {

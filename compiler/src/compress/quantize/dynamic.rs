@@ -2,7 +2,7 @@
 //!
 //! `Gemm` and `MatMul` become DynamicQuantizeLinear (u8, one scale for all of the input), MatMulInteger with weights of 8 bits, and a Mul by both scales.
 
-use super::apply::{Layer, Summary, context};
+use super::apply::{Layer, Summary};
 use super::moments::Moments;
 use super::sites::Sites;
 use super::weights::{self, Weights};
@@ -26,7 +26,7 @@ pub fn dynamic(
 ) -> Result<Summary> {
     let g = &mut model.graph;
     let off = BTreeSet::new();
-    let cx = &mut context(&mut model.symbols, diags, &off);
+    let cx = &mut PassCx::outside("quantize", &mut model.symbols, diags, &off);
     let moments: HashMap<NodeId, &Moments> = observed.iter().flat_map(Observer::moments).collect();
     let mut summary = Summary::default();
     // Layers with the same input share its numbers.

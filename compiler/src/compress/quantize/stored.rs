@@ -1,7 +1,7 @@
 //! Weights that are stored small and computed with in floats: as whole numbers of 8 or 4 bits, or in half precision. Values in between stay as they
 //! are, so that no data is needed; with data, weights are rounded to suit it and biases take back what that adds.
 
-use super::apply::{Layer, Summary, context};
+use super::apply::{Layer, Summary};
 use super::bias::{self, Place};
 use super::moments::Moments;
 use super::sites::{PRODUCTS, Site, Sites, channels, layers};
@@ -13,6 +13,7 @@ use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, Model, NodeId, ValueId};
+use crate::pass::PassCx;
 use std::collections::{BTreeSet, HashMap};
 
 /// Numbers below which a constant is not worth it.
@@ -74,7 +75,7 @@ pub fn store(
 ) -> Result<Summary> {
     let g = &mut model.graph;
     let off = BTreeSet::new();
-    let cx = &mut context(&mut model.symbols, diags, &off);
+    let cx = &mut PassCx::outside("quantize", &mut model.symbols, diags, &off);
     let mut summary = Summary::default();
     let means: HashMap<ValueId, Vec<f64>> = (sites.list.iter().zip(observed))
         .map(|(s, o)| (s.value, o.means()))
@@ -151,7 +152,7 @@ pub fn halves(
 ) -> Result<Summary> {
     let g = &mut model.graph;
     let off = BTreeSet::new();
-    let cx = &mut context(&mut model.symbols, diags, &off);
+    let cx = &mut PassCx::outside("quantize", &mut model.symbols, diags, &off);
     let mut summary = Summary::default();
     let mut seen = BTreeSet::new();
     for n in g.order().to_vec() {
