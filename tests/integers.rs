@@ -7,9 +7,10 @@ use onnxc::loader::Model as Loaded;
 use onnxc_compiler::codegen::Options;
 use onnxc_compiler::codegen::exec::{Drive, executable};
 use onnxc_compiler::graph::ir::Model;
+use onnxc_compiler::kernel::Machine;
 use onnxc_compiler::plan::{build, program::Program};
 use onnxc_compiler::target::{Arch, Target};
-use onnxc_tests::graphs::{Rng, optimised, read};
+use onnxc_tests::graphs::{Rng, optimised_for, read};
 use onnxc_tests::run::{execute, native_targets, object, target};
 use onnxc_tests::tools::have;
 use std::fmt::Write;
@@ -391,7 +392,12 @@ fn model(seed: u64) -> (Model, Vec<Layer>) {
         outputs.join(", ")
     );
     let model = read(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    let model = optimised(&model).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    (model, layers)
+}
+
+/// The model as it is for a machine, all of it in whole numbers.
+fn integers(model: &Model, seed: u64, machine: &Machine) -> Model {
+    let model = optimised_for(model, machine).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     for &n in model.graph.order() {
         let name = model.graph.node(n).op.name;
         assert!(
@@ -400,7 +406,7 @@ fn model(seed: u64) -> (Model, Vec<Layer>) {
             model.graph.describe(n)
         );
     }
-    (model, layers)
+    model
 }
 
 fn program(model: &Model, target: &Target) -> Program {
@@ -444,6 +450,7 @@ fn random_layers_are_exact_on_this_machine() {
     for seed in 0..models(240) {
         let (model, layers) = model(seed);
         for t in &targets {
+            let model = integers(&model, seed, &t.machine);
             let bytes = object(&program(&model, t), t, &Options::default()).expect("an object");
             let loaded = Loaded::load(&bytes, "model").expect("loads");
             let mut session = loaded.session(&Default::default()).expect("a session");
@@ -472,6 +479,7 @@ fn random_layers_are_exact_on_aarch64() {
         let (model, layers) = model(seed);
         for cpu in ["", "cortex-a76"] {
             let t = target(Arch::Aarch64, cpu);
+            let model = integers(&model, seed, &t.machine);
             let p = program(&model, &t);
             let options = Options::default();
             let bytes = object(&p, &t, &options).expect("an object");

@@ -215,23 +215,28 @@ fn prepare(
 ) -> Option<(Model, Program)> {
     progress.stage("reading");
     let mut own = options.clone();
-    // Where no kernel reads channels last, the order of the model is the best there is.
-    if target.machine.tile("gemm_strip").is_none() {
-        own.passes.off.insert(passes::layout::PASS.name.to_string());
-    }
-    let machine = &target.machine;
-    let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
-    own.passes.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
-    own.passes.cpu_rates.get_or_insert(cpu_rates(machine));
-    if !machine.vector.is_some_and(|v| v.fused) {
-        own.passes
-            .off
-            .insert(passes::singles::PASS.name.to_string());
-    }
+    own.passes = passes_for(&target.machine, own.passes);
     let model = load(bytes, files, &own, diags)?;
     progress.stage("planning");
     let program = plan(&model, target, options, diags)?;
     Some((model, program))
+}
+
+/// What the pipeline is asked for on a machine: without the passes that its kernels gain nothing from, or whose results it does not round as they
+/// assume.
+pub fn passes_for(machine: &kernel::Machine, mut asked: pipeline::Options) -> pipeline::Options {
+    // Where no kernel reads channels last, the order of the model is the best there is.
+    if machine.tile("gemm_strip").is_none() {
+        asked.off.insert(passes::layout::PASS.name.to_string());
+    }
+    // The proofs of this pass hold where a product and a sum are rounded once.
+    if !machine.vector.is_some_and(|v| v.fused) {
+        asked.off.insert(passes::singles::PASS.name.to_string());
+    }
+    let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
+    asked.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
+    asked.cpu_rates.get_or_insert(cpu_rates(machine));
+    asked
 }
 
 /// What the machine's kernels take of whole numbers, by its cost table.

@@ -10,7 +10,7 @@ use onnxc_compiler::kernel::{Machine, Vector};
 use onnxc_compiler::passes::resolve;
 use onnxc_compiler::plan::build::{Options, build};
 use onnxc_compiler::plan::run::{self, Outcome};
-use onnxc_compiler::{ops, pipeline};
+use onnxc_compiler::{ops, passes_for, pipeline};
 use std::fmt::Write;
 
 /// Reads a text and infers its types.
@@ -29,9 +29,18 @@ pub fn errors(diags: Diagnostics) -> Result<()> {
 
 /// The model after the whole pipeline.
 pub fn optimised(model: &Model) -> Result<Model> {
+    piped(model, &pipeline::Options::default())
+}
+
+/// The model as the compiler has it for a machine.
+pub fn optimised_for(model: &Model, machine: &Machine) -> Result<Model> {
+    piped(model, &passes_for(machine, pipeline::Options::default()))
+}
+
+fn piped(model: &Model, options: &pipeline::Options) -> Result<Model> {
     let mut model = model.clone();
     let mut diags = Diagnostics::default();
-    pipeline::run(&mut model, &pipeline::Options::default(), &mut diags)?;
+    pipeline::run(&mut model, options, &mut diags)?;
     errors(diags).map(|()| model)
 }
 
