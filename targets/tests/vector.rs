@@ -1,5 +1,7 @@
 //! Machine code of the vector machine against its interpreter: every operation, random programs, templates.
 
+#[path = "vector/depthwise.rs"]
+mod depthwise;
 #[path = "vector/each.rs"]
 mod each;
 #[path = "vector/harness.rs"]
@@ -166,6 +168,48 @@ fn strips_of_bytes_avx2() {
 #[test]
 fn strips_of_bytes_avx512() {
     bytes(Level::Avx512, Dot::BytesU);
+}
+
+/// Whether a CPU multiplies bytes at a level.
+fn multiplies_bytes(level: Level) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return match level {
+        Level::Avx2 => std::arch::is_x86_feature_detected!("avxvnni"),
+        _ => std::arch::is_x86_feature_detected!("avx512vnni"),
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    return level == Level::Neon;
+}
+
+/// Depthwise convolutions of bytes; all are interpreted, whatever the CPU.
+fn depthwise_tiles(level: Level, words: bool) {
+    let isa = level.isa();
+    let mixing = each::mixing(isa);
+    let in_words = depthwise::cases(isa, &rows::depthwise_words(level, "words", &[]), 2);
+    let in_bytes = depthwise::cases(isa, &rows::depthwise_bytes(level, "bytes", &[]), 4);
+    assert!(in_words.len() > 20 && in_bytes.len() > 20);
+    if !words {
+        return eprintln!("skipped: this CPU has no words at {level:?}");
+    }
+    check(level, &mixing);
+    check(level, &in_words);
+    match multiplies_bytes(level) {
+        true => check(level, &in_bytes),
+        false => eprintln!("skipped: this CPU has no VNNI for {level:?}"),
+    }
+}
+
+#[test]
+fn depthwise_tiles_avx2() {
+    depthwise_tiles(Level::Avx2, true);
+}
+#[test]
+fn depthwise_tiles_avx512() {
+    #[cfg(target_arch = "x86_64")]
+    let words = std::arch::is_x86_feature_detected!("avx512bw");
+    #[cfg(not(target_arch = "x86_64"))]
+    let words = false;
+    depthwise_tiles(Level::Avx512, words);
 }
 
 /// Neither an instruction outside of the base, nor other bytes on a second try.

@@ -1,12 +1,15 @@
 //! `conv_f32_depthwise_last`, `conv_i8_depthwise_last`: depthwise convolution over channels-last data, by tiles of pixels with all channels inside.
 //!
 //! No border is copied: tiles at the edges of the image have code of their own that leaves out what lies outside. Tiles are
-//! shared by all sizes of images and channels. Bytes are multiplied as floats, which hold their sums exactly.
+//! shared by all sizes of images and channels. Where the machine multiplies parts of lanes, bytes of several rows share a lane
+//! ([`super::conv_depthwise_parts`]); else they are multiplied as floats, which hold their sums exactly.
 
 use super::conv::{View, macs};
+use super::conv_depthwise_axis::{Axis, Run};
+use super::conv_depthwise_parts::{Plan, Weights};
 use super::conv_integer::begun;
-use super::depthwise_tile::Shape;
-use super::pack::RowTiles;
+use super::depthwise_parts as parts;
+use super::depthwise_tile::{Geometry, Shape};
 use super::strip_plan::constant;
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -14,8 +17,9 @@ use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
 use crate::ex;
-use crate::kernel::{Kernel, LowerCx, Query, Vector};
-use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
+use crate::kernel::{Kernel, LowerCx, Machine, Query, Vector};
+use crate::loops::ir::{Arg, BufId, Callee, ExprId, LoopKind};
+use crate::loops::tail::{Node, Tail};
 
 /// The row.
 pub const ROW: Kernel = Kernel {
@@ -46,9 +50,9 @@ struct Bytes {
     /// Zero point of X.
     zero: i64,
     /// Weights less their zero points.
-    weights: Vec<f32>,
+    weights: Vec<i64>,
     /// What sums begin with: for each channel, or one number for all.
-    start: Vec<f32>,
+    start: Vec<i64>,
     /// Whether that is too much for f32: it is added to the whole number that a sum becomes.
     late: bool,
 }
@@ -83,11 +87,8 @@ impl Bytes {
         (fits && xz.len() == 1 && q.machine.vector?.bytes).then(|| Bytes {
             x_type,
             zero: xz[0],
-            weights: w.iter().map(|&w| w as f32).collect(),
-            start: match late {
-                true => vec![0.0],
-                false => start.iter().map(|&s| s as f32).collect(),
-            },
+            weights: w,
+            start,
             late,
         })
     }
@@ -99,6 +100,8 @@ const MOST_COLUMNS: i64 = 9;
 const MOST_TAPS: i64 = 81;
 /// Channels that are done at a time on small maps, so that the rows of a tile stay in the first cache.
 const BLOCK: i64 = 48;
+/// The same of bytes.
+const BYTE_BLOCK: i64 = 4 * BLOCK;
 /// Maps of up to so many pixels are small.
 const SMALL_MAP: i64 = 14 * 14;
 
@@ -135,74 +138,6 @@ fn shape_fits(q: &Query) -> bool {
         && (0..w.rank()).all(|i| w.begin[i] < w.extent(i) && w.end[i] < w.extent(i))
 }
 
-/// Tiles along one axis that are the same: where they begin, how many, pixels of each, input cut off before and behind.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
-    first: i64,
-    count: i64,
-    size: i64,
-    cut: [i64; 2],
-}
-
-/// One spatial axis.
-#[derive(Clone, Copy)]
-struct Axis {
-    input: i64,
-    out: i64,
-    kernel: i64,
-    stride: i64,
-    dilation: i64,
-    begin: i64,
-}
-
-impl Axis {
-    fn of(v: &View, i: usize) -> Option<Axis> {
-        let w = &v.window;
-        Some(Axis {
-            input: v.input[i].fixed()?,
-            out: w.out[i].fixed()?,
-            kernel: w.kernel[i],
-            stride: w.stride[i],
-            dilation: w.dilation[i],
-            begin: w.begin[i],
-        })
-    }
-    /// An axis of one.
-    const ONE: Axis = Axis {
-        input: 1,
-        out: 1,
-        kernel: 1,
-        stride: 1,
-        dilation: 1,
-        begin: 0,
-    };
-    fn runs(&self, most: i64) -> Vec<Run> {
-        let mut out: Vec<Run> = vec![];
-        for (first, count, size) in RowTiles::of(self.out, most).groups() {
-            for t in 0..count {
-                let first = first + t * size;
-                let from = first * self.stride - self.begin;
-                let span = (size - 1) * self.stride + (self.kernel - 1) * self.dilation + 1;
-                let cut = [(-from).max(0), (from + span - self.input).max(0)];
-                match out.last_mut() {
-                    Some(r) if r.size == size && r.cut == cut => r.count += 1,
-                    _ => out.push(Run {
-                        first,
-                        count: 1,
-                        size,
-                        cut,
-                    }),
-                }
-            }
-        }
-        out
-    }
-    /// The first input element that a run's first tile reads.
-    fn start(&self, r: &Run) -> i64 {
-        (r.first * self.stride - self.begin).max(0)
-    }
-}
-
 /// Pixels of a tile: rows, columns.
 fn tile_size(v: &Vector, y: &Axis, x: &Axis) -> (i64, i64) {
     // Beside the sums: a row of weights, one or two elements of the image.
@@ -236,17 +171,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         1 => Axis::ONE,
         _ => Axis::of(&v, 0).ok_or_else(missing)?,
     };
-    let (rows, cols) = tile_size(&vector, &y_axis, &x_axis);
     let bytes = Bytes::of(q);
-    let weights = match &bytes {
-        Some(b) => b.weights.clone(),
-        None => {
-            let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
-            w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?
-        }
-    };
-    let start = bytes.as_ref().map_or(&[][..], |b| &b.start);
-    let weights = pack(cx, &v, vector.lanes, &weights, start);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = match bytes {
         Some(_) => Element::whole(&mut cx.b, &sizes, rank),
@@ -258,33 +183,47 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     }
     let late = bytes.as_ref().is_some_and(|b| b.late);
     let found = element.probe(cx, |cx, index, sum| finish(cx, &v, index, sum, late))?;
-    let job = Job {
+    let c = v.group;
+    let mut job = Job {
         v: &v,
         tile,
         vector,
         y: y_axis,
         x: x_axis,
-        weights,
+        weights: cx.input(1)?.buf,
+        parts: None,
         bytes,
         finish: found,
     };
+    job.parts = job.plan(cx.machine);
+    let ((rows, cols), small, least) = match &job.parts {
+        Some(p) => ((p.shape.at.rows, p.shape.at.cols), BYTE_BLOCK, p.block()),
+        None => (tile_size(&vector, &y_axis, &x_axis), BLOCK, vector.lanes),
+    };
     let (row_runs, col_runs) = (y_axis.runs(rows), x_axis.runs(cols));
-    let c = v.group;
-    let block = match y_axis.out * x_axis.out <= SMALL_MAP && c > BLOCK {
-        true => (BLOCK + vector.lanes - 1) / vector.lanes * vector.lanes,
+    let small = (small + least - 1) / least * least;
+    let block = match y_axis.out * x_axis.out <= SMALL_MAP && c > small {
+        true => small,
         false => c,
     };
+    // What remains, which overlaps the last block where it would be smaller than the kernel can do.
+    let rest = (c % block > 0).then(|| match &job.parts {
+        Some(_) => (c % block).max(least),
+        None => c % block,
+    });
+    let each = job.pack(cx, block, rest)?;
     let n = cx.b.dim(&v.n);
     cx.for_(n, LoopKind::Seq, |cx, n| {
         let whole = cx.b.i(c / block);
         cx.for_(whole, LoopKind::Seq, |cx, t| {
             let first = ex!(cx.b; t * {cx.b.i(block)});
             let first = cx.b.let_(first);
-            job.channels(cx, n, first, block, &row_runs, &col_runs)
+            let w_at = ex!(cx.b; t * {cx.b.i(each)});
+            job.channels(cx, [n, first, w_at], block, &row_runs, &col_runs)
         })?;
-        if c % block > 0 {
-            let first = cx.b.i(c - c % block);
-            job.channels(cx, n, first, c % block, &row_runs, &col_runs)?;
+        if let Some(rest) = rest {
+            let (first, w_at) = (cx.b.i(c - rest), cx.b.i(c / block * each));
+            job.channels(cx, [n, first, w_at], rest, &row_runs, &col_runs)?;
         }
         Ok(())
     })
@@ -297,6 +236,8 @@ struct Job<'a> {
     y: Axis,
     x: Axis,
     weights: BufId,
+    /// Where parts of lanes are multiplied.
+    parts: Option<Plan>,
     /// What there is to know of bytes.
     bytes: Option<Bytes>,
     /// `None`: sums go through loops.
@@ -317,6 +258,94 @@ fn finish(cx: &mut LowerCx, v: &View, index: &[ExprId], sum: ExprId, late: bool)
 }
 
 impl Job<'_> {
+    /// Bytes as what multiplies parts of lanes takes them.
+    fn bytes(&self) -> Option<Weights<'_>> {
+        let b = self.bytes.as_ref()?;
+        Some(Weights {
+            x_type: b.x_type,
+            zero: b.zero,
+            weights: &b.weights,
+            start: if b.late { &[0] } else { &b.start },
+        })
+    }
+
+    /// How parts of lanes are multiplied, where the machine does that and the tail allows it.
+    fn plan(&self, machine: &Machine) -> Option<Plan> {
+        let tail = &self.finish.as_ref()?.tail;
+        let at = self.geometry(&[1, 1].map(|size| Run {
+            first: 0,
+            count: 1,
+            size,
+            cut: [0, 0],
+        }));
+        let (out, channels) = ([self.y.out, self.x.out], self.v.group);
+        let plan = Plan::of(machine, &self.bytes()?, &at, out, channels)?;
+        // Blocks that overlap store some results twice: an operand may lie where they are stored.
+        let tiles = tail.operands().any(|n| matches!(n, Node::Tile(_)));
+        (!tiles || channels % plan.block() == 0).then_some(plan)
+    }
+
+    /// Packs the weights of blocks of channels and of what remains; elements of a whole block's.
+    fn pack(&mut self, cx: &mut LowerCx, block: i64, rest: Option<i64>) -> Result<i64> {
+        let c = self.v.group;
+        if let (Some(plan), Some(w)) = (&self.parts, self.bytes()) {
+            let mut calls: Vec<_> = (0..c / block).map(|t| (t * block, block)).collect();
+            calls.extend(rest.map(|rest| (c - rest, rest)));
+            let each = plan.packed(block);
+            self.weights = plan.pack(cx, &w, &calls)?;
+            return Ok(each);
+        }
+        let (weights, start) = match self.bytes() {
+            Some(w) => (
+                w.weights.iter().map(|w| *w as f32).collect(),
+                w.start.iter().map(|s| *s as f32).collect(),
+            ),
+            None => {
+                let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
+                let missing = || Diagnostic::internal("weights that are not known");
+                (w.ok_or_else(missing)?, vec![])
+            }
+        };
+        self.weights = pack(cx, self.v, self.vector.lanes, &weights, &start);
+        Ok(block * (self.v.taps() + i64::from(self.bytes.is_some())))
+    }
+
+    /// A tile of these rows and columns.
+    fn geometry(&self, [rows, cols]: &[Run; 2]) -> Geometry {
+        Geometry {
+            rows: rows.size,
+            cols: cols.size,
+            kernel: [self.y.kernel, self.x.kernel],
+            stride: [self.y.stride, self.x.stride],
+            dilation: [self.y.dilation, self.x.dilation],
+            cut_rows: rows.cut,
+            cut_cols: cols.cut,
+        }
+    }
+
+    /// The callee of a tile with a tail for so many channels.
+    fn callee(&self, at: Geometry, tail: Tail, channels: i64, out_type: DType) -> Callee {
+        if let Some(p) = &self.parts {
+            let shape = parts::Shape {
+                at,
+                tail,
+                out_type,
+                ..p.shape.clone()
+            };
+            return shape.callee(p.tile);
+        }
+        let shape = Shape {
+            at,
+            tail,
+            lanes: self.vector.lanes,
+            rest: channels % self.vector.lanes,
+            x_type: self.bytes.as_ref().map_or(DType::F32, |b| b.x_type),
+            zero: self.bytes.as_ref().map_or(0, |b| b.zero),
+            out_type,
+        };
+        shape.callee(self.tile)
+    }
+
     /// What sums are.
     fn sums(&self) -> DType {
         match self.bytes {
@@ -325,12 +354,11 @@ impl Job<'_> {
         }
     }
 
-    /// A block of channels of an image.
+    /// A block of channels of an image. `at`: image, first channel, first element of the block's weights.
     fn channels(
         &self,
         cx: &mut LowerCx,
-        n: ExprId,
-        first: ExprId,
+        [n, first, w_at]: [ExprId; 3],
         channels: i64,
         row_runs: &[Run],
         col_runs: &[Run],
@@ -349,7 +377,7 @@ impl Job<'_> {
                 let line = cx.b.let_(line);
                 for cols in col_runs {
                     let at = ex!(cx.b; line + {cx.b.i(x.start(cols) * c)});
-                    self.tiles(cx, [n, oy, first], at, channels, rows, cols)?;
+                    self.tiles(cx, [n, oy, first], [at, w_at], channels, rows, cols)?;
                 }
                 Ok(())
             })?;
@@ -357,12 +385,12 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// A run of tiles of a row of tiles. `at`: image, output row, first channel.
+    /// A run of tiles of a row of tiles. `at`: image, output row, first channel; then where the image and the weights are.
     fn tiles(
         &self,
         cx: &mut LowerCx,
         at: [ExprId; 3],
-        x_at: ExprId,
+        [x_at, w_at]: [ExprId; 2],
         channels: i64,
         rows: &Run,
         cols: &Run,
@@ -376,28 +404,11 @@ impl Job<'_> {
                 _ => vec![n, oy, x, first],
             }
         };
-        let mut shape = Shape {
-            rows: rows.size,
-            cols: cols.size,
-            kernel: [self.y.kernel, self.x.kernel],
-            stride: [self.y.stride, self.x.stride],
-            dilation: [self.y.dilation, self.x.dilation],
-            cut_rows: rows.cut,
-            cut_cols: cols.cut,
-            tail: crate::loops::tail::Tail::default(),
-            lanes: self.vector.lanes,
-            rest: channels % self.vector.lanes,
-            x_type: self.bytes.as_ref().map_or(DType::F32, |b| b.x_type),
-            zero: self.bytes.as_ref().map_or(0, |b| b.zero),
-            out_type: self.sums(),
-        };
         let full = index(cx, cols.first);
-        let (operands, out) = match &self.finish {
+        let (tail, operands, out) = match &self.finish {
             Some(f) => {
-                shape.tail = f.tail.clone();
                 let (operands, out) = f.block(cx, &full);
-                shape.out_type = cx.b.func().bufs[out.buf].dtype;
-                (operands, out)
+                (f.tail.clone(), operands, out)
             }
             None => {
                 let sums = cx.scratch_per_thread(
@@ -410,14 +421,14 @@ impl Job<'_> {
                     at: cx.b.i(0),
                     row: cx.b.i(channels),
                 };
-                (vec![], out)
+                (Tail::default(), vec![], out)
             }
         };
+        let out_type = cx.b.func().bufs[out.buf].dtype;
         let line = match &self.finish {
             Some(_) => self.x.out,
             None => cols.size * cols.count,
         };
-        let w_at = ex!(cx.b; first * {cx.b.i(shape.vectors())});
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
         let x_buf = cx.input(0)?.buf;
         let mut args = vec![
@@ -439,7 +450,8 @@ impl Job<'_> {
         ];
         args.extend(numbers.map(Arg::Int));
         args.extend(operands.iter().map(|o| Arg::Int(o.row)));
-        cx.b.call(shape.callee(self.tile), args);
+        let at = self.geometry(&[*rows, *cols]);
+        cx.b.call(self.callee(at, tail, channels, out_type), args);
         if self.finish.is_some() {
             return Ok(());
         }
@@ -485,40 +497,4 @@ fn pack(cx: &mut LowerCx, v: &View, lanes: i64, w: &[f32], start: &[f32]) -> Buf
         }
     }
     constant(cx, out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn borders_have_runs_of_their_own() {
-        let a = Axis {
-            input: 14,
-            out: 14,
-            kernel: 3,
-            stride: 1,
-            dilation: 1,
-            begin: 1,
-        };
-        let runs: Vec<_> = a.runs(4).iter().map(|r| (r.count, r.size, r.cut)).collect();
-        assert_eq!(
-            runs,
-            [
-                (1, 4, [1, 0]),
-                (1, 4, [0, 0]),
-                (1, 3, [0, 0]),
-                (1, 3, [0, 1])
-            ]
-        );
-        let even = Axis {
-            input: 112,
-            out: 56,
-            stride: 2,
-            begin: 0,
-            ..a
-        };
-        // Padded behind alone.
-        assert_eq!(even.runs(2).last().map(|r| r.cut), Some([0, 1]));
-    }
 }

@@ -30,9 +30,9 @@ pub static DEPTHWISE_TILE: Contract = Contract {
     rows: &[],
 };
 
-/// What a tile is specialised to.
+/// Where a tile and its windows lie.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Shape {
+pub struct Geometry {
     /// Output pixels.
     pub rows: i64,
     /// Output pixels of a row.
@@ -47,6 +47,13 @@ pub struct Shape {
     pub cut_rows: [i64; 2],
     /// Input columns outside: before, behind.
     pub cut_cols: [i64; 2],
+}
+
+/// What a tile is specialised to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Shape {
+    /// Pixels, window and border.
+    pub at: Geometry,
     /// What is done with a sum.
     pub tail: Tail,
     /// Channels of a block of weights.
@@ -61,11 +68,12 @@ pub struct Shape {
     pub out_type: DType,
 }
 
-const NAMES: [&str; 12] = [
+/// What [`Geometry`] is called in the shape of a callee.
+pub const NAMES: [&str; 12] = [
     "rows", "cols", "kh", "kw", "sh", "sw", "dh", "dw", "top", "bottom", "left", "right",
 ];
 
-impl Shape {
+impl Geometry {
     /// Input rows or columns (axis 0 or 1) that the windows of a tile span.
     pub fn span(&self, axis: usize) -> i64 {
         let n = [self.rows, self.cols][axis];
@@ -76,17 +84,19 @@ impl Shape {
         let cut = [self.cut_rows, self.cut_cols][axis];
         i >= cut[0] && i < self.span(axis) - cut[1]
     }
-    /// Whether numbers are whole.
-    pub fn whole(&self) -> bool {
-        self.x_type != DType::F32
+    /// Columns of the tile that input column `ix` of the span meets, each with the column of the window.
+    pub fn meets(&self, ix: i64) -> Vec<(usize, i64)> {
+        let of = |col: i64| {
+            let d = ix - col * self.stride[1];
+            let kx = d / self.dilation[1];
+            let fits = d >= 0 && d % self.dilation[1] == 0 && kx < self.kernel[1];
+            fits.then_some((col as usize, kx))
+        };
+        (0..self.cols).filter_map(of).collect()
     }
-    /// Vectors of a block of weights.
-    pub fn vectors(&self) -> i64 {
-        self.kernel[0] * self.kernel[1] + i64::from(self.whole())
-    }
-    /// As the callee of a tile.
-    pub fn callee(&self, tile: &Tile) -> Callee {
-        let values = [
+    /// What goes with [`NAMES`].
+    pub fn values(&self) -> [i64; 12] {
+        [
             self.rows,
             self.cols,
             self.kernel[0],
@@ -99,9 +109,42 @@ impl Shape {
             self.cut_rows[1],
             self.cut_cols[0],
             self.cut_cols[1],
-        ];
-        let mut shape: Vec<(String, i64)> =
-            NAMES.iter().map(|n| n.to_string()).zip(values).collect();
+        ]
+    }
+    /// Reads a callee; `None` where it says nothing sensible.
+    pub fn of(callee: &Callee) -> Option<Geometry> {
+        let get = |name: &str, least: i64| {
+            let found = callee.shape.iter().find(|(n, _)| n == name);
+            found
+                .map(|(_, v)| *v)
+                .filter(|v| (least..1 << 10).contains(v))
+        };
+        let pair = |a: &str, b: &str, least| Some([get(a, least)?, get(b, least)?]);
+        Some(Geometry {
+            rows: get("rows", 1)?,
+            cols: get("cols", 1)?,
+            kernel: pair("kh", "kw", 1)?,
+            stride: pair("sh", "sw", 1)?,
+            dilation: pair("dh", "dw", 1)?,
+            cut_rows: pair("top", "bottom", 0)?,
+            cut_cols: pair("left", "right", 0)?,
+        })
+    }
+}
+
+impl Shape {
+    /// Whether numbers are whole.
+    pub fn whole(&self) -> bool {
+        self.x_type != DType::F32
+    }
+    /// Vectors of a block of weights.
+    pub fn vectors(&self) -> i64 {
+        self.at.kernel[0] * self.at.kernel[1] + i64::from(self.whole())
+    }
+    /// As the callee of a tile.
+    pub fn callee(&self, tile: &Tile) -> Callee {
+        let named = NAMES.iter().map(|n| n.to_string());
+        let mut shape: Vec<(String, i64)> = named.zip(self.at.values()).collect();
         shape.push(("lanes".to_string(), self.lanes));
         shape.push(("rest".to_string(), self.rest));
         if self.whole() {
@@ -118,26 +161,14 @@ impl Shape {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {
-        let get = |name: &str, least: i64| {
-            let found = callee.shape.iter().find(|(n, _)| n == name);
-            found
-                .map(|(_, v)| *v)
-                .filter(|v| (least..1 << 10).contains(v))
-        };
-        let dtype = |name: &str| match callee.shape.iter().find(|(n, _)| n == name) {
+        let find = |name: &str| callee.shape.iter().find(|(n, _)| n == name).map(|n| n.1);
+        let get = |name: &str, least: i64| find(name).filter(|v| (least..1 << 10).contains(v));
+        let dtype = |name: &str| match find(name) {
             None => Some(DType::F32),
-            Some((_, v)) => DType::from_onnx(i32::try_from(*v).ok()?),
+            Some(v) => DType::from_onnx(i32::try_from(v).ok()?),
         };
-        let zero = callee.shape.iter().find(|(n, _)| n == "zero");
-        let pair = |a: &str, b: &str, least| Some([get(a, least)?, get(b, least)?]);
         Some(Shape {
-            rows: get("rows", 1)?,
-            cols: get("cols", 1)?,
-            kernel: pair("kh", "kw", 1)?,
-            stride: pair("sh", "sw", 1)?,
-            dilation: pair("dh", "dw", 1)?,
-            cut_rows: pair("top", "bottom", 0)?,
-            cut_cols: pair("left", "right", 0)?,
+            at: Geometry::of(callee)?,
             tail: Tail::of_shape(&callee.shape)?,
             lanes: get("lanes", 1)?,
             rest: get("rest", 0)?,
@@ -145,7 +176,7 @@ impl Shape {
                 d @ (DType::F32 | DType::U8 | DType::I8) => d,
                 _ => return None,
             },
-            zero: zero.map_or(0, |z| z.1),
+            zero: find("zero").unwrap_or(0),
             out_type: match dtype("out_type")? {
                 d @ (DType::F32 | DType::I32 | DType::U8 | DType::I8) => d,
                 _ => return None,
@@ -182,8 +213,8 @@ fn reference(callee: &Callee) -> Option<Func> {
     let strides: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
     b.for_(count, LoopKind::Seq, |b, t| {
         b.for_(channels, LoopKind::Seq, |b, c| {
-            for r in 0..s.rows {
-                for col in 0..s.cols {
+            for r in 0..s.at.rows {
+                for col in 0..s.at.cols {
                     let weight = |b: &mut Builder, vector: i64| {
                         let (l, n, vector) = (b.i(s.lanes), b.i(s.vectors()), b.i(vector));
                         let block = b.div(c, l);
@@ -199,20 +230,20 @@ fn reference(callee: &Callee) -> Option<Func> {
                         false => b.f(0.0),
                     };
                     let sum = b.var(start);
-                    for ky in 0..s.kernel[0] {
-                        for kx in 0..s.kernel[1] {
-                            let y = r * s.stride[0] + ky * s.dilation[0];
-                            let x = col * s.stride[1] + kx * s.dilation[1];
-                            if !s.exists(0, y) || !s.exists(1, x) {
+                    for ky in 0..s.at.kernel[0] {
+                        for kx in 0..s.at.kernel[1] {
+                            let y = r * s.at.stride[0] + ky * s.at.dilation[0];
+                            let x = col * s.at.stride[1] + kx * s.at.dilation[1];
+                            if !s.at.exists(0, y) || !s.at.exists(1, x) {
                                 continue;
                             }
-                            let (y, x) = (b.i(y - s.cut_rows[0]), b.i(x - s.cut_cols[0]));
+                            let (y, x) = (b.i(y - s.at.cut_rows[0]), b.i(x - s.at.cut_cols[0]));
                             let (y, x) = (b.mul(y, x_row), b.mul(x, x_pixel));
                             let at = b.mul(t, x_step);
                             let at = b.add(at, y);
                             let at = b.add(at, x);
                             let at = b.add(at, c);
-                            let w = weight(b, ky * s.kernel[1] + kx);
+                            let w = weight(b, ky * s.at.kernel[1] + kx);
                             let mut x = b.load(px, at);
                             if s.whole() {
                                 let zero = b.int(Ty::I32, s.zero);

@@ -1,11 +1,14 @@
 //! Floor 4: what kernels compute, one family per file, and the rows that compute it on every machine.
 pub mod conv;
 pub mod conv_depthwise;
+pub mod conv_depthwise_axis;
 pub mod conv_depthwise_last;
+pub mod conv_depthwise_parts;
 pub mod conv_gemm;
 pub mod conv_integer;
 pub mod conv_strip;
 pub mod conv_winograd;
+pub mod depthwise_parts;
 pub mod depthwise_tile;
 pub mod finish;
 pub mod form;
@@ -53,6 +56,8 @@ pub static ALL: &[&Contract] = &[
     &strip::GEMM_STRIP_WORDS,
     &strip::GEMM_STRIP_BYTES,
     &depthwise_tile::DEPTHWISE_TILE,
+    &depthwise_parts::DEPTHWISE_WORDS,
+    &depthwise_parts::DEPTHWISE_BYTES,
     &lookup::LOOKUP,
     &lookup::BYTE_TABLE,
     &zip::BYTE_ZIP,

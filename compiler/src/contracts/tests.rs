@@ -42,6 +42,18 @@ static DEPTHWISE: Tile = Tile {
     ..STRIP
 };
 
+/// The same of bytes, several rows in a lane.
+static DEPTHWISE_WORDS: Tile = Tile {
+    name: "depthwise_i16_test",
+    contract: "depthwise_words",
+    ..STRIP
+};
+static DEPTHWISE_BYTES: Tile = Tile {
+    name: "depthwise_u8_test",
+    contract: "depthwise_bytes",
+    ..STRIP
+};
+
 /// The same for Winograd's transforms.
 static WINOGRAD_IN: Tile = Tile {
     name: "winograd_in_f32_test",
@@ -104,6 +116,8 @@ fn machine() -> Machine {
             &TILE,
             &STRIP,
             &DEPTHWISE,
+            &DEPTHWISE_WORDS,
+            &DEPTHWISE_BYTES,
             &WINOGRAD_IN,
             &WINOGRAD_OUT,
             &STRIP_WORDS,

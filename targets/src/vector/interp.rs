@@ -13,6 +13,7 @@ use lane::*;
 pub use lane::{from_half, to_bf16, to_half};
 
 mod lane;
+mod mixing;
 mod quads;
 mod reals;
 
@@ -452,6 +453,7 @@ impl Machine<'_> {
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
             Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op)?,
+            Op::LoadWords { .. } | Op::PairBytes { .. } | Op::InOrder { .. } => self.mixing(op)?,
             // Touches nothing, wherever it points.
             Op::Prefetch { at } => {
                 self.x(at.base)?;

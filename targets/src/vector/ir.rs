@@ -475,6 +475,25 @@ pub enum Op {
         a: V,
         b: V,
     },
+    /// Bytes of memory, twice as many as there are lanes, to the words of all lanes; `signed`: with their sign.
+    LoadWords {
+        d: V,
+        at: Mem,
+        signed: bool,
+    },
+    /// Bytes of `a` and `b` alternate: those of the first half of each quarter in `lo`, of the second in `a`. `lo` is neither.
+    PairBytes {
+        lo: V,
+        a: V,
+        b: V,
+    },
+    /// Brings what pairing has mixed into order, in the first `n` registers, 2 or 4: lane `l` of vector `v` was element
+    /// `4 * n * (l / 4) + 4 * v + l % 4`, and element `e` becomes lane `e % lanes` of vector `e / lanes`. All six differ.
+    InOrder {
+        v: [V; 4],
+        n: u8,
+        tmp: [V; 2],
+    },
     /// Brings a cache line near.
     Prefetch {
         at: Mem,

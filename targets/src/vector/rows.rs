@@ -81,7 +81,34 @@ pub const fn depthwise(level: Level, name: &'static str, needs: &'static [&'stat
         contract: "depthwise_tile",
         needs,
         tile: (1, 1),
-        make: by_level!(level, depthwise::program),
+        make: by_level!(level, depthwise::floats::program),
+    }
+}
+
+/// Contract `depthwise_words`.
+pub const fn depthwise_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        name,
+        contract: "depthwise_words",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, depthwise::parts::program),
+    }
+}
+
+/// Contract `depthwise_bytes`.
+pub const fn depthwise_bytes(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "depthwise_bytes",
+        ..depthwise_words(level, name, needs)
     }
 }
 

@@ -8,6 +8,7 @@ mod bytes;
 mod codes;
 mod lanes;
 mod memory;
+mod mixing;
 mod quads;
 mod whole;
 
@@ -391,6 +392,7 @@ impl<'p> Emit<'p> {
             Op::Select { d, m, a, b } => self.select(d, m, a, b),
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
             Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op),
+            Op::LoadWords { .. } | Op::PairBytes { .. } | Op::InOrder { .. } => self.mixing(op),
             Op::Prefetch { at } => {
                 let m = self.mem(at);
                 self.push(Instruction::with1(Ins::Prefetcht0_m8, m)?);

@@ -68,3 +68,35 @@ pub fn quads_of_words(isa: Isa) -> Vec<Case> {
     }
     vec![w.case("quads of words".into())]
 }
+
+/// What brings rows of bytes together, and lanes into order again.
+pub fn mixing(isa: Isa) -> Vec<Case> {
+    let mut w = Writer::new(isa);
+    for rotation in 0..8i32 {
+        for signed in [false, true] {
+            let d = w.vm.v();
+            let at = Mem::at(w.base, 1031 + rotation * 7);
+            w.vm.op(Op::LoadWords { d, at, signed });
+            w.keep(d);
+            w.vm.free(d);
+        }
+        let [a, b] = [w.load(1024 + rotation * 4), w.load(2000 - rotation * 4)];
+        let lo = w.vm.v();
+        w.vm.op(Op::PairBytes { lo, a, b });
+        w.keep(lo);
+        w.keep(a);
+        w.vm.free_all(&[a, b, lo]);
+        for n in [2, 4] {
+            let v = [0, 1, 2, 3].map(|i| w.load(1024 + rotation * 4 + i * 100));
+            let tmp = [w.vm.v(), w.vm.v()];
+            w.vm.op(Op::InOrder { v, n, tmp });
+            w.vm.free_all(&tmp);
+            v[..usize::from(n)].iter().for_each(|v| w.keep(*v));
+            w.vm.free_all(&v);
+        }
+        if w.at > MEMORY as i32 - 16 * w.bytes() {
+            w.at = OUT;
+        }
+    }
+    vec![w.case("rows of bytes".into())]
+}

@@ -168,3 +168,23 @@ fn exact_winograd_ends_where_sums_do() {
         assert_eq!(more.run(&WHOLE_F2), Some(more.want()));
     }
 }
+
+/// Channels one by one: weights that bytes hold and such that only words do, with zero points and without, channels that are no whole blocks.
+#[test]
+fn depthwise_rows_convolve() {
+    let mut r = Rng(11);
+    let row = &crate::contracts::conv_depthwise_last::BYTES;
+    for channels in [5, 8, 9, 16, 21, 48, 70] {
+        for (turn, size) in [[3, 3], [5, 4], [6, 9], [16, 15]].into_iter().enumerate() {
+            let pads = [[1; 4], [0; 4], [1, 0, 0, 1], [0, 1, 2, 0]][(turn + channels) % 4];
+            let mut layer = Layer::of(&mut r, 1, size, [1, 1, channels as i64], pads);
+            if r.bits() & 32 == 0 {
+                let weights = layer.w.1.iter().map(|w| *w as u8 as i8 as i64).collect();
+                layer.w = (DType::I8, weights, vec![0; channels]);
+            }
+            let got = layer.run(row);
+            let what = format!("{size:?} pads {pads:?} {channels} {:?}", layer.x.0);
+            assert!(got == Some(layer.want()), "{what}");
+        }
+    }
+}

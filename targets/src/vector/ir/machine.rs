@@ -96,6 +96,9 @@ impl Isa {
                 fused && !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
             Op::RealFloor { .. } => !sse2,
+            Op::LoadWords { .. } | Op::PairBytes { .. } | Op::InOrder { .. } => {
+                matches!(self.level, Level::Avx2 | Level::Avx512)
+            }
             Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
                 self.level == Level::Avx2
             }

@@ -16,6 +16,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         | Op::StorePair { at, .. }
         | Op::Splat { at, .. }
         | Op::LoadQuad { at, .. }
+        | Op::LoadWords { at, .. }
         | Op::Prefetch { at } => mem(at, f),
         Op::Bin {
             b: Src::Mem(m) | Src::Splat(m),

@@ -32,7 +32,7 @@ impl Emit<'_> {
         }
     }
     /// `d = a op b`; at SSE2 `d` is not `b`, unless it is `a` as well.
-    fn both(&mut self, row: &Row, d: V, a: V, b: V) -> Emitted {
+    pub(super) fn both(&mut self, row: &Row, d: V, a: V, b: V) -> Emitted {
         let code = row.at(self.level);
         if self.level == Level::Sse2 {
             self.op(Op::Move { d, a })?;

@@ -1,0 +1,194 @@
+//! How `conv_i8_depthwise_last` uses products of parts of lanes: tiles and blocks of channels by what they cost, and weights packed for them.
+
+use super::depthwise_parts::Shape;
+use super::depthwise_tile::Geometry;
+use crate::base::diag::Result;
+use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::kernel::{LowerCx, Machine, Tile, Vector};
+use crate::loops::ir::BufId;
+use crate::loops::tail::Tail;
+
+/// Rows of the image that pointers of a tile reach.
+const MOST_TOUCHED: usize = 12;
+/// Rows of a tile at most.
+const MOST_ROWS: i64 = 2;
+/// Columns of a tile at most: more is only code.
+const MOST_COLUMNS: i64 = 6;
+
+/// A convolution over bytes: weights less their zero points, by channel and tap.
+pub struct Weights<'a> {
+    /// How X is stored.
+    pub x_type: DType,
+    /// Zero point of X.
+    pub zero: i64,
+    /// `[channels][taps]`.
+    pub weights: &'a [i64],
+    /// What sums begin with: for each channel, or one number for all.
+    pub start: &'a [i64],
+}
+
+/// What was chosen for a layer.
+#[derive(Clone)]
+pub struct Plan {
+    /// The kernel.
+    pub tile: &'static Tile,
+    /// The largest tile, without borders.
+    pub shape: Shape,
+}
+
+impl Plan {
+    /// Tiles for an image of `out` pixels and so many channels; `None`: the machine has none, or there are too few channels.
+    pub fn of(
+        machine: &Machine,
+        w: &Weights,
+        at: &Geometry,
+        out: [i64; 2],
+        channels: i64,
+    ) -> Option<Plan> {
+        let v = machine.vector?;
+        let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
+        let bytes = machine.tile("depthwise_bytes").filter(|_| narrow);
+        let tile = bytes.or(machine.tile("depthwise_words"))?;
+        let shape = |vectors, rows, cols| Shape {
+            at: Geometry {
+                rows,
+                cols,
+                ..at.clone()
+            },
+            tail: Tail::default(),
+            lanes: v.lanes,
+            vectors,
+            parts: if bytes.is_some() { 4 } else { 2 },
+            packed_rows: rows,
+            x_type: w.x_type,
+            zero: w.zero,
+            more: match (bytes.is_some(), w.x_type) {
+                (true, DType::I8) => 128,
+                _ => 0,
+            },
+            out_type: DType::I32,
+        };
+        let mut best: Option<(f64, Shape)> = None;
+        for vectors in if bytes.is_some() { &[2, 4][..] } else { &[2] } {
+            for rows in 1..=MOST_ROWS.min(out[0]) {
+                // Rows of one window that others lie between have weights of their own for each height of a tile.
+                if rows > 1 && at.dilation[0] > 1 {
+                    continue;
+                }
+                let room = v.registers - registers(*vectors, bytes.is_some());
+                let cols = (room / vectors / rows).min(out[1]).min(MOST_COLUMNS);
+                if cols < 1 {
+                    continue;
+                }
+                let s = shape(*vectors, rows, cols);
+                if s.block() > channels || s.touched(rows).len() > MOST_TOUCHED || far(&s) {
+                    continue;
+                }
+                let blocks = (channels + s.block() - 1) / s.block();
+                let cost = cycles(&s, &v) * (blocks * s.block()) as f64;
+                if best.as_ref().is_none_or(|b| cost < b.0) {
+                    best = Some((cost, s));
+                }
+            }
+        }
+        best.map(|(_, shape)| Plan { tile, shape })
+    }
+
+    /// Channels of a block.
+    pub fn block(&self) -> i64 {
+        self.shape.block()
+    }
+
+    /// Elements of the packed weights of a call for so many channels.
+    pub fn packed(&self, channels: i64) -> i64 {
+        let blocks = (channels + self.block() - 1) / self.block();
+        blocks * self.shape.packed_vectors() * self.shape.lanes
+    }
+
+    /// The weights of calls that begin with these channels and have so many, one after another.
+    pub fn pack(&self, cx: &mut LowerCx, w: &Weights, calls: &[(i64, i64)]) -> Result<BufId> {
+        let mut out: Vec<u8> = vec![];
+        for &(first, channels) in calls {
+            let block = self.block();
+            for b in 0..(channels + block - 1) / block {
+                let from = first + (b * block).min(channels - block);
+                self.pack_block(w, from, &mut out);
+            }
+        }
+        let t = Tensor::new(DType::I32, vec![out.len() as i64 / 4], out.into())?;
+        Ok(cx.constant("panels", t))
+    }
+
+    fn pack_block(&self, w: &Weights, first: i64, out: &mut Vec<u8>) {
+        let s = &self.shape;
+        let taps = (s.at.kernel[0] * s.at.kernel[1]) as usize;
+        let of = |c: i64, ky: i64, kx: i64| {
+            w.weights[c as usize * taps + (ky * s.at.kernel[1] + kx) as usize]
+        };
+        let channels: Vec<i64> = (0..s.vectors)
+            .flat_map(|v| (0..s.lanes).map(move |l| (v, l)))
+            .map(|(v, l)| first + 4 * s.vectors * (l / 4) + 4 * v + l % 4)
+            .collect();
+        for &c in &channels {
+            let sum: i64 = w.weights[c as usize * taps..][..taps].iter().sum();
+            let start = w.start[c as usize % w.start.len()] - (w.zero + s.more) * sum;
+            // Sums wrap, and so does what they begin with.
+            out.extend((start as i32).to_le_bytes());
+        }
+        for j in 0..s.packed_rows {
+            for (_, rows) in s.groups(j) {
+                for kx in 0..s.at.kernel[1] {
+                    for &c in &channels {
+                        for k in 0..s.parts as usize {
+                            let ky = rows.get(k).copied().flatten();
+                            let weight = ky.map_or(0, |ky| of(c, ky, kx));
+                            match s.parts {
+                                4 => out.push(weight as u8),
+                                _ => out.extend((weight as i16).to_le_bytes()),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Registers beside sums while a tile is summed: rows that are brought together, and what products need.
+fn registers(vectors: i64, bytes: bool) -> i64 {
+    match (vectors, bytes) {
+        (4, _) => 6,
+        _ => 4,
+    }
+}
+
+/// Whether rows lie too far apart for a few pointers.
+fn far(s: &Shape) -> bool {
+    s.at.dilation[0] > 1 && s.at.kernel[0] > 4
+}
+
+/// About the cycles of a channel of a tile for each of its pixels: instructions on three ports, or two at 512 bits.
+fn cycles(s: &Shape, v: &Vector) -> f64 {
+    let groups = s.touched(s.at.rows).chunks(s.parts as usize).count() as f64;
+    let rows = s.touched(s.at.rows).len() as f64;
+    // Loads that widen, pairing, for all vectors of a block.
+    let mixing = match (s.parts, s.vectors) {
+        (4, 4) => 8.0 * groups,
+        (4, _) => 2.0 * rows + 2.0 * groups,
+        _ => rows + 2.0 * groups,
+    };
+    let read: i64 = (0..s.at.span(1))
+        .filter(|ix| !s.at.meets(*ix).is_empty())
+        .count() as i64;
+    let touched: usize = (0..s.at.rows).map(|j| s.groups(j).len()).sum();
+    let dots = touched as f64 * (s.at.kernel[1] * s.at.cols * s.vectors) as f64;
+    let each_dot = if s.parts == 4 { 1.0 } else { 2.0 };
+    let order = match v.lanes {
+        16 => 2.0,
+        _ => 1.0,
+    } * (s.at.rows * s.at.cols * s.vectors) as f64;
+    let ports = if v.lanes >= 16 { 2.0 } else { 3.0 };
+    let all = mixing * read as f64 + dots * each_dot + order;
+    all / ports / (s.at.rows * s.at.cols * s.block()) as f64
+}

@@ -1,0 +1,266 @@
+//! `depthwise_words`, `depthwise_bytes`: tiles of a depthwise convolution of bytes, several rows of the image in each 32-bit lane.
+//!
+//! Machines multiply two words or four bytes of a lane by as many weights and add the products: here they are elements of the same column and
+//! channel in two or four rows of the image. A tile is what it is in [`super::depthwise_tile`], and so are the arguments of a call; rows and columns
+//! outside of the image count as `zero`, whose products what sums begin with makes up for.
+//!
+//! The rows that a tile's windows touch are taken in groups of so many. Channels are done in blocks of `vectors` vectors; the last block
+//! of a call ends with the last channel, and so overlaps the one before where channels are no whole blocks. A call has a block at least.
+//!
+//! W is i32: for each block the numbers that sums begin with, then weights for each row of the tile, group of rows that it touches, and column of
+//! the window, every one `vectors` vectors of lanes. Within a block, lane `l` of vector `v` is channel `4 * vectors * (l / 4) + 4 * v + l % 4`, which
+//! is the order in which rows of bytes interleave within quarters of registers.
+
+use super::depthwise_tile::{Geometry, NAMES};
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::kernel::{Contract, Tile};
+use crate::loops::build::Builder;
+use crate::loops::ir::{Access, BinOp, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::tail::Tail;
+
+/// Two words in a lane.
+pub static DEPTHWISE_WORDS: Contract = Contract {
+    name: "depthwise_words",
+    doc: "Tiles of a depthwise convolution of bytes, two rows in a lane, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
+/// Four bytes in a lane.
+pub static DEPTHWISE_BYTES: Contract = Contract {
+    name: "depthwise_bytes",
+    doc: "Tiles of a depthwise convolution of bytes, four rows in a lane, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
+/// What a tile is specialised to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Shape {
+    /// Pixels, window and border.
+    pub at: Geometry,
+    /// What is done with a sum.
+    pub tail: Tail,
+    /// Lanes of a vector.
+    pub lanes: i64,
+    /// Vectors of a block of channels.
+    pub vectors: i64,
+    /// Rows of a lane: 2 or 4.
+    pub parts: i64,
+    /// Rows of a tile that weights are packed for; a tile with fewer uses the first.
+    pub packed_rows: i64,
+    /// How X is stored: U8 or I8.
+    pub x_type: DType,
+    /// What bytes have for 0.
+    pub zero: i64,
+    /// What is added to every element before it is multiplied: 128 makes bytes with a sign such without.
+    pub more: i64,
+    /// How results are stored.
+    pub out_type: DType,
+}
+
+impl Shape {
+    /// Channels of a block.
+    pub fn block(&self) -> i64 {
+        self.vectors * self.lanes
+    }
+    /// Rows of the span that windows of the first `rows` rows of a tile touch, in order.
+    pub fn touched(&self, rows: i64) -> Vec<i64> {
+        let g = &self.at;
+        let all = (0..rows)
+            .flat_map(|j| (0..g.kernel[0]).map(move |ky| j * g.stride[0] + ky * g.dilation[0]));
+        let set: std::collections::BTreeSet<i64> = all.collect();
+        set.into_iter().collect()
+    }
+    /// For row `j` of a tile, the groups that it touches with the row of the window of each part.
+    pub fn groups(&self, j: i64) -> Vec<(usize, Vec<Option<i64>>)> {
+        let g = &self.at;
+        let touched = self.touched(self.packed_rows);
+        let groups = touched.chunks(self.parts as usize).enumerate();
+        let of = |y: i64| {
+            let down = y - j * g.stride[0];
+            let ky = down / g.dilation[0];
+            let fits = down >= 0 && down % g.dilation[0] == 0 && ky < g.kernel[0];
+            fits.then_some(ky)
+        };
+        groups
+            .map(|(q, rows)| (q, rows.iter().map(|&y| of(y)).collect::<Vec<_>>()))
+            .filter(|(_, parts)| parts.iter().any(Option::is_some))
+            .collect()
+    }
+    /// Where the weights of row `j`, its group number `q` (counted over those it touches) and column `kx` begin, in vectors of a block.
+    pub fn weight_at(&self, j: i64, q: usize, kx: i64) -> i64 {
+        let before: i64 = (0..j).map(|j| self.groups(j).len() as i64).sum();
+        self.vectors * (1 + (before + q as i64) * self.at.kernel[1] + kx)
+    }
+    /// Vectors of a block's weights.
+    pub fn packed_vectors(&self) -> i64 {
+        self.weight_at(self.packed_rows, 0, 0)
+    }
+    /// As the callee of a tile.
+    pub fn callee(&self, tile: &Tile) -> Callee {
+        let named = NAMES.iter().map(|n| n.to_string());
+        let mut shape: Vec<(String, i64)> = named.zip(self.at.values()).collect();
+        let own = [
+            ("lanes", self.lanes),
+            ("vectors", self.vectors),
+            ("parts", self.parts),
+            ("packed_rows", self.packed_rows),
+            ("x_type", i64::from(self.x_type.onnx())),
+            ("zero", self.zero),
+            ("more", self.more),
+            ("out_type", i64::from(self.out_type.onnx())),
+        ];
+        shape.extend(own.map(|(n, v)| (n.to_string(), v)));
+        shape.extend(self.tail.to_shape());
+        Callee {
+            kernel: tile.name.to_string(),
+            contract: tile.contract.to_string(),
+            shape,
+        }
+    }
+    /// Reads a callee; `None` where it says nothing sensible.
+    pub fn of(callee: &Callee) -> Option<Shape> {
+        let find = |name: &str| callee.shape.iter().find(|(n, _)| n == name).map(|n| n.1);
+        let get = |name: &str| find(name).filter(|v| (1..1 << 10).contains(v));
+        let dtype = |name: &str| DType::from_onnx(i32::try_from(find(name)?).ok()?);
+        let s = Shape {
+            at: Geometry::of(callee)?,
+            tail: Tail::of_shape(&callee.shape)?,
+            lanes: get("lanes")?,
+            vectors: get("vectors")?,
+            parts: get("parts")?,
+            packed_rows: get("packed_rows")?,
+            x_type: dtype("x_type")?,
+            zero: find("zero")?,
+            more: find("more")?,
+            out_type: dtype("out_type")?,
+        };
+        let sane = matches!(s.parts, 2 | 4)
+            && matches!(s.vectors, 2 | 4)
+            && s.lanes % 4 == 0
+            && s.at.rows <= s.packed_rows
+            && matches!(s.x_type, DType::U8 | DType::I8)
+            && matches!(s.out_type, DType::F32 | DType::I32 | DType::U8 | DType::I8);
+        sane.then_some(s)
+    }
+}
+
+fn reference(callee: &Callee) -> Option<Func> {
+    let s = Shape::of(callee)?;
+    let mut b = Builder::new("depthwise_parts");
+    // A call says where its buffers begin, not where they end.
+    let unknown = Dim::Fixed(i64::MAX);
+    let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
+    let px = buffer("x", s.x_type, Access::Read);
+    let pw = buffer("w", DType::I32, Access::Read);
+    let out = buffer("out", s.out_type, Access::Write);
+    let operands: Vec<_> = s
+        .tail
+        .operands()
+        .filter_map(|n| n.element())
+        .map(|d| buffer("operand", d, Access::Read))
+        .collect();
+    let [
+        x_row,
+        x_pixel,
+        out_pixel,
+        line,
+        channels,
+        count,
+        x_step,
+        out_step,
+    ] = [(); 8].map(|()| b.int_param());
+    let strides: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
+    b.for_(count, LoopKind::Seq, |b, t| {
+        b.for_(channels, LoopKind::Seq, |b, c| {
+            let lane = lane_of(b, &s, c, channels);
+            let vector = |b: &mut Builder, n: i64| {
+                let n = b.i(n * s.lanes);
+                let at = b.add(lane, n);
+                b.load(pw, at)
+            };
+            for (r, col) in (0..s.at.rows).flat_map(|r| (0..s.at.cols).map(move |c| (r, c))) {
+                let start = vector(b, 0);
+                let sum = b.var(start);
+                for (q, (_, parts)) in s.groups(r).iter().enumerate() {
+                    for (k, ky) in parts.iter().enumerate() {
+                        let Some(ky) = ky else { continue };
+                        for kx in 0..s.at.kernel[1] {
+                            let y = r * s.at.stride[0] + ky * s.at.dilation[0];
+                            let x = col * s.at.stride[1] + kx * s.at.dilation[1];
+                            let packed = vector(b, s.weight_at(r, q, kx));
+                            let w = part(b, packed, k as i64, s.parts);
+                            let x = match s.at.exists(0, y) && s.at.exists(1, x) {
+                                false => b.int(Ty::I32, s.zero),
+                                true => {
+                                    let (y, x) =
+                                        (b.i(y - s.at.cut_rows[0]), b.i(x - s.at.cut_cols[0]));
+                                    let (y, x) = (b.mul(y, x_row), b.mul(x, x_pixel));
+                                    let at = b.mul(t, x_step);
+                                    let at = b.add(at, y);
+                                    let at = b.add(at, x);
+                                    let at = b.add(at, c);
+                                    b.load(px, at)
+                                }
+                            };
+                            let more = b.int(Ty::I32, s.more);
+                            let x = b.add(x, more);
+                            let product = b.mul(x, w);
+                            let old = b.get(sum);
+                            let new = b.add(old, product);
+                            b.set(sum, new);
+                        }
+                    }
+                }
+                let pixel = b.mul(t, out_step);
+                let (r, col) = (b.i(r), b.i(col));
+                let down = b.mul(r, line);
+                let pixel = b.add(pixel, down);
+                let pixel = b.add(pixel, col);
+                let loaded = s.tail.load(b, &operands, &strides, pixel, c);
+                let total = b.get(sum);
+                let total = b.let_(total);
+                let value = s.tail.apply(b, total, &loaded);
+                let at = b.mul(pixel, out_pixel);
+                let at = b.add(at, c);
+                b.store(out, at, value);
+            }
+        });
+    });
+    Some(b.finish())
+}
+
+/// The element of W that holds what sums of a channel begin with: those that follow lie whole vectors further.
+fn lane_of(b: &mut Builder, s: &Shape, c: ExprId, channels: ExprId) -> ExprId {
+    let size = b.i(s.block());
+    let block = b.div(c, size);
+    // The last block begins so that it ends with the last channel.
+    let last = b.sub(channels, size);
+    let first = b.mul(block, size);
+    let first = b.bin(BinOp::Min, first, last);
+    let within = b.sub(c, first);
+    let (quad, four) = (b.i(4 * s.vectors), b.i(4));
+    let (quarter, rest) = (b.div(within, quad), b.rem(within, quad));
+    let (vector, lane) = (b.div(rest, four), b.rem(rest, four));
+    let packed = b.i(s.packed_vectors() * s.lanes);
+    let at = b.mul(block, packed);
+    let lanes = b.i(s.lanes);
+    let vector = b.mul(vector, lanes);
+    let at = b.add(at, vector);
+    let quarter = b.mul(quarter, four);
+    let at = b.add(at, quarter);
+    b.add(at, lane)
+}
+
+/// A part of a lane, with its sign.
+fn part(b: &mut Builder, lane: ExprId, k: i64, parts: i64) -> ExprId {
+    let bits = 32 / parts;
+    let (left, right) = (
+        b.int(Ty::I32, 32 - bits * (k + 1)),
+        b.int(Ty::I32, 32 - bits),
+    );
+    let up = b.bin(BinOp::Shl, lane, left);
+    b.bin(BinOp::Shr, up, right)
+}

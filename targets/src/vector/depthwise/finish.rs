@@ -1,0 +1,220 @@
+//! What becomes of a tile's sums: tails and stores.
+
+use super::*;
+use crate::vector::tail::{self, Far, Operand};
+use onnxc_compiler::base::diag::Result;
+
+/// The sums of a tile for a vector of channels or several.
+pub(super) struct Sums {
+    /// Pixel by pixel, for each its vectors of channels.
+    pub acc: Vec<V>,
+    /// Vectors of a pixel.
+    pub vectors: usize,
+    /// Whether these are as [`Op::InOrder`] takes them.
+    pub mixed: bool,
+    /// Whether they are floats that hold whole numbers.
+    pub floats: bool,
+    /// Channels from the call's first to these.
+    pub at: X,
+    /// Lanes that are stored of each vector.
+    pub lanes: Lanes,
+}
+
+/// Pointers of a row of pixels, each with the distance of pixels in bytes.
+struct Line {
+    out: (X, Option<X>),
+    operands: Vec<(X, Option<X>)>,
+}
+
+impl Frame<'_> {
+    /// Tails and stores.
+    pub(super) fn finish(&mut self, sums: Sums) -> Result<()> {
+        let (tail, elem) = tail::without_limits(self.tail, self.out_type);
+        let floats = tail::over_floats(&tail).filter(|_| sums.floats);
+        let to_whole = sums.floats && floats.is_none();
+        let tail = floats.unwrap_or(tail);
+        let n = sums.vectors;
+        // Beside a tail's own: one for what is stored, another that waits for its pair, and two that bring lanes into order.
+        let more = if n > 1 { 2 } else { 1 };
+        let need =
+            (tail::registers(&tail, self.vm.isa)? + more).max(if sums.mixed { 2 } else { 0 });
+        let spilled = need.saturating_sub(self.vm.spare()).min(sums.acc.len());
+        let kept = sums.acc.len() - spilled;
+        let mut slots = vec![];
+        for v in &sums.acc[kept..] {
+            let slot = self.vm.slot();
+            self.vm.op(Op::Spill { s: *v, slot });
+            self.vm.free(*v);
+            slots.push(slot);
+        }
+        let kinds: Vec<Node> = tail.operands().collect();
+        // Two for the output, one for distances.
+        let far = tail::far_ones(&self.vm, &kinds, 3);
+        let pair = Op::StorePair {
+            a: V(0),
+            b: V(1),
+            at: Mem::at(X(0), 0),
+            signed: false,
+            mixed: false,
+        };
+        let pairs =
+            n > 1 && elem.is_limited() && sums.lanes == Lanes::All && self.vm.isa.has(&pair);
+        for r in 0..self.at.rows as usize {
+            let line = self.pointers(&kinds, &far, r, sums.at);
+            for c in 0..self.at.cols as usize {
+                let first = (r * self.at.cols as usize + c) * n;
+                let results: Vec<V> = (first..first + n)
+                    .map(|at| match at < kept {
+                        true => sums.acc[at],
+                        false => {
+                            let (d, slot) = (self.vm.v(), slots[at - kept]);
+                            self.vm.op(Op::Fill { d, slot });
+                            d
+                        }
+                    })
+                    .collect();
+                if sums.mixed {
+                    self.in_order(&results);
+                }
+                let mut waiting: Option<V> = None;
+                for (v, result) in results.into_iter().enumerate() {
+                    let disp = (v * self.vm.isa.lanes) as i32;
+                    if to_whole {
+                        self.vm.op(Op::WholeInt {
+                            d: result,
+                            a: result,
+                        });
+                    }
+                    let first = self.args.operands;
+                    let mut fetch = |vm: &mut Vm, k: usize, kind: Node| -> Operand {
+                        let bytes = match kind {
+                            Node::Single(_) => 0,
+                            kind => disp * of(&kind).size() as i32,
+                        };
+                        match far[k] {
+                            false => {
+                                let at = Mem::at(line.operands[k].0, bytes);
+                                tail::operand(vm, kind, at, sums.lanes)
+                            }
+                            true => {
+                                let (arg, at) = (first + k as u8, Some(sums.at));
+                                let disp = bytes;
+                                tail::far_operand(vm, kind, Far { arg, at, disp }, sums.lanes)
+                            }
+                        }
+                    };
+                    let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;
+                    if answer != result {
+                        self.vm.free(result);
+                    }
+                    let at = Mem::at(line.out.0, disp * self.out_type.size() as i32);
+                    match waiting.take() {
+                        None if pairs && v + 1 < n => waiting = Some(answer),
+                        Some(a) => {
+                            let before = self.vm.isa.lanes as i32 * self.out_type.size() as i32;
+                            self.vm.op(Op::StorePair {
+                                a,
+                                b: answer,
+                                at: at.plus(-before),
+                                signed: elem == Elem::I8Limited,
+                                mixed: false,
+                            });
+                            self.vm.free_all(&[a, answer]);
+                        }
+                        None => {
+                            let tmp = self.vm.v();
+                            self.vm.op(Op::Store {
+                                s: answer,
+                                at,
+                                elem,
+                                lanes: sums.lanes,
+                                tmp,
+                            });
+                            self.vm.free_all(&[tmp, answer]);
+                        }
+                    }
+                }
+                if c + 1 < self.at.cols as usize {
+                    for (p, step) in std::iter::once(&line.out).chain(&line.operands) {
+                        if let Some(step) = step {
+                            self.vm.add_x(*p, *step, 0);
+                        }
+                    }
+                }
+            }
+            let own = line
+                .operands
+                .into_iter()
+                .zip(&far)
+                .filter(|(_, far)| !**far);
+            for (p, step) in std::iter::once(line.out).chain(own.map(|o| o.0)) {
+                self.vm.free_x(p);
+                step.into_iter().for_each(|x| self.vm.free_x(x));
+            }
+        }
+        Ok(())
+    }
+
+    fn in_order(&mut self, results: &[V]) {
+        let tmp = [self.vm.v(), self.vm.v()];
+        let mut v = [results[0]; 4];
+        v[..results.len()].copy_from_slice(results);
+        let n = results.len() as u8;
+        self.vm.op(Op::InOrder { v, n, tmp });
+        self.vm.free_all(&tmp);
+    }
+
+    /// Pointers to the pixels of row `r` of a tile: of the output and of each operand that is not far.
+    fn pointers(&mut self, kinds: &[Node], far: &[bool], r: usize, at: X) -> Line {
+        let out = self.line(OUT_PTR, None, self.out_type, r, at);
+        let mut operands = vec![];
+        for (k, kind) in kinds.iter().enumerate() {
+            let n = self.args.operands + k as u8;
+            operands.push(match kind {
+                _ if far[k] => (at, None),
+                Node::Tile(d) => self.line(n, Some(self.args.strides + k as u8), *d, r, at),
+                Node::Column(d) => {
+                    let p = self.vm.arg(n);
+                    self.vm.add_x(p, at, shift_of(*d));
+                    (p, None)
+                }
+                _ => (self.vm.arg(n), None),
+            });
+        }
+        Line { out, operands }
+    }
+
+    /// The first pixel of output row `r` in a tensor that lies as the output does, and the distance of pixels in bytes.
+    fn line(
+        &mut self,
+        pointer: u8,
+        stride: Option<u8>,
+        d: DType,
+        r: usize,
+        at: X,
+    ) -> (X, Option<X>) {
+        let pixel = match stride {
+            None => self.bytes(Int::OutPixel, d),
+            Some(n) => {
+                let x = self.vm.arg(n);
+                self.shift(x, d);
+                x
+            }
+        };
+        let p = self.vm.arg(pointer);
+        self.vm.add_x(p, at, shift_of(d));
+        if r > 0 {
+            let line = self.int(Int::Line);
+            self.vm.op(Op::MulX {
+                d: line,
+                a: line,
+                b: pixel,
+            });
+            for _ in 0..r {
+                self.vm.add_x(p, line, 0);
+            }
+            self.vm.free_x(line);
+        }
+        (p, Some(pixel))
+    }
+}

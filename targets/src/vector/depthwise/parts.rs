@@ -1,0 +1,373 @@
+//! The template of contracts `depthwise_words` and `depthwise_bytes`.
+//!
+//! Column by column of the image, rows of bytes are interleaved so that each lane holds one channel of several rows; what comes of it serves all
+//! columns of the window and all rows of the tile, one instruction for several products. Weights stay in memory. Interleaving works within
+//! quarters of registers, so lanes are mixed until sums are brought into order.
+
+use super::finish::Sums;
+use super::*;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::contracts::depthwise_parts::Shape;
+use onnxc_compiler::loops::ir::Callee;
+
+/// Rows that one address register reaches with multiples of the distance of rows.
+const REACH: i64 = 3;
+
+struct Template<'s> {
+    f: Frame<'s>,
+    s: &'s Shape,
+    /// Rows of the span that are read, in order.
+    rows: Vec<i64>,
+    dot: Dot,
+    /// Sums, pixel by pixel, for each its vectors of channels.
+    acc: Vec<V>,
+    /// What products of words need.
+    tmp: Option<V>,
+}
+
+/// Address registers that live through the channels of a tile.
+struct Bases {
+    x: X,
+    row: X,
+    /// Three rows.
+    rows: X,
+    pixel: X,
+    w: X,
+    /// Channels from a tile's first to the current.
+    at: X,
+    left: X,
+}
+
+/// Registers that hold a column of some rows of the image, each with the first row.
+type Columns = Vec<(X, i64)>;
+
+/// The program of a tile.
+pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
+    let s = Shape::of(callee)
+        .filter(|s| s.lanes == isa.lanes as i64 && (s.parts == 4 || s.vectors == 2))
+        .ok_or_else(|| {
+            Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
+        })?;
+    let mut t = Template {
+        f: Frame::new(isa, &s.at, &s.tail, [s.x_type, s.out_type]),
+        rows: s.touched(s.at.rows),
+        dot: match s.parts {
+            4 => Dot::BytesU,
+            _ => Dot::Words,
+        },
+        s: &s,
+        acc: vec![],
+        tmp: None,
+    };
+    let labels = t.f.begin();
+    t.tile()?;
+    t.f.next(labels);
+    t.f.vm.finish()
+}
+
+impl Template<'_> {
+    /// All channels of a tile: blocks, of which the last ends with the last channel.
+    fn tile(&mut self) -> Result<()> {
+        let b = Bases {
+            x: self.f.vm.arg(X_PTR),
+            row: self.f.int(Int::XRow),
+            rows: self.f.vm.x(),
+            pixel: self.f.int(Int::XPixel),
+            w: self.f.vm.arg(W_PTR),
+            at: self.f.vm.x(),
+            left: self.f.int(Int::Channels),
+        };
+        let vm = &mut self.f.vm;
+        vm.op(Op::AddX {
+            d: b.rows,
+            a: b.row,
+            b: b.row,
+            shift: 1,
+        });
+        vm.op(Op::SetX { d: b.at, value: 0 });
+        let (top, whole, go, end) = (vm.label(), vm.label(), vm.label(), vm.label());
+        vm.place(top);
+        self.block(&b)?;
+        let block = self.s.block() as i32;
+        let bytes = self.s.packed_vectors() as i32 * self.f.vector();
+        let vm = &mut self.f.vm;
+        let branch = |cond, with, to| Op::Branch {
+            x: b.left,
+            cond,
+            with,
+            to,
+        };
+        vm.add_i(b.w, bytes);
+        vm.add_i(b.left, -block);
+        vm.op(branch(Cond::Le, 0, end));
+        vm.op(branch(Cond::Ge, block, whole));
+        vm.add_x(b.x, b.left, 0);
+        vm.add_x(b.at, b.left, 0);
+        vm.op(Op::SetX {
+            d: b.left,
+            value: i64::from(block),
+        });
+        vm.op(Op::Jump { to: go });
+        vm.place(whole);
+        vm.add_i(b.x, block);
+        vm.add_i(b.at, block);
+        vm.place(go);
+        vm.op(Op::Jump { to: top });
+        vm.place(end);
+        for x in [b.x, b.row, b.rows, b.pixel, b.w, b.at, b.left] {
+            vm.free_x(x);
+        }
+        Ok(())
+    }
+
+    /// A block of channels.
+    fn block(&mut self, b: &Bases) -> Result<()> {
+        let s = self.s;
+        let n = s.vectors as usize;
+        let pixels = (s.at.rows * s.at.cols) as usize;
+        self.acc = self.f.vm.vs(pixels * n);
+        for i in 0..pixels * n {
+            let d = self.acc[i];
+            match i < n {
+                true => {
+                    let at = Mem::at(b.w, i as i32 * self.f.vector());
+                    self.f.vm.load(d, at, Lanes::All);
+                }
+                false => self.f.vm.op(Op::Move {
+                    d,
+                    a: self.acc[i % n],
+                }),
+            }
+        }
+        let words = self.dot == Dot::Words && !self.f.vm.isa.fused_words;
+        self.tmp = words.then(|| self.f.vm.v());
+        let columns = self.columns(b);
+        for ix in 0..s.at.span(1) {
+            let meets = s.at.meets(ix);
+            if !meets.is_empty() {
+                self.column(b, &columns, ix, &meets);
+            }
+            if s.at.exists(1, ix) {
+                for (x, _) in &columns {
+                    self.f.vm.add_x(*x, b.pixel, 0);
+                }
+            }
+        }
+        columns.iter().for_each(|(x, _)| self.f.vm.free_x(*x));
+        self.tmp.take().into_iter().for_each(|v| self.f.vm.free(v));
+        let sums = Sums {
+            acc: std::mem::take(&mut self.acc),
+            vectors: n,
+            mixed: true,
+            floats: false,
+            at: b.at,
+            lanes: Lanes::All,
+        };
+        self.f.finish(sums)
+    }
+
+    /// As many registers as reach all rows that exist.
+    fn columns(&mut self, b: &Bases) -> Columns {
+        let g = &self.s.at;
+        let mut out: Columns = vec![];
+        for y in self.rows.iter().filter(|y| g.exists(0, **y)) {
+            if out.last().is_none_or(|(_, first)| y - first > REACH) {
+                let x = self.f.multiple(b.x, b.row, y - g.cut_rows[0]);
+                out.push((x, *y));
+            }
+        }
+        out
+    }
+
+    /// What a column of the image gives to the sums that it meets.
+    fn column(&mut self, b: &Bases, columns: &Columns, ix: i64, meets: &[(usize, i64)]) {
+        let s = self.s;
+        for (q, rows) in self.rows.clone().chunks(s.parts as usize).enumerate() {
+            // Rows of the tile that read from this group, and which of their own groups it is.
+            let readers: Vec<(i64, usize)> = (0..s.at.rows)
+                .filter_map(|j| {
+                    let own = s.groups(j).iter().position(|(group, _)| *group == q)?;
+                    Some((j, own))
+                })
+                .collect();
+            if readers.is_empty() {
+                continue;
+            }
+            let there = s.at.exists(1, ix);
+            let places: Vec<Option<Mem>> = rows
+                .iter()
+                .map(|y| self.place(b, columns, *y).filter(|_| there))
+                .collect();
+            let group = match places.iter().any(Option::is_some) {
+                true => self.interleaved(&places),
+                false => vec![self.zeros(s.more != 0)],
+            };
+            for &(j, own) in &readers {
+                for &(col, kx) in meets {
+                    for v in 0..s.vectors {
+                        let at = s.weight_at(j, own, kx) + v;
+                        let pixel = (j * s.at.cols) as usize + col;
+                        self.f.vm.op(Op::Dot {
+                            dot: self.dot,
+                            d: self.acc[pixel * s.vectors as usize + v as usize],
+                            a: Src::Mem(Mem::at(b.w, at as i32 * self.f.vector())),
+                            b: group[v as usize % group.len()],
+                            tmp: self.tmp,
+                        });
+                    }
+                }
+            }
+            self.f.vm.free_all(&group);
+        }
+    }
+
+    /// Where the column of a row begins, if the row exists.
+    fn place(&self, b: &Bases, columns: &Columns, y: i64) -> Option<Mem> {
+        if !self.s.at.exists(0, y) {
+            return None;
+        }
+        let (base, first) = columns.iter().rev().find(|(_, first)| *first <= y)?;
+        let index = match y - first {
+            0 => None,
+            1 => Some((b.row, 0)),
+            2 => Some((b.row, 1)),
+            _ => Some((b.rows, 0)),
+        };
+        Some(Mem {
+            base: *base,
+            index,
+            disp: 0,
+        })
+    }
+
+    /// What stands for elements outside of the image; `flipped`: as it is multiplied, where that differs from how it is stored.
+    fn zeros(&mut self, flipped: bool) -> V {
+        let d = self.f.vm.v();
+        let byte = u32::from(self.s.zero as u8) ^ if flipped { 0x80 } else { 0 };
+        let bits = match self.dot {
+            Dot::Words => u32::from(self.s.zero as i16 as u16) * 0x1_0001,
+            _ => byte * 0x101_0101,
+        };
+        self.f.vm.op(Op::Const { d, bits });
+        d
+    }
+
+    /// The vectors of a block, each lane with an element of every place; places beyond the list have no weights, and hold anything.
+    fn interleaved(&mut self, places: &[Option<Mem>]) -> Vec<V> {
+        let group = match (self.dot, self.s.vectors) {
+            (Dot::Words, _) => self.pair(places, self.s.x_type == DType::I8),
+            (_, 2) => self.two(places),
+            _ => self.four(places),
+        };
+        if self.s.more != 0 {
+            for v in &group {
+                let sign = Src::Const(0x8080_8080);
+                self.f.vm.bin(Bin::Xor, *v, *v, sign);
+            }
+        }
+        group
+    }
+
+    /// Bytes of a place as words. `None`: what is not there.
+    fn words(&mut self, place: Option<Mem>, signed: bool) -> V {
+        let d = self.f.vm.v();
+        match place {
+            Some(at) => self.f.vm.op(Op::LoadWords { d, at, signed }),
+            None => {
+                let bits = match self.dot {
+                    Dot::Words => u32::from(self.s.zero as i16 as u16),
+                    _ => u32::from(self.s.zero as u8),
+                };
+                self.f.vm.op(Op::Const {
+                    d,
+                    bits: bits * 0x1_0001,
+                });
+            }
+        }
+        d
+    }
+
+    /// Words of two rows.
+    fn pair(&mut self, places: &[Option<Mem>], signed: bool) -> Vec<V> {
+        let a = self.words(places[0], signed);
+        // Sums, for one, are there already.
+        let (b, own) = match places.get(1) {
+            Some(place) => (self.words(*place, signed), true),
+            None => (self.acc[0], false),
+        };
+        let lo = self.f.vm.v();
+        self.f.vm.op(Op::PairWords { lo, a, b });
+        if own {
+            self.f.vm.free(b);
+        }
+        vec![lo, a]
+    }
+
+    /// Bytes of up to four rows, for half as many channels as a register has bytes.
+    fn two(&mut self, places: &[Option<Mem>]) -> Vec<V> {
+        let mut both = |from: usize| -> Option<V> {
+            let a = self.words(*places.get(from)?, false);
+            if let Some(place) = places.get(from + 1) {
+                let b = self.words(*place, false);
+                self.f.vm.op(Op::Shift {
+                    op: Shift::Left,
+                    d: b,
+                    a: b,
+                    by: 8,
+                });
+                self.f.vm.bin(Bin::Or, a, a, Src::Reg(b));
+                self.f.vm.free(b);
+            }
+            Some(a)
+        };
+        let (a, c) = (both(0), both(2));
+        let (a, own) = (a.unwrap_or(self.acc[0]), c.is_some());
+        let c = c.unwrap_or(self.acc[0]);
+        let lo = self.f.vm.v();
+        self.f.vm.op(Op::PairWords { lo, a, b: c });
+        if own {
+            self.f.vm.free(c);
+        }
+        vec![lo, a]
+    }
+
+    /// Bytes of up to four rows, for as many channels as a register has bytes.
+    fn four(&mut self, places: &[Option<Mem>]) -> Vec<V> {
+        let mut row = |at: usize| -> Option<V> {
+            match places.get(at)? {
+                Some(at) => {
+                    let d = self.f.vm.v();
+                    self.f.vm.load(d, *at, Lanes::All);
+                    Some(d)
+                }
+                None => Some(self.zeros(false)),
+            }
+        };
+        let [a, b, c, d] = [row(0), row(1), row(2), row(3)];
+        let anything = self.acc[0];
+        let mut paired = |a: Option<V>, b: Option<V>| -> Option<[V; 2]> {
+            let a = a?;
+            let lo = self.f.vm.v();
+            self.f.vm.op(Op::PairBytes {
+                lo,
+                a,
+                b: b.unwrap_or(anything),
+            });
+            b.into_iter().for_each(|b| self.f.vm.free(b));
+            Some([lo, a])
+        };
+        let upper = paired(a, b).unwrap_or([anything; 2]);
+        let lower = paired(c, d);
+        let mut out = vec![];
+        for half in 0..2 {
+            let (a, b) = (upper[half], lower.map_or(anything, |l| l[half]));
+            let lo = self.f.vm.v();
+            self.f.vm.op(Op::PairWords { lo, a, b });
+            out.extend([lo, a]);
+            if lower.is_some() {
+                self.f.vm.free(b);
+            }
+        }
+        out
+    }
+}

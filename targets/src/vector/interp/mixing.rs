@@ -1,0 +1,65 @@
+//! Rows of bytes brought together, as they are written down.
+
+use super::*;
+
+impl Machine<'_> {
+    /// Does one of these operations.
+    pub(super) fn mixing(&mut self, op: &Op) -> Result<()> {
+        match *op {
+            Op::LoadWords { d, at, signed } => {
+                let elem = if signed { Elem::I8x2 } else { Elem::U8x2 };
+                self.set(d, self.load(&at, elem, Lanes::All)?)
+            }
+            Op::PairBytes { lo, a, b } => {
+                if lo == a || lo == b || a == b {
+                    return wrong("the registers of bytes that are paired are not three");
+                }
+                let (x, y) = (self.v(a)?, self.v(b)?);
+                let n = self.isa.lanes;
+                let byte = |v: &Vector, i: usize| v[i / 4] >> (8 * (i % 4)) & 0xff;
+                let half = |second: usize| -> Vector {
+                    std::array::from_fn(|i| {
+                        if i >= n {
+                            return UNDEFINED;
+                        }
+                        let at = i / 4 * 16 + second * 8 + i % 4 * 2;
+                        byte(&x, at)
+                            | byte(&y, at) << 8
+                            | byte(&x, at + 1) << 16
+                            | byte(&y, at + 1) << 24
+                    })
+                };
+                let (low, high) = (half(0), half(1));
+                self.set(lo, low)?;
+                self.set(a, high)
+            }
+            Op::InOrder { v, n, tmp } => {
+                let all = [v[0], v[1], v[2], v[3], tmp[0], tmp[1]];
+                let own = |i: usize| i < usize::from(n) || i >= 4;
+                let twice = |i: usize| (0..i).any(|k| own(k) && own(i) && all[k] == all[i]);
+                if !matches!(n, 2 | 4) || (0..6).any(twice) {
+                    return wrong("the registers that are brought into order are not distinct");
+                }
+                let (n, lanes) = (usize::from(n), self.isa.lanes);
+                let mut old = [[UNDEFINED; MAX_LANES]; 4];
+                for (to, v) in old.iter_mut().zip(v).take(n) {
+                    *to = self.v(v)?;
+                }
+                for (k, d) in v.into_iter().enumerate().take(n) {
+                    let of = |l: usize| {
+                        let e = k * lanes + l;
+                        let (quarter, rest) = (e / (4 * n), e % (4 * n));
+                        old[rest / 4][4 * quarter + rest % 4]
+                    };
+                    let new = |l| if l < lanes { of(l) } else { UNDEFINED };
+                    self.set(d, std::array::from_fn(new))?;
+                }
+                for t in tmp {
+                    self.set(t, [UNDEFINED; MAX_LANES])?;
+                }
+                Ok(())
+            }
+            _ => wrong("no operation that mixes"),
+        }
+    }
+}
