@@ -1,0 +1,31 @@
+SUMMARY = "Says which digit a picture shows"
+DESCRIPTION = "Example of a program that links a compiled model, and finds it by pkg-config."
+HOMEPAGE = "https://github.com/onnxc/onnxc"
+SECTION = "console/utils"
+LICENSE = "MIT | Apache-2.0"
+LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+
+FILESEXTRAPATHS:prepend := "${ONNXC_CHECKOUT}/examples/cpp:"
+SRC_URI = "file://main.cpp"
+
+DEPENDS = "onnxc-digits"
+inherit pkgconfig
+
+COMPATIBLE_HOST = "(aarch64|x86_64).*-linux(-musl)?$"
+
+UNPACKDIR ??= "${WORKDIR}"
+S = "${UNPACKDIR}"
+B = "${WORKDIR}/build"
+
+do_configure[noexec] = "1"
+
+do_compile() {
+    ${CXX} ${CXXFLAGS} ${LDFLAGS} -std=c++17 $(pkg-config --cflags digits) -o ${B}/onnxc-classify ${S}/main.cpp $(pkg-config --libs digits)
+}
+
+do_install() {
+    install -D -m 0755 ${B}/onnxc-classify ${D}${bindir}/onnxc-classify
+}
+
+# Its weights; the library is inside.
+RDEPENDS:${PN} = "onnxc-digits"
