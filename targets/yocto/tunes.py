@@ -42,7 +42,7 @@ def tunes(core, bitbake):
         base.setVar("MACHINE", "any")
         base.setVar("HOST_OS", "linux")
         base.setVar("TARGET_OS", "linux")
-        base.setVar("TUNE_ARCH", "none")
+        base.setVar("TUNE_ARCH", "")
         base.setVar("TCLIBC", "glibc")
         # As in bitbake.conf.
         base.setVar("TUNE_FEATURES", "${TUNE_FEATURES:tune-${DEFAULTTUNE}}")
