@@ -31,8 +31,12 @@ def words(ccargs, arch):
     each that it does not. `arch` is TARGET_ARCH; for one that the tool makes no code for, there are no words and one warning."""
     if arch not in _CPUS:
         return [], ["onnxc makes no code for %s, only for aarch64 and x86_64" % arch]
+    given = (ccargs or "").split()
+    for word in ("-mx32", "-m32", "-mabi=ilp32", "-mbig-endian"):
+        if word in given:
+            return [], ["onnxc makes no code for %s, only for 64-bit pointers and little-endian machines" % word]
     kept, warnings = [], []
-    for word in (ccargs or "").split():
+    for word in given:
         choice = re.match(r"-(mcpu|march|mtune)=(.+)$", word)
         if choice:
             option, value = choice.groups()
@@ -41,7 +45,7 @@ def words(ccargs, arch):
             elif option != "mtune":
                 warnings.append(
                     "onnxc does not know %s: code for the base level %s is made; name the nearest CPU in ONNXC_CPU" % (word, _BASE[arch]))
-        elif re.match(r"-mbranch-protection=|-fcf-protection|-m(no-)?(sse|ssse|avx|fma|f16c|bmi|lzcnt|popcnt)|-m(32|x32|big-endian|general-regs-only)$", word):
+        elif re.match(r"-mbranch-protection=|-fcf-protection|-m(no-)?(sse|ssse|avx|fma|f16c|bmi|lzcnt|popcnt)|-mgeneral-regs-only$", word):
             kept.append(word)
     return kept, warnings
 
