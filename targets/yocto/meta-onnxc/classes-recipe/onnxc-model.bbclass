@@ -31,8 +31,7 @@ DEPENDS:append = " onnxc-native"
 COMPATIBLE_HOST = "(aarch64|x86_64).*-linux(-musl)?$"
 
 # Older series unpack to WORKDIR.
-UNPACKDIR ??= "${WORKDIR}"
-S = "${UNPACKDIR}"
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 B = "${WORKDIR}/onnxc"
 
 PACKAGE_ARCH = "${@d.getVar('MACHINE_ARCH') if d.getVar('ONNXC_NPU') else d.getVar('TUNE_PKGARCH')}"

@@ -3,7 +3,7 @@ DESCRIPTION = "For series whose Rust is older than onnxc takes. ONNXC_BIN_URI na
 HOMEPAGE = "https://github.com/onnxc/onnxc"
 BUGTRACKER = "https://github.com/onnxc/onnxc/issues"
 SECTION = "devel"
-LICENSE = "MIT | Apache-2.0"
+LICENSE = "${ONNXC_LICENSE}"
 LIC_FILES_CHKSUM = " \
     file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302 \
     file://${COMMON_LICENSE_DIR}/Apache-2.0;md5=89aea4e17d99a7cacdbeed46a0096b10 \
@@ -17,14 +17,14 @@ inherit native
 
 PROVIDES = "onnxc-native"
 
-UNPACKDIR ??= "${WORKDIR}"
-S = "${UNPACKDIR}"
+# Older series unpack to WORKDIR.
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
 do_install() {
-    file=$(find ${UNPACKDIR} -type f -name onnxc ! -path '*/recipe-sysroot*' | head -n 1)
+    file=$(find ${S} -type f -name onnxc ! -path '*/recipe-sysroot*' | head -n 1)
     [ -n "$file" ] || bbfatal "ONNXC_BIN_URI brought no file with the name onnxc"
     install -D -m 0755 "$file" ${D}${bindir}/onnxc
 }

@@ -3,7 +3,7 @@ DESCRIPTION = "Compiles ONNX models to native object files that need no library 
 HOMEPAGE = "https://github.com/onnxc/onnxc"
 BUGTRACKER = "https://github.com/onnxc/onnxc/issues"
 SECTION = "devel"
-LICENSE = "MIT | Apache-2.0"
+LICENSE = "${ONNXC_LICENSE}"
 LIC_FILES_CHKSUM = " \
     file://LICENSE-MIT;md5=1944c4f3f5544403ea5c175a57e07d71 \
     file://LICENSE-APACHE;md5=22a53954e4e0ec258dfce4391e905dac \
@@ -21,8 +21,7 @@ SRC_URI += "${ONNXC_GIT};destsuffix=${BP}"
 SRC_URI[vardepsexclude] += "ONNXC_CHECKOUT"
 
 # Older series unpack to WORKDIR.
-UNPACKDIR ??= "${WORKDIR}"
-S = "${UNPACKDIR}/${BP}"
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}/${BP}"
 
 inherit cargo cargo-update-recipe-crates
 

@@ -1,6 +1,6 @@
 SUMMARY = "A small image with the digit classifier and its weights"
 DESCRIPTION = "core-image-minimal with onnxc-classify: run `onnxc-classify /usr/share/onnxc/digits.weights < picture.pgm`."
-LICENSE = "MIT | Apache-2.0"
+LICENSE = "${ONNXC_LICENSE}"
 
 require recipes-core/images/core-image-minimal.bb
 

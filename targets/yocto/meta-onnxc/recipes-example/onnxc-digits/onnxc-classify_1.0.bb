@@ -2,7 +2,7 @@ SUMMARY = "Says which digit a picture shows"
 DESCRIPTION = "Example of a program that links a compiled model, and finds it by pkg-config."
 HOMEPAGE = "https://github.com/onnxc/onnxc"
 SECTION = "console/utils"
-LICENSE = "MIT | Apache-2.0"
+LICENSE = "${ONNXC_LICENSE}"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 FILESEXTRAPATHS:prepend := "${ONNXC_CHECKOUT}/examples/cpp:"
@@ -13,8 +13,8 @@ inherit pkgconfig
 
 COMPATIBLE_HOST = "(aarch64|x86_64).*-linux(-musl)?$"
 
-UNPACKDIR ??= "${WORKDIR}"
-S = "${UNPACKDIR}"
+# Older series unpack to WORKDIR.
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 B = "${WORKDIR}/build"
 
 do_configure[noexec] = "1"

@@ -2,7 +2,7 @@ SUMMARY = "A model that reads handwritten digits of 8x8 pixels, compiled"
 DESCRIPTION = "Example of the class onnxc-model: a static library with headers, its weights in a file of their own."
 HOMEPAGE = "https://github.com/onnxc/onnxc"
 SECTION = "libs"
-LICENSE = "MIT | Apache-2.0"
+LICENSE = "${ONNXC_LICENSE}"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 FILESEXTRAPATHS:prepend := "${ONNXC_CHECKOUT}/examples/digits:"
