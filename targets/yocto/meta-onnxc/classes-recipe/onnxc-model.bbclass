@@ -57,6 +57,7 @@ def onnxc_words(d):
 
 ONNXC_WORDS = "${@onnxc_words(d)}"
 
+onnxc_check[doc] = "Says what is missing in a model's recipe, and which CPU is not known"
 python onnxc_check() {
     if not d.getVar("ONNXC_MODEL"):
         bb.fatal("ONNXC_MODEL is not set: it names the .onnx file that comes by SRC_URI")
@@ -81,18 +82,19 @@ do_compile() {
         *) set -- "$@" --weights "${ONNXC_WEIGHTS}" ;;
     esac
     onnxc compile "${S}/${ONNXC_MODEL}" -o "${B}/lib${ONNXC_PREFIX}.a" --emit staticlib,header,hpp,report --color never "$@"
-    cat > "${B}/${ONNXC_PREFIX}.pc" <<EOF
-prefix=${prefix}
-libdir=${libdir}
-includedir=${includedir}
-weights=${datadir}/onnxc/${ONNXC_PREFIX}.weights
-
-Name: ${ONNXC_PREFIX}
-Description: ${SUMMARY}
-Version: ${PV}
-Cflags: -I\${includedir}
-Libs: -L\${libdir} -l${ONNXC_PREFIX}
-EOF
+    # Variables of pkg-config, not of bitbake.
+    dollar='$'
+    printf '%s\n' \
+        "prefix=${prefix}" \
+        "libdir=${libdir}" \
+        "includedir=${includedir}" \
+        "weights=${datadir}/onnxc/${ONNXC_PREFIX}.weights" \
+        "" \
+        "Name: ${ONNXC_PREFIX}" \
+        "Description: ${SUMMARY}" \
+        "Version: ${PV}" \
+        "Cflags: -I$dollar{includedir}" \
+        "Libs: -L$dollar{libdir} -l${ONNXC_PREFIX}" > "${B}/${ONNXC_PREFIX}.pc"
 }
 
 do_install() {
@@ -107,6 +109,6 @@ do_install() {
 }
 
 # The weights, where they are a file, are all that a target needs to run; with them in the library it needs nothing.
-FILES:${PN} = "${datadir}/onnxc/*.weights"
+FILES:${PN} += "${datadir}/onnxc/*.weights"
 FILES:${PN}-dev += "${datadir}/onnxc/*.json"
 ALLOW_EMPTY:${PN} = "1"

@@ -1,11 +1,13 @@
 SUMMARY = "A model that reads handwritten digits of 8x8 pixels, compiled"
 DESCRIPTION = "Example of the class onnxc-model: a static library with headers, its weights in a file of their own."
 HOMEPAGE = "https://github.com/onnxc/onnxc"
+BUGTRACKER = "https://github.com/onnxc/onnxc/issues"
 SECTION = "libs"
-LICENSE = "${ONNXC_LICENSE}"
+CVE_PRODUCT = "onnxc"
+LICENSE = "MIT"
+# nooelint: oelint.var.licenseremotefile
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-FILESEXTRAPATHS:prepend := "${ONNXC_CHECKOUT}/examples/digits:"
 SRC_URI = "file://digits.onnx"
 
 inherit onnxc-model
