@@ -1,7 +1,6 @@
+# The tool prebuilt, for series whose Rust is older than it takes: ONNXC_BIN_URI names a static executable.
 require onnxc.inc
 
-SUMMARY = "Ahead-of-time compiler for neural networks, prebuilt for the machine that builds"
-DESCRIPTION = "For series whose Rust is older than onnxc takes. ONNXC_BIN_URI names a static executable of onnxc."
 # nooelint: oelint.var.licenseremotefile
 LIC_FILES_CHKSUM = "\
     file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302 \
