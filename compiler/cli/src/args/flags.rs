@@ -150,6 +150,9 @@ pub struct TargetFlags {
     /// Choose kernels by this table, as `tune-kernels` wrote it
     #[arg(long, value_name = "FILE")]
     pub cost: Option<PathBuf>,
+    /// Flags of a C compiler: those that choose a CPU or a feature are obeyed, the rest is dropped. A CPU named by --target-cpu or -mcpu= goes before theirs
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub target_cflags: Vec<String>,
     /// Features to switch on or off: +avx2,-fma
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub target_feature: Vec<String>,
@@ -264,7 +267,7 @@ pub struct Compile {
     /// Where the object goes; other outputs lie beside it
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What to write: obj, staticlib, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c; each may be KIND=PATH
+    /// What to write: obj, staticlib, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
     #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
     pub emit: Vec<crate::emit::Emit>,
     /// Print a list and end
