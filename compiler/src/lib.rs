@@ -220,7 +220,8 @@ fn prepare(
         own.passes.off.insert(passes::layout::PASS.name.to_string());
     }
     let machine = &target.machine;
-    let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
+    let tile = |n: contracts::strip::Numbers| machine.tile(n.contract());
+    let tile = tile(contracts::strip::Numbers::Bytes).or(tile(contracts::strip::Numbers::Picked));
     own.passes.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
     own.passes.cpu_rates.get_or_insert(cpu_rates(machine));
     if !machine.vector.is_some_and(|v| v.fused) {

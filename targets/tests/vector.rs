@@ -6,6 +6,8 @@ mod each;
 mod harness;
 #[path = "vector/narrow.rs"]
 mod narrow;
+#[path = "vector/picked.rs"]
+mod picked;
 #[path = "vector/random.rs"]
 mod random;
 #[path = "vector/templates.rs"]
@@ -166,6 +168,15 @@ fn strips_of_bytes_avx2() {
 #[test]
 fn strips_of_bytes_avx512() {
     bytes(Level::Avx512, Dot::BytesU);
+}
+
+/// Bytes that are picked and multiplied in pairs.
+#[test]
+fn strips_of_picked_bytes() {
+    let isa = Level::Avx2.isa();
+    let tile = rows::strip_picked(Level::Avx2, "picked", &[]);
+    check(Level::Avx2, &each::picked(isa));
+    check(Level::Avx2, &picked::cases(isa, &tile));
 }
 
 /// Neither an instruction outside of the base, nor other bytes on a second try.

@@ -544,7 +544,7 @@ fn words(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("words".into()));
 }
 
-pub use quads::quads_of_words;
+pub use quads::{picked, quads_of_words};
 
 /// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {

@@ -96,6 +96,8 @@ impl Isa {
                 fused && !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
             Op::RealFloor { .. } => !sse2,
+            Op::LoadSmallX { bytes, .. } => *bytes < 4 || self.level != Level::Neon,
+            Op::PairBytes { .. } | Op::PickBytes { .. } => self.level == Level::Avx2,
             Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
                 self.level == Level::Avx2
             }
