@@ -377,7 +377,7 @@ pub enum Op {
         b: V,
         lane: u8,
     },
-    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others, but where
+    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others but `b`, except where
     /// [`Isa::fused_words`].
     Dot {
         dot: Dot,
@@ -393,6 +393,18 @@ pub enum Op {
         a: V,
         b: V,
         lane: u8,
+    },
+    /// Pairs of bytes to words: `b` without sign times `a` with one, two products added and limited to a word.
+    PairBytes {
+        d: V,
+        a: Src,
+        b: V,
+    },
+    /// Bytes of sixteen in memory to each quarter: which, each byte of `order` says; 0 where it is 128 or more. `d` is not `order`.
+    PickBytes {
+        d: V,
+        at: Mem,
+        order: V,
     },
     /// i32 lanes as f64: the first half of them in `lo`. All three differ.
     ToReals {
@@ -482,7 +494,7 @@ pub enum Op {
         signed: bool,
     },
     /// Bytes of `a` and `b` alternate: those of the first half of each quarter in `lo`, of the second in `a`. `lo` is neither.
-    PairBytes {
+    MixBytes {
         lo: V,
         a: V,
         b: V,
@@ -559,7 +571,7 @@ pub enum Op {
         d: X,
         at: Mem,
     },
-    /// The same of one byte or two, without sign.
+    /// The same of one byte, two or four, without sign; four not on NEON.
     LoadSmallX {
         d: X,
         at: Mem,
