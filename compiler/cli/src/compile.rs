@@ -180,6 +180,9 @@ fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
     if flags.prune {
         more.extend(flags.less.files());
     }
+    more.extend(flags.target.cost.as_deref());
+    let constants = flags.model_flags.constants.iter();
+    more.extend(constants.map(|c| Path::new(&c.1)).filter(|p| p.is_file()));
     from.extend(more.iter().map(|p| p.display().to_string()));
     let from: Vec<&str> = from.iter().map(String::as_str).collect();
     depfile::depfile(&made, &from, flags.make_phony)
