@@ -91,7 +91,7 @@ fn cargo_is_told_what_to_link_and_what_to_watch() {
     );
     for file in files {
         let bytes = fs::read(out.path().join(&file)).unwrap();
-        for path in [out.path(), root().as_path()] {
+        for path in [out.path(), root()] {
             let path = path.to_str().unwrap().as_bytes();
             let found = bytes.windows(path.len()).any(|w| w == path);
             assert!(!found, "{file} holds a path");
@@ -168,7 +168,7 @@ fn options_reach_the_compiler() {
         .optimize_for("memory")
         .weights(Weights::File);
     let (out, done) = compiled(&build, X86, &[]);
-    assert!(done.weights_bytes < plain.weights_bytes / 2);
+    assert!(3 * done.weights_bytes < 2 * plain.weights_bytes);
     let watched = format!("cargo:rerun-if-changed={}", pictures.display());
     assert!(done.cargo.contains(&watched), "{:#?}", done.cargo);
     assert!(out.path().join("small.rs").exists() && out.path().join("libtiny.a").exists());
@@ -452,7 +452,7 @@ fn a_program_of_two_packages() {
     }
     // A broken model fails the build, in the compiler's words.
     p.write("app/digits.onnx", b"no model");
-    let out = p.build(&[]);
+    let out = p.build(&v3);
     let text = String::from_utf8_lossy(&out.stderr);
     assert!(!out.status.success());
     let says = ["onnxc can't compile `digits.onnx`", "error[ONNX001]"];

@@ -320,7 +320,7 @@ impl Build {
                 }
             )
             .into(),
-            "--output".into(),
+            "-o".into(),
             stage.file("libm.a").into(),
             "--make-depfile".into(),
             with("--make-depfile-path=", &stage.file("m.d")),

@@ -24,9 +24,8 @@ pub fn compile(words: Vec<OsString>, env: &Environment) -> Vec<Message> {
 
 fn call(tool: &str, words: Vec<OsString>) -> Vec<Message> {
     let out = Command::new(tool)
-        .arg("compile")
+        .args(["compile", "--message-format", "json"])
         .args(words)
-        .args(["--message-format", "json"])
         .output();
     let out = match out {
         Ok(out) => out,
