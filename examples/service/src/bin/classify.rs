@@ -1,6 +1,6 @@
 //! Prints the digit in each picture that is named.
 
-use onnxc_example_service::{best, digits};
+use digits_service::{best, digits};
 use onnxc_runtime::picture::{Channels, Layout, Picture};
 use std::error::Error;
 

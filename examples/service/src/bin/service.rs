@@ -1,6 +1,6 @@
 //! An HTTP server: `POST /classify` with a picture answers the digit in it, `GET /health` whether the model still computes right.
 
-use onnxc_example_service::{Answer, Classifier};
+use digits_service::{Answer, Classifier};
 use serde_json::{Value, json};
 use std::io::{Cursor, Read};
 use std::sync::Arc;
