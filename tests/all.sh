@@ -43,6 +43,9 @@ export ONNXC_ONNX_TESTS
 export ONNXC_PYTHON=$venv/bin/python
 export ONNXC_SHARED=${ONNXC_SHARED:-$root/../shared}
 
+# What the example that is a package of its own needs.
+cargo fetch --locked --manifest-path examples/service/Cargo.toml
+
 say "format and lints"
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -183,6 +183,9 @@ fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
     if flags.prune {
         more.extend(flags.less.files());
     }
+    more.extend(flags.target.cost.as_deref());
+    let constants = flags.model_flags.constants.iter();
+    more.extend(constants.map(|c| Path::new(&c.1)).filter(|p| p.is_file()));
     for path in more {
         from.push(path.display().to_string());
         from.extend(within(path).iter().map(|p| p.display().to_string()));

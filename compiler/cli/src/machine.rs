@@ -53,6 +53,7 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
         return Ok(machine);
     }
     let mut selection = Selection::base(triple.arch);
+    program(flags, &mut selection, ui);
     compilers_words(flags, &mut selection)?;
     if let Some(cpu) = &flags.target_cpu {
         selection.set_cpu(cpu)?;
@@ -113,6 +114,31 @@ fn compilers_words(flags: &TargetFlags, selection: &mut Selection) -> Result<()>
         .collect();
     selection.set_gcc(scanned.iter().map(String::as_str), Words::Scanned)?;
     selection.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)
+}
+
+// What the rest of the program is compiled for. Compilers know more names than there are here, and those decide nothing.
+fn program(flags: &TargetFlags, selection: &mut Selection, ui: &Ui) {
+    let arch = selection.arch;
+    if let Some(cpu) = &flags.program_cpu
+        && (cpu != "native" || native::arch() == Some(arch))
+        && let Err(d) = selection.set_cpu(cpu)
+    {
+        let text = format!(
+            "the program is compiled for `{cpu}`, which is not known here; its features are used"
+        );
+        ui.note(&Diagnostic::warning("USE003", text).help(d.help));
+    }
+    for word in flags.program_feature.iter().flat_map(|l| l.split(',')) {
+        let (name, on) = match word.strip_prefix('-') {
+            Some(name) => (name, false),
+            None => (word.strip_prefix('+').unwrap_or(word), true),
+        };
+        let mut features = selection.features;
+        if features.switch(arch, name, on).is_ok() && features != selection.features {
+            selection.features = features;
+            selection.named = true;
+        }
+    }
 }
 
 fn cost_table(path: &Path, arch: Arch) -> Result<Table> {

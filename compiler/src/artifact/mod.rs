@@ -14,6 +14,7 @@ mod regions;
 pub mod report;
 pub mod report_offload;
 mod rust_levels;
+mod rust_model;
 pub mod rust_module;
 pub mod weights;
 

@@ -159,6 +159,12 @@ pub struct TargetFlags {
     /// gcc's -m words, put here by the first pass over argv.
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub machine_flag: Vec<String>,
+    /// The CPU that a build system compiles the rest of the program for; a name that is not known is left out with a warning.
+    #[arg(long, hide = true)]
+    pub program_cpu: Option<String>,
+    /// Its features, as `--target-feature` lists them; those that are not known are left out.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub program_feature: Vec<String>,
     /// Winograd's algorithm for 3x3 convolutions: none, tiles of 2x2 results, or of 4x4 too
     #[arg(long, value_enum, default_value = "f4", value_name = "TILES")]
     pub winograd: Winograd,
