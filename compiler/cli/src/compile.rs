@@ -183,7 +183,6 @@ fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
     if flags.prune {
         more.extend(flags.less.files());
     }
-    more.extend(flags.target.cost.as_deref());
     let constants = flags.model_flags.constants.iter();
     more.extend(constants.map(|c| Path::new(&c.1)).filter(|p| p.is_file()));
     for path in more {
