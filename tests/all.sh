@@ -17,6 +17,12 @@ command -v aarch64-linux-gnu-gcc >/dev/null || need+=(gcc-aarch64-linux-gnu)
 command -v aarch64-linux-gnu-objdump >/dev/null || need+=(binutils-aarch64-linux-gnu)
 command -v g++ >/dev/null || need+=(g++)
 command -v gcc >/dev/null || need+=(gcc)
+command -v aarch64-linux-gnu-g++ >/dev/null || need+=(g++-aarch64-linux-gnu)
+command -v cmake >/dev/null || need+=(cmake)
+command -v make >/dev/null || need+=(make)
+command -v ninja >/dev/null || need+=(ninja-build)
+command -v meson >/dev/null || need+=(meson)
+command -v pkg-config >/dev/null || need+=(pkg-config)
 if [ ${#need[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
     sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
@@ -36,6 +42,9 @@ ONNXC_ONNX_TESTS=$("$venv/bin/python" -c 'import os, onnx.backend.test as t; pri
 export ONNXC_ONNX_TESTS
 export ONNXC_PYTHON=$venv/bin/python
 export ONNXC_SHARED=${ONNXC_SHARED:-$root/../shared}
+
+# What the example that is a package of its own needs.
+cargo fetch --locked --manifest-path examples/service/Cargo.toml
 
 say "format and lints"
 cargo fmt --all --check

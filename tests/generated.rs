@@ -15,6 +15,7 @@ const CXX_FLAGS: &[&str] = &["-std=c++17", "-Wall", "-Wextra", "-pedantic", "-We
 fn c_header_is_fresh() {
     check_fresh("runtime/include/onnxc.h", &c_header());
     check_fresh("runtime/include/onnxc_npu.h", &npu_header());
+    check_fresh("runtime/include/onnxc.hpp", onnxc_abi::CPP_HEADER);
 }
 
 #[test]

@@ -178,7 +178,12 @@ fn conv(r: &mut Rng, n: usize) -> Layer {
         _ => wb.many(r, ws.len()),
     };
     let x = xb.many(r, channels * size[0] * size[1]);
-    let w = wb.many(r, m * cin * k[0] * k[1]);
+    // Of full range, or most of them small, as networks have them.
+    let few = *r.one(&[1, 1, 2, 8]);
+    let mut w = wb.many(r, m * cin * k[0] * k[1]);
+    for v in &mut w {
+        *v /= if r.below(12) == 0 { 1 } else { few };
+    }
     let bias: Vec<i64> = (0..m).map(|_| r.below(20001) as i64 - 10000).collect();
     let biased = r.below(2) == 0;
     let o = Out::of(r, 0.02 * 0.01 * 5000.0 * (cin as f64).sqrt());
@@ -254,16 +259,65 @@ fn conv(r: &mut Rng, n: usize) -> Layer {
     }
 }
 
+/// A product of matrices `[batch, m, k]` and `[matrices, k, columns]`.
+struct Product {
+    sizes: [usize; 4],
+    /// Of the second operand: one for all, or one for each of the batch.
+    matrices: usize,
+    /// Whether it has no axis for the batch.
+    shared: bool,
+    bytes: [Byte; 2],
+    a: (f32, i64),
+    b: (Vec<f32>, Vec<i64>),
+    numbers: [Vec<i64>; 2],
+    out: Out,
+}
+
+impl Product {
+    fn layer(self, n: usize) -> Layer {
+        let [batch, m, k, columns] = self.sizes;
+        let ([ab, bb], (sa, za), (sb, zb)) = (self.bytes, self.a, self.b);
+        let ([a, b], o, matrices) = (self.numbers, self.out, self.matrices);
+        let mut t = String::new();
+        dequantized(&mut t, &format!("x{n}"), ab, &[sa], &[za], 1);
+        let shape = match self.shared {
+            true => format!("{k},{columns}"),
+            false => format!("{matrices},{k},{columns}"),
+        };
+        writeln!(t, "  %w{n} = lit {}[{shape}] [{}]", bb.name(), list(&b)).unwrap();
+        dequantized(&mut t, &format!("w{n}"), bb, &sb, &zb, 1);
+        writeln!(t, "  %c{n} = MatMul(%x{n}r, %w{n}r)").unwrap();
+        o.text(&mut t, n, &format!("%c{n}"));
+        let mut want = vec![];
+        for (i, j) in (0..batch * m).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+            let matrix = i / m % matrices;
+            let sum: i64 = (0..k)
+                .map(|p| {
+                    let y = b[(matrix * k + p) * columns + j] - zb[j % zb.len()];
+                    (a[i * k + p] - za) * y
+                })
+                .sum();
+            want.push(o.number(sum as f64 * (f64::from(sa) * f64::from(sb[j % sb.len()]))));
+        }
+        Layer {
+            text: t,
+            input: format!("%x{n}: {}[{batch},{m},{k}]", ab.name()),
+            data: a.iter().map(|&v| v as u8).collect(),
+            want,
+        }
+    }
+}
+
 fn matmul(r: &mut Rng, n: usize) -> Layer {
-    let (batch, m, k, columns) = (
+    let sizes = [
         1 + r.below(3),
         1 + r.below(20),
         1 + r.below(60),
         1 + r.below(50),
-    );
+    ];
+    let [batch, m, k, columns] = sizes;
     let (ab, bb) = (byte(r), byte(r));
-    let (sa, za) = (scale(r, 0.02), ab.any(r));
-    // One matrix for all, or one for each of the batch.
+    let a = (scale(r, 0.02), ab.any(r));
     let matrices = *r.one(&[1, batch]);
     let shared = matrices == 1 && (batch > 1 || r.below(2) == 0);
     let sb: Vec<f32> = (0..if shared && r.below(2) == 0 {
@@ -274,36 +328,21 @@ fn matmul(r: &mut Rng, n: usize) -> Layer {
         .map(|_| scale(r, 0.01))
         .collect();
     let zb = bb.many(r, sb.len());
-    let a = ab.many(r, batch * m * k);
-    let b = bb.many(r, matrices * k * columns);
-    let o = Out::of(r, 0.02 * 0.01 * 5000.0 * (k as f64).sqrt());
-    let mut t = String::new();
-    dequantized(&mut t, &format!("x{n}"), ab, &[sa], &[za], 1);
-    let shape = match shared {
-        true => format!("{k},{columns}"),
-        false => format!("{matrices},{k},{columns}"),
-    };
-    writeln!(t, "  %w{n} = lit {}[{shape}] [{}]", bb.name(), list(&b)).unwrap();
-    dequantized(&mut t, &format!("w{n}"), bb, &sb, &zb, 1);
-    writeln!(t, "  %c{n} = MatMul(%x{n}r, %w{n}r)").unwrap();
-    o.text(&mut t, n, &format!("%c{n}"));
-    let mut want = vec![];
-    for (i, j) in (0..batch * m).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-        let matrix = i / m % matrices;
-        let sum: i64 = (0..k)
-            .map(|p| {
-                let y = b[(matrix * k + p) * columns + j] - zb[j % zb.len()];
-                (a[i * k + p] - za) * y
-            })
-            .sum();
-        want.push(o.number(sum as f64 * (f64::from(sa) * f64::from(sb[j % sb.len()]))));
+    let numbers = [
+        ab.many(r, batch * m * k),
+        bb.many(r, matrices * k * columns),
+    ];
+    Product {
+        sizes,
+        matrices,
+        shared,
+        bytes: [ab, bb],
+        a,
+        b: (sb, zb),
+        numbers,
+        out: Out::of(r, 0.02 * 0.01 * 5000.0 * (k as f64).sqrt()),
     }
-    Layer {
-        text: t,
-        input: format!("%x{n}: {}[{batch},{m},{k}]", ab.name()),
-        data: a.iter().map(|&v| v as u8).collect(),
-        want,
-    }
+    .layer(n)
 }
 
 /// A function of single numbers: PRelu channel by channel, LeakyRelu, or channels scaled by their own means.
@@ -373,6 +412,30 @@ fn points(r: &mut Rng, n: usize) -> Layer {
     }
 }
 
+/// Rows of bytes as large as they can be, times weights that in their natural order pass 16 bits in pairs.
+fn pairs(n: usize, weight: impl Fn(usize, usize) -> i64) -> Layer {
+    let sizes @ [_, m, k, columns] = [1, 7, 64, 24];
+    let a = (0..m * k).map(|i| if i % 11 == 0 { 254 } else { 255 });
+    let b = (0..k * columns).map(|i| weight(i / columns, i % columns));
+    Product {
+        sizes,
+        matrices: 1,
+        shared: true,
+        bytes: [Byte::U8, Byte::I8],
+        a: (0.02, 0),
+        b: (vec![0.01], vec![0]),
+        numbers: [a.collect(), b.collect()],
+        out: Out {
+            byte: Byte::I8,
+            zero: 3,
+            // The largest sums are in range.
+            scale: 2.0,
+            relu: false,
+        },
+    }
+    .layer(n)
+}
+
 /// A model of several layers, their inputs one after another, and what must come out.
 fn model(seed: u64) -> (Model, Vec<Layer>) {
     let mut r = Rng::new(seed);
@@ -383,26 +446,31 @@ fn model(seed: u64) -> (Model, Vec<Layer>) {
             _ => conv(&mut r, n),
         })
         .collect();
+    let model = joined(&layers, &format!("seed {seed}"));
+    (model, layers)
+}
+
+/// Layers side by side in one model.
+fn joined(layers: &[Layer], what: &str) -> Model {
     let inputs: Vec<&str> = layers.iter().map(|l| l.input.as_str()).collect();
-    let outputs: Vec<String> = (0..TOGETHER).map(|n| format!("%y{n}")).collect();
+    let outputs: Vec<String> = (0..layers.len()).map(|n| format!("%y{n}")).collect();
     let bodies: String = layers.iter().map(|l| l.text.as_str()).collect();
     let text = format!(
         "graph @g({}) -> ({}) {{\n{bodies}}}",
         inputs.join(", "),
         outputs.join(", ")
     );
-    let model = read(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    (model, layers)
+    read(&text).unwrap_or_else(|e| panic!("{what}: {e}"))
 }
 
 /// The model as it is for a machine, all of it in whole numbers.
-fn integers(model: &Model, seed: u64, machine: &Machine) -> Model {
-    let model = optimised_for(model, machine).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+fn integers(model: &Model, what: &str, machine: &Machine) -> Model {
+    let model = optimised_for(model, machine).unwrap_or_else(|e| panic!("{what}: {e}"));
     for &n in model.graph.order() {
         let name = model.graph.node(n).op.name;
         assert!(
             !["Conv", "MatMul", "DequantizeLinear", "QuantizeLinear"].contains(&name),
-            "seed {seed}: {} computes in floats",
+            "{what}: {} computes in floats",
             model.graph.describe(n)
         );
     }
@@ -444,29 +512,66 @@ fn models(least: usize) -> u64 {
     asked.unwrap_or(least).div_ceil(TOGETHER) as u64
 }
 
+/// Runs a program here.
+fn answers(program: &Program, t: &Target, layers: &[Layer]) -> Vec<u8> {
+    let bytes = object(program, t, &Options::default()).expect("an object");
+    let loaded = Loaded::load(&bytes, "model").expect("loads");
+    let mut session = loaded.session(&Default::default()).expect("a session");
+    for (k, l) in layers.iter().enumerate() {
+        session
+            .input_mut(k)
+            .expect("an input")
+            .copy_from_slice(&l.data);
+    }
+    assert_eq!(session.run(), 0);
+    let outputs = (0..layers.len()).map(|k| session.output(k).expect("an output"));
+    outputs.flat_map(|o| o.to_vec()).collect()
+}
+
 #[test]
 fn random_layers_are_exact_on_this_machine() {
     let targets = native_targets();
     for seed in 0..models(240) {
         let (model, layers) = model(seed);
         for t in &targets {
-            let model = integers(&model, seed, &t.machine);
-            let bytes = object(&program(&model, t), t, &Options::default()).expect("an object");
-            let loaded = Loaded::load(&bytes, "model").expect("loads");
-            let mut session = loaded.session(&Default::default()).expect("a session");
-            for (k, l) in layers.iter().enumerate() {
-                session
-                    .input_mut(k)
-                    .expect("an input")
-                    .copy_from_slice(&l.data);
-            }
-            assert_eq!(session.run(), 0);
-            let mut got = vec![];
-            for k in 0..layers.len() {
-                got.extend(session.output(k).expect("an output"));
-            }
-            check(&layers, &got, &format!("seed {seed}, {}", t.cpu));
+            let what = format!("seed {seed}, {}", t.cpu);
+            let model = integers(&model, &what, &t.machine);
+            let got = answers(&program(&model, t), t, &layers);
+            check(&layers, &got, &what);
         }
+    }
+}
+
+#[test]
+fn pairs_of_bytes_never_pass_sixteen_bits() {
+    let layers = [
+        // No two fit: each stands alone. Signs that take turns: any two fit. Large ones side by side: each needs a small one.
+        pairs(0, |_, _| 127),
+        pairs(1, |k, j| if (k + j) % 2 == 0 { 127 } else { -128 }),
+        pairs(2, |k, _| if k % 4 < 2 { 127 } else { 1 }),
+        pairs(3, |k, j| if k % 4 < 2 { -128 } else { j as i64 % 2 }),
+        pairs(4, |_, j| if j % 2 == 0 { 64 } else { -64 }),
+        pairs(5, |k, j| [64, 65][usize::from(k == 9 && j == 7)]),
+        pairs(6, |k, j| (k as i64 * 37 + j as i64 * 11) % 130 - 64),
+    ];
+    let model = joined(&layers, "pairs");
+    for t in &native_targets() {
+        let model = integers(&model, "pairs", &t.machine);
+        let program = program(&model, t);
+        let text = format!(
+            "{:?}",
+            program
+                .layers
+                .iter()
+                .map(|(_, l)| &l.kernel)
+                .collect::<Vec<_>>()
+        );
+        let picked = text.matches("gemm_i8_picked").count();
+        // Where words cost less than half of the products for nothing, they are taken.
+        let wanted = if t.cpu == "x86-64-v3" { 4..7 } else { 0..1 };
+        assert!(wanted.contains(&picked), "{}: {text}", t.cpu);
+        let got = answers(&program, t, &layers);
+        check(&layers, &got, &format!("pairs, {}", t.cpu));
     }
 }
 
@@ -479,7 +584,7 @@ fn random_layers_are_exact_on_aarch64() {
         let (model, layers) = model(seed);
         for cpu in ["", "cortex-a76"] {
             let t = target(Arch::Aarch64, cpu);
-            let model = integers(&model, seed, &t.machine);
+            let model = integers(&model, &format!("seed {seed}"), &t.machine);
             let p = program(&model, &t);
             let options = Options::default();
             let bytes = object(&p, &t, &options).expect("an object");

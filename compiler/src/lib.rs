@@ -233,7 +233,8 @@ pub fn passes_for(machine: &kernel::Machine, mut asked: pipeline::Options) -> pi
     if !machine.vector.is_some_and(|v| v.fused) {
         asked.off.insert(passes::singles::PASS.name.to_string());
     }
-    let tile = machine.tile(contracts::strip::Numbers::Bytes.contract());
+    let tile = |n: contracts::strip::Numbers| machine.tile(n.contract());
+    let tile = tile(contracts::strip::Numbers::Bytes).or(tile(contracts::strip::Numbers::Picked));
     asked.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
     asked.cpu_rates.get_or_insert(cpu_rates(machine));
     asked

@@ -15,6 +15,14 @@ pub enum Error {
     WrongType(u32),
     /// The buffer of an input or output is too small for the sizes stated.
     TooSmall(u32),
+    /// The shape of an input or output is not one that the model has.
+    WrongShape(u32),
+    /// The elements of an array are not in row-major order without gaps, or not as many as its shape says.
+    NotContiguous,
+    /// There is no memory for the arena or an output.
+    OutOfMemory,
+    /// The bytes are no picture that can be read.
+    BadPicture,
     /// The bytes are no weights file, or one of another version.
     NotWeights,
     /// The file's weights are laid out for another model.
@@ -48,6 +56,10 @@ impl core::fmt::Display for Error {
                 "the buffer of input or output {i} has another element type"
             ),
             Error::TooSmall(i) => write!(f, "the buffer of input or output {i} is too small"),
+            Error::WrongShape(i) => write!(f, "input or output {i} has another shape"),
+            Error::NotContiguous => f.write_str("the array is not contiguous in row-major order"),
+            Error::OutOfMemory => f.write_str("there is not enough memory"),
+            Error::BadPicture => f.write_str("the picture can't be read"),
             Error::NotWeights => f.write_str("not a weights file of this ABI version"),
             Error::OtherLayout => {
                 f.write_str("the weights file belongs to another model or target")

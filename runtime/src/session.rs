@@ -7,8 +7,8 @@
 use crate::{Element, Error, Model, Weights};
 use core::ffi::c_void;
 use core::marker::PhantomData;
-use onnxc_abi::context::{Context, ParallelBody};
-use onnxc_abi::reader::Port;
+use onnxc_abi::context::{Context, ParallelBody, ParallelFor};
+use onnxc_abi::reader::{Descriptor, Port};
 use onnxc_abi::status;
 
 /// Spreads the iterations of a loop over threads.
@@ -19,6 +19,14 @@ pub trait Parallel {
     /// # Safety
     /// `body` may be called with `arg` and ranges within `0..count` until this returns, from any thread.
     unsafe fn run(&self, body: ParallelBody, arg: *mut c_void, count: i64) -> i32;
+}
+
+#[cfg(feature = "alloc")]
+impl<P: Parallel + ?Sized> Parallel for alloc::sync::Arc<P> {
+    unsafe fn run(&self, body: ParallelBody, arg: *mut c_void, count: i64) -> i32 {
+        // SAFETY: handed on.
+        unsafe { (**self).run(body, arg, count) }
+    }
 }
 
 /// Is told of the layers as they run, on the thread that runs the model.
@@ -111,13 +119,7 @@ impl<'a, const I: usize, const O: usize> Session<'a, I, O> {
     /// States the free sizes, in the order of the descriptor.
     pub fn dims(mut self, dims: &'a [i64]) -> Result<Self, Error> {
         let d = self.model.descriptor();
-        if dims.len() != d.num_free_symbols() as usize {
-            return Err(Error::Status(status::BAD_COUNT));
-        }
-        let inside = |(i, v): (u32, &i64)| d.symbol(i).is_some_and(|s| (s.lo..=s.hi).contains(v));
-        if !(0..).zip(dims).all(inside) {
-            return Err(Error::Status(status::BAD_DIM));
-        }
+        check_dims(&d, dims)?;
         self.dims = dims;
         self.context.dims = dims.as_ptr();
         self.context.num_dims = d.num_free_symbols();
@@ -145,17 +147,7 @@ impl<'a, const I: usize, const O: usize> Session<'a, I, O> {
 
     /// Spreads work over threads. Results don't depend on it.
     pub fn parallel<P: Parallel>(mut self, threads: &'a P) -> Self {
-        unsafe extern "C" fn call<P: Parallel>(
-            user: *mut c_void,
-            body: ParallelBody,
-            arg: *mut c_void,
-            count: i64,
-        ) -> i32 {
-            // SAFETY: `user` is the reference below, which the session keeps borrowed; the model vouches for the rest.
-            unsafe { (*user.cast_const().cast::<P>()).run(body, arg, count) }
-        }
-        self.context.parallel_for = Some(call::<P>);
-        self.context.parallel_user = (&raw const *threads).cast_mut().cast();
+        spread_over(&mut self.context, threads);
         self
     }
 
@@ -203,6 +195,44 @@ impl<'a, const I: usize, const O: usize> Session<'a, I, O> {
         // SAFETY: everything in the context is borrowed for as long as the session lives, exclusively where it is written,
         // and was checked for type and size above and when it was given.
         unsafe { self.model.run(&self.context) }
+    }
+}
+
+unsafe extern "C" fn spread<P: Parallel>(
+    user: *mut c_void,
+    body: ParallelBody,
+    arg: *mut c_void,
+    count: i64,
+) -> i32 {
+    // SAFETY: `user` is the `threads` of the functions below, borrowed for as long as the context is used; the model vouches for the rest.
+    unsafe { (*user.cast_const().cast::<P>()).run(body, arg, count) }
+}
+
+// Lets a context spread its loops; `threads` must live as long as it is used.
+pub(crate) fn spread_over<P: Parallel>(context: &mut Context, threads: &P) {
+    context.parallel_for = Some(spread::<P>);
+    context.parallel_user = (&raw const *threads).cast_mut().cast();
+}
+
+/// `parallel_for` and `parallel_user` of a context, as generated modules take them.
+#[doc(hidden)]
+pub fn parallel_words<P: Parallel>(threads: &P) -> [u64; 2] {
+    let function: ParallelFor = spread::<P>;
+    [
+        (function as *const ()).expose_provenance() as u64,
+        (&raw const *threads).expose_provenance() as u64,
+    ]
+}
+
+// Whether free sizes are as many as the model has, each within its bounds.
+pub(crate) fn check_dims(d: &Descriptor<'_>, dims: &[i64]) -> Result<(), Error> {
+    if dims.len() != d.num_free_symbols() as usize {
+        return Err(Error::Status(status::BAD_COUNT));
+    }
+    let inside = |(i, v): (u32, &i64)| d.symbol(i).is_some_and(|s| (s.lo..=s.hi).contains(v));
+    match (0..).zip(dims).all(inside) {
+        true => Ok(()),
+        false => Err(Error::Status(status::BAD_DIM)),
     }
 }
 

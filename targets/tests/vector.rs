@@ -8,6 +8,8 @@ mod each;
 mod harness;
 #[path = "vector/narrow.rs"]
 mod narrow;
+#[path = "vector/picked.rs"]
+mod picked;
 #[path = "vector/random.rs"]
 mod random;
 #[path = "vector/templates.rs"]
@@ -210,6 +212,15 @@ fn depthwise_tiles_avx512() {
     #[cfg(not(target_arch = "x86_64"))]
     let words = false;
     depthwise_tiles(Level::Avx512, words);
+}
+
+/// Bytes that are picked and multiplied in pairs.
+#[test]
+fn strips_of_picked_bytes() {
+    let isa = Level::Avx2.isa();
+    let tile = rows::strip_picked(Level::Avx2, "picked", &[]);
+    check(Level::Avx2, &each::picked(isa));
+    check(Level::Avx2, &picked::cases(isa, &tile));
 }
 
 /// Neither an instruction outside of the base, nor other bytes on a second try.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use onnxc_compiler::Artifact;
-use onnxc_compiler::artifact::{archive, bench_c, depfile, header, report, rust_module};
+use onnxc_compiler::artifact::{archive, bench_c, cpp, depfile, header, report, rust_module};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::shared;
 use onnxc_compiler::plan::program::{Program, Step};
@@ -159,12 +159,15 @@ fn contents(
         EmitKind::Clif => clif(artifact).into_bytes(),
         EmitKind::Asm => disasm::listing(&artifact.object)?.into_bytes(),
         EmitKind::Dot => picture::dot(&artifact.model).into_bytes(),
-        EmitKind::BenchC => {
-            let header = plan.path(EmitKind::Header).and_then(Path::file_name);
-            let header = header.unwrap_or_default().to_string_lossy().into_owned();
-            bench_c::bench_c(info, &header).into_bytes()
-        }
+        EmitKind::BenchC => bench_c::bench_c(info, &header_name(plan)).into_bytes(),
+        EmitKind::Hpp => cpp::cpp(info, &header_name(plan)).into_bytes(),
     })
+}
+
+// The C header, as files beside it include it.
+fn header_name(plan: &Plan) -> String {
+    let header = plan.path(EmitKind::Header).and_then(Path::file_name);
+    header.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
@@ -180,16 +183,29 @@ fn dependencies(plan: &Plan, source: &Source, flags: &Compile) -> String {
     };
     let made: Vec<&str> = made.iter().map(String::as_str).collect();
     let mut from = source.dependencies();
-    let mut more = match flags.quantize.is_some() || flags.prune {
-        true => flags.how.files(),
-        false => vec![],
-    };
+    let mut more: Vec<&Path> = flags.target.cost.iter().map(PathBuf::as_path).collect();
+    if flags.quantize.is_some() || flags.prune {
+        more.extend(flags.how.files());
+    }
     if flags.prune {
         more.extend(flags.less.files());
     }
-    from.extend(more.iter().map(|p| p.display().to_string()));
+    let constants = flags.model_flags.constants.iter();
+    more.extend(constants.map(|c| Path::new(&c.1)).filter(|p| p.is_file()));
+    for path in more {
+        from.push(path.display().to_string());
+        from.extend(within(path).iter().map(|p| p.display().to_string()));
+    }
     let from: Vec<&str> = from.iter().map(String::as_str).collect();
     depfile::depfile(&made, &from, flags.make_phony)
+}
+
+// The files of a folder of data. The folder itself is a dependency too: it changes when files come and go.
+fn within(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_file()).collect();
+    files.sort();
+    files
 }
 
 /// The program as text: layers and steps, then the functions.

@@ -36,6 +36,8 @@ pub enum EmitKind {
     Dot,
     /// A benchmark program in C.
     BenchC,
+    /// C++17 header.
+    Hpp,
 }
 
 /// Kinds, their names, and how their files end.
@@ -53,6 +55,7 @@ pub const KINDS: &[(EmitKind, &str, &str)] = &[
     (EmitKind::Asm, "asm", "s"),
     (EmitKind::Dot, "dot", "dot"),
     (EmitKind::BenchC, "bench-c", "bench.c"),
+    (EmitKind::Hpp, "hpp", "hpp"),
 ];
 
 /// An output that was asked for.
@@ -111,11 +114,18 @@ impl Plan {
             }
         }
         // The program is of no use without what it includes and is linked with.
-        if asked.iter().any(|e| e.kind == EmitKind::BenchC) {
-            for kind in [EmitKind::Obj, EmitKind::Header] {
-                if asked.iter().all(|a| a.kind != kind) {
-                    asked.push(Emit { kind, path: None });
-                }
+        let needs = [
+            (EmitKind::BenchC, EmitKind::Obj),
+            (EmitKind::BenchC, EmitKind::Header),
+            (EmitKind::Hpp, EmitKind::Header),
+        ];
+        for (kind, needed) in needs {
+            let has = |kind| asked.iter().any(|a: &Emit| a.kind == kind);
+            if has(kind) && !has(needed) {
+                asked.push(Emit {
+                    kind: needed,
+                    path: None,
+                });
             }
         }
         asked.sort_by_key(|e| e.kind);
@@ -244,6 +254,10 @@ mod tests {
         assert_eq!(
             paths(&["bench-c"], Some("b/net.o")).unwrap(),
             ["b/net.o", "b/net.h", "b/net.bench.c"]
+        );
+        assert_eq!(
+            paths(&["obj", "hpp"], Some("b/net.o")).unwrap(),
+            ["b/net.o", "b/net.h", "b/net.hpp"]
         );
     }
 

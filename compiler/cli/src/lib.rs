@@ -20,6 +20,7 @@ pub mod eval;
 pub mod explain;
 pub mod failure;
 pub mod files;
+pub mod inside;
 pub mod inspect;
 pub mod job;
 pub mod loader;
@@ -56,7 +57,7 @@ use onnxc_compiler::base::diag::Diagnostic;
 use ui::Ui;
 
 /// Stack of the thread that works: deep models recurse.
-const STACK: usize = 256 << 20;
+pub(crate) const STACK: usize = 256 << 20;
 
 /// Runs the tool on the words of the process.
 pub fn main() -> ExitCode {

@@ -10,6 +10,7 @@ use onnxc_targets::flags::{Selection, Words};
 use onnxc_targets::{Arch, machine, native, triple};
 
 use crate::args::flags::{Sparse as WhenSparse, TargetFlags, Winograd as WinogradTiles};
+use crate::args::words::split;
 use crate::failure::file_error;
 use crate::ui::Ui;
 
@@ -52,7 +53,8 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
         return Ok(machine);
     }
     let mut selection = Selection::base(triple.arch);
-    selection.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)?;
+    program(flags, &mut selection, ui);
+    compilers_words(flags, &mut selection)?;
     if let Some(cpu) = &flags.target_cpu {
         selection.set_cpu(cpu)?;
     }
@@ -94,6 +96,49 @@ pub fn choose(flags: &TargetFlags, purpose: Purpose, ui: &Ui) -> Result<Machine>
         host,
         levels: vec![],
     })
+}
+
+// What a build system passes on comes first, so that a person's word decides.
+fn compilers_words(flags: &TargetFlags, selection: &mut Selection) -> Result<()> {
+    let choice = |w: &String| {
+        ["-mcpu=", "-march=", "-mtune="]
+            .iter()
+            .any(|p| w.starts_with(p))
+    };
+    let named = flags.target_cpu.is_some() || flags.machine_flag.iter().any(choice);
+    let scanned: Vec<String> = flags
+        .target_cflags
+        .iter()
+        .flat_map(|f| split(f))
+        .filter(|w| !(named && choice(w)))
+        .collect();
+    selection.set_gcc(scanned.iter().map(String::as_str), Words::Scanned)?;
+    selection.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)
+}
+
+// What the rest of the program is compiled for. Compilers know more names than there are here, and those decide nothing.
+fn program(flags: &TargetFlags, selection: &mut Selection, ui: &Ui) {
+    let arch = selection.arch;
+    if let Some(cpu) = &flags.program_cpu
+        && (cpu != "native" || native::arch() == Some(arch))
+        && let Err(d) = selection.set_cpu(cpu)
+    {
+        let text = format!(
+            "the program is compiled for `{cpu}`, which is not known here; its features are used"
+        );
+        ui.note(&Diagnostic::warning("USE003", text).help(d.help));
+    }
+    for word in flags.program_feature.iter().flat_map(|l| l.split(',')) {
+        let (name, on) = match word.strip_prefix('-') {
+            Some(name) => (name, false),
+            None => (word.strip_prefix('+').unwrap_or(word), true),
+        };
+        let mut features = selection.features;
+        if features.switch(arch, name, on).is_ok() && features != selection.features {
+            selection.features = features;
+            selection.named = true;
+        }
+    }
 }
 
 fn cost_table(path: &Path, arch: Arch) -> Result<Table> {
@@ -166,7 +211,7 @@ fn several(
             ));
         }
         let mut one = Selection::base(triple.arch);
-        one.set_gcc(flags.machine_flag.iter().map(String::as_str), Words::Given)?;
+        compilers_words(flags, &mut one)?;
         one.set_cpu(name)?;
         for list in &flags.target_feature {
             one.set_features(list)?;

@@ -21,6 +21,7 @@ pub struct Ui {
     errors: Cell<usize>,
     warnings: Cell<usize>,
     said: RefCell<BTreeSet<String>>,
+    kept: Option<RefCell<Vec<Diagnostic>>>,
 }
 
 /// Whether messages have colour.
@@ -47,7 +48,21 @@ impl Ui {
             errors: Cell::new(0),
             warnings: Cell::new(0),
             said: RefCell::default(),
+            kept: None,
         }
+    }
+
+    /// One that keeps all messages for the caller of [`Ui::kept`], and prints none.
+    pub fn keeping() -> Ui {
+        let mut ui = Ui::early(false, false);
+        ui.quiet = true;
+        ui.kept = Some(RefCell::default());
+        ui
+    }
+
+    /// What a keeping one was told, in order.
+    pub fn kept(self) -> Vec<Diagnostic> {
+        self.kept.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// For messages before the flags are read.
@@ -86,6 +101,9 @@ impl Ui {
 
     /// Prints one message. What passes did is said only if asked for.
     pub fn diagnostic(&self, d: &Diagnostic) {
+        if let Some(kept) = &self.kept {
+            return kept.borrow_mut().push(d.clone());
+        }
         if d.is_error() {
             self.errors.set(self.errors.get() + 1);
         } else if d.kind == Kind::Warning {

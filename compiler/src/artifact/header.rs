@@ -353,7 +353,7 @@ pub(super) fn c_string(s: &str) -> String {
 }
 
 // Text inside a comment: it can't end the comment, nor the line.
-fn comment(s: &str) -> String {
+pub(super) fn comment(s: &str) -> String {
     let printable = |c: char| if c == '\\' || c.is_control() { '?' } else { c };
     s.replace("*/", "*?")
         .replace("/*", "/?")

@@ -359,6 +359,14 @@ pub fn c_identifier(name: &str, fallback: &str) -> String {
     }
 }
 
+/// The C++ namespace of a prefix: the prefix, with an underscore behind it where that is no name for a namespace.
+pub fn cpp_namespace(prefix: &str) -> String {
+    match RESERVED.contains(&prefix) || ["std", "onnxc"].contains(&prefix) {
+        true => format!("{prefix}_"),
+        false => prefix.to_string(),
+    }
+}
+
 /// Distinct C identifiers for a list of names: the name's own where it can be, with a number behind it where not.
 pub fn c_names<'a>(names: impl IntoIterator<Item = &'a str>, fallback: &str) -> Vec<String> {
     let mut taken = BTreeSet::new();

@@ -3,6 +3,7 @@
 //! All of them are texts or bytes made from one [`info::ModelInfo`], and nothing else: same information, same bytes.
 pub mod archive;
 pub mod bench_c;
+pub mod cpp;
 pub mod depfile;
 pub mod descriptor;
 pub mod fill;
@@ -13,6 +14,7 @@ mod regions;
 pub mod report;
 pub mod report_offload;
 mod rust_levels;
+mod rust_model;
 pub mod rust_module;
 pub mod weights;
 

@@ -22,7 +22,10 @@ pub fn rust_module(info: &ModelInfo) -> Result<String> {
 fn quiet(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
-        if line.starts_with("pub ") || line.starts_with("impl ") {
+        if ["pub ", "impl ", "impl<"]
+            .iter()
+            .any(|w| line.starts_with(w))
+        {
             out.push_str("#[allow(dead_code)]\n");
         }
         out.push_str(line);
@@ -83,6 +86,11 @@ impl Arena {{
     /// Zeroed memory; its contents need no preparation.
     pub const NEW: Arena = Arena([0; ARENA_SIZE]);
 }}
+impl Default for Arena {{
+    fn default() -> Self {{
+        Self::NEW
+    }}
+}}
 ",
         info.arena_align
     )?;
@@ -100,6 +108,7 @@ impl Arena {{
         super::rust_levels::write(out, info)?;
     }
     write_dims(out, info)?;
+    super::rust_model::write(out, info)?;
     write_run(out, info)
 }
 
@@ -205,7 +214,7 @@ const CONTEXT: &[(&str, &str)] = &[
     ("out_dims", "*mut i64"),
     ("num_dims", "u32"),
     ("num_out_dims", "u32"),
-    // What this module leaves null: threads, tracing, offloading.
+    // Threads, tracing, offloading: null unless `Model::hooks` says otherwise.
     ("rest", "[u64; 5]"),
     ("num_offload", "u32"),
     ("cpu_level", "u32"),
@@ -321,30 +330,17 @@ fn dim_names(info: &ModelInfo) -> Vec<String> {
 fn write_run(out: &mut String, info: &ModelInfo) -> fmt::Result {
     let (symbolic, moving) = (!info.free_symbols().is_empty(), has_moving_outputs(info));
     let file = info.placement == Placement::File;
-    let mut args = vec!["arena: &mut [u8]".to_string()];
-    args.extend(file.then(|| "weights: Weights<'_>".to_string()));
-    args.extend(symbolic.then(|| "dims: Dims".to_string()));
-    let ty = |p: &Port| match p.fixed_shape() {
-        Some(_) => format!("[{}; {}]", rust_type(p.dtype), len(p)),
-        None => format!("[{}]", rust_type(p.dtype)),
-    };
-    args.extend(
-        info.inputs
-            .iter()
-            .map(|p| format!("in_{}: &{}", p.c_name, ty(p))),
-    );
-    args.extend(
-        info.outputs
-            .iter()
-            .map(|p| format!("out_{}: &mut {}", p.c_name, ty(p))),
-    );
-    let result = if moving { "Shapes" } else { "()" };
+    let result = super::rust_model::result(info);
+    let args = super::rust_model::args(info, "arena: &mut [u8]", true);
+    let passed: Vec<String> = args.iter().map(|a| super::rust_model::name(a)).collect();
     writeln!(
         out,
         "\n/// Runs the model once on this thread. `arena` has `ARENA_SIZE` bytes or more, aligned to `ARENA_ALIGN`, as\n\
          /// [`Arena`] is. Slices hold at least the elements of the shape they stand for; where a size is more than one of\n\
-         /// `Dims`, the largest shape.\n#[allow(clippy::too_many_arguments)]\npub fn run({}) -> Result<{result}, Error> {{",
-        args.join(", ")
+         /// `Dims`, the largest shape.\n#[allow(clippy::too_many_arguments)]\npub fn run({0}) -> Result<{result}, Error> {{\n    \
+         run_with(&[0; 5], {1})\n}}\n\n#[allow(clippy::too_many_arguments)]\nfn run_with(hooks: &[u64; 5], {0}) -> Result<{result}, Error> {{",
+        args.join(", "),
+        passed.join(", ")
     )?;
     if symbolic {
         let names = dim_names(info);
@@ -410,7 +406,7 @@ fn write_run(out: &mut String, info: &ModelInfo) -> fmt::Result {
         out_dims: {},
         num_dims: {},
         num_out_dims: {},
-        rest: [0; 5],
+        rest: *hooks,
         num_offload: 0,
         cpu_level: {},
         reserved: [0; 3],
@@ -485,12 +481,12 @@ fn needed(info: &ModelInfo, p: &Port) -> String {
     format!("1usize{}", factors.concat())
 }
 
-fn len(p: &Port) -> u64 {
+pub(super) fn len(p: &Port) -> u64 {
     p.max_bytes / (p.dtype.size().max(1) as u64)
 }
 
 // Types that Rust lacks travel as integers of the same width, complex numbers as pairs.
-fn rust_type(t: DType) -> &'static str {
+pub(super) fn rust_type(t: DType) -> &'static str {
     match t {
         DType::F32 => "f32",
         DType::F64 => "f64",

@@ -21,6 +21,7 @@ pub static CONV_INTEGER: Contract = Contract {
         conv_winograd::WHOLE_F4,
         conv_winograd::WHOLE_F2,
         conv_strip::BYTES,
+        conv_strip::PICKED,
         conv_strip::WORDS,
         sparse::integer::CONV_FOUR,
         sparse::integer::CONV_ONE,

@@ -95,9 +95,11 @@ impl Form {
                 weights,
                 start,
             }),
-            Numbers::Bytes => {
+            Numbers::Bytes | Numbers::Picked => {
                 let xz = known(2)?;
-                if !narrow || xz.len() != 1 {
+                // Bytes are picked in vectors of 256 bits.
+                let picked = numbers == Numbers::Picked;
+                if !narrow || xz.len() != 1 || picked && (v.lanes != 8 || v.by_lane) {
                     return None;
                 }
                 let a_type = v.multiplied_bytes();
@@ -121,11 +123,14 @@ impl Form {
     }
     /// Whether A may be read where it lies, if its rows fit the groups.
     pub fn in_place(&self) -> bool {
-        self.numbers == Numbers::Floats || (self.numbers == Numbers::Bytes && self.shift == 0)
+        !matches!(self.numbers, Numbers::Words) && self.shift == 0
     }
-    /// Numbers in a group.
+    /// Numbers of A in a group; those that are picked stand alone.
     pub fn group(&self) -> i64 {
-        self.numbers.group()
+        match self.numbers {
+            Numbers::Picked => 1,
+            n => n.group(),
+        }
     }
     /// So many numbers in whole groups.
     pub fn whole(&self, n: i64) -> i64 {
@@ -174,7 +179,7 @@ impl Form {
     /// What comes off the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
     pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Option<BufId> {
         let zero = match self.numbers {
-            Numbers::Bytes => self.zero,
+            Numbers::Bytes | Numbers::Picked => self.zero,
             _ => 0,
         };
         if zero == 0 && self.start.is_empty() {

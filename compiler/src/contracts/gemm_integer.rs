@@ -21,6 +21,7 @@ pub static GEMM_INTEGER: Contract = Contract {
     reference: None,
     rows: &[
         gemm_integer_strip::BYTES,
+        gemm_integer_strip::PICKED,
         gemm_integer_strip::WORDS,
         sparse::integer::GEMM_FOUR,
         sparse::integer::GEMM_ONE,

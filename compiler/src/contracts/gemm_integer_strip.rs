@@ -4,9 +4,11 @@
 use super::conv_integer::zero;
 use super::form::Form;
 use super::gemm::{View, macs};
+use super::picked::{REACH, Stored, pack, share};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
-    At, Call, Panels, call, from_afar, machine_for, packed_before, panels, row_blocks, weight_bytes,
+    At, Call, Panels, call_before, from_afar, machine_for, packed_before, panels, picked_panels,
+    row_blocks, weight_bytes,
 };
 use super::tail::{Element, Found};
 use crate::base::attr::Attrs;
@@ -26,6 +28,16 @@ pub const BYTES: Kernel = Kernel {
     work: |q| Work::of(macs(q)).with_weights(weight_bytes(q), q.machine.l2),
     tails: true,
     emit: |cx, q| emit(cx, q, Numbers::Bytes),
+};
+
+/// Products of bytes that are picked and added in pairs, B known.
+pub const PICKED: Kernel = Kernel {
+    name: "gemm_i8_picked",
+    needs: &[],
+    accepts: |q| accepts(q, Numbers::Picked),
+    work: |q| Work::of(macs(q) * picked_share(q)).with_weights(weight_bytes(q), q.machine.l2),
+    tails: true,
+    emit: |cx, q| emit(cx, q, Numbers::Picked),
 };
 
 /// Products of words.
@@ -68,6 +80,32 @@ fn form(q: &Query, v: &View, numbers: Numbers) -> Option<Form> {
     })
 }
 
+/// How many matrices a form holds, the places of a row's elements, and the weight of matrix, element and column.
+fn picked_matrices(
+    form: &Form,
+    k: i64,
+    n: i64,
+) -> (i64, Vec<i64>, impl Fn(i64, usize, i64) -> i32) {
+    let matrices = form.weights.len() as i64 / (k * n).max(1);
+    let weight = move |matrix: i64, p: usize, j: i64| {
+        form.weights[((matrix * k + p as i64) * n + j) as usize]
+    };
+    (matrices, (0..k).collect(), weight)
+}
+
+/// What steps do over the products that there are.
+fn picked_share(q: &Query) -> f64 {
+    let of = || {
+        let (v, machine) = (view(q)?, q.machine.vector?);
+        let form = form(q, &v, Numbers::Picked)?;
+        let (k, n) = (v.k.fixed()?, v.n.fixed()?);
+        let (matrices, places, weight) = picked_matrices(&form, k, n);
+        let panels = picked_panels(&machine, n, v.m.fixed());
+        Some(share(&panels, matrices, &places, weight))
+    };
+    of().unwrap_or(1.0)
+}
+
 fn accepts(q: &Query, numbers: Numbers) -> bool {
     let Some(v) = view(q) else { return false };
     let size = |d: &Dim| d.fixed().is_some_and(|d| (1..1 << 24).contains(&d));
@@ -80,6 +118,7 @@ fn accepts(q: &Query, numbers: Numbers) -> bool {
         && v.b.len() >= 2
         && size(&v.k)
         && size(&v.n)
+        && (numbers != Numbers::Picked || v.k.fixed().is_some_and(|k| k >= REACH))
         && single(2)
         && form(q, &v, numbers).is_some()
 }
@@ -98,7 +137,10 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         true => v.batch.iter().cloned().product::<Dim>() * v.m.clone(),
         false => v.m.clone(),
     };
-    let panels = panels(&vector, n, rows.fixed());
+    let panels = match numbers {
+        Numbers::Picked => picked_panels(&vector, n, rows.fixed()),
+        _ => panels(&vector, n, rows.fixed()),
+    };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = Element::whole(&mut cx.b, &sizes, rank - 2);
     if flat {
@@ -114,15 +156,26 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
     let mut sums = vec![];
     for w in form.weights.chunks_exact((k * n) as usize) {
         let at = |p: i64, j: i64| if p < k { w[(p * n + j) as usize] } else { 0 };
-        form.pack_into(&mut bytes, &panels, pitch, &at);
+        if numbers != Numbers::Picked {
+            form.pack_into(&mut bytes, &panels, pitch, &at);
+        }
         sums.extend((0..n).map(|j| (0..k).map(|p| i64::from(at(p, j))).sum::<i64>()));
     }
     let correction = form.correction(cx, &sums);
     let found = element.probe(cx, |cx, index, sum| finish(cx, &v, correction, index, sum))?;
     let padded: i64 = panels.iter().map(|p| p.count * p.padded).sum();
-    let b_buf = match known {
-        true => form.constant(cx, bytes)?,
-        false => cx.scratch_per_thread("b_panels", form.b_type, Dim::Fixed(padded * pitch)),
+    let stored = match (numbers, known) {
+        (Numbers::Picked, _) => {
+            let (matrices, places, weight) = picked_matrices(&form, k, n);
+            let packed = pack(&panels, matrices, &places, weight).ok_or_else(missing)?;
+            Stored::picked(cx, packed)?
+        }
+        (_, true) => Stored::plain(form.constant(cx, bytes)?, &panels, pitch),
+        (_, false) => {
+            let len = Dim::Fixed(padded * pitch);
+            let buf = cx.scratch_per_thread("b_panels", form.b_type, len);
+            Stored::plain(buf, &panels, pitch)
+        }
     };
     let zero_of_a = form.zero_of_a(cx)?;
     let job = Job {
@@ -132,7 +185,7 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         pitch,
         correction,
         zero_of_a,
-        b_buf,
+        stored,
         finish: found,
         flat,
         rows: &rows,
@@ -154,10 +207,10 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         let b_base = cx.b.let_(b_base);
         let base = match known {
             true => {
-                // The panels of a matrix take padded * pitch elements where the matrix takes n * k.
-                let (matrix, own) = (cx.b.i(n * k), cx.b.i(padded * pitch));
-                let base = ex!(cx.b; (b_base / matrix) * own);
-                cx.b.let_(base)
+                // Which of the matrices of B.
+                let matrix = cx.b.i(n * k);
+                let which = cx.b.div(b_base, matrix);
+                cx.b.let_(which)
             }
             false => {
                 job.pack(cx, b_base)?;
@@ -208,7 +261,7 @@ struct Job<'a> {
     pitch: i64,
     correction: Option<BufId>,
     zero_of_a: Option<ExprId>,
-    b_buf: BufId,
+    stored: Stored,
     finish: Option<Found>,
     flat: bool,
     rows: &'a Dim,
@@ -260,7 +313,7 @@ impl Job<'_> {
                             let place = self.place(cx, j, part);
                             let row = cx.b.i(p.padded * group);
                             let at = ex!(cx.b; (to + (q * row)) + place);
-                            cx.b.store(self.b_buf, at, x);
+                            cx.b.store(self.stored.buf, at, x);
                         }
                         Ok(())
                     })
@@ -288,7 +341,7 @@ impl Job<'_> {
         &self,
         cx: &mut LowerCx,
         a_base: ExprId,
-        b_base: ExprId,
+        matrix: ExprId,
         batch: &[ExprId],
     ) -> Result<()> {
         let k = self.v.k.fixed().unwrap_or(1);
@@ -302,7 +355,7 @@ impl Job<'_> {
                 at: a_base,
                 row: cx.b.i(k),
             };
-            return self.block(cx, a, b_base, batch, zero, self.rows.fixed(), rows);
+            return self.block(cx, a, matrix, batch, zero, self.rows.fixed(), rows);
         }
         let m = self.panels.first().map_or(1, |p| p.m);
         let near = i64::from(cx.machine.l1d.max(16 << 10))
@@ -347,7 +400,7 @@ impl Job<'_> {
                 at: cx.b.i(0),
                 row: cx.b.i(self.pitch),
             };
-            self.block(cx, a, b_base, batch, first, known, here)
+            self.block(cx, a, matrix, batch, first, known, here)
         };
         cx.for_(count, LoopKind::Seq, |cx, t| {
             let first = cx.b.mul(t, size_e);
@@ -371,7 +424,7 @@ impl Job<'_> {
         &self,
         cx: &mut LowerCx,
         a: At,
-        b_base: ExprId,
+        matrix: ExprId,
         batch: &[ExprId],
         first: ExprId,
         known: Option<i64>,
@@ -394,7 +447,7 @@ impl Job<'_> {
                     let row = cx.b.let_(row);
                     let count = cx.b.i(p.count);
                     cx.for_(count, LoopKind::Seq, |cx, t| {
-                        self.panel(cx, at, t, own, b_base, batch, row, tiles, m)
+                        self.panel(cx, at, t, own, matrix, batch, row, tiles, m)
                     })
                 },
             )?;
@@ -409,7 +462,7 @@ impl Job<'_> {
         at: usize,
         t: ExprId,
         a: At,
-        b_base: ExprId,
+        matrix: ExprId,
         batch: &[ExprId],
         first: ExprId,
         tiles: ExprId,
@@ -419,10 +472,13 @@ impl Job<'_> {
         let p = self.panels[at];
         let column = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(p.first)});
         let column = cx.b.let_(column);
-        let before = cx.b.i(packed_before(self.panels, at, self.pitch));
-        let b_at = ex!(cx.b; (b_base + before) + (t * {cx.b.i(p.padded * self.pitch)}));
+        let (w, all) = (&self.stored, self.panels.len());
+        let (size, before) = (w.size(self.panels, at), w.before(self.panels, at));
+        let own = cx.b.i(w.before(self.panels, all));
+        let b_at = ex!(cx.b; ((matrix * own) + {cx.b.i(before)}) + (t * {cx.b.i(size)}));
+        let picks = w.picks(cx, self.panels, at, matrix, t);
         let b = At {
-            buf: self.b_buf,
+            buf: w.buf,
             at: cx.b.let_(b_at),
             row: cx.b.i(p.padded),
         };
@@ -439,7 +495,12 @@ impl Job<'_> {
             ahead: self.ahead,
             ..Strip::floats()
         };
-        let k = cx.b.i(self.pitch / self.form.group());
+        let k = match picks {
+            Some(p) => p.steps,
+            None => cx.b.i(self.pitch / self.form.group()),
+        };
+        let scales: Vec<At> = picks.iter().map(|p| p.order).collect();
+        let next = size / self.form.numbers.group();
         let (seg, a_row) = (cx.b.i(0), self.form.groups(&mut cx.b, a.row)?);
         let own = At { row: a_row, ..a };
         let mut index = batch.to_vec();
@@ -452,13 +513,13 @@ impl Job<'_> {
                 a: own,
                 b,
                 c,
-                scales: vec![],
+                scales: scales.clone(),
                 operands,
                 k,
                 seg,
                 tiles,
             };
-            call(cx, tile, &strip, c);
+            call_before(cx, tile, &strip, c, next);
             return Ok(());
         }
         // Sums go to scratch, a tile at a time, and from there through the row's stores.
@@ -480,13 +541,13 @@ impl Job<'_> {
                     at: zero,
                     row: n_e,
                 },
-                scales: vec![],
+                scales: scales.clone(),
                 operands: vec![],
                 k,
                 seg,
                 tiles: one,
             };
-            call(cx, tile, &strip, c);
+            call_before(cx, tile, &strip, c, next);
             cx.for_(m_e, LoopKind::Seq, |cx, i| {
                 cx.for_(n_e, LoopKind::Lanes, |cx, j| {
                     let at = ex!(cx.b; (i * n_e) + j);

@@ -22,6 +22,7 @@ pub mod lookup;
 pub mod narrow;
 pub mod narrow_weights;
 pub mod pack;
+pub mod picked;
 pub mod sparse;
 pub mod strip;
 pub mod strip_plan;
@@ -55,6 +56,7 @@ pub static ALL: &[&Contract] = &[
     &strip::GEMM_STRIP,
     &strip::GEMM_STRIP_WORDS,
     &strip::GEMM_STRIP_BYTES,
+    &strip::GEMM_STRIP_PICKED,
     &depthwise_tile::DEPTHWISE_TILE,
     &depthwise_parts::DEPTHWISE_WORDS,
     &depthwise_parts::DEPTHWISE_BYTES,

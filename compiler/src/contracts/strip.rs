@@ -12,9 +12,14 @@
 //! words they may be stored as bytes; `apart` says that a vector of so many columns holds the first word of all, then the second of all. Results
 //! are stored as the tail gives them, converted to `c_type`.
 //!
+//! Where a machine adds the products of two bytes in 16 bits (`gemm_strip_picked`), a group is four bytes that are picked from sixteen of a row of A, as
+//! two numbers of `order` say for each k: a byte for each of the four, which of the sixteen (128: none, a zero), and where the sixteen begin, from the row's
+//! start. The first two and the last two are the pairs whose products fit 16 bits, whatever A holds: weights are arranged so ([`super::picked`]). There
+//! is one segment and no chain but one; distances of A are in bytes.
+//!
 //! A bias is part of the tail: added first, it would cost accuracy where it is large.
 //!
-//! Arguments: pointers a, b, c, scales and zeros of a narrow B, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
+//! Arguments: pointers a, b, c, scales and zeros of a narrow B or the order of a picked A, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
 //! tiles, ahead, and for each tail operand its row distance.
 
 use super::narrow::Narrow;
@@ -22,7 +27,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::ir::{Access, BinOp, BufId, Callee, ExprId, Func, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
 /// The contract.
@@ -49,6 +54,14 @@ pub static GEMM_STRIP_BYTES: Contract = Contract {
     rows: &[],
 };
 
+/// The contract over groups of four bytes, picked and multiplied in pairs.
+pub static GEMM_STRIP_PICKED: Contract = Contract {
+    name: "gemm_strip_picked",
+    doc: "Strips of products of picked unsigned bytes with signed 8-bit weights whose pairs fit 16 bits, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
 /// What is multiplied.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Numbers {
@@ -58,6 +71,8 @@ pub enum Numbers {
     Words,
     /// Bytes, unsigned or signed as the type of A says, by signed bytes.
     Bytes,
+    /// Unsigned bytes that are picked, by signed ones.
+    Picked,
 }
 
 impl Numbers {
@@ -66,7 +81,7 @@ impl Numbers {
         match self {
             Numbers::Floats => 1,
             Numbers::Words => 2,
-            Numbers::Bytes => 4,
+            Numbers::Bytes | Numbers::Picked => 4,
         }
     }
     /// The tile contract.
@@ -75,6 +90,7 @@ impl Numbers {
             Numbers::Floats => GEMM_STRIP.name,
             Numbers::Words => GEMM_STRIP_WORDS.name,
             Numbers::Bytes => GEMM_STRIP_BYTES.name,
+            Numbers::Picked => GEMM_STRIP_PICKED.name,
         }
     }
     /// What sums are.
@@ -163,6 +179,10 @@ impl Strip {
         if self.numbers != Numbers::Floats {
             shape.extend([
                 ("group".to_string(), self.numbers.group()),
+                (
+                    "picked".to_string(),
+                    i64::from(self.numbers == Numbers::Picked),
+                ),
                 ("a_type".to_string(), i64::from(self.a_type.onnx())),
                 ("c_type".to_string(), i64::from(self.c_type.onnx())),
                 ("apart".to_string(), self.apart),
@@ -187,7 +207,10 @@ impl Strip {
         let numbers = match get("group", 1) {
             None => Numbers::Floats,
             Some(2) => Numbers::Words,
-            Some(4) => Numbers::Bytes,
+            Some(4) => match get("picked", 0)? {
+                1 => Numbers::Picked,
+                _ => Numbers::Bytes,
+            },
             _ => return None,
         };
         let whole = numbers != Numbers::Floats;
@@ -201,6 +224,7 @@ impl Strip {
                 (Numbers::Floats, d) => d,
                 (Numbers::Words, d @ DType::I16) => d,
                 (Numbers::Bytes, d @ (DType::U8 | DType::I8)) => d,
+                (Numbers::Picked, d @ DType::U8) => d,
                 _ => return None,
             },
             c_type: match dtype("c_type")? {
@@ -217,7 +241,7 @@ impl Strip {
                 (Numbers::Floats, d @ (DType::F32 | DType::F16 | DType::BF16)) => d,
                 (Numbers::Floats, d @ (DType::I8 | DType::U8 | DType::U4)) => d,
                 (Numbers::Words, d @ (DType::I16 | DType::I8)) => d,
-                (Numbers::Bytes, d @ DType::I8) => d,
+                (Numbers::Bytes | Numbers::Picked, d @ DType::I8) => d,
                 _ => return None,
             },
             ahead: get("ahead", 0)? == 1,
@@ -254,6 +278,8 @@ fn reference(callee: &Callee) -> Option<Func> {
         Start::Sum => b.buffer("c", s.c_type, unknown.clone(), Access::ReadWrite),
         Start::Zero => b.buffer("c", s.c_type, unknown.clone(), Access::Write),
     };
+    let order = (s.numbers == Numbers::Picked)
+        .then(|| b.buffer("order", DType::I32, unknown.clone(), Access::Read));
     let kinds: Vec<DType> = s.tail.operands().filter_map(|n| n.element()).collect();
     let operands: Vec<_> = kinds
         .into_iter()
@@ -292,8 +318,15 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let split = b.i(s.split);
                     let which = b.rem(p, split);
                     for part in 0..s.numbers.group() {
-                        let (a_at, b_at) = s.places(b, part, a_at, b_at, j);
-                        let (x, y) = (b.load(pa, a_at), b.load(pb, b_at));
+                        let x = match order {
+                            None => {
+                                let at = s.place_of_a(b, part, a_at);
+                                b.load(pa, at)
+                            }
+                            Some(order) => picked(b, part, pa, a_start, order, p),
+                        };
+                        let at = s.place_of_b(b, part, b_at, j);
+                        let y = b.load(pb, at);
                         for (c, &sum) in sums.iter().enumerate() {
                             let so_far = b.get(sum);
                             let next = match s.numbers {
@@ -325,22 +358,43 @@ fn reference(callee: &Callee) -> Option<Func> {
     Some(b.finish())
 }
 
+/// Part `part` of what step `step` of the order picks from the row that begins at `row`.
+fn picked(b: &mut Builder, part: i64, a: BufId, row: ExprId, order: BufId, step: ExprId) -> ExprId {
+    let two = b.i(2);
+    let at = b.mul(step, two);
+    let which = b.load(order, at);
+    let (by, byte) = (b.int(Ty::I32, 8 * part), b.int(Ty::I32, 0xff));
+    let which = b.bin(BinOp::Shr, which, by);
+    let which = b.bin(BinOp::And, which, byte);
+    let which = b.cast(Ty::I64, which);
+    let one = b.i(1);
+    let at = b.add(at, one);
+    let first = b.load(order, at);
+    let first = b.cast(Ty::I64, first);
+    let none = b.i(128);
+    let there = b.lt(which, none);
+    let at = b.add(row, first);
+    let at = b.add(at, which);
+    let zero = b.int(Ty::I32, 0);
+    b.load_if(a, there, at, zero)
+}
+
 impl Strip {
-    /// The elements of A and B that part `part` of a group multiplies: the group stands at `a` and, in its first column, at `b`.
-    fn places(
-        &self,
-        e: &mut Builder,
-        part: i64,
-        a: ExprId,
-        b: ExprId,
-        column: ExprId,
-    ) -> (ExprId, ExprId) {
+    /// The element of A that part `part` of a group multiplies: the group stands at `a`.
+    fn place_of_a(&self, e: &mut Builder, part: i64, a: ExprId) -> ExprId {
         if self.numbers == Numbers::Floats {
-            return (a, e.add(b, column));
+            return a;
         }
         let (group, part) = (e.i(self.numbers.group()), e.i(part));
         let a = e.mul(a, group);
-        let a = e.add(a, part);
+        e.add(a, part)
+    }
+    /// The same of B, whose group stands at `b` in its first column.
+    fn place_of_b(&self, e: &mut Builder, part: i64, b: ExprId, column: ExprId) -> ExprId {
+        if self.numbers == Numbers::Floats {
+            return e.add(b, column);
+        }
+        let (group, part) = (e.i(self.numbers.group()), e.i(part));
         let (column, part) = match self.apart {
             0 => (e.mul(column, group), part),
             // Whole vectors of words, then the column within its own.
@@ -355,6 +409,6 @@ impl Strip {
         };
         let b = e.mul(b, group);
         let b = e.add(b, column);
-        (a, e.add(b, part))
+        e.add(b, part)
     }
 }

@@ -37,6 +37,9 @@ const MOST_VECTORS: i64 = 8;
 /// Cycles from a multiplication to the next that needs its sum.
 const LATENCY: f64 = 4.0;
 
+/// Registers beside sums where bytes are picked: bytes, their order, products, and ones.
+const PICKED_REGISTERS: i64 = 4;
+
 /// A tile's start and end (pointers, bias, stores) in cycles for each k, at sums of some 64.
 const EACH_TILE: f64 = 0.3;
 
@@ -98,6 +101,21 @@ pub fn narrow_panels(v: &Vector, n: i64, rows: Option<i64>, grid: &Grid) -> Vec<
     let cost = |m: i64, cols: i64, split: i64| {
         let (held, cycles) = needs(v, grid, m, cols);
         (m * cols * split + held, cycles.max(LATENCY / split as f64))
+    };
+    cut(v, n, rows, &cost)
+}
+
+/// The same where bytes are picked: of three instructions for each vector of four products none waits for another, and a row is picked by one more.
+pub fn picked_panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    let cost = |m: i64, cols: i64, split: i64| {
+        // Wide panels find partners for fewer of their elements.
+        let alone = 1.0 + 0.04 * (cols - 1) as f64;
+        let cycles = (3 * m * cols + m) as f64 / 3.0 / 4.0 * alone;
+        match split {
+            1 => (m * cols + PICKED_REGISTERS, cycles.max(0.5)),
+            // Sums are chains of additions, which take a cycle.
+            _ => (i64::MAX, cycles),
+        }
     };
     cut(v, n, rows, &cost)
 }
@@ -199,6 +217,13 @@ pub struct Call {
 
 /// Writes a call.
 pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
+    // A panel is as long as all its k.
+    let panel = cx.b.as_i64(c.k).unwrap_or(0) * strip.segs * strip.b_row;
+    call_before(cx, tile, strip, c, panel);
+}
+
+/// The same where the next panel lies so many elements behind, in groups.
+pub fn call_before(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call, panel: i64) {
     let ptr = |buf, offset| Arg::Ptr { buf, offset };
     let mut args = vec![
         ptr(c.a.buf, c.a.at),
@@ -208,8 +233,7 @@ pub fn call(cx: &mut LowerCx, tile: &Tile, strip: &Strip, c: Call) {
     let more = c.scales.iter().chain(&c.operands);
     args.extend(more.map(|o| ptr(o.buf, o.at)));
     let ahead = cx.b.i(match strip.ahead {
-        // A panel is as long as all its k.
-        true => cx.b.as_i64(c.k).unwrap_or(0) * strip.segs * strip.b_row,
+        true => panel,
         false => 0,
     });
     args.extend([c.a.row, c.c.row, c.k, c.seg, c.b.row, c.tiles, ahead].map(Arg::Int));

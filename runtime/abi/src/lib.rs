@@ -40,5 +40,8 @@ pub use status::status_text;
 /// context fields leave it alone (see [`Context::struct_size`]).
 pub const ABI_VERSION: u32 = 1;
 
+/// `onnxc.hpp`: models from C++17. Every generated C++ header repeats it.
+pub const CPP_HEADER: &str = include_str!("onnxc.hpp");
+
 /// Alignment that every arena must have, in bytes.
 pub const ARENA_ALIGN: usize = 64;

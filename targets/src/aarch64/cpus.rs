@@ -141,6 +141,7 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("ares", "neoverse-n1"),
     ("zeus", "neoverse-v1"),
     ("demeter", "neoverse-v2"),
+    ("neoverse-512tvb", "neoverse-v1"),
     ("vulcan", "thunderx2t99"),
     ("thunderxt81", "thunderx"),
     ("thunderxt83", "thunderx"),

@@ -394,7 +394,7 @@ impl Machine<'_> {
                     None if dot == Dot::Words && !self.isa.fused_words => {
                         return wrong("a product of words lacks a register");
                     }
-                    Some(t) if t == d || t == b || *a == Src::Reg(t) => {
+                    Some(t) if t == d || *a == Src::Reg(t) => {
                         return wrong("a register of a product of parts is another of its own");
                     }
                     _ => {}
@@ -452,8 +452,12 @@ impl Machine<'_> {
                 let pair = self.v(a)?;
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
-            Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op)?,
-            Op::LoadWords { .. } | Op::PairBytes { .. } | Op::InOrder { .. } => self.mixing(op)?,
+            Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op)?,
+            Op::LoadQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. }
+            | Op::PickBytes { .. }
+            | Op::PairBytes { .. } => self.quads(op)?,
             // Touches nothing, wherever it points.
             Op::Prefetch { at } => {
                 self.x(at.base)?;
@@ -496,8 +500,9 @@ impl Machine<'_> {
             }
             Op::LoadSmallX { d, ref at, bytes } => {
                 let value = match bytes {
-                    1 => u16::from(self.bytes::<1>(at, 0)?[0]),
-                    _ => u16::from_le_bytes(self.bytes(at, 0)?),
+                    1 => u32::from(self.bytes::<1>(at, 0)?[0]),
+                    2 => u32::from(u16::from_le_bytes(self.bytes(at, 0)?)),
+                    _ => u32::from_le_bytes(self.bytes(at, 0)?),
                 };
                 self.set_x(d, value.into())
             }

@@ -8,9 +8,11 @@
 //! [`Isa::fma`] is false. The meanings are those of the loops IR (`loops/ir.rs`): `Min` and `Max` give their second
 //! operand where either is NaN, comparisons give lanes of all ones or all zeros, integers wrap.
 
+mod kinds;
 mod machine;
 mod registers;
 
+pub use kinds::{Bin, Cond, Dot, Fold, RealBin, Shift, Un, WordBin};
 pub use machine::{Isa, Level};
 pub use registers::each_x;
 
@@ -149,115 +151,6 @@ impl Elem {
     }
 }
 
-/// Lane-wise operations on two operands.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Bin {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    /// `a < b ? a : b`.
-    Min,
-    /// `a > b ? a : b`.
-    Max,
-    /// Comparisons of floats: all ones or all zeros; with NaN only `Ne` holds.
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    And,
-    /// `!a & b`.
-    AndNot,
-    Or,
-    Xor,
-    AddI,
-    SubI,
-    MulI,
-    MinI,
-    MaxI,
-    EqI,
-    /// Signed `a > b`.
-    GtI,
-}
-
-/// Lane-wise operations on one operand.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Un {
-    Sqrt,
-    /// Round half to even, to an integral float.
-    Round,
-    Floor,
-    Ceil,
-    Trunc,
-    /// i32 to float.
-    FromInt,
-}
-
-/// Shifts by a constant.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Shift {
-    Left,
-    /// Keeps the sign.
-    Right,
-    RightU,
-}
-
-/// Operations on two operands of f64 lanes, of which a register holds half as many.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum RealBin {
-    Add,
-    Sub,
-    Mul,
-    /// `a < b ? a : b`; NaN does not occur.
-    Min,
-    Max,
-}
-
-/// Operations on the two words of each lane; they wrap.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum WordBin {
-    Add,
-    Sub,
-}
-
-/// Products of parts of lanes, added to an i32 lane; sums wrap.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Dot {
-    /// Two signed words with two signed words.
-    Words,
-    /// Four bytes of weights (signed) with four of the other operand, unsigned.
-    BytesU,
-    /// The same with signed bytes.
-    BytesS,
-}
-
-/// How lanes are brought together.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Fold {
-    Add,
-    Min,
-    Max,
-}
-
-/// When a branch is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Cond {
-    Eq,
-    Ne,
-    /// Signed.
-    Lt,
-    Le,
-    Gt,
-    Ge,
-}
-
 /// One operation.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[allow(missing_docs)]
@@ -377,7 +270,7 @@ pub enum Op {
         b: V,
         lane: u8,
     },
-    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others, but where
+    /// `d += sum of parts of a * parts of b`: weights in `a`. Words need `tmp`, which may be clobbered and is none of the others but `b`, except where
     /// [`Isa::fused_words`].
     Dot {
         dot: Dot,
@@ -393,6 +286,18 @@ pub enum Op {
         a: V,
         b: V,
         lane: u8,
+    },
+    /// Pairs of bytes to words: `b` without sign times `a` with one, two products added and limited to a word.
+    PairBytes {
+        d: V,
+        a: Src,
+        b: V,
+    },
+    /// Bytes of sixteen in memory to each quarter: which, each byte of `order` says; 0 where it is 128 or more. `d` is not `order`.
+    PickBytes {
+        d: V,
+        at: Mem,
+        order: V,
     },
     /// i32 lanes as f64: the first half of them in `lo`. All three differ.
     ToReals {
@@ -482,7 +387,7 @@ pub enum Op {
         signed: bool,
     },
     /// Bytes of `a` and `b` alternate: those of the first half of each quarter in `lo`, of the second in `a`. `lo` is neither.
-    PairBytes {
+    MixBytes {
         lo: V,
         a: V,
         b: V,
@@ -559,7 +464,7 @@ pub enum Op {
         d: X,
         at: Mem,
     },
-    /// The same of one byte or two, without sign.
+    /// The same of one byte, two or four, without sign; four not on NEON.
     LoadSmallX {
         d: X,
         at: Mem,

@@ -74,6 +74,18 @@ pub const fn strip_bytes(level: Level, name: &'static str, needs: &'static [&'st
     }
 }
 
+/// Contract `gemm_strip_picked`.
+pub const fn strip_picked(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "gemm_strip_picked",
+        ..strip_bytes(level, name, needs)
+    }
+}
+
 /// Contract `depthwise_tile`.
 pub const fn depthwise(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
     Tile {

@@ -15,6 +15,7 @@ use onnxc_compiler::loops::ir::Callee;
 
 mod finish;
 mod narrow;
+mod picked;
 
 /// Steps of k written out in the main loop.
 const UNROLL: usize = 4;
@@ -41,6 +42,7 @@ impl Args {
     fn of(s: &Strip) -> Args {
         let operands = s.tail.operands().count() as u8;
         let scales = match s.narrow.map(|n| n.zero) {
+            None if s.numbers == Numbers::Picked => 1,
             None => 0,
             Some(Zero::Each) => 2,
             Some(_) => 1,
@@ -110,6 +112,8 @@ pub fn narrow_registers(isa: &Isa, s: &Strip) -> usize {
     m * cols * s.split as usize + m + 2 + four + if moved { m } else { 0 }
 }
 
+pub use picked::registers as picked_registers;
+
 /// Vector registers that a tile of `m` rows and `cols` vectors holds while it sums.
 pub fn registers(isa: &Isa, m: usize, cols: usize, split: usize) -> usize {
     let acc = m * cols * split;
@@ -169,6 +173,8 @@ impl Template<'_> {
             (Numbers::Words, _) => Some(Dot::Words),
             (Numbers::Bytes, DType::U8) => Some(Dot::BytesU),
             (Numbers::Bytes, _) => Some(Dot::BytesS),
+            // Pairs are words by then.
+            (Numbers::Picked, _) => Some(Dot::Words),
         }
     }
     fn b_disp(&self, j: usize) -> i32 {
@@ -205,6 +211,10 @@ impl Template<'_> {
         };
         match self.s.narrow {
             Some(narrow) => self.narrow_sums(narrow),
+            None if self.s.numbers == Numbers::Picked => {
+                self.start();
+                self.picked_sums();
+            }
             None => {
                 self.start();
                 self.sums();
@@ -569,7 +579,12 @@ impl Template<'_> {
             value: self.s.m,
         });
         self.vm.op(Op::MulX { d: by, a: by, b: m });
-        self.vm.add_x(a, by, 2);
+        let shift = if self.s.numbers == Numbers::Picked {
+            0
+        } else {
+            2
+        };
+        self.vm.add_x(a, by, shift);
         self.vm.op(Op::SetArg {
             n: self.args.a,
             s: a,

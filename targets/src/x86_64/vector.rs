@@ -391,8 +391,12 @@ impl<'p> Emit<'p> {
             }
             Op::Select { d, m, a, b } => self.select(d, m, a, b),
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
-            Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op),
-            Op::LoadWords { .. } | Op::PairBytes { .. } | Op::InOrder { .. } => self.mixing(op),
+            Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op),
+            Op::LoadQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. }
+            | Op::PickBytes { .. }
+            | Op::PairBytes { .. } => self.quads(op),
             Op::Prefetch { at } => {
                 let m = self.mem(at);
                 self.push(Instruction::with1(Ins::Prefetcht0_m8, m)?);
@@ -475,7 +479,8 @@ impl<'p> Emit<'p> {
                 let (m, d) = (self.mem(at), self.x(d).full_register32());
                 let code = match bytes {
                     1 => Ins::Movzx_r32_rm8,
-                    _ => Ins::Movzx_r32_rm16,
+                    2 => Ins::Movzx_r32_rm16,
+                    _ => Ins::Mov_r32_rm32,
                 };
                 self.rm(code, d, m)
             }

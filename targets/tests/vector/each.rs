@@ -544,7 +544,7 @@ fn words(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("words".into()));
 }
 
-pub use quads::{mixing, quads_of_words};
+pub use quads::{mixing, picked, quads_of_words};
 
 /// All cases of a machine.
 pub fn cases(isa: Isa) -> Vec<Case> {

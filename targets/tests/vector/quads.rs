@@ -82,7 +82,7 @@ pub fn mixing(isa: Isa) -> Vec<Case> {
         }
         let [a, b] = [w.load(1024 + rotation * 4), w.load(2000 - rotation * 4)];
         let lo = w.vm.v();
-        w.vm.op(Op::PairBytes { lo, a, b });
+        w.vm.op(Op::MixBytes { lo, a, b });
         w.keep(lo);
         w.keep(a);
         w.vm.free_all(&[a, b, lo]);
@@ -99,4 +99,47 @@ pub fn mixing(isa: Isa) -> Vec<Case> {
         }
     }
     vec![w.case("rows of bytes".into())]
+}
+
+/// What picks bytes and multiplies them in pairs.
+pub fn picked(isa: Isa) -> Vec<Case> {
+    let mut cases = vec![];
+    for rotation in 0..8i32 {
+        let mut w = Writer::new(isa);
+        let second = Mem::at(w.base, 68 + rotation);
+        let [a, b, order] = [
+            w.load(rotation * 8),
+            w.load(1030 + 3 * rotation),
+            w.load(rotation * 4),
+        ];
+        let d = w.vm.v();
+        let at = Mem::at(w.base, 5 * rotation);
+        w.vm.op(Op::PickBytes { d, at, order });
+        w.keep(d);
+        for a in [Src::Reg(a), Src::Mem(second)] {
+            w.vm.op(Op::PairBytes { d, a, b });
+            w.keep(d);
+        }
+        // In place, and summed up from where the pairs are.
+        w.vm.op(Op::PairBytes {
+            d: b,
+            a: Src::Reg(a),
+            b,
+        });
+        w.vm.op(Op::Dot {
+            dot: Dot::Words,
+            d,
+            a: Src::Reg(a),
+            b,
+            tmp: Some(b),
+        });
+        w.keep(d);
+        let (x, at) = (w.vm.x(), Mem::at(w.base, 40 + rotation));
+        w.vm.op(Op::LoadSmallX { d: x, at, bytes: 4 });
+        w.vm.op(Op::SplatX { d, x });
+        w.keep(d);
+        w.vm.free_x(x);
+        cases.push(w.case(format!("picked {rotation}")));
+    }
+    cases
 }

@@ -150,12 +150,21 @@ pub struct TargetFlags {
     /// Choose kernels by this table, as `tune-kernels` wrote it
     #[arg(long, value_name = "FILE")]
     pub cost: Option<PathBuf>,
+    /// Flags of a C compiler: those that choose a CPU or a feature are obeyed, the rest is dropped. A CPU named by --target-cpu or -mcpu= goes before theirs
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub target_cflags: Vec<String>,
     /// Features to switch on or off: +avx2,-fma
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub target_feature: Vec<String>,
     /// gcc's -m words, put here by the first pass over argv.
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub machine_flag: Vec<String>,
+    /// The CPU that a build system compiles the rest of the program for; a name that is not known is left out with a warning.
+    #[arg(long, hide = true)]
+    pub program_cpu: Option<String>,
+    /// Its features, as `--target-feature` lists them; those that are not known are left out.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub program_feature: Vec<String>,
     /// Winograd's algorithm for 3x3 convolutions: none, tiles of 2x2 results, or of 4x4 too
     #[arg(long, value_enum, default_value = "f4", value_name = "TILES")]
     pub winograd: Winograd,
@@ -264,7 +273,7 @@ pub struct Compile {
     /// Where the object goes; other outputs lie beside it
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What to write: obj, staticlib, so, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c; each may be KIND=PATH
+    /// What to write: obj, staticlib, so, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
     #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
     pub emit: Vec<crate::emit::Emit>,
     /// Print a list and end

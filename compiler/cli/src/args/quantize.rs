@@ -189,8 +189,7 @@ impl QuantizeFlags {
             &b.labels,
             &b.eval_data,
         ];
-        let all = all.into_iter().flatten().map(PathBuf::as_path);
-        all.filter(|p| !p.is_dir()).collect()
+        all.into_iter().flatten().map(PathBuf::as_path).collect()
     }
     /// The method with its number.
     pub fn method(&self) -> Method {

@@ -1,14 +1,14 @@
 //! Pictures (PNG, JPEG) as tensors, as `--preprocess` says; see [`super::preprocess`] for the rules.
 
-use ::image::imageops::{self, FilterType};
 use ::image::{ImageReader, RgbImage};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::tensor::Tensor;
+use onnxc_runtime::picture::{Fitting, fit, gray};
 use std::io::Cursor;
 
 use super::bad_data;
 use super::bind::Wanted;
-use super::preprocess::{Channels, Filter, Fit, Image, Layout, Place};
+use super::preprocess::{Channels, Image, Layout};
 
 /// Most pixels of a picture that a model is given.
 const MOST: u64 = 1 << 26;
@@ -48,7 +48,14 @@ pub fn of_pixels(name: &str, picture: &RgbImage, how: &Image, wanted: &Wanted) -
             format!("{w} x {h} is too large a picture"),
         ));
     }
-    let picture = fit(picture, h, w, how);
+    let fitting = Fitting {
+        fit: how.fit,
+        resize: how.resize,
+        fill: how.fill,
+        place: how.place,
+        filter: how.filter,
+    };
+    let picture = fit(picture, h, w, &fitting);
     let order: &[usize] = match (axes.channels, how.channels) {
         (1, _) => &[3],
         (_, Some(Channels::Bgr)) => &[2, 1, 0],
@@ -108,12 +115,6 @@ pub fn of_pixels(name: &str, picture: &RgbImage, how: &Image, wanted: &Wanted) -
         shape.insert(0, 1);
     }
     Ok(Tensor::from_f64s(wanted.dtype, &shape, &values))
-}
-
-/// ITU-R BT.601 in 16-bit fixed point, as Pillow and OpenCV have it.
-fn gray(p: &[u8; 3]) -> u8 {
-    let [r, g, b] = p.map(u32::from);
-    ((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8
 }
 
 fn axes(how: &Image, wanted: &Wanted) -> Result<Axes> {
@@ -184,56 +185,9 @@ fn axes(how: &Image, wanted: &Wanted) -> Result<Axes> {
     })
 }
 
-fn fit(picture: &RgbImage, h: u32, w: u32, how: &Image) -> RgbImage {
-    let filter = match how.filter {
-        Filter::Nearest => FilterType::Nearest,
-        Filter::Bilinear => FilterType::Triangle,
-        Filter::Bicubic => FilterType::CatmullRom,
-        Filter::Lanczos => FilterType::Lanczos3,
-    };
-    let (ph, pw) = (
-        f64::from(picture.height().max(1)),
-        f64::from(picture.width().max(1)),
-    );
-    let scaled = |factor: f64| {
-        let side = |n: f64| ((n * factor).round() as u32).clamp(1, 1 << 15);
-        imageops::resize(picture, side(pw), side(ph), filter)
-    };
-    let (fh, fw) = (f64::from(h) / ph, f64::from(w) / pw);
-    match how.fit {
-        _ if picture.dimensions() == (w, h) && how.resize.is_none() => picture.clone(),
-        Fit::Stretch => imageops::resize(picture, w, h, filter),
-        Fit::Crop => {
-            let factor = match how.resize {
-                Some(short) => f64::from(short) / ph.min(pw),
-                None => fh.max(fw),
-            };
-            let big = scaled(factor);
-            // A short side below the size leaves a border, filled as with `pad`.
-            on_canvas(&big, h, w, how.fill, Place::Center)
-        }
-        Fit::Pad => on_canvas(&scaled(fh.min(fw)), h, w, how.fill, how.place),
-    }
-}
-
-/// Lays a picture on a canvas, cutting what hangs over.
-fn on_canvas(picture: &RgbImage, h: u32, w: u32, fill: u8, place: Place) -> RgbImage {
-    let mut canvas = RgbImage::from_pixel(w, h, ::image::Rgb([fill; 3]));
-    let offset = |outer: u32, inner: u32| match place {
-        Place::Corner => 0,
-        Place::Center => (i64::from(outer) - i64::from(inner)).div_euclid(2),
-    };
-    imageops::replace(
-        &mut canvas,
-        picture,
-        offset(w, picture.width()),
-        offset(h, picture.height()),
-    );
-    canvas
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::preprocess::Fit;
     use super::*;
     use onnxc_compiler::base::dtype::DType;
 

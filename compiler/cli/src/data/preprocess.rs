@@ -34,6 +34,7 @@
 use std::path::Path;
 
 use onnxc_compiler::base::diag::{Diagnostic, Result};
+pub use onnxc_runtime::picture::{Channels, Filter, Fit, Layout, Place};
 use serde::Deserialize;
 
 use crate::failure::file_error;
@@ -75,62 +76,6 @@ impl Array {
     pub fn value(&self, v: f64) -> f64 {
         (v * self.scale - self.mean) / self.std
     }
-}
-
-/// How a picture fills the size.
-#[derive(Deserialize, Default, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Fit {
-    /// Both sides scaled on their own.
-    #[default]
-    Stretch,
-    /// Scaled to cover, the middle cut out.
-    Crop,
-    /// Scaled to fit inside, the rest filled.
-    Pad,
-}
-
-/// Where a padded picture lies.
-#[derive(Deserialize, Default, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Place {
-    /// In the middle.
-    #[default]
-    Center,
-    /// At the top left.
-    Corner,
-}
-
-/// Interpolation.
-#[derive(Deserialize, Default, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Filter {
-    Nearest,
-    #[default]
-    Bilinear,
-    Bicubic,
-    Lanczos,
-}
-
-/// Order of axes.
-#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// Channels before rows and columns.
-    Nchw,
-    /// Channels last.
-    Nhwc,
-}
-
-/// Order of channels.
-#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Channels {
-    Rgb,
-    Bgr,
-    Gray,
 }
 
 /// Pictures.

@@ -14,11 +14,12 @@ mod weights;
 
 use super::conv::{View, macs};
 use super::strip::{Numbers, Start, Strip};
-pub use integer::{BYTES, WORDS};
+pub use integer::{BYTES, PICKED, WORDS};
 
 use super::form::Form;
+use super::picked::{Picks, Stored};
 use super::strip_plan::{
-    At, Call, Panels, call, from_afar, machine_for, packed_before, panels, row_blocks,
+    At, Call, Panels, call_before, from_afar, machine_for, panels, picked_panels, row_blocks,
     weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
@@ -98,14 +99,21 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         && channels % form.group() == 0
         && v.cin % form.group() == 0;
     let pitch = form.whole(channels);
-    let plan = Plan::of(&v, pitch);
+    let picked = form.numbers == Numbers::Picked;
+    let plan = match picked {
+        true => Plan::picked(&v),
+        false => Plan::of(&v, pitch),
+    };
     // Pixels of a product: all of an image, or a row.
     let pixels: Dim = if plain {
         w.out.iter().cloned().product()
     } else {
         w.out[rank - 1].clone()
     };
-    let panels = panels(&vector, v.cout, pixels.fixed());
+    let panels = match picked {
+        true => picked_panels(&vector, v.cout, pixels.fixed()),
+        false => panels(&vector, v.cout, pixels.fixed()),
+    };
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
     let weights = weights::pack(cx, &v, form, &panels, per_window)?;
     let correction = weights::correction(cx, &v, form);
@@ -214,7 +222,7 @@ struct Job<'a> {
     plan: &'a Plan,
     panels: &'a [Panels],
     per_window: i64,
-    weights: BufId,
+    weights: Stored,
     /// `None`: results go through loops.
     finish: Option<Found>,
     /// Pixels of an image are numbered along the last spatial axis.
@@ -388,18 +396,26 @@ impl Job<'_> {
     /// A block of rows under one panel: number `t` of its group.
     fn panel(&self, cx: &mut LowerCx, g: i64, at: usize, t: ExprId, rows: &Rows) -> Result<()> {
         let p = self.panels[at];
-        let size = cx.b.i(p.padded * self.per_window);
-        let before = packed_before(self.panels, at, self.per_window)
-            + g * packed_before(self.panels, self.panels.len(), self.per_window);
+        let (w, all) = (&self.weights, self.panels.len());
+        let size = cx.b.i(w.size(self.panels, at));
+        let before = w.before(self.panels, at) + g * w.before(self.panels, all);
         let b_at = ex!(cx.b; (t * size) + {cx.b.i(before)});
         let b_at = cx.b.let_(b_at);
+        let panel = Panel {
+            at,
+            b: b_at,
+            picks: {
+                let group = cx.b.i(g);
+                w.picks(cx, self.panels, at, group, t)
+            },
+        };
         let channel = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(g * self.v.cout + p.first)});
         let channel = cx.b.let_(channel);
         let mut index = rows.index.clone();
         index.extend((0..self.gone).map(|_| cx.b.i(0)));
         index.push(channel);
         let Some(finish) = &self.finish else {
-            return self.through_loops(cx, p, b_at, &index, rows);
+            return self.through_loops(cx, &panel, &index, rows);
         };
         let (operands, c) = finish.block(cx, &index);
         let last = rows.calls.len() - 1;
@@ -418,9 +434,7 @@ impl Job<'_> {
             } else {
                 vec![]
             };
-            self.call(
-                cx, &strip, p, a, b_at, number, c, operands, rows.tiles, rows,
-            )?;
+            self.call(cx, &strip, &panel, a, number, c, operands, rows.tiles, rows)?;
         }
         Ok(())
     }
@@ -449,9 +463,8 @@ impl Job<'_> {
         &self,
         cx: &mut LowerCx,
         strip: &Strip,
-        p: Panels,
+        panel: &Panel,
         a: ExprId,
-        b_at: ExprId,
         number: usize,
         c: At,
         operands: Vec<At>,
@@ -459,10 +472,11 @@ impl Job<'_> {
         rows: &Rows,
     ) -> Result<()> {
         let (tile, _) = machine_for(cx, self.form)?;
+        let p = self.panels[panel.at];
         let skip = number as i64 * self.plan.k * self.plan.segs * p.padded;
         let b = At {
-            buf: self.weights,
-            at: ex!(cx.b; b_at + {cx.b.i(skip)}),
+            buf: self.weights.buf,
+            at: ex!(cx.b; {panel.b} + {cx.b.i(skip)}),
             row: cx.b.i(p.padded),
         };
         let a = At {
@@ -470,9 +484,13 @@ impl Job<'_> {
             at: a,
             row: self.form.groups(&mut cx.b, rows.row)?,
         };
-        let k = cx.b.i(self.plan.k / self.form.group());
+        let k = match panel.picks {
+            Some(p) => p.steps,
+            None => cx.b.i(self.plan.k / self.form.group()),
+        };
         let seg = self.form.groups(&mut cx.b, rows.seg)?;
-        call(
+        let next = self.weights.size(self.panels, panel.at) / self.form.numbers.group();
+        call_before(
             cx,
             tile,
             strip,
@@ -480,12 +498,13 @@ impl Job<'_> {
                 a,
                 b,
                 c,
-                scales: vec![],
+                scales: panel.picks.iter().map(|p| p.order).collect(),
                 operands,
                 k,
                 seg,
                 tiles,
             },
+            next,
         );
         Ok(())
     }
@@ -494,11 +513,11 @@ impl Job<'_> {
     fn through_loops(
         &self,
         cx: &mut LowerCx,
-        p: Panels,
-        b_at: ExprId,
+        panel: &Panel,
         index: &[ExprId],
         rows: &Rows,
     ) -> Result<()> {
+        let p = self.panels[panel.at];
         let sums =
             cx.scratch_per_thread("sums", self.form.numbers.sums(), Dim::Fixed(rows.m * p.n));
         let rank = self.v.window.rank();
@@ -519,7 +538,7 @@ impl Job<'_> {
                     strip.start = Start::Sum;
                 }
                 let a = cx.b.add(a, by);
-                self.call(cx, &strip, p, a, b_at, number, c, vec![], one, rows)?;
+                self.call(cx, &strip, panel, a, number, c, vec![], one, rows)?;
             }
             cx.for_(m_e, LoopKind::Seq, |cx, i| {
                 cx.for_(n_e, LoopKind::Lanes, |cx, j| {
@@ -547,6 +566,16 @@ impl Job<'_> {
         full.extend(&index[rank + 1..]);
         finish(cx, self.v, self.correction, &full, sum)
     }
+}
+
+/// A panel of weights.
+struct Panel {
+    /// Its group.
+    at: usize,
+    /// Its first weight.
+    b: ExprId,
+    /// How elements are picked, if they are.
+    picks: Option<Picks>,
 }
 
 /// A block of rows of results.

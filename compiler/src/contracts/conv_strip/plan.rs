@@ -15,6 +15,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// One call for all of a window, whose elements are picked.
+    pub fn picked(v: &View) -> Plan {
+        Plan {
+            outer: vec![],
+            segs: 1,
+            seg_axis: v.window.rank() - 1,
+            k: v.taps() * v.cin,
+        }
+    }
     /// `pitch`: numbers from one pixel of the source to the next.
     pub fn of(v: &View, pitch: i64) -> Plan {
         let w = &v.window;
@@ -44,6 +53,33 @@ impl Plan {
             }
         }
     }
+}
+
+/// Where the elements of a window lie from its start, channels side by side, window elements row-major, in a source with its border whose pixels are
+/// `pitch` elements apart. `None`: not known when compiling.
+pub(super) fn places(v: &View, pitch: i64) -> Option<Vec<i64>> {
+    let w = &v.window;
+    let rank = w.rank();
+    let mut strides = vec![pitch; rank];
+    for axis in (0..rank - 1).rev() {
+        let size = match w.kernel[..=axis].iter().all(|&k| k == 1) {
+            // Never gone along.
+            true => 0,
+            false => v.input[axis + 1].fixed()? + w.begin[axis + 1] + w.end[axis + 1],
+        };
+        strides[axis] = strides[axis + 1].checked_mul(size)?;
+    }
+    let mut places = vec![0];
+    for axis in 0..rank {
+        let step = strides[axis] * w.dilation[axis];
+        let all = places
+            .iter()
+            .flat_map(|p| (0..w.kernel[axis]).map(move |k| p + k * step));
+        places = all.collect();
+    }
+    let all = places.iter().flat_map(|p| (0..v.cin).map(move |c| p + c));
+    let places: Vec<i64> = all.collect();
+    places.is_sorted().then_some(places)
 }
 
 /// Takes off last spatial axes that are 1 throughout (a sequence written as an image): rows of results lie along the first that

@@ -1,12 +1,20 @@
 //! Weights as panels.
 
+use super::plan::places;
 use crate::base::diag::{Diagnostic, Result};
 use crate::contracts::conv::View;
 use crate::contracts::form::Form;
+use crate::contracts::picked::{Stored, pack as pack_picked};
 use crate::contracts::strip::Numbers;
 use crate::contracts::strip_plan::{Panels, constant_of, pack as pack_floats};
 use crate::kernel::LowerCx;
 use crate::loops::ir::BufId;
+
+/// Where the weight of element `k` of a window of group `g` for its channel `j` lies, `pixel` elements being those of a window element; `None`: nowhere.
+pub(super) fn place(v: &View, pixel: i64, g: i64, k: i64, j: i64) -> Option<usize> {
+    let (tap, c) = (k / pixel, k % pixel);
+    (c < v.cin).then(|| ((((g * v.cout + j) * v.cin + c) * v.taps()) + tap) as usize)
+}
 
 /// Weights `[M, C/g, k..]` as panels for each group: window elements row-major, channels innermost and in whole groups of numbers, `per_window`
 /// of them for each window.
@@ -16,13 +24,9 @@ pub(super) fn pack(
     form: &Form,
     panels: &[Panels],
     per_window: i64,
-) -> Result<BufId> {
-    let taps = v.taps();
-    let pixel = per_window / taps;
-    let place = |g: i64, k: i64, j: i64| {
-        let (tap, c) = (k / pixel, k % pixel);
-        (c < v.cin).then(|| ((((g * v.cout + j) * v.cin + c) * taps) + tap) as usize)
-    };
+) -> Result<Stored> {
+    let pixel = per_window / v.taps();
+    let place = |g: i64, k: i64, j: i64| place(v, pixel, g, k, j);
     if form.numbers == Numbers::Floats {
         let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
         let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;
@@ -32,7 +36,16 @@ pub(super) fn pack(
                 place(g, k, j).map_or(0.0, |at| w[at])
             }));
         }
-        return constant_of(cx, form.b_type, out);
+        let buf = constant_of(cx, form.b_type, out)?;
+        return Ok(Stored::plain(buf, panels, per_window));
+    }
+    if form.numbers == Numbers::Picked {
+        let weight =
+            |g: i64, k: usize, j: i64| place(g, k as i64, j).map_or(0, |at| form.weights[at]);
+        let packed =
+            places(v, v.cin * v.group).and_then(|p| pack_picked(panels, v.group, &p, weight));
+        let packed = packed.ok_or_else(|| Diagnostic::internal("weights without an order"))?;
+        return Stored::picked(cx, packed);
     }
     let mut out = vec![];
     for g in 0..v.group {
@@ -40,7 +53,8 @@ pub(super) fn pack(
             place(g, k, j).map_or(0, |at| form.weights[at])
         });
     }
-    form.constant(cx, out)
+    let buf = form.constant(cx, out)?;
+    Ok(Stored::plain(buf, panels, per_window))
 }
 
 /// What comes off the sums of each channel.

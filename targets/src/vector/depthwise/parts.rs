@@ -348,7 +348,7 @@ impl Template<'_> {
         let mut paired = |a: Option<V>, b: Option<V>| -> Option<[V; 2]> {
             let a = a?;
             let lo = self.f.vm.v();
-            self.f.vm.op(Op::PairBytes {
+            self.f.vm.op(Op::MixBytes {
                 lo,
                 a,
                 b: b.unwrap_or(anything),

@@ -10,7 +10,7 @@ impl Machine<'_> {
                 let elem = if signed { Elem::I8x2 } else { Elem::U8x2 };
                 self.set(d, self.load(&at, elem, Lanes::All)?)
             }
-            Op::PairBytes { lo, a, b } => {
+            Op::MixBytes { lo, a, b } => {
                 if lo == a || lo == b || a == b {
                     return wrong("the registers of bytes that are paired are not three");
                 }

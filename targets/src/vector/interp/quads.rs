@@ -66,6 +66,33 @@ impl Machine<'_> {
                 self.set(lo, low)?;
                 self.set(a, high)
             }
+            Op::PickBytes { d, at, order } => {
+                if d == order {
+                    return wrong("bytes are picked in place of their order");
+                }
+                let (bytes, order) = (self.bytes::<16>(&at, 0)?, self.v(order)?);
+                let pick = |o: u8| match o {
+                    128.. => 0,
+                    o => bytes[usize::from(o % 16)],
+                };
+                self.set(
+                    d,
+                    order.map(|o| u32::from_le_bytes(o.to_le_bytes().map(pick))),
+                )
+            }
+            Op::PairBytes { d, ref a, b } => {
+                let (w, x) = (self.src(a)?, self.v(b)?);
+                let limited = |w: [u8; 2], x: [u8; 2]| {
+                    let product = |i: usize| i32::from(w[i] as i8) * i32::from(x[i]);
+                    (product(0) + product(1)).clamp(-0x8000, 0x7fff) as i16
+                };
+                let words = |w: u32, x: u32| {
+                    let ([a, b, c, d], [e, f, g, h]) = (w.to_le_bytes(), x.to_le_bytes());
+                    let [low, high] = [limited([a, b], [e, f]), limited([c, d], [g, h])];
+                    u32::from(low as u16) | u32::from(high as u16) << 16
+                };
+                self.set(d, std::array::from_fn(|i| words(w[i], x[i])))
+            }
             _ => wrong("no operation on quarters"),
         }
     }

@@ -96,9 +96,11 @@ impl Isa {
                 fused && !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
             Op::RealFloor { .. } => !sse2,
-            Op::LoadWords { .. } | Op::PairBytes { .. } | Op::InOrder { .. } => {
+            Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => {
                 matches!(self.level, Level::Avx2 | Level::Avx512)
             }
+            Op::LoadSmallX { bytes, .. } => *bytes < 4 || self.level != Level::Neon,
+            Op::PairBytes { .. } | Op::PickBytes { .. } => self.level == Level::Avx2,
             Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
                 self.level == Level::Avx2
             }

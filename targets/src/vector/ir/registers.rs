@@ -17,6 +17,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         | Op::Splat { at, .. }
         | Op::LoadQuad { at, .. }
         | Op::LoadWords { at, .. }
+        | Op::PickBytes { at, .. }
         | Op::Prefetch { at } => mem(at, f),
         Op::Bin {
             b: Src::Mem(m) | Src::Splat(m),
@@ -31,6 +32,10 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
             ..
         }
         | Op::Dot {
+            a: Src::Mem(m) | Src::Splat(m),
+            ..
+        }
+        | Op::PairBytes {
             a: Src::Mem(m) | Src::Splat(m),
             ..
         }

@@ -13,7 +13,7 @@ impl Emit<'_> {
                 let m = self.mem(at);
                 self.rm(code.at(self.level), self.v(d), m)
             }
-            Op::PairBytes { lo, a, b } => {
+            Op::MixBytes { lo, a, b } => {
                 self.both(&codes::UNPACK_LO_B, lo, a, b)?;
                 self.both(&codes::UNPACK_HI_B, a, a, b)
             }

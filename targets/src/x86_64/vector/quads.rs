@@ -28,6 +28,17 @@ impl Emit<'_> {
                 self.both(&codes::UNPACK_LO_W, lo, a, b)?;
                 self.both(&codes::UNPACK_HI_W, a, a, b)
             }
+            Op::PickBytes { d, at, order } => {
+                let (m, d, order) = (self.mem(at), self.v(d), self.v(order));
+                self.rm(Ins::VEX_Vbroadcasti128_ymm_m128, d, m)?;
+                let shuffle = Ins::VEX_Vpshufb_ymm_ymm_ymmm256;
+                self.push(Instruction::with3(shuffle, d, d, order)?);
+                Ok(())
+            }
+            Op::PairBytes { d, a, b } => {
+                let (a, d, b) = (self.src(a), self.v(d), self.v(b));
+                self.three(Ins::VEX_Vpmaddubsw_ymm_ymm_ymmm256, d, b, a, None)
+            }
             _ => Ok(()),
         }
     }

@@ -1,0 +1,47 @@
+//! The compiler: the one in this crate, or a tool beside it. Both take the words of the command line.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::environment::Environment;
+use crate::error::Message;
+
+/// Runs `onnxc compile` on `words`. Gives all messages; one is an error where it failed.
+pub fn compile(words: Vec<OsString>, env: &Environment) -> Vec<Message> {
+    match env.user("ONNXC") {
+        Some(tool) => call(&tool, words),
+        #[cfg(feature = "compiler")]
+        None => onnxc::inside::compile(words)
+            .iter()
+            .filter_map(|d| Message::of_json(&onnxc::ui::json_of(d)))
+            .collect(),
+        #[cfg(not(feature = "compiler"))]
+        None => call("onnxc", words),
+    }
+}
+
+fn call(tool: &str, words: Vec<OsString>) -> Vec<Message> {
+    let out = Command::new(tool)
+        .args(["compile", "--message-format", "json"])
+        .args(words)
+        .output();
+    let out = match out {
+        Ok(out) => out,
+        Err(e) => {
+            return vec![Message::error(
+                format!("can't run the compiler `{tool}`: {e}"),
+                "install it (cargo install onnxc), name it by ONNXC=/path/to/onnxc, or leave the feature `compiler` of onnxc-build on",
+            )];
+        }
+    };
+    let text = String::from_utf8_lossy(&out.stderr);
+    let lines = text.lines().map(|l| serde_json::from_str::<Value>(l));
+    let mut all: Vec<Message> = lines.filter_map(|v| Message::of_json(&v.ok()?)).collect();
+    if !out.status.success() && !all.iter().any(Message::is_error) {
+        let text = format!("`{tool}` ended with {}: {}", out.status, text.trim());
+        all.push(Message::error(text, ""));
+    }
+    all
+}

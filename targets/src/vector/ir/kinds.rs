@@ -1,0 +1,110 @@
+//! Kinds of operations: what is computed, and when a branch is taken.
+
+/// Lane-wise operations on two operands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Bin {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    /// `a < b ? a : b`.
+    Min,
+    /// `a > b ? a : b`.
+    Max,
+    /// Comparisons of floats: all ones or all zeros; with NaN only `Ne` holds.
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    And,
+    /// `!a & b`.
+    AndNot,
+    Or,
+    Xor,
+    AddI,
+    SubI,
+    MulI,
+    MinI,
+    MaxI,
+    EqI,
+    /// Signed `a > b`.
+    GtI,
+}
+
+/// Lane-wise operations on one operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Un {
+    Sqrt,
+    /// Round half to even, to an integral float.
+    Round,
+    Floor,
+    Ceil,
+    Trunc,
+    /// i32 to float.
+    FromInt,
+}
+
+/// Shifts by a constant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Shift {
+    Left,
+    /// Keeps the sign.
+    Right,
+    RightU,
+}
+
+/// Operations on two operands of f64 lanes, of which a register holds half as many.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum RealBin {
+    Add,
+    Sub,
+    Mul,
+    /// `a < b ? a : b`; NaN does not occur.
+    Min,
+    Max,
+}
+
+/// Operations on the two words of each lane; they wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum WordBin {
+    Add,
+    Sub,
+}
+
+/// Products of parts of lanes, added to an i32 lane; sums wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dot {
+    /// Two signed words with two signed words.
+    Words,
+    /// Four bytes of weights (signed) with four of the other operand, unsigned.
+    BytesU,
+    /// The same with signed bytes.
+    BytesS,
+}
+
+/// How lanes are brought together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Fold {
+    Add,
+    Min,
+    Max,
+}
+
+/// When a branch is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Cond {
+    Eq,
+    Ne,
+    /// Signed.
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}

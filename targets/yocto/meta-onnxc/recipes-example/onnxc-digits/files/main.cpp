@@ -1,0 +1,1 @@
+../../../../../../examples/cpp/main.cpp
