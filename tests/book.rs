@@ -31,7 +31,13 @@ fn links(page: &str) -> Vec<String> {
         }
         let plain: String = line.split('`').step_by(2).collect();
         if !code {
-            out.extend(plain.split("](").skip(1).filter_map(|l| l.split(')').next()).map(String::from));
+            out.extend(
+                plain
+                    .split("](")
+                    .skip(1)
+                    .filter_map(|l| l.split(')').next())
+                    .map(String::from),
+            );
         }
     }
     out
@@ -40,7 +46,9 @@ fn links(page: &str) -> Vec<String> {
 /// How a heading is named in a link.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
@@ -72,9 +80,8 @@ fn links_lead_somewhere() {
             };
             let there = match part {
                 "" => target.exists(),
-                _ => fs::read_to_string(&target).is_ok_and(|t| {
-                    t.lines().any(|l| l.starts_with('#') && anchor(l) == part)
-                }),
+                _ => fs::read_to_string(&target)
+                    .is_ok_and(|t| t.lines().any(|l| l.starts_with('#') && anchor(l) == part)),
             };
             if !there {
                 dead.push(format!("{file}: {link}"));
@@ -104,7 +111,10 @@ fn blocks(page: &str) -> (Vec<Block>, usize) {
                 let commands = block.take().unwrap_or_default();
                 match std::mem::take(&mut skip) {
                     true => left += 1,
-                    false => out.push(Block { heading: heading.clone(), commands }),
+                    false => out.push(Block {
+                        heading: heading.clone(),
+                        commands,
+                    }),
                 }
             }
             Some(commands) if !line.trim().is_empty() => commands.push(line.into()),
@@ -151,10 +161,17 @@ fn scratch() -> (tempfile::TempDir, PathBuf) {
 fn run_page(name: &str) {
     let page = fs::read_to_string(root().join("docs").join(name)).unwrap();
     let (blocks, left) = blocks(&page);
-    assert!(blocks.len() > left / 2 && !blocks.is_empty(), "{name} runs too little");
+    assert!(
+        blocks.len() > left / 2 && !blocks.is_empty(),
+        "{name} runs too little"
+    );
     for block in blocks {
         let (dir, here) = scratch();
-        let path = format!("{}:{}", dir.path().join("bin").display(), std::env::var("PATH").unwrap_or_default());
+        let path = format!(
+            "{}:{}",
+            dir.path().join("bin").display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
         let sh = |command: &str| {
             let mut sh = Command::new("timeout");
             sh.args(["240", "sh", "-c", command])
@@ -172,7 +189,10 @@ fn run_page(name: &str) {
         }
         let native = !block.commands.iter().any(|l| l.contains("aarch64"));
         if native && !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-            eprintln!("skipped: {name}, {}: this wants an x86_64 Linux machine", block.heading);
+            eprintln!(
+                "skipped: {name}, {}: this wants an x86_64 Linux machine",
+                block.heading
+            );
             continue;
         }
         let tools = block.commands.iter().flat_map(|l| l.split("&&"));
@@ -180,8 +200,14 @@ fn run_page(name: &str) {
         let own = |t: &str| t.contains('/') || ["onnxc", "cd", "mkdir", "python3"].contains(&t);
         let named = block.commands.iter().flat_map(|l| l.split_whitespace());
         let runners = named.filter(|w| *w == "qemu-aarch64-static");
-        let cross = (block.commands.iter().any(|l| l.contains("aarch64.cmake"))).then_some("aarch64-linux-gnu-gcc");
-        if !tools.filter(|t| !own(t)).chain(runners).chain(cross).all(have) {
+        let cross = (block.commands.iter().any(|l| l.contains("aarch64.cmake")))
+            .then_some("aarch64-linux-gnu-gcc");
+        if !tools
+            .filter(|t| !own(t))
+            .chain(runners)
+            .chain(cross)
+            .all(have)
+        {
             continue;
         }
         for line in &block.commands {
@@ -189,10 +215,19 @@ fn run_page(name: &str) {
             let out = sh(command);
             let stdout = String::from_utf8_lossy(&out.stdout);
             let stderr = String::from_utf8_lossy(&out.stderr);
-            assert!(out.status.success(), "{name}, {}: `{command}`: {}\n{stdout}{stderr}", block.heading, out.status);
+            assert!(
+                out.status.success(),
+                "{name}, {}: `{command}`: {}\n{stdout}{stderr}",
+                block.heading,
+                out.status
+            );
             if let Some(expected) = comment.trim().strip_prefix("prints ") {
                 let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
-                assert_eq!(words(&stdout), words(expected), "{name}: `{command}`\n{stderr}");
+                assert_eq!(
+                    words(&stdout),
+                    words(expected),
+                    "{name}: `{command}`\n{stderr}"
+                );
             }
         }
     }
@@ -205,7 +240,12 @@ fn quick_start() {
     let page = fs::read_to_string(root().join("docs/quick-start.md")).unwrap();
     let all = page.replace("<!-- not run", "<!--");
     for block in blocks(&all).0 {
-        assert!(block.commands.len() <= 3, "{}: {:?}", block.heading, block.commands);
+        assert!(
+            block.commands.len() <= 3,
+            "{}: {:?}",
+            block.heading,
+            block.commands
+        );
     }
 }
 
@@ -226,7 +266,13 @@ fn the_book_is_made() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let out = Command::new("mdbook").arg("build").arg(root().join("docs")).arg("-d").arg(dir.path()).output().unwrap();
+    let out = Command::new("mdbook")
+        .arg("build")
+        .arg(root().join("docs"))
+        .arg("-d")
+        .arg(dir.path())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{said}");
     assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");

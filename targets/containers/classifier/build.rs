@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     onnxc_build::Build::new("../../../tests/data/digits_qdq.onnx")
         .name("digits")
         .weights(onnxc_build::Weights::FileAt(folder.join("digits.weights")))
+        .report(folder.join("digits.json"))
         .compile()?;
     Ok(())
 }
