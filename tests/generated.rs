@@ -22,6 +22,7 @@ fn c_header_is_fresh() {
 fn documents_are_fresh() {
     check_fresh("docs/support.md", &onnxc_tests::docs::support());
     check_fresh("docs/diagnostics.md", &onnxc_tests::docs::diagnostics());
+    check_fresh("docs/options.md", &onnxc_tests::docs::options());
 }
 
 // The same layout in C as in Rust, for every field.

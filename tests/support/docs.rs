@@ -136,3 +136,8 @@ pub fn diagnostics() -> String {
     }
     out
 }
+
+/// `docs/options.md`: every command and option.
+pub fn options() -> String {
+    onnxc::manual::options().replacen("\n\n", &format!("\n\n{HEAD}"), 1)
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use onnxc_compiler::Artifact;
 use onnxc_compiler::artifact::{archive, bench_c, cpp, depfile, header, report, rust_module};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::codegen::shared;
 use onnxc_compiler::plan::program::{Program, Step};
 
 use crate::args::flags::{Compile, TargetFlags, Weights};
@@ -142,6 +143,12 @@ fn contents(
         EmitKind::Obj => artifact.object.clone(),
         EmitKind::Staticlib => {
             archive::archive(&[(&format!("{}.o", info.prefix), &artifact.object)])?
+        }
+        EmitKind::So => {
+            let name = plan.path(kind).and_then(Path::file_name);
+            let name = name.filter(|n| *n != "-").and_then(|n| n.to_str());
+            let usual = format!("lib{}.so", info.prefix);
+            shared::shared(&artifact.object, name.unwrap_or(&usual))?
         }
         EmitKind::Header => header::header(info).into_bytes(),
         EmitKind::Rust => rust_module::rust_module(info)?.into_bytes(),

@@ -14,6 +14,8 @@ pub enum EmitKind {
     Obj,
     /// Archive with that object.
     Staticlib,
+    /// Shared library with that object.
+    So,
     /// C header.
     Header,
     /// Rust module.
@@ -42,6 +44,7 @@ pub enum EmitKind {
 pub const KINDS: &[(EmitKind, &str, &str)] = &[
     (EmitKind::Obj, "obj", "o"),
     (EmitKind::Staticlib, "staticlib", "a"),
+    (EmitKind::So, "so", "so"),
     (EmitKind::Header, "header", "h"),
     (EmitKind::Rust, "rust", "rs"),
     (EmitKind::DepInfo, "dep-info", "d"),
@@ -133,10 +136,9 @@ impl Plan {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let lib = if kind == EmitKind::Staticlib {
-                "lib"
-            } else {
-                ""
+            let lib = match kind {
+                EmitKind::Staticlib | EmitKind::So => "lib",
+                _ => "",
             };
             stem.with_file_name(format!("{lib}{file}.{end}"))
         };
@@ -146,7 +148,7 @@ impl Plan {
             many => many
                 .iter()
                 .map(|e| e.kind)
-                .find(|k| matches!(k, EmitKind::Obj | EmitKind::Staticlib)),
+                .find(|k| matches!(k, EmitKind::Obj | EmitKind::Staticlib | EmitKind::So)),
         };
         let in_folder = |o: &Path| o.is_dir() || o.as_os_str().to_string_lossy().ends_with('/');
         let (stem, named) = match output {
@@ -157,7 +159,7 @@ impl Plan {
             }
             Some(o) => {
                 let mut stem = o.with_extension("");
-                if o.extension().is_some_and(|e| e == "a")
+                if o.extension().is_some_and(|e| e == "a" || e == "so")
                     && let Some(inner) = stem
                         .file_name()
                         .and_then(|f| f.to_str()?.strip_prefix("lib"))
@@ -235,6 +237,11 @@ mod tests {
             ["libnet.a", "net.h"]
         );
         assert_eq!(paths(&["staticlib"], None).unwrap(), ["libm.a"]);
+        assert_eq!(
+            paths(&["so", "header"], Some("x/libnet.so")).unwrap(),
+            ["x/libnet.so", "x/net.h"]
+        );
+        assert_eq!(paths(&["so"], None).unwrap(), ["libm.so"]);
         assert_eq!(paths(&["asm"], Some("-")).unwrap(), ["-"]);
         assert_eq!(
             paths(&["obj", "report=r/x.json", "dot"], Some("a.o")).unwrap(),

@@ -25,6 +25,7 @@ pub mod inspect;
 pub mod job;
 pub mod loader;
 pub mod machine;
+pub mod manual;
 pub mod metric;
 pub mod npu;
 pub mod outputs;

@@ -9,6 +9,7 @@ use onnxc_targets::{cpu, native};
 
 use crate::args::flags::{Compile, Print};
 use crate::failure::{Outcome, Status};
+use crate::manual::{self, Shell};
 use crate::table::{Align, Table};
 
 /// Prints a list.
@@ -19,6 +20,14 @@ pub fn run(list: Print, flags: &Compile) -> Outcome {
         Print::TargetFeatures => features(flags)?,
         Print::SupportedOps => operators(),
         Print::Pipeline => pipeline(),
+        Print::Options => manual::options(),
+        Print::CompletionsBash => manual::completions(Shell::Bash)?,
+        Print::CompletionsZsh => manual::completions(Shell::Zsh)?,
+        Print::CompletionsFish => manual::completions(Shell::Fish)?,
+        Print::Man => match &flags.output {
+            Some(folder) => return manual::write_pages(folder),
+            None => manual::page()?,
+        },
     };
     crate::outputs::print(&text)?;
     Ok(Status::Done)

@@ -7,9 +7,21 @@ use crate::base::diag::{Diagnostic, Result};
 use object::read::elf::ElfFile64;
 use object::{
     Architecture, Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags,
-    RelocationTarget, SectionFlags, SectionIndex, elf,
+    RelocationTarget, SectionFlags, SectionIndex, SymbolKind, elf,
 };
 use std::ops::Range;
+
+/// A function or a table of an object.
+pub struct Placed<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it lies in the image.
+    pub at: usize,
+    /// Its bytes.
+    pub size: usize,
+    /// Whether other objects may refer to it.
+    pub global: bool,
+}
 
 /// An object and where its sections go.
 pub struct Image<'a> {
@@ -85,6 +97,19 @@ impl<'a> Image<'a> {
         let section = self.place_of(s.section_index()?)?;
         let at = section.checked_add(usize::try_from(s.address()).ok()?)?;
         Some((at, usize::try_from(s.size()).ok()?))
+    }
+    /// All named functions and tables.
+    pub fn symbols(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.file.symbols().filter_map(|s| {
+            let named = matches!(s.kind(), SymbolKind::Text | SymbolKind::Data);
+            let section = self.place_of(s.section_index()?)?;
+            Some(Placed {
+                name: s.name().ok().filter(|n| named && !n.is_empty())?,
+                at: section.checked_add(usize::try_from(s.address()).ok()?)?,
+                size: usize::try_from(s.size()).ok()?,
+                global: s.is_global(),
+            })
+        })
     }
     fn place_of(&self, section: SectionIndex) -> Option<usize> {
         self.places

@@ -28,6 +28,7 @@ mod outline_merge;
 mod own;
 mod parallel;
 mod round;
+pub mod shared;
 mod steps;
 mod stmt;
 mod ty;

@@ -273,7 +273,7 @@ pub struct Compile {
     /// Where the object goes; other outputs lie beside it
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What to write: obj, staticlib, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
+    /// What to write: obj, staticlib, so, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
     #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
     pub emit: Vec<crate::emit::Emit>,
     /// Print a list and end
@@ -337,6 +337,16 @@ pub enum Print {
     SupportedOps,
     /// Passes and stages in order.
     Pipeline,
+    /// Every command and option, as a page of the book.
+    Options,
+    /// Completion for bash.
+    CompletionsBash,
+    /// Completion for zsh.
+    CompletionsZsh,
+    /// Completion for fish.
+    CompletionsFish,
+    /// Manual pages: one for each command, into the folder of -o; that of the tool to standard output without.
+    Man,
 }
 
 /// Where data for inputs comes from.
