@@ -23,6 +23,7 @@ command -v make >/dev/null || need+=(make)
 command -v ninja >/dev/null || need+=(ninja-build)
 command -v meson >/dev/null || need+=(meson)
 command -v pkg-config >/dev/null || need+=(pkg-config)
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || need+=(chromium)
 if [ ${#need[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
     sudo=; [ "$(id -u)" = 0 ] || sudo=sudo

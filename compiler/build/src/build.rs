@@ -78,6 +78,13 @@ pub struct Compiled {
     pub cargo: Vec<String>,
 }
 
+// What things are called, and where they go.
+struct Names {
+    name: String,
+    prefix: String,
+    out: PathBuf,
+}
+
 impl Build {
     /// A model, by its file; relative paths begin at the package's folder.
     pub fn new(model: impl Into<PathBuf>) -> Build {
@@ -261,7 +268,8 @@ impl Build {
         if messages.iter().any(Message::is_error) {
             return Err(Error::new(shown, messages));
         }
-        self.finish(env, &target, name, prefix, &out, &stage, messages)
+        let names = Names { name, prefix, out };
+        self.finish(env, &target, names, &stage, messages)
             .map_err(own)
     }
 
@@ -355,12 +363,11 @@ impl Build {
         &self,
         env: &Environment,
         target: &Target,
-        name: String,
-        prefix: String,
-        out: &Path,
+        names: Names,
         stage: &Stage,
         messages: Vec<Message>,
     ) -> Result<Compiled, Message> {
+        let Names { name, prefix, out } = names;
         let read = |file: &str| {
             let path = stage.file(file);
             std::fs::read_to_string(&path).map_err(|e| place::failed("read", &path, e))
@@ -393,7 +400,7 @@ impl Build {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_string(),
-            cargo: lines(env, target, &prefix, out, inputs, &messages),
+            cargo: lines(env, target, &prefix, &out, inputs, &messages),
             messages,
             name,
             prefix,

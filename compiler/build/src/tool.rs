@@ -37,7 +37,7 @@ fn call(tool: &str, words: Vec<OsString>) -> Vec<Message> {
         }
     };
     let text = String::from_utf8_lossy(&out.stderr);
-    let lines = text.lines().map(|l| serde_json::from_str::<Value>(l));
+    let lines = text.lines().map(serde_json::from_str::<Value>);
     let mut all: Vec<Message> = lines.filter_map(|v| Message::of_json(&v.ok()?)).collect();
     if !out.status.success() && !all.iter().any(Message::is_error) {
         let text = format!("`{tool}` ended with {}: {}", out.status, text.trim());

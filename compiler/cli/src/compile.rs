@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use onnxc_compiler::Artifact;
-use onnxc_compiler::artifact::{archive, bench_c, cpp, depfile, header, report, rust_module};
+use onnxc_compiler::artifact::{archive, bench_c, cpp, depfile, header, rust_module};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::shared;
 use onnxc_compiler::plan::program::{Program, Step};
@@ -19,7 +19,7 @@ use crate::machine::{self, Purpose};
 use crate::outputs::Outputs;
 use crate::quantize::{self, choices};
 use crate::ui::Ui;
-use crate::{disasm, picture, prune};
+use crate::{account, disasm, picture, prune};
 
 /// Compiles a model.
 pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
@@ -27,6 +27,9 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
         return Err(Diagnostic::usage("USE001", "no model is given").into());
     };
     let source = Source::open(path, &flags.model_flags)?;
+    if let Some(path) = &flags.report {
+        account::page_or_json(path)?;
+    }
     let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
     let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
@@ -38,12 +41,16 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
     };
     let mut job = job.for_threads(flags.threads.threads);
     job.options.keep_clif = plan.path(EmitKind::Clif).is_some();
-    let artifact = job.compile()?;
+    let (artifact, said) = job.compile_telling()?;
 
     let mut outputs = Outputs::default();
     for (kind, path) in &plan.files {
-        let contents = contents(*kind, &artifact, &plan, &source, flags)?;
+        let contents = contents(*kind, &artifact, &said, &plan, &source, flags)?;
         outputs.add(path, &contents)?;
+    }
+    if let Some(path) = &flags.report {
+        let text = account::of(&artifact, &said).by_ending(path)?;
+        outputs.add(path, text.as_bytes())?;
     }
     if let Weights::File(path) = &flags.code.weights {
         let beside = with_ending(&plan.stem, "weights");
@@ -134,6 +141,7 @@ fn with_ending(stem: &Path, ending: &str) -> PathBuf {
 fn contents(
     kind: EmitKind,
     artifact: &Artifact,
+    said: &[Diagnostic],
     plan: &Plan,
     source: &Source,
     flags: &Compile,
@@ -153,7 +161,8 @@ fn contents(
         EmitKind::Header => header::header(info).into_bytes(),
         EmitKind::Rust => rust_module::rust_module(info)?.into_bytes(),
         EmitKind::DepInfo => dependencies(plan, source, flags).into_bytes(),
-        EmitKind::Report => report::json(info).into_bytes(),
+        EmitKind::Report => account::of(artifact, said).json()?.into_bytes(),
+        EmitKind::Html => account::page::html(&account::of(artifact, said)).into_bytes(),
         EmitKind::Graph => onnxc_compiler::graph::print::print(&artifact.model).into_bytes(),
         EmitKind::Loops => loops(&artifact.program).into_bytes(),
         EmitKind::Clif => clif(artifact).into_bytes(),

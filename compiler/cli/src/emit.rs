@@ -24,6 +24,8 @@ pub enum EmitKind {
     DepInfo,
     /// What was made, as JSON.
     Report,
+    /// The same for people, as a page of HTML.
+    Html,
     /// The graph after all passes, as text.
     Graph,
     /// The loops, as text.
@@ -49,6 +51,7 @@ pub const KINDS: &[(EmitKind, &str, &str)] = &[
     (EmitKind::Rust, "rust", "rs"),
     (EmitKind::DepInfo, "dep-info", "d"),
     (EmitKind::Report, "report", "json"),
+    (EmitKind::Html, "html", "html"),
     (EmitKind::Graph, "graph", "graph"),
     (EmitKind::Loops, "loops", "loops"),
     (EmitKind::Clif, "clif", "clif"),

@@ -1,6 +1,7 @@
 //! `inspect`: what a model is made of: layers, shapes, work, parameters and memory; and pictures of its graph.
 
 use onnxc_compiler::Artifact;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dim::Symbols;
 use onnxc_compiler::base::types::TensorType;
 use onnxc_compiler::graph::ir::{Graph, Model};
@@ -15,6 +16,7 @@ use crate::outputs::{self, Outputs};
 use crate::picture;
 use crate::table::{Align, Table, bytes, count, thousands};
 use crate::ui::Ui;
+use crate::{account, advise};
 
 /// Widest column.
 const WIDEST: usize = 44;
@@ -24,6 +26,7 @@ pub fn run(flags: &Inspect, ui: &Ui) -> Outcome {
     let source = Source::open(&flags.model, &flags.model_flags)?;
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
+    let mut files = Outputs::default();
     let (text, model) = if flags.nodes {
         let model = job.load_typed()?;
         let text = match flags.json {
@@ -32,14 +35,19 @@ pub fn run(flags: &Inspect, ui: &Ui) -> Outcome {
         };
         (text, model)
     } else {
-        let artifact = job.compile()?;
+        let (artifact, said) = job.compile_telling()?;
         let text = match flags.json {
-            true => onnxc_compiler::artifact::report::json(&artifact.info),
+            _ if flags.advise => advised(&advise::of(&artifact, &machine), flags.json)?,
+            true => account::of(&artifact, &said).json()?,
+            false if flags.symbols => account::symbols::text(&artifact),
             false => layers(&artifact),
         };
+        if let Some(path) = &flags.html {
+            let page = account::page::html(&account::of(&artifact, &said));
+            files.add(path, page.as_bytes())?;
+        }
         (text, artifact.model)
     };
-    let mut files = Outputs::default();
     if let Some(path) = &flags.dot {
         files.add(path, picture::dot(&model).as_bytes())?;
     }
@@ -49,6 +57,14 @@ pub fn run(flags: &Inspect, ui: &Ui) -> Outcome {
     files.commit()?;
     outputs::print(&text)?;
     Ok(Status::Done)
+}
+
+fn advised(a: &advise::Advised, json: bool) -> Result<String> {
+    if !json {
+        return Ok(a.text());
+    }
+    let text = serde_json::to_string_pretty(a);
+    Ok(text.map_err(|e| Diagnostic::internal(format!("advice is no JSON: {e}")))? + "\n")
 }
 
 fn layers(a: &Artifact) -> String {

@@ -203,12 +203,18 @@ impl<'a> Job<'a> {
 
     /// Compiles as the flags say.
     pub fn compile(&self) -> Outcome<Artifact> {
+        Ok(self.compile_telling()?.0)
+    }
+
+    /// The same with what was said of it: remarks and warnings, which are also printed.
+    pub fn compile_telling(&self) -> Outcome<(Artifact, Vec<Diagnostic>)> {
         let binding = Binding {
             shapes: self.options.import.inputs.clone(),
             constants: Vec::new(),
         };
         let (artifact, diags) = self.attempt(&binding);
-        self.finish(artifact, diags)
+        let said = diags.list.clone();
+        Ok((self.finish(artifact, diags)?, said))
     }
 
     /// Compiles for data: free dimensions are those of the data, and inputs on whose values shapes depend become

@@ -4,6 +4,8 @@
 //! 0 done, 1 the model, a file or a check failed, 2 usage, 3 a bug of ours. No panic leaves it.
 #![deny(unsafe_code)]
 
+pub mod account;
+pub mod advise;
 pub mod args;
 pub mod bench;
 pub mod blame;
@@ -12,7 +14,9 @@ pub mod compare;
 pub mod compile;
 pub mod constants;
 pub mod data;
+pub mod delta;
 pub mod devices;
+pub mod diff;
 pub mod disasm;
 pub mod emit;
 pub mod engine;
@@ -33,6 +37,7 @@ pub mod picture;
 pub mod precision;
 pub mod print;
 pub mod probe;
+pub mod profile;
 pub mod progress;
 pub mod prune;
 pub mod quantize;
@@ -189,6 +194,10 @@ fn verb(cli: &Cli, ui: &Ui) -> Outcome {
         Verb::Verify(flags) => verify::run(flags, ui),
         Verb::Bench(flags) => bench::run(flags, ui),
         Verb::Inspect(flags) => inspect::run(flags, ui),
+        Verb::Profile(flags) => profile::run(flags, ui),
+        Verb::Diff(flags) => diff::run(flags),
+        Verb::Delta(flags) => delta::delta(flags),
+        Verb::Patch(flags) => delta::patch(flags),
         Verb::TestOnnx(flags) => test_onnx::run(flags, ui),
         Verb::Quantize(flags) => quantize::run(flags, ui),
         Verb::Prune(flags) => prune::run(flags, ui),

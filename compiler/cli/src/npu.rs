@@ -78,7 +78,17 @@ pub fn write(path: &Path, artifact: &Artifact) -> Result<()> {
 }
 
 fn page(artifact: &Artifact) -> Page {
-    let o = &artifact.info.offload;
+    let mut parts = parts(&artifact.info.offload);
+    parts.push(Part::Heading("Graph".into()));
+    parts.push(Part::Picture(picture::svg(&artifact.model)));
+    Page {
+        title: format!("{}: what runs where", artifact.info.model),
+        parts,
+    }
+}
+
+/// What runs where, as parts of a page.
+pub fn parts(o: &Offload) -> Vec<Part> {
     let ms = |ns: u64| format!("{:.4}", ns as f64 / 1e6);
     let (on_device, all) = o.macs();
     let mut regions = Table {
@@ -142,27 +152,22 @@ fn page(artifact: &Artifact) -> Page {
         let own = r.cost.device_ns as f64 / ns as f64;
         (format!("region {}", r.slot), ns as f64 / 1e6, own)
     });
-    Page {
-        title: format!("{}: what runs where", artifact.info.model),
-        parts: vec![
-            Part::Facts(vec![
-                ("accelerators".into(), o.accelerators.join(", ")),
-                ("regions".into(), o.regions.len().to_string()),
-                (
-                    "multiply-accumulates".into(),
-                    format!("{on_device} of {all} on accelerators"),
-                ),
-            ]),
-            Part::Heading("Regions".into()),
-            Part::Table(regions),
-            Part::Bars(Bars {
-                title: "estimated time of a region, ms; marked: the device's own work".into(),
-                bars: bars.collect(),
-            }),
-            Part::Heading("Nodes".into()),
-            Part::Table(nodes),
-            Part::Heading("Graph".into()),
-            Part::Picture(picture::svg(&artifact.model)),
-        ],
-    }
+    vec![
+        Part::Facts(vec![
+            ("accelerators".into(), o.accelerators.join(", ")),
+            ("regions".into(), o.regions.len().to_string()),
+            (
+                "multiply-accumulates".into(),
+                format!("{on_device} of {all} on accelerators"),
+            ),
+        ]),
+        Part::Heading("Regions".into()),
+        Part::Table(regions),
+        Part::Bars(Bars {
+            title: "estimated time of a region, ms; marked: the device's own work".into(),
+            bars: bars.collect(),
+        }),
+        Part::Heading("Nodes".into()),
+        Part::Table(nodes),
+    ]
 }

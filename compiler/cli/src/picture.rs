@@ -10,25 +10,55 @@ use onnxc_compiler::base::dim::Symbols;
 use onnxc_compiler::graph::ir::{Graph, Model, ValueId};
 
 /// A box of the picture.
-struct Item {
-    title: String,
-    detail: String,
-    kind: Kind,
+pub struct Item {
+    /// Its first line.
+    pub title: String,
+    /// Its second.
+    pub detail: String,
+    /// What it stands for.
+    pub kind: Kind,
     /// The region of an accelerator that it is in.
-    region: Option<i64>,
+    pub region: Option<i64>,
+    /// Where a click leads: the name of a place on the same page.
+    pub link: Option<String>,
+    /// Whether it is set off by colour.
+    pub marked: bool,
+    /// What a pointer over it shows, if not the two lines.
+    pub hint: Option<String>,
 }
 
+/// What a box stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// An input of the model.
     Input,
+    /// An output of the model.
     Output,
+    /// What is computed.
     Node,
 }
 
-/// Boxes, and arrows with their labels.
-struct Drawing {
-    items: Vec<Item>,
-    edges: Vec<(usize, usize, String)>,
+impl Item {
+    /// A plain one.
+    pub fn new(title: impl Into<String>, detail: impl Into<String>, kind: Kind) -> Item {
+        Item {
+            title: title.into(),
+            detail: detail.into(),
+            kind,
+            region: None,
+            link: None,
+            marked: false,
+            hint: None,
+        }
+    }
+}
+
+/// Boxes in an order in which all arrows lead forward, and arrows with their labels.
+pub struct Drawing {
+    /// Boxes.
+    pub items: Vec<Item>,
+    /// From, to, label.
+    pub edges: Vec<(usize, usize, String)>,
 }
 
 fn drawing(g: &Graph, symbols: &Symbols) -> Drawing {
@@ -38,12 +68,7 @@ fn drawing(g: &Graph, symbols: &Symbols) -> Drawing {
     };
     let mut maker: BTreeMap<ValueId, usize> = BTreeMap::new();
     let ty = |v: ValueId| g.ty(v).map_or(String::new(), |t| t.text(symbols));
-    let border = |v: ValueId, kind| Item {
-        title: g.value(v).name.clone(),
-        detail: ty(v),
-        kind,
-        region: None,
-    };
+    let border = |v: ValueId, kind| Item::new(g.value(v).name.clone(), ty(v), kind);
     for v in &g.inputs {
         maker.insert(*v, d.items.len());
         d.items.push(border(*v, Kind::Input));
@@ -96,10 +121,8 @@ impl Drawing {
                 detail = format!("{detail} {}", constants.join(" "));
             }
             self.items.push(Item {
-                title: node.op.name.to_string(),
-                detail: detail.trim().to_string(),
-                kind: Kind::Node,
                 region,
+                ..Item::new(node.op.name, detail.trim(), Kind::Node)
             });
             for v in node.ins.iter().flatten() {
                 if let Some(from) = maker.get(v) {
@@ -160,6 +183,8 @@ const GAP: f64 = 28.0;
 const HEIGHT: f64 = 40.0;
 /// Width of an average character of the detail line.
 const CHAR: f64 = 6.2;
+/// The same of the title.
+const TITLE_CHAR: f64 = 7.6;
 /// Longest line in a box.
 const LINE: usize = 34;
 
@@ -173,20 +198,26 @@ struct Spot {
 
 /// The graph as SVG.
 pub fn svg(m: &Model) -> String {
-    let d = drawing(&m.graph, &m.symbols);
-    let (mut spots, rows, paths) = layers(&d);
-    place(&mut spots, &rows, &paths);
-    let width = spots.iter().map(|s| s.x + s.width).fold(200.0, f64::max) + GAP;
-    let height = rows.len() as f64 * ROW + GAP;
-    let mut out = format!(
+    let (elements, (width, height)) = elements(&drawing(&m.graph, &m.symbols), true);
+    format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
          height=\"{height:.0}\" font-family=\"sans-serif\">\n<style>\n\
          .b{{fill:#eef3fb;stroke:#4a6fa5}}.i{{fill:#e8f6ec;stroke:#3c8d5a}}.o{{fill:#fbeeee;stroke:#a54a4a}}\n\
          .t{{font-size:13px;fill:#111}}.d{{font-size:10px;fill:#444}}\n\
          .e{{fill:none;stroke:#888;stroke-width:1.2}}.l{{font-size:9px;fill:#777}}\n</style>\n\
-         <title>{}</title>\n",
+         <title>{}</title>\n{elements}</svg>\n",
         escape(&m.graph.name)
-    );
+    )
+}
+
+/// The elements of a picture, and its width and height. `alone`: with colours of its own; else a page's style has them, and regions differ by
+/// their border alone.
+pub fn elements(d: &Drawing, alone: bool) -> (String, (f64, f64)) {
+    let (mut spots, rows, paths) = layers(d);
+    place(&mut spots, &rows, &paths);
+    let width = spots.iter().map(|s| s.x + s.width).fold(200.0, f64::max) + GAP;
+    let height = rows.len() as f64 * ROW + GAP;
+    let mut out = String::new();
     let mid = |s: &Spot| s.x + s.width / 2.0;
     for (path, _) in &paths {
         let mut line = String::new();
@@ -218,6 +249,7 @@ pub fn svg(m: &Model) -> String {
         let item = &d.items[i];
         let y = s.row as f64 * ROW + GAP / 2.0;
         let (class, round) = match item.kind {
+            Kind::Node if item.marked => ("q", 5),
             Kind::Node => ("b", 5),
             Kind::Input => ("i", 20),
             Kind::Output => ("o", 20),
@@ -226,19 +258,27 @@ pub fn svg(m: &Model) -> String {
             Some(r) => {
                 let (fill, line) = colours(r);
                 (
-                    format!(" style=\"fill:{fill};stroke:{line}\""),
+                    match alone {
+                        true => format!(" style=\"fill:{fill};stroke:{line}\""),
+                        false => format!(" style=\"stroke:{line};stroke-width:3\""),
+                    },
                     format!(" (region {r})"),
                 )
             }
             None => Default::default(),
         };
+        let (open, close) = match &item.link {
+            Some(to) => (format!("<a href=\"#{}\">", escape(to)), "</a>"),
+            None => (String::new(), ""),
+        };
+        let hint = match &item.hint {
+            Some(text) => escape(text),
+            None => format!("{} {}", escape(&item.title), escape(&item.detail)),
+        };
         let _ = writeln!(
             out,
-            "<g><title>{} {}{place}</title><rect class=\"{class}\"{colour} x=\"{:.0}\" y=\"{y:.0}\" width=\"{:.0}\" height=\"{HEIGHT}\" rx=\"{round}\"/>",
-            escape(&item.title),
-            escape(&item.detail),
-            s.x,
-            s.width
+            "<g>{open}<title>{hint}{place}</title><rect class=\"{class}\"{colour} x=\"{:.0}\" y=\"{y:.0}\" width=\"{:.0}\" height=\"{HEIGHT}\" rx=\"{round}\"/>",
+            s.x, s.width
         );
         for (class, dy, text) in [("t", 17.0, &item.title), ("d", 32.0, &item.detail)] {
             let _ = writeln!(
@@ -249,9 +289,9 @@ pub fn svg(m: &Model) -> String {
                 escape(&shorten(text, LINE))
             );
         }
-        out += "</g>\n";
+        let _ = writeln!(out, "{close}</g>");
     }
-    out + "</svg>\n"
+    (out, (width, height))
 }
 
 /// Labels of arrows. A value that goes to several places is named once, below its box; several values of one box are named
@@ -267,6 +307,9 @@ fn labels(spots: &[Spot], paths: &[Path]) -> String {
         }
     }
     let mut text = |x: f64, y: f64, label: &str| {
+        if label.is_empty() {
+            return;
+        }
         let label = escape(label);
         let _ = writeln!(
             out,
@@ -317,16 +360,12 @@ fn layers(d: &Drawing) -> (Vec<Spot>, Vec<Vec<usize>>, Vec<Path>) {
     let mut rows: Vec<Vec<usize>> = vec![Vec::new(); last + 1];
     let mut spots: Vec<Spot> = Vec::new();
     for (i, item) in d.items.iter().enumerate() {
-        let longest = item
-            .title
-            .chars()
-            .count()
-            .max(item.detail.chars().count())
-            .min(LINE);
+        let chars = |text: &str| text.chars().count().min(LINE) as f64;
+        let longest = (chars(&item.title) * TITLE_CHAR).max(chars(&item.detail) * CHAR);
         spots.push(Spot {
             item: Some(i),
             row: row[i],
-            width: (longest as f64 * CHAR + 18.0).max(60.0),
+            width: (longest + 18.0).max(60.0),
             x: 0.0,
         });
         rows[row[i]].push(i);

@@ -165,7 +165,7 @@ mod tests {
             "namespace speech {",
             "  std::int64_t n;",
             "  onnxc::Status run(const Dims &dims, onnxc::Span<const float> in_in_put_0, onnxc::Span<const int8_t, 6> in_q, \
-             onnxc::Span<float> out_out, onnxc::Span<int64_t> out_label, std::int64_t (*sizes)[SPEECH_NUM_OUT_DIMS] = nullptr) noexcept {",
+             onnxc::Span<float> out_out, onnxc::Span<int64_t, 1> out_label, std::int64_t (*sizes)[SPEECH_NUM_OUT_DIMS] = nullptr) noexcept {",
             "    return call(inputs, outputs, values, sizes ? *sizes : nullptr);",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

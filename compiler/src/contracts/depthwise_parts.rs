@@ -11,12 +11,11 @@
 //! the window, every one `vectors` vectors of lanes. Within a block, lane `l` of vector `v` is channel `4 * vectors * (l / 4) + 4 * v + l % 4`, which
 //! is the order in which rows of bytes interleave within quarters of registers.
 
-use super::depthwise_tile::{Geometry, NAMES};
-use crate::base::dim::Dim;
+use super::depthwise_tile::{Call, Geometry, NAMES};
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, BinOp, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::ir::{BinOp, Callee, ExprId, Func, Ty};
 use crate::loops::tail::Tail;
 
 /// Two words in a lane.
@@ -150,84 +149,34 @@ impl Shape {
 fn reference(callee: &Callee) -> Option<Func> {
     let s = Shape::of(callee)?;
     let mut b = Builder::new("depthwise_parts");
-    // A call says where its buffers begin, not where they end.
-    let unknown = Dim::Fixed(i64::MAX);
-    let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
-    let px = buffer("x", s.x_type, Access::Read);
-    let pw = buffer("w", DType::I32, Access::Read);
-    let out = buffer("out", s.out_type, Access::Write);
-    let operands: Vec<_> = s
-        .tail
-        .operands()
-        .filter_map(|n| n.element())
-        .map(|d| buffer("operand", d, Access::Read))
-        .collect();
-    let [
-        x_row,
-        x_pixel,
-        out_pixel,
-        line,
-        channels,
-        count,
-        x_step,
-        out_step,
-    ] = [(); 8].map(|()| b.int_param());
-    let strides: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
-    b.for_(count, LoopKind::Seq, |b, t| {
-        b.for_(channels, LoopKind::Seq, |b, c| {
-            let lane = lane_of(b, &s, c, channels);
-            let vector = |b: &mut Builder, n: i64| {
-                let n = b.i(n * s.lanes);
-                let at = b.add(lane, n);
-                b.load(pw, at)
-            };
-            for (r, col) in (0..s.at.rows).flat_map(|r| (0..s.at.cols).map(move |c| (r, c))) {
-                let start = vector(b, 0);
-                let sum = b.var(start);
-                for (q, (_, parts)) in s.groups(r).iter().enumerate() {
-                    for (k, ky) in parts.iter().enumerate() {
-                        let Some(ky) = ky else { continue };
-                        for kx in 0..s.at.kernel[1] {
-                            let y = r * s.at.stride[0] + ky * s.at.dilation[0];
-                            let x = col * s.at.stride[1] + kx * s.at.dilation[1];
-                            let packed = vector(b, s.weight_at(r, q, kx));
-                            let w = part(b, packed, k as i64, s.parts);
-                            let x = match s.at.exists(0, y) && s.at.exists(1, x) {
-                                false => b.int(Ty::I32, s.zero),
-                                true => {
-                                    let (y, x) =
-                                        (b.i(y - s.at.cut_rows[0]), b.i(x - s.at.cut_cols[0]));
-                                    let (y, x) = (b.mul(y, x_row), b.mul(x, x_pixel));
-                                    let at = b.mul(t, x_step);
-                                    let at = b.add(at, y);
-                                    let at = b.add(at, x);
-                                    let at = b.add(at, c);
-                                    b.load(px, at)
-                                }
-                            };
-                            let more = b.int(Ty::I32, s.more);
-                            let x = b.add(x, more);
-                            let product = b.mul(x, w);
-                            let old = b.get(sum);
-                            let new = b.add(old, product);
-                            b.set(sum, new);
-                        }
-                    }
+    let call = Call::of(&mut b, &s.at, &s.tail, [s.x_type, DType::I32, s.out_type]);
+    call.each(&mut b, |b, of| {
+        let lane = lane_of(b, &s, of.channel, call.channels);
+        let vector = |b: &mut Builder, n: i64| {
+            let n = b.i(n * s.lanes);
+            let at = b.add(lane, n);
+            b.load(call.w, at)
+        };
+        let start = vector(b, 0);
+        let sum = b.var(start);
+        for (q, (_, parts)) in s.groups(of.row).iter().enumerate() {
+            for (k, ky) in parts.iter().enumerate() {
+                let Some(ky) = *ky else { continue };
+                for kx in 0..s.at.kernel[1] {
+                    let packed = vector(b, s.weight_at(of.row, q, kx));
+                    let w = part(b, packed, k as i64, s.parts);
+                    let x = call.element(b, of, ky, kx);
+                    let x = x.unwrap_or_else(|| b.int(Ty::I32, s.zero));
+                    let more = b.int(Ty::I32, s.more);
+                    let x = b.add(x, more);
+                    let product = b.mul(x, w);
+                    let old = b.get(sum);
+                    let new = b.add(old, product);
+                    b.set(sum, new);
                 }
-                let pixel = b.mul(t, out_step);
-                let (r, col) = (b.i(r), b.i(col));
-                let down = b.mul(r, line);
-                let pixel = b.add(pixel, down);
-                let pixel = b.add(pixel, col);
-                let loaded = s.tail.load(b, &operands, &strides, pixel, c);
-                let total = b.get(sum);
-                let total = b.let_(total);
-                let value = s.tail.apply(b, total, &loaded);
-                let at = b.mul(pixel, out_pixel);
-                let at = b.add(at, c);
-                b.store(out, at, value);
             }
-        });
+        }
+        b.get(sum)
     });
     Some(b.finish())
 }

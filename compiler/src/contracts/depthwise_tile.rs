@@ -19,7 +19,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Callee, Func, LoopKind, Ty};
+use crate::loops::ir::{Access, BufId, Callee, ExprId, Func, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
 /// The contract.
@@ -185,94 +185,159 @@ impl Shape {
     }
 }
 
+/// A call of a tile in the loops IR: its arguments, and what is the same for each result.
+pub struct Call<'a> {
+    at: &'a Geometry,
+    tail: &'a Tail,
+    x: BufId,
+    /// The packed weights.
+    pub w: BufId,
+    out: BufId,
+    operands: Vec<BufId>,
+    x_row: ExprId,
+    x_pixel: ExprId,
+    out_pixel: ExprId,
+    line: ExprId,
+    /// Channels.
+    pub channels: ExprId,
+    count: ExprId,
+    x_step: ExprId,
+    out_step: ExprId,
+    strides: Vec<ExprId>,
+}
+
+/// Which result: tile of the call, channel, row and column of the tile.
+#[derive(Clone, Copy)]
+pub struct Which {
+    /// Tile.
+    pub tile: ExprId,
+    /// Channel.
+    pub channel: ExprId,
+    /// Row.
+    pub row: i64,
+    /// Column.
+    pub col: i64,
+}
+
+impl<'a> Call<'a> {
+    /// Its buffers and numbers; `types`: of X, W, and what is stored.
+    pub fn of(b: &mut Builder, at: &'a Geometry, tail: &'a Tail, types: [DType; 3]) -> Call<'a> {
+        // A call says where its buffers begin, not where they end.
+        let unknown = Dim::Fixed(i64::MAX);
+        let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
+        let x = buffer("x", types[0], Access::Read);
+        let w = buffer("w", types[1], Access::Read);
+        let out = buffer("out", types[2], Access::Write);
+        let elements = tail.operands().filter_map(|n| n.element());
+        let operands: Vec<_> = elements
+            .map(|d| buffer("operand", d, Access::Read))
+            .collect();
+        let mut number = || b.int_param();
+        Call {
+            at,
+            tail,
+            x,
+            w,
+            out,
+            x_row: number(),
+            x_pixel: number(),
+            out_pixel: number(),
+            line: number(),
+            channels: number(),
+            count: number(),
+            x_step: number(),
+            out_step: number(),
+            strides: operands.iter().map(|_| number()).collect(),
+            operands,
+        }
+    }
+    /// Stores what the tail makes of `sum` for every result.
+    pub fn each(&self, b: &mut Builder, sum: impl Fn(&mut Builder, Which) -> ExprId) {
+        b.for_(self.count, LoopKind::Seq, |b, tile| {
+            b.for_(self.channels, LoopKind::Seq, |b, channel| {
+                let pixels = (0..self.at.rows).flat_map(|r| (0..self.at.cols).map(move |c| (r, c)));
+                for (row, col) in pixels {
+                    let which = Which {
+                        tile,
+                        channel,
+                        row,
+                        col,
+                    };
+                    let total = sum(b, which);
+                    let total = b.let_(total);
+                    let pixel = b.mul(tile, self.out_step);
+                    let (row, col) = (b.i(row), b.i(col));
+                    let down = b.mul(row, self.line);
+                    let pixel = b.add(pixel, down);
+                    let pixel = b.add(pixel, col);
+                    let (operands, strides) = (&self.operands, &self.strides);
+                    let loaded = self.tail.load(b, operands, strides, pixel, channel);
+                    let value = self.tail.apply(b, total, &loaded);
+                    let at = b.mul(pixel, self.out_pixel);
+                    let at = b.add(at, channel);
+                    b.store(self.out, at, value);
+                }
+            });
+        });
+    }
+    /// The element of X that an element of the window meets; `None`: it lies outside of the image.
+    pub fn element(&self, b: &mut Builder, of: Which, ky: i64, kx: i64) -> Option<ExprId> {
+        let g = self.at;
+        let y = of.row * g.stride[0] + ky * g.dilation[0];
+        let x = of.col * g.stride[1] + kx * g.dilation[1];
+        if !g.exists(0, y) || !g.exists(1, x) {
+            return None;
+        }
+        let (y, x) = (b.i(y - g.cut_rows[0]), b.i(x - g.cut_cols[0]));
+        let (y, x) = (b.mul(y, self.x_row), b.mul(x, self.x_pixel));
+        let at = b.mul(of.tile, self.x_step);
+        let at = b.add(at, y);
+        let at = b.add(at, x);
+        let at = b.add(at, of.channel);
+        Some(b.load(self.x, at))
+    }
+}
+
 fn reference(callee: &Callee) -> Option<Func> {
     let s = Shape::of(callee)?;
     let mut b = Builder::new("depthwise_tile");
-    // A call says where its buffers begin, not where they end.
-    let unknown = Dim::Fixed(i64::MAX);
-    let mut buffer = |name: &str, d, access| b.buffer(name, d, unknown.clone(), access);
-    let px = buffer("x", s.x_type, Access::Read);
-    let pw = buffer("w", DType::F32, Access::Read);
-    let out = buffer("out", s.out_type, Access::Write);
-    let operands: Vec<_> = s
-        .tail
-        .operands()
-        .filter_map(|n| n.element())
-        .map(|d| buffer("operand", d, Access::Read))
-        .collect();
-    let [
-        x_row,
-        x_pixel,
-        out_pixel,
-        line,
-        channels,
-        count,
-        x_step,
-        out_step,
-    ] = [(); 8].map(|()| b.int_param());
-    let strides: Vec<_> = operands.iter().map(|_| b.int_param()).collect();
-    b.for_(count, LoopKind::Seq, |b, t| {
-        b.for_(channels, LoopKind::Seq, |b, c| {
-            for r in 0..s.at.rows {
-                for col in 0..s.at.cols {
-                    let weight = |b: &mut Builder, vector: i64| {
-                        let (l, n, vector) = (b.i(s.lanes), b.i(s.vectors()), b.i(vector));
-                        let block = b.div(c, l);
-                        let at = b.mul(block, n);
-                        let at = b.add(at, vector);
-                        let at = b.mul(at, l);
-                        let lane = b.rem(c, l);
-                        let at = b.add(at, lane);
-                        b.load(pw, at)
-                    };
-                    let start = match s.whole() {
-                        true => weight(b, s.vectors() - 1),
-                        false => b.f(0.0),
-                    };
-                    let sum = b.var(start);
-                    for ky in 0..s.at.kernel[0] {
-                        for kx in 0..s.at.kernel[1] {
-                            let y = r * s.at.stride[0] + ky * s.at.dilation[0];
-                            let x = col * s.at.stride[1] + kx * s.at.dilation[1];
-                            if !s.at.exists(0, y) || !s.at.exists(1, x) {
-                                continue;
-                            }
-                            let (y, x) = (b.i(y - s.at.cut_rows[0]), b.i(x - s.at.cut_cols[0]));
-                            let (y, x) = (b.mul(y, x_row), b.mul(x, x_pixel));
-                            let at = b.mul(t, x_step);
-                            let at = b.add(at, y);
-                            let at = b.add(at, x);
-                            let at = b.add(at, c);
-                            let w = weight(b, ky * s.at.kernel[1] + kx);
-                            let mut x = b.load(px, at);
-                            if s.whole() {
-                                let zero = b.int(Ty::I32, s.zero);
-                                x = b.sub(x, zero);
-                                x = b.cast(Ty::F32, x);
-                            }
-                            let old = b.get(sum);
-                            let new = b.fma(x, w, old);
-                            b.set(sum, new);
-                        }
-                    }
-                    let pixel = b.mul(t, out_step);
-                    let (r, col) = (b.i(r), b.i(col));
-                    let down = b.mul(r, line);
-                    let pixel = b.add(pixel, down);
-                    let pixel = b.add(pixel, col);
-                    let loaded = s.tail.load(b, &operands, &strides, pixel, c);
-                    let mut total = b.get(sum);
-                    if s.whole() {
-                        total = b.cast(Ty::I32, total);
-                    }
-                    let total = b.let_(total);
-                    let value = s.tail.apply(b, total, &loaded);
-                    let at = b.mul(pixel, out_pixel);
-                    let at = b.add(at, c);
-                    b.store(out, at, value);
-                }
+    let call = Call::of(&mut b, &s.at, &s.tail, [s.x_type, DType::F32, s.out_type]);
+    call.each(&mut b, |b, of| {
+        let weight = |b: &mut Builder, vector: i64| {
+            let (l, n, vector) = (b.i(s.lanes), b.i(s.vectors()), b.i(vector));
+            let block = b.div(of.channel, l);
+            let at = b.mul(block, n);
+            let at = b.add(at, vector);
+            let at = b.mul(at, l);
+            let lane = b.rem(of.channel, l);
+            let at = b.add(at, lane);
+            b.load(call.w, at)
+        };
+        let start = match s.whole() {
+            true => weight(b, s.vectors() - 1),
+            false => b.f(0.0),
+        };
+        let sum = b.var(start);
+        let [kh, kw] = s.at.kernel;
+        for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+            let Some(mut x) = call.element(b, of, ky, kx) else {
+                continue;
+            };
+            let w = weight(b, ky * kw + kx);
+            if s.whole() {
+                let zero = b.int(Ty::I32, s.zero);
+                x = b.sub(x, zero);
+                x = b.cast(Ty::F32, x);
             }
-        });
+            let old = b.get(sum);
+            let new = b.fma(x, w, old);
+            b.set(sum, new);
+        }
+        let total = b.get(sum);
+        match s.whole() {
+            true => b.cast(Ty::I32, total),
+            false => total,
+        }
     });
     Some(b.finish())
 }

@@ -121,24 +121,31 @@ pub fn fits(
         .all(|(e, &n)| n == 1 || n == 0 && (0..columns).all(|j| weight(e, j) == 0))
 }
 
-/// Products that steps do over those that there are: elements without a partner take the room of two.
+/// Panels that [`share`] looks at.
+const SOME: usize = 12;
+
+/// Products that steps do over those that there are, by some of the panels: elements without a partner take the room of two.
 pub fn share(
     panels: &[Panels],
     matrices: i64,
     places: &[i64],
     weight: impl Fn(i64, usize, i64) -> i32,
 ) -> f64 {
-    let (mut done, mut all) = (0, 0);
-    for matrix in 0..matrices {
-        for p in panels {
-            for first in (0..p.count).map(|t| p.first + t * p.n) {
-                let steps = steps(places, p.n, |e, j| weight(matrix, e, first + j));
-                done += p.padded * 4 * steps.map_or(0, |s| s.len() as i64);
-                all += p.padded * places.len() as i64;
-            }
-        }
+    let of_panel = |matrix: i64| {
+        let firsts = move |p: &Panels| {
+            let p = *p;
+            (0..p.count).map(move |t| (matrix, p, p.first + t * p.n))
+        };
+        panels.iter().flat_map(firsts)
+    };
+    let all: Vec<_> = (0..matrices).flat_map(of_panel).collect();
+    let (mut done, mut there) = (0, 0);
+    for (matrix, p, first) in all.iter().step_by(all.len().div_ceil(SOME).max(1)) {
+        let steps = steps(places, p.n, |e, j| weight(*matrix, e, first + j));
+        done += p.padded * 4 * steps.map_or(0, |s| s.len() as i64);
+        there += p.padded * places.len() as i64;
     }
-    done as f64 / all.max(1) as f64
+    done as f64 / there.max(1) as f64
 }
 
 /// What the panels of a product are stored as.
@@ -271,6 +278,9 @@ impl Stored {
         let panel = ex!(cx.b; ((matrix * {cx.b.i(count(all))}) + t) + {cx.b.i(count(at))});
         let steps = cx.b.load(own, panel);
         let steps = cx.b.cast(Ty::I64, steps);
+        // As it is, and a bound for who counts what is done.
+        let most = cx.b.i(self.columns[at] / 4);
+        let steps = cx.b.min(steps, most);
         Some(Picks {
             order: At {
                 buf: order,

@@ -37,6 +37,9 @@ pub struct Bench {
     /// Time each layer, and compare it with what the machine can do
     #[arg(long, conflicts_with_all = ["against", "exec"])]
     pub layers: bool,
+    /// Measure joules a run too, by the meters of the system: for a second idle and a second busy, or --seconds if that is longer
+    #[arg(long, conflicts_with_all = ["against", "exec", "layers", "roofline"])]
+    pub energy: bool,
     /// Measure the machine in place of a model: multiply-adds a second, and bandwidth of each cache
     #[arg(long, conflicts_with_all = ["against", "layers", "model"])]
     pub roofline: bool,

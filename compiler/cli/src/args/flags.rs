@@ -15,7 +15,9 @@ pub use super::explain::ExplainQuantization;
 use super::parse::*;
 pub use super::prune::{Prune, PruneFlags};
 pub use super::quantize::{Quantize, QuantizeFlags};
+pub use super::reports::{Diff, Profile};
 pub use super::tune::TuneKernels;
+pub use super::updates::{Delta, Patch};
 
 /// Compiles ONNX models to native object files.
 #[derive(Parser, Debug)]
@@ -98,6 +100,14 @@ pub enum Verb {
     Bench(Bench),
     /// Show layers, shapes, work, parameters and memory
     Inspect(Inspect),
+    /// Measure each layer: time, speed, share of what the machine can do, hardware counters
+    Profile(Profile),
+    /// Say what changed between two builds, by their JSON reports
+    Diff(Diff),
+    /// Write a file as its difference from an older one, for updates of weights over thin links
+    Delta(Delta),
+    /// Make the new file of the old one and a difference
+    Patch(Patch),
     /// Run tests in the layout of ONNX's own
     TestOnnx(TestOnnx),
     /// Quantize a float model, by calibration data or without, and write it as ONNX
@@ -273,9 +283,12 @@ pub struct Compile {
     /// Where the object goes; other outputs lie beside it
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What to write: obj, staticlib, so, header, rust, dep-info, report, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
+    /// What to write: obj, staticlib, so, header, rust, dep-info, report, html, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
     #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
     pub emit: Vec<crate::emit::Emit>,
+    /// Write the report beside all else: a page of HTML or JSON, by the ending
+    #[arg(long, value_name = "FILE.html|FILE.json")]
+    pub report: Option<PathBuf>,
     /// Print a list and end
     #[arg(long, value_enum, value_name = "LIST")]
     pub print: Option<Print>,
@@ -456,12 +469,21 @@ pub struct Inspect {
     /// Show the nodes of the file, not the layers that they become
     #[arg(long)]
     pub nodes: bool,
+    /// Show the functions of the object, and the layers and nodes that each computes: what `perf` shows by symbol
+    #[arg(long, conflicts_with_all = ["nodes", "json"])]
+    pub symbols: bool,
+    /// Say which layers cost most, and what a cheaper equivalent would save by the cost table
+    #[arg(long, conflicts_with_all = ["nodes", "symbols"])]
+    pub advise: bool,
     /// Write the graph for Graphviz
     #[arg(long, value_name = "FILE")]
     pub dot: Option<PathBuf>,
     /// Draw the graph
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Write the report as a page of HTML: graph, layers, memory over time, precision
+    #[arg(long, value_name = "FILE", conflicts_with = "nodes")]
+    pub html: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,

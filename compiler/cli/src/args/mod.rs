@@ -13,7 +13,9 @@ pub mod npu;
 mod parse;
 pub mod prune;
 pub mod quantize;
+pub mod reports;
 pub mod tune;
+pub mod updates;
 pub mod words;
 
 use std::ffi::OsString;

@@ -55,7 +55,7 @@ pub fn run(flags: &Bench, folder: &Path, machine: &Machine, ui: &Ui) -> Outcome 
         let files = ["io.npz", "exact.npz"].map(|n| path.with_file_name(n));
         let files: Vec<PathBuf> = files.into_iter().filter(|f| f.is_file()).collect();
         let quiet = ui.silent();
-        let done = subject::with(flags, path, &files, machine, &quiet, |subject| {
+        let done = subject::with(&flags.into(), path, &files, machine, &quiet, |subject| {
             measure(flags, subject)
         });
         match done {

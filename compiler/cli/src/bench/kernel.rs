@@ -228,6 +228,28 @@ pub fn chosen(machines: &[Machine], shape: &Shape) -> Result<(Vec<&'static str>,
     Ok((rows, text))
 }
 
+/// What a query costs on a machine by its table, and the row that would be taken; of one line of text.
+pub fn cost(machine: &Machine, text: &str) -> Result<(&'static str, f64)> {
+    let shape = parse_line(text)?;
+    let (row, among) = select::choose(&query(machine, &shape, &data(&shape)?)?)?;
+    let found = among.rows.iter().find(|r| r.0 == row.name);
+    let cost = found.ok_or_else(|| Diagnostic::internal("a row that was not among the others"))?;
+    Ok(*cost)
+}
+
+/// Multiply-accumulates of a query, and elements of what it makes; `None` where the text is no query.
+pub fn amounts(text: &str) -> Option<(f64, f64)> {
+    let shape = parse_line(text).ok()?;
+    let weights = shape.inputs.get(1)?;
+    let elements: f64 = shape.out.iter().map(|n| *n as f64).product();
+    let all: f64 = weights.iter().map(|n| *n as f64).product();
+    let channels = match shape.contract {
+        "conv" => *weights.first()?,
+        _ => *shape.out.last()?,
+    };
+    Some((elements * all / (channels.max(1) as f64), elements))
+}
+
 impl Shape {
     /// Whether it asks the same, whatever its text.
     pub fn asks(&self, other: &Shape) -> bool {

@@ -154,7 +154,7 @@ fn clock_layers(
 }
 
 /// Bytes of values and of weights that a layer must move, each buffer once.
-fn moved(p: &Program, layer: &Layer) -> (u64, u64) {
+pub fn moved(p: &Program, layer: &Layer) -> (u64, u64) {
     let func = &p.funcs[layer.func];
     let made = |place: &Place| layer.makes.iter().any(|m| m.2 == *place);
     let mut places: BTreeMap<Place, (u64, bool)> = BTreeMap::new();

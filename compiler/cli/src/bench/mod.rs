@@ -5,6 +5,7 @@
 
 pub mod against;
 pub mod clock;
+pub mod energy;
 pub mod folder;
 pub mod kernel;
 pub mod layers;
@@ -59,32 +60,39 @@ pub fn run(flags: &Bench, ui: &Ui) -> Outcome {
         let why = "--against needs the model in a file, which the other runtime reads too";
         return Err(Diagnostic::usage("USE001", why).into());
     }
-    subject::with(flags, path, &references(flags), &machine, ui, |subject| {
-        if flags.layers {
-            return by_layer(flags, subject, ui);
-        }
-        let mut text = String::new();
-        let mut rows = Vec::new();
-        let mut wrong = Vec::new();
-        for threads in &flags.threads {
-            let bar = Bar::new(ui);
-            bar.say(&format!("measuring, threads {threads}"));
-            let one = match flags.against.is_empty() {
-                true => alone(flags, subject, *threads)?,
-                false => beside(flags, subject, *threads)?,
-            };
-            drop(bar);
-            text += &one.text;
-            rows.extend(one.rows);
-            wrong.extend(one.wrong);
-        }
-        if !flags.json {
-            text += &sizes(subject);
-        }
-        record::append(flags.record.as_deref(), &machine, &rows)?;
-        outputs::print(&text)?;
-        checked(&wrong)
-    })
+    subject::with(
+        &flags.into(),
+        path,
+        &references(flags),
+        &machine,
+        ui,
+        |subject| {
+            if flags.layers {
+                return by_layer(flags, subject, ui);
+            }
+            let mut text = String::new();
+            let mut rows = Vec::new();
+            let mut wrong = Vec::new();
+            for threads in &flags.threads {
+                let bar = Bar::new(ui);
+                bar.say(&format!("measuring, threads {threads}"));
+                let one = match flags.against.is_empty() {
+                    true => alone(flags, subject, *threads)?,
+                    false => beside(flags, subject, *threads)?,
+                };
+                drop(bar);
+                text += &one.text;
+                rows.extend(one.rows);
+                wrong.extend(one.wrong);
+            }
+            if !flags.json {
+                text += &sizes(subject);
+            }
+            record::append(flags.record.as_deref(), &machine, &rows)?;
+            outputs::print(&text)?;
+            checked(&wrong)
+        },
+    )
 }
 
 /// Files of references.
@@ -162,7 +170,7 @@ struct Said {
 }
 
 fn alone(flags: &Bench, subject: &Subject, threads: u32) -> Outcome<Said> {
-    let (times, wrong) = subject.loaded(threads, |loaded| {
+    let (times, wrong, spent) = subject.loaded(threads, |loaded| {
         match loaded.run() {
             status::OK => {}
             s => return Err(failed_run(s).into()),
@@ -173,11 +181,24 @@ fn alone(flags: &Bench, subject: &Subject, threads: u32) -> Outcome<Said> {
             Some(n) => clock::single(loaded, n as usize)?,
             None => clock::sample(loaded, batch, flags.seconds, clock::LEAST)?,
         };
-        Ok((Times::of(samples), wrong))
+        let spent = match flags.energy {
+            true => Some(energy::measure(loaded, flags.seconds)?),
+            false => None,
+        };
+        Ok((Times::of(samples), wrong, spent))
     })?;
     let text = match flags.json {
-        true => object(subject, threads, &times, &wrong).to_string() + "\n",
-        false => line(subject, threads, &times),
+        true => {
+            let mut all = object(subject, threads, &times, &wrong);
+            if let Some(spent) = &spent {
+                all["energy"] = energy::json(spent);
+            }
+            all.to_string() + "\n"
+        }
+        false => {
+            let spent = spent.as_ref().map_or(String::new(), energy::text);
+            line(subject, threads, &times) + &spent
+        }
     };
     let rows = vec![Row::of(subject, threads, &times)];
     Ok(Said { text, rows, wrong })

@@ -9,7 +9,7 @@ use onnxc_compiler::base::diag::Diagnostic;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::onnx::read_tensor;
 
-use crate::args::flags::Bench;
+use crate::args::flags::{Bench, CodeFlags, DataFlags, ModelFlags};
 use crate::args::npu::NpuFlags;
 use crate::cases::Cases;
 use crate::compare::{compare, default_rule};
@@ -47,17 +47,40 @@ pub struct Subject<'a> {
     pub devices: RefCell<Vec<RegionState>>,
 }
 
+/// What of the flags of a verb decides how a model is compiled and run.
+pub struct Asked<'a> {
+    /// Words for inputs.
+    pub inputs: &'a [String],
+    /// How files become tensors.
+    pub data: &'a DataFlags,
+    /// Model.
+    pub model_flags: &'a ModelFlags,
+    /// Code.
+    pub code: &'a CodeFlags,
+}
+
+impl<'a> From<&'a Bench> for Asked<'a> {
+    fn from(flags: &'a Bench) -> Asked<'a> {
+        Asked {
+            inputs: &flags.inputs,
+            data: &flags.data,
+            model_flags: &flags.model_flags,
+            code: &flags.code,
+        }
+    }
+}
+
 /// Compiles a model for the flags' data and hands it to `f`.
 pub fn with<T>(
-    flags: &Bench,
+    flags: &Asked,
     path: &Path,
     references: &[PathBuf],
     machine: &Machine,
     ui: &Ui,
     f: impl FnOnce(&Subject) -> Outcome<T>,
 ) -> Outcome<T> {
-    let source = Source::open(path, &flags.model_flags)?;
-    let job = Job::new(&source, &flags.model_flags, &flags.code, machine, ui)?;
+    let source = Source::open(path, flags.model_flags)?;
+    let job = Job::new(&source, flags.model_flags, flags.code, machine, ui)?;
     let wanted = job.wanted()?;
     let mut expected = Vec::new();
     let data = match references {
@@ -73,7 +96,7 @@ pub fn with<T>(
         }
         _ => {
             let preprocess = Preprocess::load(flags.data.preprocess.as_deref())?;
-            let words = match flags.inputs.as_slice() {
+            let words = match flags.inputs {
                 [] => vec!["random:0".to_string()],
                 some => some.to_vec(),
             };

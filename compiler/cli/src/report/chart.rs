@@ -46,7 +46,7 @@ pub fn bars(out: &mut String, b: &Bars) {
 }
 
 /// At most so many characters.
-fn short(text: &str, most: usize) -> String {
+pub fn short(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_string();
     }

@@ -6,6 +6,7 @@
 mod chart;
 mod curves;
 mod histogram;
+mod memory;
 
 use std::fmt::Write;
 
@@ -41,6 +42,57 @@ pub enum Part {
     Histograms(Vec<Bins>),
     /// Lines over shares.
     Curves(Curves),
+    /// A table whose rows are places that links lead to: `#NAME-0`, `#NAME-1`, ..
+    Rows(String, Table),
+    /// A picture with steps of magnification, that scrolls.
+    Zoom(Zoom),
+    /// What lies where in a memory, over time.
+    Memory(Memory),
+}
+
+/// A picture with steps of magnification.
+#[derive(Clone, Debug, Default)]
+pub struct Zoom {
+    /// A word that no other such picture of the page has: lower case letters.
+    pub name: String,
+    /// Elements of SVG, coloured by classes of the page's style.
+    pub elements: String,
+    /// Width and height.
+    pub size: (f64, f64),
+    /// What it shows.
+    pub title: String,
+}
+
+/// What lies where in a memory, over time.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Bytes of the memory.
+    pub bytes: u64,
+    /// Number of steps.
+    pub steps: usize,
+    /// Bars: what, first byte, bytes, first and last step, and whether it is scratch.
+    pub bars: Vec<MemoryBar>,
+    /// The step at which most is held.
+    pub peak: usize,
+}
+
+/// What lies somewhere for some steps.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBar {
+    /// What it is.
+    pub name: String,
+    /// More of it, for those who ask.
+    pub detail: String,
+    /// First byte.
+    pub at: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// First step.
+    pub first: usize,
+    /// Last step.
+    pub last: usize,
+    /// Whether nobody but one layer uses it.
+    pub scratch: bool,
 }
 
 /// Lines over shares from 0 to 1.
@@ -116,7 +168,10 @@ pub fn html(page: &Page) -> String {
                 let _ = writeln!(out, "<p>{}</p>", escape(t));
             }
             Part::Facts(list) => facts(&mut out, list),
-            Part::Table(t) => table(&mut out, t),
+            Part::Table(t) => table(&mut out, t, None),
+            Part::Rows(name, t) => table(&mut out, t, Some(name)),
+            Part::Zoom(z) => memory::zoom(&mut out, z),
+            Part::Memory(m) => memory::zoom(&mut out, &memory::drawn(m)),
             Part::Bars(b) => chart::bars(&mut out, b),
             Part::Roof(r) => chart::roof(&mut out, r),
             Part::Picture(svg) => {
@@ -138,7 +193,7 @@ fn facts(out: &mut String, list: &[(String, String)]) {
     *out += "</dl>\n";
 }
 
-fn table(out: &mut String, t: &Table) {
+fn table(out: &mut String, t: &Table, name: Option<&str>) {
     let class = |k: usize| match t.columns.get(k) {
         Some((_, Align::Right)) => " class=\"n\"",
         _ => "",
@@ -148,8 +203,13 @@ fn table(out: &mut String, t: &Table) {
         let _ = write!(out, "<th{}>{}</th>", class(k), escape(name));
     }
     *out += "</tr></thead>\n<tbody>\n";
-    for row in &t.rows {
-        *out += "<tr>";
+    for (k, row) in t.rows.iter().enumerate() {
+        match name {
+            Some(name) => {
+                let _ = write!(out, "<tr id=\"{}-{k}\">", escape(name));
+            }
+            None => *out += "<tr>",
+        }
         for (k, cell) in row.iter().enumerate() {
             let _ = write!(out, "<td{}>{}</td>", class(k), escape(cell));
         }
@@ -159,7 +219,7 @@ fn table(out: &mut String, t: &Table) {
 }
 
 /// Text that means itself, in elements and in quoted attributes.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -177,8 +237,8 @@ fn escape(text: &str) -> String {
 }
 
 const STYLE: &str = "
-:root{color-scheme:light dark;--bg:#fff;--fg:#1c1e21;--dim:#667;--line:#dde;--bar:#4a7fc1;--mark:#e0883a;--head:#f4f5f8}
-@media (prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e4e6ea;--dim:#99a;--line:#333844;--bar:#6b9fe0;--mark:#f0a050;--head:#20242b}}
+:root{color-scheme:light dark;--bg:#fff;--fg:#1c1e21;--dim:#667;--line:#dde;--bar:#4a7fc1;--mark:#e0883a;--head:#f4f5f8;--soft:#dfeafb}
+@media (prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e4e6ea;--dim:#99a;--line:#333844;--bar:#6b9fe0;--mark:#f0a050;--head:#20242b;--soft:#22344f}}
 body{background:var(--bg);color:var(--fg);font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--dim)}dd{margin:0}
@@ -188,6 +248,15 @@ thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}
 svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
 .dim{fill:var(--dim)!important}.grid{stroke:var(--line)}.bar{fill:var(--bar)}.mark{fill:var(--mark)}
 .pairs{display:flex;flex-wrap:wrap;gap:0 1rem}.range{fill:var(--mark);fill-opacity:.18}
+.zoom input{position:absolute;opacity:0}.zoom label{display:inline-block;padding:.1rem .6rem;margin:0 .3rem .4rem 0;border:1px solid var(--line);border-radius:.3rem;cursor:pointer}
+.zoom input:checked+label{background:var(--bar);color:var(--bg);border-color:var(--bar)}.zoom input:focus-visible+label{outline:2px solid var(--mark)}
+.canvas{overflow:auto;max-height:80vh;border:1px solid var(--line);border-radius:.3rem}.canvas svg{max-width:none;margin:0 auto}
+.z1:checked~.canvas svg{width:100%;height:76vh}.z2:checked~.canvas svg{width:calc(var(--w)*.5)}.z3:checked~.canvas svg{width:var(--w)}.z4:checked~.canvas svg{width:calc(var(--w)*2)}
+.canvas .b{fill:var(--head);stroke:var(--dim)}.canvas .i,.canvas .o{fill:var(--bg);stroke:var(--mark)}.canvas .t{font-size:13px}
+.canvas .d,.canvas .s{font-size:10px;fill:var(--dim)}.canvas .s{fill:var(--fg)}.canvas .e{fill:none;stroke:var(--dim);stroke-width:1.2}.canvas .l{font-size:9px;fill:var(--dim)}
+.canvas .q{fill:var(--soft);stroke:var(--bar)}.canvas a:hover rect,.canvas a:focus rect{stroke-width:2.5}
+.v{fill:var(--bar);fill-opacity:.55;stroke:var(--bg);stroke-width:.6}.w{fill:var(--mark);fill-opacity:.6;stroke:var(--bg);stroke-width:.6}.peak{stroke:var(--fg);stroke-dasharray:4 3}
+tr:target{background:var(--soft)}a{color:var(--bar)}
 .roof{stroke:var(--fg);stroke-width:1.5;fill:none}.point{fill:var(--bar);fill-opacity:.75}
 ";
 

@@ -1,0 +1,403 @@
+//! `inspect --advise`: which layers cost most, and what a cheaper one would be, with the gain that the target's cost table expects.
+//!
+//! Contract: figures are estimates by the table that chooses kernels, of kernels alone; each names the node that it speaks of. What it costs in
+//! accuracy nobody knows before training: an equivalent has the same inputs and outputs (or says how they change), not the same numbers.
+
+mod query;
+
+use onnxc_compiler::Artifact;
+use onnxc_compiler::artifact::LayerInfo;
+use onnxc_compiler::contracts::strip::Numbers;
+use serde::Serialize;
+
+use crate::bench::kernel;
+use crate::machine::Machine;
+use crate::table::{Align, Table};
+use query::Query;
+
+/// A gain below this part of the layer's cost is not worth a word.
+const WORTH: f64 = 0.1;
+/// Layers shown as the dearest, and pieces of advice shown, at most.
+const SHOWN: usize = 15;
+/// A larger stride is only spoken of where the layer has this part of all costs.
+const LARGE: f64 = 0.05;
+
+/// Activations, operations for each element that cheaper ones take: name, what stands for it, operations of that.
+const ACTIVATIONS: &[(&str, &str, f64)] = &[
+    ("Swish", "HardSwish", 4.0),
+    ("Gelu", "HardSwish", 4.0),
+    ("Mish", "HardSwish", 4.0),
+    ("Sigmoid", "HardSigmoid", 3.0),
+    ("Tanh", "Clip (a hard tanh)", 2.0),
+    ("Elu", "Relu", 1.0),
+    ("Selu", "Relu", 1.0),
+    ("Softplus", "Relu", 1.0),
+    ("Erf", "Relu", 1.0),
+];
+
+/// What is known of a model's costs, and what would be cheaper.
+#[derive(Serialize)]
+pub struct Advised {
+    /// `ns` where the machine has a table; else a measure for comparison alone.
+    pub unit: &'static str,
+    /// Cost of all layers that the table knows.
+    pub total: f64,
+    /// Layers that the table does not know.
+    pub unknown: usize,
+    /// Layers of which nothing cheaper is known, as they are of whole numbers or free sizes.
+    pub without_query: usize,
+    /// Cost of the same layers in 8 bits, if the machine has kernels for that and any is in floats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_int8: Option<f64>,
+    /// Layers by cost, the dearest first.
+    pub layers: Vec<Dear>,
+    /// What would be cheaper, by gain.
+    pub advice: Vec<Advice>,
+}
+
+/// A layer and its cost.
+#[derive(Serialize)]
+pub struct Dear {
+    /// Symbol.
+    pub layer: String,
+    /// The ONNX node whose products it adds up.
+    pub node: String,
+    /// Operators.
+    pub ops: String,
+    /// Kernel.
+    pub kernel: String,
+    /// Cost.
+    pub cost: f64,
+    /// Part of all costs.
+    pub share: f64,
+}
+
+/// What would be cheaper.
+#[derive(Serialize, Debug, Clone)]
+pub struct Advice {
+    /// Symbol of the layer.
+    pub layer: String,
+    /// The ONNX node.
+    pub node: String,
+    /// What to do.
+    pub what: String,
+    /// Cost now.
+    pub now: f64,
+    /// Cost then.
+    pub then: f64,
+    /// Part of all costs that is saved.
+    pub gain: f64,
+}
+
+struct Layer<'a> {
+    info: &'a LayerInfo,
+    cost: f64,
+    query: Option<Query>,
+}
+
+/// Looks at a compiled model.
+pub fn of(a: &Artifact, machine: &Machine) -> Advised {
+    let all = a.info.run();
+    let mut known: Vec<Layer> = all.iter().filter_map(cost).collect();
+    // A table has nanoseconds; rows that it does not name have rates of another measure, which are compared among themselves alone.
+    let costs = &machine.target.machine.costs;
+    let measured = |l: &Layer| l.info.kernels.iter().any(|k| costs.rates.contains_key(k));
+    let in_ns = known.iter().any(measured);
+    known.retain(|l| measured(l) == in_ns);
+    let products = |l: &&LayerInfo| l.macs > 0;
+    let total: f64 = known.iter().map(|l| l.cost).sum();
+    let mut layers: Vec<Dear> = (known.iter())
+        .map(|l| Dear {
+            layer: l.info.symbol.clone(),
+            node: node(l.info),
+            ops: l.info.op(),
+            kernel: l.info.kernels.join(" "),
+            cost: l.cost,
+            share: l.cost / total.max(f64::MIN_POSITIVE),
+        })
+        .collect();
+    layers.sort_by(|x, y| y.cost.total_cmp(&x.cost));
+    let mut advice: Vec<Advice> = known
+        .iter()
+        .flat_map(|l| of_layer(l, total, machine, in_ns))
+        .collect();
+    advice.sort_by(|x, y| y.gain.total_cmp(&x.gain));
+    Advised {
+        unit: match in_ns {
+            true => "ns",
+            false => "relative",
+        },
+        without_query: known.iter().filter(|l| l.query.is_none()).count(),
+        total,
+        unknown: all
+            .iter()
+            .filter(products)
+            .count()
+            .saturating_sub(known.len()),
+        in_int8: in_int8(&known, machine, in_ns),
+        layers,
+        advice,
+    }
+}
+
+/// The layer's cost by the table, if its kernel was chosen by that.
+fn cost(info: &LayerInfo) -> Option<Layer<'_>> {
+    let kernel = info.kernels.first()?;
+    let (_, cost) = info.choice.1.iter().find(|c| c.0 == *kernel)?;
+    Some(Layer {
+        info,
+        cost: *cost,
+        query: Query::parse(&info.choice.0),
+    })
+}
+
+/// The first of the layer's nodes: that of the sum, as what follows is done on its way out.
+fn node(info: &LayerInfo) -> String {
+    info.nodes.first().cloned().unwrap_or_default()
+}
+
+/// What the layers would cost in 8 bits.
+fn in_int8(known: &[Layer], machine: &Machine, in_ns: bool) -> Option<f64> {
+    let features = &machine.target.machine;
+    let row = match features.tile(Numbers::Bytes.contract()).is_some() {
+        true => "i8_strip",
+        false => {
+            features.tile(Numbers::Words.contract())?;
+            "i16_strip"
+        }
+    };
+    let floats = |l: &&Layer| l.info.kernels.iter().any(|k| k.contains("f32"));
+    known.iter().find(floats)?;
+    let mut sum = 0.0;
+    for l in known {
+        let Some(q) = l.query.as_ref().filter(|_| floats(&l)) else {
+            sum += l.cost;
+            continue;
+        };
+        let name = match q.depthwise() {
+            true => "conv_i8_depthwise_last".to_string(),
+            false => format!("{}_{row}", q.kind),
+        };
+        if features.costs.rates.contains_key(&name) != in_ns {
+            return None;
+        }
+        let [call, mac, ..] = features.costs.rates_of(&name);
+        sum += call + mac * kernel::amounts(&q.text())?.0;
+    }
+    Some(sum)
+}
+
+fn of_layer(l: &Layer, total: f64, machine: &Machine, in_ns: bool) -> Vec<Advice> {
+    let mut out = vec![];
+    let mut say = |what: String, now: f64, then: f64| {
+        if now - then >= WORTH * now && now > 0.0 {
+            out.push(Advice {
+                layer: l.info.symbol.clone(),
+                node: node(l.info),
+                what,
+                now,
+                then,
+                gain: (now - then) / total.max(f64::MIN_POSITIVE),
+            });
+        }
+    };
+    let Some(q) = &l.query else { return out };
+    let features = &machine.target.machine;
+    let ask = |q: &Query| {
+        let (row, cost) = kernel::cost(machine, &q.text()).ok()?;
+        (features.costs.rates.contains_key(row) == in_ns).then_some(cost)
+    };
+    let lanes = features
+        .vector
+        .as_ref()
+        .map_or(i64::from(features.lanes), |v| v.lanes);
+    let lanes = lanes.max(1);
+    if let Some((alone, mix)) = q.separated()
+        && q.input.get(1).is_some_and(|c| *c >= 8)
+        && let (Some(a), Some(b)) = (ask(&alone), ask(&mix))
+    {
+        let k: Vec<String> = q.window().iter().map(i64::to_string).collect();
+        say(
+            format!(
+                "a depthwise {} convolution and a 1x1 one behind it",
+                k.join("x")
+            ),
+            l.cost,
+            a + b,
+        );
+    }
+    if let Some(small) = q.narrowed()
+        && let Some(then) = ask(&small)
+    {
+        say(
+            "a window of 3 in place of the larger one".into(),
+            l.cost,
+            then,
+        );
+    }
+    if q.unit_stride()
+        && q.window().iter().any(|k| *k > 1)
+        && l.cost >= LARGE * total
+        && q.input.get(2..).is_some_and(|s| s.iter().all(|n| *n >= 16))
+        && let Some(then) = ask(&q.clone().with("stride", "2"))
+    {
+        say(
+            "stride 2 here: the output, and all that follows, has a quarter of the elements".into(),
+            l.cost,
+            then,
+        );
+    }
+    if let Some(n) = q.channels()
+        && n % lanes != 0
+        && n > lanes
+        && let Some(then) = ask(&q.clone().with_channels(n - n % lanes))
+    {
+        let down = n - n % lanes;
+        let up = ask(&q.clone().with_channels(down + lanes));
+        let free = match up.is_some_and(|c| c <= 1.02 * l.cost) {
+            true => format!(", and {} would cost no more than {n}", down + lanes),
+            false => String::new(),
+        };
+        say(
+            format!("{down} output channels in place of {n}: vectors hold {lanes}{free}"),
+            l.cost,
+            then,
+        );
+    }
+    activation(l, q, &mut say, machine);
+    out
+}
+
+/// What a cheaper activation would save: its operations, at the kernel's own rate for a multiply-accumulate.
+fn activation(l: &Layer, q: &Query, say: &mut impl FnMut(String, f64, f64), machine: &Machine) {
+    let Some((name, other, ops)) =
+        (ACTIVATIONS.iter()).find(|a| l.info.ops.iter().any(|o| o == a.0))
+    else {
+        return;
+    };
+    let Some((macs, elements)) = kernel::amounts(&q.text()) else {
+        return;
+    };
+    // What the layer does beyond its products, for each element.
+    let beyond = (l.info.macs as f64 - macs) / elements.max(1.0);
+    let kernel = l.info.kernels.first().map_or("", String::as_str);
+    let [_, rate, ..] = machine.target.machine.costs.rates_of(kernel);
+    let saved = (beyond - ops).max(0.0) * elements * rate;
+    say(
+        format!("{other} in place of {name}"),
+        l.cost + beyond.max(0.0) * elements * rate,
+        l.cost + beyond.max(0.0) * elements * rate - saved,
+    );
+}
+
+/// The same advice for several layers as one, under the node where it saves most; and for how many others it is.
+fn merged(advice: &[Advice]) -> Vec<(Advice, usize)> {
+    let mut out: Vec<(Advice, usize)> = vec![];
+    for a in advice {
+        match out.iter_mut().find(|(o, _)| o.what == a.what) {
+            None => out.push((a.clone(), 0)),
+            Some((o, others)) => {
+                *others += 1;
+                o.now += a.now;
+                o.then += a.then;
+                o.gain += a.gain;
+            }
+        }
+    }
+    out.sort_by(|x, y| y.0.gain.total_cmp(&x.0.gain));
+    out
+}
+
+impl Advised {
+    fn figure(&self, cost: f64) -> String {
+        match self.unit {
+            "ns" => format!("{:.1} us", cost / 1e3),
+            _ => format!("{cost:.0}"),
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        if self.layers.is_empty() {
+            return "no layer's kernel was chosen by a cost table: there is nothing to compare\n"
+                .into();
+        }
+        let mut out = format!(
+            "{} layers, {} by the cost table{}\n",
+            self.layers.len(),
+            self.figure(self.total),
+            match self.unit {
+                "ns" => "",
+                _ => " (a measure for comparison: this CPU has no table of its own)",
+            }
+        );
+        if self.unknown > 0 {
+            out += &format!(
+                "{} layers with work are not in the table, or not in its measure\n",
+                self.unknown
+            );
+        }
+        if let Some(cost) = self.in_int8 {
+            out += &format!(
+                "in 8 bits (`onnxc quantize`) the same layers: {}\n",
+                self.figure(cost)
+            );
+        }
+        let mut table = Table::new(&[
+            ("% of cost", Align::Right),
+            ("cost", Align::Right),
+            ("operators", Align::Left),
+            ("kernel", Align::Left),
+            ("node", Align::Left),
+        ]);
+        for d in self.layers.iter().take(SHOWN) {
+            table.row(vec![
+                format!("{:.1}", 100.0 * d.share),
+                self.figure(d.cost),
+                d.ops.clone(),
+                d.kernel.clone(),
+                d.node.clone(),
+            ]);
+        }
+        out += &format!("\nwhat costs most\n{}", table.text(44));
+        if self.advice.is_empty() {
+            out += "\nno cheaper equivalent is known\n";
+            return out + &self.left_out();
+        }
+        let merged = merged(&self.advice);
+        let mut table = Table::new(&[
+            ("saves %", Align::Right),
+            ("now", Align::Right),
+            ("then", Align::Right),
+            ("what", Align::Left),
+            ("node", Align::Left),
+        ]);
+        for (a, others) in merged.iter().take(SHOWN) {
+            table.row(vec![
+                format!("{:.1}", 100.0 * a.gain),
+                self.figure(a.now),
+                self.figure(a.then),
+                a.what.clone(),
+                match others {
+                    0 => a.node.clone(),
+                    n => format!("{} and {n} more", a.node),
+                },
+            ]);
+        }
+        out += &format!("\nwhat would be cheaper\n{}", table.text(90));
+        if merged.len() > SHOWN {
+            out += &format!("and {} more: --json has all\n", merged.len() - SHOWN);
+        }
+        out += "\nEstimates, of kernels alone; the model has to be trained again with what is changed.\n";
+        out + &self.left_out()
+    }
+
+    fn left_out(&self) -> String {
+        match self.without_query {
+            0 => String::new(),
+            n => format!(
+                "{n} layers compute in whole numbers or have free sizes: of them only the cost is known.\n"
+            ),
+        }
+    }
+}
