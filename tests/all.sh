@@ -34,9 +34,9 @@ if [ ${#need[@]} -gt 0 ]; then
   fi
 fi
 venv=$root/target/venv
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime' 2>/dev/null; then
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin' 2>/dev/null; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy onnxruntime
+  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy onnxruntime maturin
 fi
 # The official operator tests lie inside the onnx package.
 ONNXC_ONNX_TESTS=$("$venv/bin/python" -c 'import os, onnx.backend.test as t; print(os.path.join(os.path.dirname(t.__file__), "data"))')

@@ -67,9 +67,14 @@ impl Model {
         // SAFETY: the volume is mounted read-only, and a new model comes as a new file.
         let weights = unsafe { memmap2::Mmap::map(&file)? };
         let input = model.descriptor().input(0).ok_or("no input")?;
-        let loaded = Model { model, weights, picture: Picture::of(input)? };
-        let file = loaded.weights()?;
-        file.verify().and(file.fits(&model.descriptor())).map_err(|e| format!("{path}: {e}"))?;
+        let loaded = Model {
+            model,
+            weights,
+            picture: Picture::of(input)?,
+        };
+        let good = |file: Weights<'_>| file.verify().and(file.fits(&model.descriptor()));
+        let checked = loaded.weights().and_then(|file| Ok(good(file)?));
+        checked.map_err(|e| format!("{path}: {e}"))?;
         Ok(loaded)
     }
 
@@ -128,7 +133,10 @@ fn answer(request: &mut Request, model: &Model, arena: &mut digits::Arena) -> (u
             }
         }
         (Method::Get, "/ready") => match model.scores(SAMPLE, arena).map(|s| hash(&s)) {
-            Ok(hash) => (if hash == ANSWER { 200 } else { 500 }, json!({ "hash": hash })),
+            Ok(hash) => (
+                if hash == ANSWER { 200 } else { 500 },
+                json!({ "hash": hash }),
+            ),
             Err(e) => (500, json!({ "error": e.to_string() })),
         },
         (Method::Get, "/live") => (200, json!({})),
@@ -144,7 +152,10 @@ fn best(scores: &[f32; 10]) -> Value {
 
 fn hash(scores: &[f32]) -> String {
     let bytes: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 fn response(status: u16, body: &Value) -> Response<Cursor<Vec<u8>>> {
@@ -158,7 +169,9 @@ fn response(status: u16, body: &Value) -> Response<Cursor<Vec<u8>>> {
 /// Asks the server in this container; it fails where that is not ready.
 fn check() -> Result<(), Failure> {
     let address = address();
-    let (_, port) = address.rsplit_once(':').ok_or("an address without a port")?;
+    let (_, port) = address
+        .rsplit_once(':')
+        .ok_or("an address without a port")?;
     let mut stream = TcpStream::connect(("127.0.0.1", port.parse()?))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
