@@ -292,6 +292,37 @@ mod tests {
                         ("odd".into(), 0.0, f64::INFINITY),
                     ],
                 }),
+                Part::Rows(
+                    "r".into(),
+                    Table {
+                        columns: vec![("name".into(), Align::Left)],
+                        rows: vec![vec![cell("<script>")], vec![]],
+                    },
+                ),
+                Part::Memory(Memory {
+                    bytes: 1 << 20,
+                    steps: 3,
+                    bars: vec![
+                        MemoryBar {
+                            name: "<script> & more".into(),
+                            detail: "f32[1]".into(),
+                            bytes: 1 << 19,
+                            last: 2,
+                            ..MemoryBar::default()
+                        },
+                        MemoryBar {
+                            name: "odd".into(),
+                            at: u64::MAX,
+                            bytes: u64::MAX,
+                            first: 2,
+                            last: 2,
+                            scratch: true,
+                            ..MemoryBar::default()
+                        },
+                    ],
+                    peak: 0,
+                }),
+                Part::Memory(Memory::default()),
                 Part::Histograms(vec![
                     Bins {
                         title: "x <0>".into(),
