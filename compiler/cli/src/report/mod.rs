@@ -14,6 +14,8 @@ use crate::table::Align;
 
 /// Cells with more characters are broken into lines.
 const LONG: usize = 70;
+/// Cells with more are folded: their beginning is shown, and a click shows the rest.
+const FOLDED: usize = 180;
 
 /// A report.
 #[derive(Clone, Debug, Default)]
@@ -214,11 +216,20 @@ fn table(out: &mut String, t: &Table, name: Option<&str>) {
             None => *out += "<tr>",
         }
         for (k, cell) in row.iter().enumerate() {
-            let class = match cell.chars().count() > LONG {
-                true => " class=\"l\"",
-                false => class(k),
+            let chars = cell.chars().count();
+            let text = escape(cell);
+            let _ = if chars > FOLDED {
+                let head: String = cell.chars().take(LONG - 2).collect();
+                write!(
+                    out,
+                    "<td class=\"f\"><details><summary>{}..</summary>{text}</details></td>",
+                    escape(&head)
+                )
+            } else if chars > LONG {
+                write!(out, "<td class=\"l\">{text}</td>")
+            } else {
+                write!(out, "<td{}>{text}</td>", class(k))
             };
-            let _ = write!(out, "<td{class}>{}</td>", escape(cell));
         }
         *out += "</tr>\n";
     }
@@ -251,7 +262,7 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--dim)}dd{margin:0}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
-thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}td.l{white-space:normal;overflow-wrap:anywhere;min-width:24rem}
+thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}td.l,.f details[open]{white-space:normal;overflow-wrap:anywhere;min-width:24rem}.f summary{cursor:pointer}
 svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
 .dim{fill:var(--dim)!important}.grid{stroke:var(--line)}.bar{fill:var(--bar)}.mark{fill:var(--mark)}
 .pairs{display:flex;flex-wrap:wrap;gap:0 1rem}.range{fill:var(--mark);fill-opacity:.18}
@@ -303,7 +314,7 @@ mod tests {
                     "r".into(),
                     Table {
                         columns: vec![("name".into(), Align::Left)],
-                        rows: vec![vec![cell("<script>")], vec![]],
+                        rows: vec![vec![cell("<script>")], vec!["<script>".repeat(40)], vec![]],
                     },
                 ),
                 Part::Memory(Memory {
