@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn patches_give_the_new_file_or_nothing() {
-        let old: Vec<u8> = (0..5000u32).map(|k| (k * k >> 3) as u8).collect();
+        let old: Vec<u8> = (0..5000u32).map(|k| ((k * k) >> 3) as u8).collect();
         let mut new = old.clone();
         new.splice(700..720, *b"something else");
         new.extend(b"more");

@@ -365,23 +365,39 @@ fn levels(a: &Account) -> Table {
     }
 }
 
+/// Remarks; what was said of several places is one row.
 fn remarks(a: &Account) -> Table {
-    use Align::Left;
+    use Align::{Left, Right};
+    let mut rows: Vec<(&super::Remark, usize)> = vec![];
+    for r in &a.remarks {
+        let like = |o: &&mut (&super::Remark, usize)| {
+            o.0.code == r.code && o.0.message == r.message && o.0.help == r.help
+        };
+        match rows.iter_mut().find(like) {
+            Some(o) => o.1 += 1,
+            None => rows.push((r, 1)),
+        }
+    }
     Table {
         columns: columns(&[
             ("level", Left),
             ("code", Left),
-            ("where", Left),
+            ("times", Right),
             ("what", Left),
+            ("where", Left),
             ("what to do", Left),
         ]),
-        rows: (a.remarks.iter())
-            .map(|r| {
+        rows: (rows.iter())
+            .map(|(r, times)| {
                 vec![
                     r.level.into(),
                     r.code.into(),
-                    r.location.clone(),
+                    times.to_string(),
                     r.message.clone(),
+                    match times {
+                        1 => r.location.clone(),
+                        _ => format!("{}, and others", r.location),
+                    },
                     r.help.clone(),
                 ]
             })

@@ -157,7 +157,7 @@ pub fn roof(out: &mut String, r: &Roof) {
                 height(ridge),
                 x.place(last),
                 y.place(r.peak),
-                x.place(begin) + 4.0,
+                x.place(begin) + 12.0,
                 height(begin) - 4.0,
                 escape(name),
                 figure(*speed)

@@ -12,6 +12,11 @@ use std::fmt::Write;
 
 use crate::table::Align;
 
+/// Cells with more characters are broken into lines.
+const LONG: usize = 70;
+/// Cells with more are folded: their beginning is shown, and a click shows the rest.
+const FOLDED: usize = 180;
+
 /// A report.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -211,7 +216,20 @@ fn table(out: &mut String, t: &Table, name: Option<&str>) {
             None => *out += "<tr>",
         }
         for (k, cell) in row.iter().enumerate() {
-            let _ = write!(out, "<td{}>{}</td>", class(k), escape(cell));
+            let chars = cell.chars().count();
+            let text = escape(cell);
+            let _ = if chars > FOLDED {
+                let head: String = cell.chars().take(LONG - 2).collect();
+                write!(
+                    out,
+                    "<td class=\"f\"><details><summary>{}..</summary>{text}</details></td>",
+                    escape(&head)
+                )
+            } else if chars > LONG {
+                write!(out, "<td class=\"l\">{text}</td>")
+            } else {
+                write!(out, "<td{}>{text}</td>", class(k))
+            };
         }
         *out += "</tr>\n";
     }
@@ -244,7 +262,7 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--dim)}dd{margin:0}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
-thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}
+thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}td.l,.f details[open]{white-space:normal;overflow-wrap:anywhere;min-width:24rem}.f summary{cursor:pointer}
 svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--fg);font:12px system-ui,sans-serif}
 .dim{fill:var(--dim)!important}.grid{stroke:var(--line)}.bar{fill:var(--bar)}.mark{fill:var(--mark)}
 .pairs{display:flex;flex-wrap:wrap;gap:0 1rem}.range{fill:var(--mark);fill-opacity:.18}
@@ -292,6 +310,37 @@ mod tests {
                         ("odd".into(), 0.0, f64::INFINITY),
                     ],
                 }),
+                Part::Rows(
+                    "r".into(),
+                    Table {
+                        columns: vec![("name".into(), Align::Left)],
+                        rows: vec![vec![cell("<script>")], vec!["<script>".repeat(40)], vec![]],
+                    },
+                ),
+                Part::Memory(Memory {
+                    bytes: 1 << 20,
+                    steps: 3,
+                    bars: vec![
+                        MemoryBar {
+                            name: "<script> & more".into(),
+                            detail: "f32[1]".into(),
+                            bytes: 1 << 19,
+                            last: 2,
+                            ..MemoryBar::default()
+                        },
+                        MemoryBar {
+                            name: "odd".into(),
+                            at: u64::MAX,
+                            bytes: u64::MAX,
+                            first: 2,
+                            last: 2,
+                            scratch: true,
+                            ..MemoryBar::default()
+                        },
+                    ],
+                    peak: 0,
+                }),
+                Part::Memory(Memory::default()),
                 Part::Histograms(vec![
                     Bins {
                         title: "x <0>".into(),
