@@ -104,7 +104,7 @@ fn a_service_in_a_root_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().join("root");
     run(
-        &root(),
+        root(),
         ROOTFS,
         &[
             built.join("classifier").to_str().unwrap(),
@@ -273,7 +273,7 @@ fn the_tool_in_a_root_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().join("root");
     run(
-        &root(),
+        root(),
         ROOTFS,
         &[onnxc().to_str().unwrap(), here.to_str().unwrap()],
     );
