@@ -32,7 +32,11 @@ fn service() -> Option<PathBuf> {
             .env("RUSTFLAGS", "-C target-feature=+crt-static");
         cargo
     };
-    if !cargo("fetch").output().unwrap().status.success() {
+    let fetched = cargo("fetch").output().unwrap();
+    if !fetched.status.success() {
+        let said = String::from_utf8_lossy(&fetched.stderr);
+        // A dependency of the tool that is new: `cargo fetch` there writes the file anew.
+        assert!(!said.contains("--locked"), "Cargo.lock is stale: {said}");
         eprintln!("skipped: the packages of targets/containers/classifier are not at hand");
         return None;
     }
@@ -100,7 +104,7 @@ fn a_service_in_a_root_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().join("root");
     run(
-        &root(),
+        root(),
         ROOTFS,
         &[
             built.join("classifier").to_str().unwrap(),
@@ -269,7 +273,7 @@ fn the_tool_in_a_root_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().join("root");
     run(
-        &root(),
+        root(),
         ROOTFS,
         &[onnxc().to_str().unwrap(), here.to_str().unwrap()],
     );

@@ -112,7 +112,7 @@ fn debian_package() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    run(&root(), "targets/debian/stage.sh", &[TOOL]);
+    run(root(), "targets/debian/stage.sh", &[TOOL]);
     let out = Command::new("cargo-deb")
         .args(["-p", "onnxc", "--no-build", "--fast", "--output"])
         .arg(dir.path().join("onnxc.deb"))

@@ -2,7 +2,7 @@
 # The compiler alone, statically linked, for the machine of the platform that is asked for. From the root of the repository:
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 -f targets/containers/Dockerfile.tool -t onnxc .
-#   docker run --rm --user "$(id -u)" -v "$PWD:/work" onnxc digits.onnx -o digits.o
+#   docker run --rm --user "$(id -u)" -v "$PWD:/model" onnxc digits.onnx -o digits.o
 FROM --platform=$BUILDPLATFORM rust:1.94-bookworm AS build
 ARG TARGETARCH
 WORKDIR /src
@@ -18,6 +18,6 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM scratch
 COPY --from=build /onnxc /onnxc
-WORKDIR /work
+WORKDIR /model
 USER 65532:65532
 ENTRYPOINT ["/onnxc"]
