@@ -4,6 +4,7 @@
 //! accuracy nobody knows before training: an equivalent has the same inputs and outputs (or says how they change), not the same numbers.
 
 mod query;
+mod whole;
 
 use onnxc_compiler::Artifact;
 use onnxc_compiler::artifact::LayerInfo;
@@ -44,7 +45,7 @@ pub struct Advised {
     pub total: f64,
     /// Layers that the table does not know.
     pub unknown: usize,
-    /// Layers of which nothing cheaper is known, as they are of whole numbers or free sizes.
+    /// Layers of which nothing cheaper is known, as they have free sizes or kernels whose cost is not by products alone.
     pub without_query: usize,
     /// Cost of the same layers in 8 bits, if the machine has kernels for that and any is in floats.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,12 +94,14 @@ struct Layer<'a> {
     info: &'a LayerInfo,
     cost: f64,
     query: Option<Query>,
+    /// Whether it computes in whole numbers.
+    whole: bool,
 }
 
 /// Looks at a compiled model.
 pub fn of(a: &Artifact, machine: &Machine) -> Advised {
     let all = a.info.run();
-    let mut known: Vec<Layer> = all.iter().filter_map(cost).collect();
+    let mut known: Vec<Layer> = all.iter().filter_map(|l| cost(l, a, machine)).collect();
     // A table has nanoseconds; rows that it does not name have rates of another measure, which are compared among themselves alone.
     let costs = &machine.target.machine.costs;
     let measured = |l: &Layer| l.info.kernels.iter().any(|k| costs.rates.contains_key(k));
@@ -141,13 +144,24 @@ pub fn of(a: &Artifact, machine: &Machine) -> Advised {
 }
 
 /// The layer's cost by the table, if its kernel was chosen by that.
-fn cost(info: &LayerInfo) -> Option<Layer<'_>> {
+fn cost<'a>(info: &'a LayerInfo, a: &Artifact, machine: &Machine) -> Option<Layer<'a>> {
     let kernel = info.kernels.first()?;
     let (_, cost) = info.choice.1.iter().find(|c| c.0 == *kernel)?;
+    let costs = &machine.target.machine.costs;
+    // A query that was made of the node is only believed if it costs what the layer does.
+    let alike = |q: &Query| {
+        let own = whole::cost(costs, kernel, q);
+        own.is_some_and(|c| (c - cost).abs() <= 0.01 * cost)
+    };
+    let (query, whole) = match Query::parse(&info.choice.0) {
+        Some(q) => (Some(q), false),
+        None => (whole::query(&a.model, info).filter(alike), true),
+    };
     Some(Layer {
         info,
         cost: *cost,
-        query: Query::parse(&info.choice.0),
+        query,
+        whole,
     })
 }
 
@@ -203,7 +217,11 @@ fn of_layer(l: &Layer, total: f64, machine: &Machine, in_ns: bool) -> Vec<Advice
     };
     let Some(q) = &l.query else { return out };
     let features = &machine.target.machine;
+    let own = l.info.kernels.first().map_or("", String::as_str);
     let ask = |q: &Query| {
+        if l.whole {
+            return whole::cost(&features.costs, own, q);
+        }
         let (row, cost) = kernel::cost(machine, &q.text()).ok()?;
         (features.costs.rates.contains_key(row) == in_ns).then_some(cost)
     };
@@ -247,7 +265,7 @@ fn of_layer(l: &Layer, total: f64, machine: &Machine, in_ns: bool) -> Vec<Advice
             then,
         );
     }
-    if let Some(n) = q.channels()
+    if let Some(n) = q.channels().filter(|_| !l.whole)
         && n % lanes != 0
         && n > lanes
         && let Some(then) = ask(&q.clone().with_channels(n - n % lanes))
@@ -264,7 +282,9 @@ fn of_layer(l: &Layer, total: f64, machine: &Machine, in_ns: bool) -> Vec<Advice
             then,
         );
     }
-    activation(l, q, &mut say, machine);
+    if !l.whole {
+        activation(l, q, &mut say, machine);
+    }
     out
 }
 
@@ -328,7 +348,8 @@ impl Advised {
             self.figure(self.total),
             match self.unit {
                 "ns" => "",
-                _ => " (a measure for comparison: this CPU has no table of its own)",
+                _ =>
+                    " (a measure for comparison: the table of this CPU does not name these kernels)",
             }
         );
         if self.unknown > 0 {
@@ -396,7 +417,7 @@ impl Advised {
         match self.without_query {
             0 => String::new(),
             n => format!(
-                "{n} layers compute in whole numbers or have free sizes: of them only the cost is known.\n"
+                "of {n} layers only the cost is known: they have free sizes, or kernels (Winograd) whose cost is not by products alone\n"
             ),
         }
     }
