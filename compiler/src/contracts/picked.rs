@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(full.len(), 8);
         assert!(fits(&full, &places, 4, all(65)));
         // -128 stands alone, and beside what is positive.
-        let mixed = |e: usize, _: i64| if e % 2 == 0 { -128 } else { 127 };
+        let mixed = |e: usize, _: i64| if e.is_multiple_of(2) { -128 } else { 127 };
         assert_eq!(steps(&places, 4, mixed).map(|s| s.len()), Some(4));
         // An element that is left out, or told twice, or from outside of the row.
         assert!(!fits(&full[1..], &places, 4, all(65)));
