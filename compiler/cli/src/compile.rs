@@ -9,8 +9,9 @@ use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::shared;
 use onnxc_compiler::plan::program::{Program, Step};
 
-use crate::args::flags::{Compile, TargetFlags, Weights};
+use crate::args::flags::{Compile, TargetFlags};
 use crate::args::prune::{PruneData, PruneGoals};
+use crate::args::weights::Weights;
 use crate::emit::{EmitKind, Plan};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;

@@ -10,9 +10,10 @@ use onnxc_compiler::onnx::signature::{Axis, Border};
 use onnxc_compiler::onnx::{ImportOptions, Limits, Signature, signature};
 use onnxc_compiler::{Artifact, Options};
 
-use crate::args::flags::{CodeFlags, ModelFlags, Weights};
+use crate::args::flags::{CodeFlags, ModelFlags};
+use crate::args::weights::Weights;
 use crate::constants;
-use crate::data::bind::Wanted;
+use crate::data::wanted::Wanted;
 use crate::failure::{Failure, Outcome};
 use crate::files::Source;
 use crate::machine::Machine;

@@ -118,7 +118,7 @@ pub fn run_words(argv: Vec<OsString>) -> u8 {
             2
         }
         Parsed::Run(mut cli) => {
-            args::npu::settle(&mut cli);
+            args::settle(&mut cli);
             guarded(&cli)
         }
     }

@@ -9,9 +9,9 @@ use onnxc_compiler::graph::ir::Model;
 use std::collections::BTreeSet;
 
 use crate::args::quantize::{ActivationType, Precision, QuantizeFlags, WeightMethod};
-use crate::data::bind::Wanted;
 use crate::data::preprocess::Preprocess;
 use crate::data::samples::Samples;
+use crate::data::wanted::Wanted;
 use crate::ui::Ui;
 
 /// Which parts of a model become small.

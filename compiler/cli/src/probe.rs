@@ -7,7 +7,7 @@ use onnxc_compiler::graph::ir::{Model, ValueId};
 use onnxc_compiler::onnx::write::write;
 
 use crate::data::bad_data;
-use crate::data::bind::Wanted;
+use crate::data::wanted::Wanted;
 use crate::engine::{self, Engine};
 use crate::failure::{Failure, Outcome};
 use crate::job::{Binding, Job};

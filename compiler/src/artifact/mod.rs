@@ -16,6 +16,7 @@ pub mod report_offload;
 mod rust_levels;
 mod rust_model;
 pub mod rust_module;
+mod rust_types;
 pub mod weights;
 
 pub use info::{LayerInfo, ModelInfo, Placement, Port, PortQuant};

@@ -5,7 +5,7 @@
 
 use super::header::has_moving_outputs;
 use super::info::{ModelInfo, Placement, Port};
-use super::rust_module::{len, rust_type};
+use super::rust_types::{len, rust_type};
 use onnxc_abi::status;
 use std::fmt::{self, Write};
 

@@ -5,8 +5,8 @@
 
 use super::header::has_moving_outputs;
 use super::info::{ModelInfo, Placement, Port, c_names};
+use super::rust_types::len;
 use crate::base::diag::Result;
-use crate::base::dtype::DType;
 use std::fmt::{self, Write};
 
 /// The module's text. Fails where the descriptor does.
@@ -479,28 +479,6 @@ fn needed(info: &ModelInfo, p: &Port) -> String {
         }
     }
     format!("1usize{}", factors.concat())
-}
-
-pub(super) fn len(p: &Port) -> u64 {
-    p.max_bytes / (p.dtype.size().max(1) as u64)
-}
-
-// Types that Rust lacks travel as integers of the same width, complex numbers as pairs.
-pub(super) fn rust_type(t: DType) -> &'static str {
-    match t {
-        DType::F32 => "f32",
-        DType::F64 => "f64",
-        DType::Complex64 => "[f32; 2]",
-        DType::Complex128 => "[f64; 2]",
-        DType::F16 | DType::BF16 | DType::U16 => "u16",
-        DType::I16 => "i16",
-        DType::I32 => "i32",
-        DType::I64 => "i64",
-        DType::U32 => "u32",
-        DType::U64 => "u64",
-        DType::I8 | DType::I4 | DType::I2 => "i8",
-        _ => "u8",
-    }
 }
 
 #[cfg(test)]

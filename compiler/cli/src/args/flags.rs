@@ -18,6 +18,7 @@ pub use super::quantize::{Quantize, QuantizeFlags};
 pub use super::reports::{Diff, Profile};
 pub use super::tune::TuneKernels;
 pub use super::updates::{Delta, Patch};
+use super::weights::{Weights, parse_weights};
 
 /// Compiles ONNX models to native object files.
 #[derive(Parser, Debug)]
@@ -261,17 +262,6 @@ pub struct ThreadFlags {
     /// Threads that loops are cut for; the caller brings them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: u32,
-}
-
-/// Where weights go.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Weights {
-    /// Into the object's read-only data.
-    Embed,
-    /// Into a section of the object.
-    Section(String),
-    /// Into a file beside the object.
-    File(Option<PathBuf>),
 }
 
 /// Flags of `compile`.

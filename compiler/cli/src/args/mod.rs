@@ -16,6 +16,7 @@ pub mod quantize;
 pub mod reports;
 pub mod tune;
 pub mod updates;
+pub mod weights;
 pub mod words;
 
 use std::ffi::OsString;
@@ -23,7 +24,20 @@ use std::ffi::OsString;
 use clap::CommandFactory;
 use onnxc_compiler::base::diag::Diagnostic;
 
-use flags::Cli;
+use flags::{Cli, Verb};
+
+/// `bench --device npu:NAME` is `bench --npu NAME`; without a name it is the simulated one.
+pub fn settle(cli: &mut Cli) {
+    if let Verb::Bench(bench) = &mut cli.verb
+        && let Some(name) = bench.device.as_deref().and_then(|d| d.strip_prefix("npu"))
+    {
+        let name = name
+            .strip_prefix(':')
+            .filter(|n| !n.is_empty())
+            .unwrap_or("sim");
+        bench.code.npu.npu.push(name.to_string());
+    }
+}
 
 /// What the command line asks for.
 pub enum Parsed {

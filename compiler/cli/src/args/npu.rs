@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::flags::{Cli, Verb};
-
 /// What accelerators are asked for, and how they are treated.
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Accelerators")]
@@ -38,19 +36,6 @@ fn parse_gain(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|v| v.is_finite() && *v >= 0.0)
         .ok_or_else(|| "expected a number of at least 0".to_string())
-}
-
-/// `bench --device npu:NAME` is `bench --npu NAME`; without a name it is the simulated one.
-pub fn settle(cli: &mut Cli) {
-    if let Verb::Bench(bench) = &mut cli.verb
-        && let Some(name) = bench.device.as_deref().and_then(|d| d.strip_prefix("npu"))
-    {
-        let name = name
-            .strip_prefix(':')
-            .filter(|n| !n.is_empty())
-            .unwrap_or("sim");
-        bench.code.npu.npu.push(name.to_string());
-    }
 }
 
 /// Where a bench runs.

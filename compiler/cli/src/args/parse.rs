@@ -1,6 +1,5 @@
 //! Values of flags read from their text, where that needs nothing else. An error is a line for a person.
 
-use super::flags::Weights;
 use onnxc_compiler::onnx::DimSpec;
 
 pub(super) fn parse_dim(text: &str) -> Result<(String, DimSpec), String> {
@@ -86,16 +85,6 @@ pub(super) fn parse_seconds(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number of seconds above 0".to_string())
 }
 
-pub(super) fn parse_weights(text: &str) -> Result<Weights, String> {
-    match text.split_once('=') {
-        None if text == "embed" => Ok(Weights::Embed),
-        None if text == "file" => Ok(Weights::File(None)),
-        Some(("section", name)) if !name.is_empty() => Ok(Weights::Section(name.to_string())),
-        Some(("file", path)) if !path.is_empty() => Ok(Weights::File(Some(path.into()))),
-        _ => Err("expected embed, section=NAME, file or file=PATH".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,10 +104,5 @@ mod tests {
         assert_eq!(parse_shape("sr:").unwrap(), ("sr".into(), vec![]));
         assert_eq!(parse_size("512M").unwrap(), 512 << 20);
         assert!(parse_size("99999999999T").is_err());
-        assert_eq!(
-            parse_weights("section=.flash").unwrap(),
-            Weights::Section(".flash".into())
-        );
-        assert!(parse_weights("nowhere").is_err());
     }
 }

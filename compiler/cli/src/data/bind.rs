@@ -12,19 +12,9 @@ use onnxc_compiler::base::tensor::Tensor;
 
 use super::npz::Npz;
 use super::preprocess::{Array, Preprocess};
+use super::wanted::Wanted;
 use super::{bad_data, image, npy, random, sound};
 use crate::failure::file_error;
-
-/// An input as the model declares it.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// Its name.
-    pub name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// Sizes where known; `None` if not even the number of axes is.
-    pub shape: Option<Vec<Option<i64>>>,
-}
 
 /// Reads a `TensorProto` file; the caller knows how.
 pub type ReadProto<'a> = &'a dyn Fn(&[u8]) -> Result<Tensor>;

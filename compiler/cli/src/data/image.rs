@@ -7,8 +7,8 @@ use onnxc_runtime::picture::{Fitting, fit, gray};
 use std::io::Cursor;
 
 use super::bad_data;
-use super::bind::Wanted;
 use super::preprocess::{Channels, Image, Layout};
+use super::wanted::Wanted;
 
 /// Most pixels of a picture that a model is given.
 const MOST: u64 = 1 << 26;

@@ -4,8 +4,8 @@
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::tensor::Tensor;
 
-use super::bind::Wanted;
 use super::random;
+use super::wanted::Wanted;
 
 /// Sizes of noise in pictures: each twice as coarse as the one before.
 const SIZES: u32 = 5;

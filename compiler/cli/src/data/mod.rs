@@ -13,6 +13,7 @@ pub mod random;
 pub mod samples;
 pub mod sound;
 pub mod topk;
+pub mod wanted;
 
 use onnxc_compiler::base::diag::Diagnostic;
 

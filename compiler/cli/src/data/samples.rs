@@ -9,11 +9,12 @@ use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 
 use super::bad_data;
-use super::bind::{self, ReadProto, Wanted};
+use super::bind::{self, ReadProto};
 use super::image;
 use super::made_up;
 use super::npz::Npz;
 use super::preprocess::{Array, Preprocess};
+use super::wanted::Wanted;
 use crate::cases::Cases;
 
 /// Where cases come from.

@@ -5,8 +5,8 @@ use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::tensor::Tensor;
 
 use super::bad_data;
-use super::bind::Wanted;
 use super::preprocess::{Audio, Channel};
+use super::wanted::Wanted;
 
 /// Most samples that a model is given.
 const MOST: usize = 1 << 28;
