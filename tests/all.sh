@@ -23,14 +23,18 @@ command -v make >/dev/null || need+=(make)
 command -v ninja >/dev/null || need+=(ninja-build)
 command -v meson >/dev/null || need+=(meson)
 command -v pkg-config >/dev/null || need+=(pkg-config)
-command -v chromium >/dev/null || command -v google-chrome >/dev/null || need+=(chromium)
-if [ ${#need[@]} -gt 0 ]; then
+browser=()
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || browser=(chromium)
+if [ ${#need[@]} -gt 0 ] || [ ${#browser[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
     sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
     $sudo apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${need[@]}" >/dev/null
+    export DEBIAN_FRONTEND=noninteractive
+    [ ${#need[@]} = 0 ] || $sudo apt-get install -y -qq "${need[@]}" >/dev/null
+    # Not every kin of Debian has it as a package.
+    [ ${#browser[@]} = 0 ] || $sudo apt-get install -y -qq "${browser[@]}" >/dev/null || echo "no Chromium: pages are not looked at"
   else
-    echo "these are missing, and the tests that need them will say so: ${need[*]}"
+    echo "these are missing, and the tests that need them will say so: ${need[*]} ${browser[*]}"
   fi
 fi
 venv=$root/target/venv

@@ -4,11 +4,11 @@
 //! line on stderr, where this is no x86_64 Linux machine, the packages are not at hand, or chroot is not permitted.
 
 use onnxc_tests::generate::root;
-use onnxc_tests::tools::{onnxc, run};
+use onnxc_tests::http::ask;
+use onnxc_tests::tools::{done, onnxc, run};
 use serde_json::Value;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -40,17 +40,12 @@ fn service() -> Option<PathBuf> {
         eprintln!("skipped: the packages of targets/containers/classifier are not at hand");
         return None;
     }
-    let out = cargo("build")
-        .args(["--release", "--offline", "--target", HOST])
-        // What is tested is the same without the last percent of size.
-        .args(["--config", "profile.release.lto=false"])
-        .args(["--config", "profile.release.codegen-units=16"])
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
+    done(
+        cargo("build")
+            .args(["--release", "--offline", "--target", HOST])
+            // What is tested is the same without the last percent of size.
+            .args(["--config", "profile.release.lto=false"])
+            .args(["--config", "profile.release.codegen-units=16"]),
     );
     Some(root().join("target/containers").join(HOST).join("release"))
 }
@@ -77,25 +72,6 @@ fn inside(folder: &Path, words: &[&str]) -> Command {
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap_or_default());
     command
-}
-
-/// The status and the body of an answer; nothing where nobody listens yet.
-fn ask(port: u16, verb: &str, path: &str, body: &[u8]) -> Option<(u16, Value)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    let head = format!(
-        "{verb} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    // A server that refuses may close before it has read all.
-    let _ = stream.write_all(body);
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    Some((
-        head.split(' ').nth(1)?.parse().ok()?,
-        serde_json::from_str(body).unwrap(),
-    ))
 }
 
 #[test]
@@ -173,7 +149,7 @@ fn a_service_in_a_root_of_its_own() {
         .stdout(Stdio::null());
     let mut server = Running(start.spawn().unwrap());
     let ready = loop {
-        if let Some(answer) = ask(port, "GET", "/ready", b"") {
+        if let Some(answer) = ask(&address, "GET", "/ready", b"") {
             break answer;
         }
         let ended = server.0.try_wait().unwrap();
@@ -195,21 +171,21 @@ fn a_service_in_a_root_of_its_own() {
     for digit in 0..10 {
         let picture =
             fs::read(root().join(format!("examples/digits/pictures/{digit}.png"))).unwrap();
-        let (status, answer) = ask(port, "POST", "/classify", &picture).unwrap();
+        let (status, answer) = ask(&address, "POST", "/classify", &picture).unwrap();
         assert_eq!((status, &answer["digit"]), (200, &digit.into()), "{answer}");
     }
     assert_eq!(
-        ask(port, "POST", "/classify", b"no picture").unwrap().0,
+        ask(&address, "POST", "/classify", b"no picture").unwrap().0,
         400
     );
     assert_eq!(
-        ask(port, "POST", "/classify", &vec![0; (1 << 20) + 1])
+        ask(&address, "POST", "/classify", &vec![0; (1 << 20) + 1])
             .unwrap()
             .0,
         413
     );
-    assert_eq!(ask(port, "GET", "/classify", b"").unwrap().0, 405);
-    assert_eq!(ask(port, "GET", "/elsewhere", b"").unwrap().0, 404);
+    assert_eq!(ask(&address, "GET", "/classify", b"").unwrap().0, 405);
+    assert_eq!(ask(&address, "GET", "/elsewhere", b"").unwrap().0, 404);
     // Not root, and what it holds in memory is within what the manifest asks for.
     let status = fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
     let line = |name: &str| {

@@ -3,7 +3,7 @@
 //! A part is skipped, with a line on stderr, where the machine lacks what makes the package: cargo-deb; a Python (`ONNXC_PYTHON`) with maturin and numpy.
 
 use onnxc_tests::generate::root;
-use onnxc_tests::tools::{have, onnxc, run, text};
+use onnxc_tests::tools::{done, have, onnxc, run, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -113,17 +113,12 @@ fn debian_package() {
     }
     let dir = tempfile::tempdir().unwrap();
     run(root(), "targets/debian/stage.sh", &[TOOL]);
-    let out = Command::new("cargo-deb")
-        .args(["-p", "onnxc", "--no-build", "--fast", "--output"])
-        .arg(dir.path().join("onnxc.deb"))
-        .current_dir(root())
-        .env("CARGO_TARGET_DIR", built(dir.path()))
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
+    done(
+        Command::new("cargo-deb")
+            .args(["-p", "onnxc", "--no-build", "--fast", "--output"])
+            .arg(dir.path().join("onnxc.deb"))
+            .current_dir(root())
+            .env("CARGO_TARGET_DIR", built(dir.path())),
     );
     let deb = dir.path().join("onnxc.deb");
     let deb = deb.to_str().unwrap();

@@ -2,28 +2,10 @@
 //! `diff` tells builds apart.
 
 use onnxc_tests::generate::root;
-use onnxc_tests::tools;
+use onnxc_tests::tools::{self, says, tool};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn onnxc(dir: &Path, args: &[&str]) -> Output {
-    let out = Command::new(tools::onnxc())
-        .args(args)
-        .current_dir(dir)
-        .output();
-    out.expect("the tool runs")
-}
-
-fn good(dir: &Path, args: &[&str]) -> String {
-    let out = onnxc(dir, args);
-    assert!(
-        out.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    tools::text(&out)
-}
+use std::process::Command;
 
 fn model(name: &str) -> String {
     let path = match name {
@@ -37,7 +19,7 @@ fn model(name: &str) -> String {
 fn report(dir: &Path, name: &str, words: &[&str]) -> Value {
     let path = model(name);
     let args = [&["compile", &path, "--emit", "report=r.json"], words].concat();
-    good(dir, &args);
+    says(dir, &args);
     let text = std::fs::read_to_string(dir.join("r.json")).expect("a report");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -383,8 +365,8 @@ fn diff_tells_builds_apart() {
     let dir = tempfile::tempdir().expect("a folder");
     let d = dir.path();
     let digits = model("digits");
-    good(d, &["compile", &digits, "--emit", "report=a.json"]);
-    good(
+    says(d, &["compile", &digits, "--emit", "report=a.json"]);
+    says(
         d,
         &[
             "compile",
@@ -395,23 +377,25 @@ fn diff_tells_builds_apart() {
             "x86-64-v3",
         ],
     );
-    good(
+    says(
         d,
         &["compile", &model("digits_qdq"), "--emit", "report=q.json"],
     );
-    let same = good(d, &["diff", "a.json", "a.json", "--exit-code"]);
+    let same = says(d, &["diff", "a.json", "a.json", "--exit-code"]);
     assert!(same.contains("the same"), "{same}");
-    let text = good(d, &["diff", "a.json", "b.json"]);
+    let text = says(d, &["diff", "a.json", "b.json"]);
     assert!(text.contains("cpu: x86-64 -> x86-64-v3"), "{text}");
     assert!(text.contains("layers changed: "), "{text}");
     assert_eq!(
-        onnxc(d, &["diff", "a.json", "b.json", "--exit-code"])
+        tool(d, &["diff", "a.json", "b.json", "--exit-code"])
+            .output()
+            .expect("the tool runs")
             .status
             .code(),
         Some(1)
     );
     let json: Value =
-        serde_json::from_str(&good(d, &["diff", "a.json", "q.json", "--json"])).expect("JSON");
+        serde_json::from_str(&says(d, &["diff", "a.json", "q.json", "--json"])).expect("JSON");
     assert_eq!(json["same"], false);
     let of = |file: &str| -> Value {
         let text = std::fs::read_to_string(d.join(file)).expect("a report");
@@ -433,11 +417,15 @@ fn diff_tells_builds_apart() {
     assert_eq!(kept, len(&q["run"]) - len(&json["added"]));
     // What is no report is refused.
     std::fs::write(d.join("x.json"), "{\"schema_version\": 99}").expect("a file");
-    let out = onnxc(d, &["diff", "a.json", "x.json"]);
+    let out = tool(d, &["diff", "a.json", "x.json"])
+        .output()
+        .expect("the tool runs");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("version 99"), "{said}");
-    let out = onnxc(d, &["compile", &digits, "--report", "r.txt", "-o", "n.o"]);
+    let out = tool(d, &["compile", &digits, "--report", "r.txt", "-o", "n.o"])
+        .output()
+        .expect("the tool runs");
     assert_eq!(out.status.code(), Some(2));
     assert!(!d.join("n.o").exists() && !d.join("r.txt").exists());
 }

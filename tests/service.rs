@@ -3,8 +3,8 @@
 //! The tool is called from its build script (`ONNXC`), so that no compiler is built once more.
 
 use onnxc_tests::generate::root;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use onnxc_tests::http::ask;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -48,19 +48,7 @@ impl Server {
     }
     /// The status and the body of an answer.
     fn ask(&self, verb: &str, path: &str, body: &[u8]) -> (u16, serde_json::Value) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let head = format!(
-            "{verb} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        // A server that refuses may close before it has read all.
-        let _ = stream.write_all(body);
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap())
+        ask(&self.address, verb, path, body).expect("it listens")
     }
 }
 

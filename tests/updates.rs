@@ -1,24 +1,7 @@
 //! `delta` and `patch`: weights files of two builds, through the tool; what does not fit is refused and leaves what was there.
 
 use onnxc_tests::generate::root;
-use onnxc_tests::tools;
-use std::path::Path;
-use std::process::{Command, Output};
-
-fn onnxc(dir: &Path, args: &[&str]) -> Output {
-    let out = Command::new(tools::onnxc())
-        .args(args)
-        .current_dir(dir)
-        .output();
-    out.expect("the tool runs")
-}
-
-fn good(dir: &Path, args: &[&str]) -> String {
-    let out = onnxc(dir, args);
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "{args:?}: {said}");
-    tools::text(&out)
-}
+use onnxc_tests::tools::{says, tool};
 
 #[test]
 fn weights_go_over_the_line_as_their_difference() {
@@ -26,7 +9,7 @@ fn weights_go_over_the_line_as_their_difference() {
     let d = dir.path();
     let model = root().join("examples/digits/digits.onnx");
     let model = model.to_string_lossy().into_owned();
-    good(
+    says(
         d,
         &[
             "compile",
@@ -46,16 +29,16 @@ fn weights_go_over_the_line_as_their_difference() {
         .step_by(4)
         .for_each(|b| *b = b.wrapping_add(3));
     std::fs::write(d.join("new.weights"), &new).expect("weights");
-    let said = good(d, &["delta", "old.weights", "new.weights", "-o", "p"]);
+    let said = says(d, &["delta", "old.weights", "new.weights", "-o", "p"]);
     assert!(said.contains("bytes in place of"), "{said}");
     let p = std::fs::read(d.join("p")).expect("a patch");
     assert!(p.len() < new.len() / 10, "{} of {}", p.len(), new.len());
-    good(d, &["patch", "old.weights", "p", "-o", "out"]);
+    says(d, &["patch", "old.weights", "p", "-o", "out"]);
     assert_eq!(std::fs::read(d.join("out")).expect("a file"), new);
     // Refused, each with its reason; what lies there stays.
     std::fs::write(d.join("there"), "untouched").expect("a file");
     let refused = |args: &[&str], words: &str| {
-        let out = onnxc(d, args);
+        let out = tool(d, args).output().expect("the tool runs");
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(1), "{said}");
         assert!(said.contains(words), "{said}");
@@ -84,6 +67,6 @@ fn weights_go_over_the_line_as_their_difference() {
         refused(&["patch", "missing", "p", "-o", to], "missing");
     }
     // In place.
-    good(d, &["patch", "old.weights", "p", "-o", "old.weights"]);
+    says(d, &["patch", "old.weights", "p", "-o", "old.weights"]);
     assert_eq!(std::fs::read(d.join("old.weights")).expect("a file"), new);
 }

@@ -4,6 +4,7 @@ pub mod contract;
 pub mod docs;
 pub mod generate;
 pub mod graphs;
+pub mod http;
 pub mod instructions;
 pub mod models;
 pub mod run;

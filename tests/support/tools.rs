@@ -17,17 +17,34 @@ pub fn have(program: &str) -> bool {
 
 /// Runs a program in a folder and demands success; its whole output is the message otherwise.
 pub fn run(dir: &Path, program: &str, args: &[&str]) -> Output {
-    let out = Command::new(program).args(args).current_dir(dir).output();
-    let out = out.unwrap_or_else(|e| panic!("{program}: {e}"));
+    done(Command::new(program).args(args).current_dir(dir))
+}
+
+/// The same of a command that is written out.
+pub fn done(command: &mut Command) -> Output {
+    let out = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         out.status.success(),
-        "{program} {} ended with {}\n{}{}",
-        args.join(" "),
+        "{command:?} ended with {}\n{}{}",
         out.status,
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
     out
+}
+
+/// The tool with these words, in a folder.
+pub fn tool(dir: &Path, args: &[&str]) -> Command {
+    let mut tool = Command::new(onnxc());
+    tool.args(args).current_dir(dir);
+    tool
+}
+
+/// What the tool prints; demands success.
+pub fn says(dir: &Path, args: &[&str]) -> String {
+    text(&done(&mut tool(dir, args)))
 }
 
 /// What a program printed.
