@@ -40,6 +40,10 @@ impl Attrs {
         self.set(name, value);
         self
     }
+    /// Takes an attribute away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
     /// The attribute.
     pub fn get(&self, name: &str) -> Option<&Attr> {
         self.0.get(name)

@@ -23,6 +23,7 @@ pub mod narrow;
 pub mod narrow_weights;
 pub mod pack;
 pub mod picked;
+pub mod pixels;
 pub mod sparse;
 pub mod strip;
 pub mod strip_plan;
@@ -63,6 +64,7 @@ pub static ALL: &[&Contract] = &[
     &lookup::LOOKUP,
     &lookup::BYTE_TABLE,
     &zip::BYTE_ZIP,
+    &pixels::BYTE_PIXELS,
     &sparse::tiles::SPARSE_IN,
     &sparse::tiles::SPARSE_STRIP,
     &sparse::tiles::SPARSE_OUT,

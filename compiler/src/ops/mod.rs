@@ -22,6 +22,7 @@ pub mod ml_tree_read;
 #[cfg(test)]
 mod nn_tests;
 pub mod quantized;
+mod quotient;
 pub mod recurrent;
 mod recurrent_weights;
 pub mod resize_table;

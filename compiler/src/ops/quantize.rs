@@ -10,6 +10,7 @@ use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx, onnx_in, read_none};
 use crate::ops::cast::{from_ty, to_ty};
+use crate::ops::quotient::Quotient;
 use crate::ops::small_float::{self as small, RoundMode};
 use crate::ops::util::*;
 
@@ -198,6 +199,13 @@ fn lower_quantize(cx: &mut LowerCx) -> Result<()> {
         }
     });
     let saturate = cx.attrs.int("saturate", 1) != 0;
+    let quotient = match (from, precision) {
+        (DType::F32, DType::F32) => one_scale(cx)?.and_then(|s| {
+            let fused = cx.machine.vector.is_some_and(|v| v.fused);
+            Quotient::of(s, to, fused)
+        }),
+        _ => None,
+    };
     map_output(cx, |cx, at| {
         let ty = Ty::of(precision);
         let x = cx.load(0, at)?;
@@ -212,7 +220,10 @@ fn lower_quantize(cx: &mut LowerCx) -> Result<()> {
         } else {
             (x, s)
         };
-        let q = cx.b.div(x, s);
+        let q = match &quotient {
+            Some(q) => q.emit(&mut cx.b, x),
+            None => cx.b.div(x, s),
+        };
         let q = small::round_to(&mut cx.b, precision, q);
         if let Some(f) = small::format(to) {
             let mut v = q;
@@ -236,6 +247,13 @@ fn lower_quantize(cx: &mut LowerCx) -> Result<()> {
         };
         Ok(saturate_add(cx, q, z, to))
     })
+}
+
+/// The scale, where there is one for all and it is known.
+fn one_scale(cx: &LowerCx) -> Result<Option<f32>> {
+    let scale = cx.input(1)?.konst.as_ref().filter(|s| s.len() == 1);
+    let scale = scale.and_then(|s| s.to_f64s());
+    Ok(scale.map(|s| s[0] as f32))
 }
 
 /// round_half_even(q) + z, limited to the range of `to`. The limits are applied to the float, so that nothing overflows.

@@ -1,14 +1,17 @@
-//! Requantizing by single precision: RequantizeSingle, RescaledSumSingle, RescaledSumParts,
+//! Requantizing by single precision: RequantizeSingle, RequantizeParts, RescaledSumSingle, RescaledSumParts,
 //! RescaledProductSingle, Bend. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
 use super::requantize::{infer, nearest, within};
 use crate::base::dtype::DType;
-use crate::loops::ir::{BinOp, Ty, UnOp};
-use crate::op::{BASE, Lower, OpDef};
+use crate::loops::ir::{BinOp, ExprId, Ty, UnOp};
+use crate::op::{BASE, Lower, OpDef, PointCx};
+
+/// An f32 of this size has no fraction, and its last bit is that of whole numbers: 1.5 * 2^23.
+pub const LARGE: f32 = 12_582_912.0;
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &RESCALED_SUM_SINGLE,
+pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &REQUANTIZE_PARTS, &RESCALED_SUM_SINGLE,
     &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND];
 
 /// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
@@ -19,13 +22,7 @@ pub static REQUANTIZE_SINGLE: OpDef = OpDef {
     inputs: (3, 5),
     infer: |cx| infer(cx, &[0, 3, 4], &[1, 2], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let s = match cx.attrs.int("shift", 0) {
-            0 => x[0],
-            shift => {
-                let shift = cx.b.int(Ty::I32, shift);
-                cx.b.add(x[0], shift)
-            }
-        };
+        let s = shifted(cx, x[0]);
         let real = cx.b.cast(Ty::F32, s);
         let v = cx.b.fma(real, x[1], x[2]);
         let mut v = nearest(cx.b, v);
@@ -35,6 +32,46 @@ pub static REQUANTIZE_SINGLE: OpDef = OpDef {
             let less = cx.b.select(met, one, none);
             v = cx.b.add(v, less);
         }
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// A sum and the attribute `shift`.
+fn shifted(cx: &mut PointCx, x: ExprId) -> ExprId {
+    match cx.attrs.int("shift", 0) {
+        0 => x,
+        shift => {
+            let shift = cx.b.int(Ty::I32, shift);
+            cx.b.add(x, shift)
+        }
+    }
+}
+
+/// Inputs: whole numbers x (i32 or narrower); its multiplier in two parts (f32), high and low; an offset (f32). Attributes `shift`, `to`, `lo` and `hi` as
+/// those of [`REQUANTIZE_SINGLE`], and `zero`.
+/// Output, with `s = x + shift` and `v = fma(s, high, LARGE)`: `v + (fma(s, high, LARGE - v) + fma(s, low, offset)) - LARGE + zero` within the bounds,
+/// where `LARGE` is so large that adding to it rounds to whole numbers.
+pub static REQUANTIZE_PARTS: OpDef = OpDef {
+    name: "RequantizeParts",
+    inputs: (4, 4),
+    infer: |cx| infer(cx, &[0], &[1, 2, 3], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let s = shifted(cx, x[0]);
+        let real = cx.b.cast(Ty::F32, s);
+        let large = cx.b.num(Ty::F32, f64::from(LARGE));
+        let v = cx.b.fma(real, x[1], large);
+        let less = cx.b.sub(large, v);
+        let left = cx.b.fma(real, x[1], less);
+        let rest = cx.b.fma(real, x[2], x[3]);
+        let rest = cx.b.add(left, rest);
+        let v = cx.b.add(v, rest);
+        // Whole numbers follow one another as the bits of floats of this size do.
+        let bits = cx.b.un(UnOp::ToBits, v);
+        let zero = cx.attrs.int("zero", 0) - i64::from(LARGE.to_bits());
+        let zero = cx.b.int(Ty::I32, zero);
+        let v = cx.b.add(bits, zero);
         Ok(within(cx, v))
     }),
     in_range: true,

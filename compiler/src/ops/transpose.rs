@@ -3,8 +3,10 @@
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
+use crate::contracts::pixels::{CHANNELS, Pixels, Places, call};
+use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{Arg, Callee, LoopKind};
+use crate::loops::ir::{Arg, Callee, ExprId, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
 use crate::ops::util::*;
 
@@ -38,7 +40,7 @@ pub static TRANSPOSE: OpDef = OpDef {
     lower: Lower::Loops(|cx| {
         let perm = perm(cx.attrs.ints("perm"), cx.in_shape(0)?.len())?;
         let shape = cx.out_shape()?;
-        if zipped(cx, &perm, &shape)? {
+        if zipped(cx, &perm, &shape)? || pixels(cx, &perm, &shape)? {
             return Ok(());
         }
         // A short last axis is written out: a loop over it would cost more than what it does.
@@ -82,6 +84,59 @@ fn zipped(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
     let ptr = |buf| Arg::Ptr { buf, offset: at };
     let args = vec![ptr(x), ptr(out), Arg::Int(n), Arg::Int(count)];
     cx.b.call(callee, args);
+    Ok(true)
+}
+
+/// Pixels in a piece of work for one thread.
+const PIECE: i64 = 1 << 12;
+
+/// Pictures of three channels of bytes whose channels become the last axis are for a tile.
+fn pixels(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
+    let from = cx.input(0)?.ty.dtype;
+    let [n, picture @ .., last] = shape else {
+        return Ok(false);
+    };
+    let rank = shape.len();
+    let channels_last = perm[0] == 0
+        && perm[rank - 1] == 1
+        && perm[1..rank - 1].iter().enumerate().all(|(i, p)| *p == i + 2);
+    let of = Pixels { planes: true, pitch: CHANNELS, from, to: from, less: 0, fill: 0 };
+    let fits = channels_last && last.is(CHANNELS) && cx.store_hook.is_none();
+    let callee = of.callee(cx.machine).filter(|_| fits);
+    let (Some(callee), Some(out)) = (callee, cx.output(0).map(|o| o.buf)) else {
+        return Ok(false);
+    };
+    let x = cx.input(0)?.buf;
+    let all: Dim = picture.iter().cloned().product();
+    let fixed = all.fixed();
+    let (n, all) = (cx.b.dim(n), cx.b.dim(&all));
+    cx.for_(n, LoopKind::Seq, |cx, i| {
+        let base = ex!(cx.b; (i * all) * {cx.b.i(CHANNELS)});
+        let base = cx.b.let_(base);
+        let piece = |cx: &mut LowerCx, first: ExprId, n: ExprId| {
+            let b = &mut cx.b;
+            let x = (x, ex!(b; base + first));
+            let out = (out, ex!(b; base + (first * {b.i(CHANNELS)})));
+            call(b, &callee, Places { x, out, plane: all, n });
+        };
+        let Some(fixed) = fixed else {
+            let zero = cx.b.i(0);
+            piece(cx, zero, all);
+            return Ok(());
+        };
+        let pieces = cx.b.i(fixed / PIECE);
+        cx.parallel(pieces, |cx, t| {
+            let size = cx.b.i(PIECE);
+            let first = cx.b.mul(t, size);
+            piece(cx, first, size);
+            Ok(())
+        })?;
+        if fixed % PIECE > 0 {
+            let (first, rest) = (cx.b.i(fixed / PIECE * PIECE), cx.b.i(fixed % PIECE));
+            piece(cx, first, rest);
+        }
+        Ok(())
+    })?;
     Ok(true)
 }
 

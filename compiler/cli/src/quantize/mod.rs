@@ -10,8 +10,8 @@ pub mod compare;
 pub mod groups;
 pub mod print;
 
-use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::compress::quantize::Recipe;
+use onnxc_compiler::base::diag::{Diagnostic, Diagnostics, Result};
+use onnxc_compiler::compress::quantize::{self, Recipe};
 use onnxc_compiler::graph::ir::Model;
 use std::collections::BTreeSet;
 
@@ -80,6 +80,7 @@ pub fn quantized(flags: &QuantizeFlags, job: &Job, ui: &Ui) -> Outcome<(Vec<u8>,
     };
     let mut model = job.load_plain()?;
     quantized_already(&model)?;
+    quantize::apart(&mut model, &mut Diagnostics::default())?;
     let recipe = precision::recipe(flags);
     precision::equalize(flags, &recipe, &mut model, ui)?;
     let mut calibration = Calibration::new(job, model, recipe, form, samples, flags.samples, ui);
@@ -138,7 +139,7 @@ fn chosen(flags: &QuantizeFlags, goal: Option<Goal>, mut s: Search) -> Outcome<V
         // Names that --only and --exclude leave out are known too.
         let everything = Recipe::default();
         let g = &s.calibration.model.graph;
-        let all = onnxc_compiler::compress::quantize::sites(g, &everything, &BTreeSet::new());
+        let all = quantize::sites(g, &everything, &BTreeSet::new());
         return Ok(choices::read(path, s.groups, &groups(g, &all.nodes))?);
     }
     let (kept, alone) = match goal {

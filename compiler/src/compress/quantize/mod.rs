@@ -2,7 +2,7 @@
 //! be computed. Any runtime reads that; our own pass `integers` computes in them.
 //!
 //! Other forms of a model: weights stored small and computed with in floats ([`store`], [`halves`]), and products that find their input's range while they run
-//! ([`dynamic()`]). [`equalize()`] and [`smooth()`] prepare a float model so that rounding costs less.
+//! ([`dynamic()`]). [`apart()`], [`equalize()`] and [`smooth()`] prepare a float model so that more can be quantized and rounding costs less.
 //!
 //! Three steps: [`sites`] says which values are to be quantized and therefore observed; whoever runs the float model on calibration data fills an
 //! [`Observer`] for each; [`apply()`] chooses scales and rewrites the graph. Weights are symmetric, of one scale for each output channel (Krishnamoorthi
@@ -10,6 +10,7 @@
 //! bias (Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction", section 4.2).
 
 mod adaround;
+mod apart;
 mod apply;
 mod bias;
 mod dynamic;
@@ -23,6 +24,7 @@ mod smooth;
 mod stored;
 mod weights;
 
+pub use apart::apart;
 pub use apply::{Layer, Summary, apply};
 pub use dynamic::dynamic;
 pub use equalize::equalize;

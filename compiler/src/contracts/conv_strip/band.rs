@@ -3,10 +3,11 @@
 use super::{Job, Source};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
+use crate::contracts::pixels::{CHANNELS, Pixels, Places, call};
 use crate::ex;
-use crate::kernel::LowerCx;
+use crate::kernel::{LowerCx, Operand};
 use crate::loops::build::Builder;
-use crate::loops::ir::{BufId, ExprId, LoopKind};
+use crate::loops::ir::{BufId, Callee, ExprId, LoopKind};
 
 /// A copy of some rows of the input with their border.
 pub(super) struct Band {
@@ -136,6 +137,7 @@ impl Job<'_> {
         let w = &self.v.window;
         let rank = w.rank();
         let c = cx.b.i(self.channels());
+        let tile = self.line_tile(cx);
         cx.for_(height, LoopKind::Seq, |cx, r| {
             let b = &mut cx.b;
             let y = ex!(b; (r + top) - {b.i(w.begin[0])});
@@ -190,6 +192,11 @@ impl Job<'_> {
                             let at = b.add(to, i);
                             b.store(band.buf, at, v);
                         }),
+                        false if let Some(callee) = &tile => {
+                            let (x, out) = ((x, from), (band.buf, to));
+                            let at = Places { x, out, plane: zero, n: pixels };
+                            call(b, callee, at);
+                        }
                         false => b.for_(pixels, LoopKind::Seq, |b, p| {
                             let (from, to) = (ex!(b; from + (p * c)), ex!(b; to + (p * pitch)));
                             let (from, to) = (b.let_(from), b.let_(to));
@@ -203,6 +210,25 @@ impl Job<'_> {
                 Ok(())
             })
         })
+    }
+
+    /// The tile that copies lines of pixels of three bytes, where the machine has it.
+    fn line_tile(&self, cx: &LowerCx) -> Option<Callee> {
+        let zero = |z: &Operand| z.konst.as_ref()?.to_i64s().filter(|z| z.len() == 1);
+        let less = match (self.zero_of_a, cx.opt(2)) {
+            (Some(_), Some(z)) => zero(z)?[0],
+            _ => -self.form.shift,
+        };
+        let of = Pixels {
+            planes: false,
+            pitch: self.pitch,
+            from: cx.input(0).ok()?.ty.dtype,
+            to: self.form.a_type,
+            less,
+            fill: self.form.zero,
+        };
+        let fits = self.channels() == CHANNELS && self.v.window.rank() > 1;
+        of.callee(cx.machine).filter(|_| fits)
     }
 
     /// Puts nothing into so many elements.

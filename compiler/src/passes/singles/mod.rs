@@ -8,6 +8,7 @@
 mod bend;
 mod lines;
 mod pair;
+mod parts;
 mod step;
 
 use crate::base::attr::{Attr, Attrs};
@@ -21,6 +22,7 @@ use crate::ops::quantized::{byte, rounding};
 use crate::pass::{Pass, PassCx};
 use lines::{bent, sloped};
 use pair::Pair;
+use parts::Parts;
 use step::{Reals, Single};
 
 /// The pass.
@@ -80,33 +82,50 @@ fn attrs(g: &Graph, n: NodeId, (lo, hi): (i64, i64)) -> Attrs {
 }
 
 fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
-    let Some((shape, numbers)) = forms(g, n) else {
+    let Some((shape, channels)) = channels(g, n) else {
         return Ok(None);
     };
-    let (Some((_, lo, hi)), Some(x)) = (ends(g, n), g.node(n).ins[0]) else {
+    let zero_x = g.node(n).attrs.int("zero_x", 0);
+    let less = |shift: i64| i32::try_from(shift - zero_x).ok().map(i64::from);
+    let of = |reals: &Reals, domain| {
+        let mut s = reals.single(domain, WRONG)?;
+        s.shift = less(s.shift)?;
+        Some(s)
+    };
+    let singles = channels.iter().map(|(reals, domain)| of(reals, *domain));
+    if let Some(numbers) = singles.collect::<Option<Vec<_>>>() {
+        return requantized_single(g, cx, n, &shape, &numbers);
+    }
+    let of = |reals: &Reals, domain| {
+        let mut p = reals.parts(domain)?;
+        p.shift = less(p.shift)?;
+        Some(p)
+    };
+    let parts = channels.iter().map(|(reals, domain)| of(reals, *domain));
+    match parts.collect::<Option<Vec<_>>>() {
+        Some(numbers) => requantized_parts(g, cx, n, &shape, &numbers),
+        None => Ok(None),
+    }
+}
+
+fn requantized_single(
+    g: &mut Graph,
+    cx: &mut PassCx,
+    n: NodeId,
+    shape: &[i64],
+    numbers: &[Single],
+) -> Result<Option<ValueId>> {
+    let Some((_, lo, hi)) = ends(g, n) else {
         return Ok(None);
     };
-    let mut attrs = attrs(g, n, (lo, hi));
-    let shifts: Vec<i64> = numbers.iter().map(|s| i64::from(s.shift)).collect();
-    let loc = g.node(n).loc.clone();
-    let x = if begun(g, x, &shifts) {
-        x
-    } else if shifts.iter().all(|s| *s == shifts[0]) {
-        attrs.set("shift", Attr::Int(shifts[0]));
-        x
-    } else {
-        let shifts: Vec<f64> = shifts.iter().map(|s| *s as f64).collect();
-        let shift = g.add_const("", Tensor::from_f64s(DType::I32, &shape, &shifts));
-        let ins = [Some(x), Some(shift)];
-        make(g, cx, n, "Add", Attrs::default(), &ins, loc.clone())?
-    };
+    let shifts: Vec<i64> = numbers.iter().map(|s| s.shift).collect();
+    let (x, own) = shifted(g, cx, n, shape, &shifts, attrs(g, n, (lo, hi)))?;
     let mut constant = |dtype: DType, of: &dyn Fn(&Single) -> f64| {
         let all: Vec<f64> = numbers.iter().map(of).collect();
-        let t = Tensor::from_f64s(dtype, &shape, &all);
-        Some(g.add_const("", t))
+        Some(g.add_const("", Tensor::from_f64s(dtype, shape, &all)))
     };
     let mut ins = vec![
-        Some(x),
+        x,
         constant(DType::F32, &|s| f64::from(s.m)),
         constant(DType::F32, &|s| f64::from(s.o)),
     ];
@@ -116,7 +135,54 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
         let of = |s: &Single| f64::from(s.wrong.get(k).copied().unwrap_or(i32::MIN));
         ins.push(constant(DType::I32, &of));
     }
-    make(g, cx, n, "RequantizeSingle", attrs, &ins, loc).map(Some)
+    let loc = g.node(n).loc.clone();
+    make(g, cx, n, "RequantizeSingle", own, &ins, loc).map(Some)
+}
+
+fn requantized_parts(
+    g: &mut Graph,
+    cx: &mut PassCx,
+    n: NodeId,
+    shape: &[i64],
+    numbers: &[Parts],
+) -> Result<Option<ValueId>> {
+    let Some((zero, lo, hi)) = ends(g, n) else {
+        return Ok(None);
+    };
+    let shifts: Vec<i64> = numbers.iter().map(|p| p.shift).collect();
+    let own = attrs(g, n, (lo, hi)).with("zero", Attr::Int(zero));
+    let (x, own) = shifted(g, cx, n, shape, &shifts, own)?;
+    let mut constant = |of: fn(&Parts) -> f32| {
+        let all: Vec<f32> = numbers.iter().map(of).collect();
+        Some(g.add_const("", Tensor::f32(shape, &all)))
+    };
+    let ins = [x, constant(|p| p.high), constant(|p| p.low), constant(|p| p.rest)];
+    let loc = g.node(n).loc.clone();
+    make(g, cx, n, "RequantizeParts", own, &ins, loc).map(Some)
+}
+
+/// What a Requantize reads with `shifts` added, in the product before it if that can be, else by the attribute `shift` or an operator of its own.
+fn shifted(
+    g: &mut Graph,
+    cx: &mut PassCx,
+    n: NodeId,
+    shape: &[i64],
+    shifts: &[i64],
+    mut own: Attrs,
+) -> Result<(Option<ValueId>, Attrs)> {
+    let x = g.node(n).ins[0];
+    if x.is_some_and(|x| begun(g, x, shifts)) {
+        return Ok((x, own));
+    }
+    if shifts.iter().all(|s| *s == shifts[0]) {
+        own.set("shift", Attr::Int(shifts[0]));
+        return Ok((x, own));
+    }
+    let shifts: Vec<f64> = shifts.iter().map(|s| *s as f64).collect();
+    let shift = g.add_const("", Tensor::from_f64s(DType::I32, shape, &shifts));
+    let loc = g.node(n).loc.clone();
+    let sum = make(g, cx, n, "Add", Attrs::default(), &[x, Some(shift)], loc)?;
+    Ok((Some(sum), own))
 }
 
 /// Lets the sums of a product begin with `shifts`, one for each channel or one for all, if nothing else reads them.
@@ -150,8 +216,9 @@ fn begun(g: &mut Graph, x: ValueId, shifts: &[i64]) -> bool {
     true
 }
 
-/// The f32 forms of a Requantize, for each channel or for all, and the shape of their constants.
-fn forms(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<Single>)> {
+/// How a Requantize computes each channel, or all, and between which sums less `zero_x`; with the shape of their constants.
+#[allow(clippy::type_complexity)]
+fn channels(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<(Reals, (i64, i64))>)> {
     let node = g.node(n);
     let (zero, lo, hi) = ends(g, n)?;
     let input = |i: usize| node.ins.get(i).copied().flatten();
@@ -181,7 +248,7 @@ fn forms(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<Single>)> {
         false => (domains.iter()).fold(domains[0], |a, d| (a.0.min(d.0), a.1.max(d.1))),
     };
     let of = |list: &[f64], c: usize| list[c % list.len()];
-    let found = (0..count).map(|c| {
+    let channel = |c: usize| {
         let reals = Reals {
             m: of(&ms, c),
             o: of(&os, c),
@@ -190,11 +257,9 @@ fn forms(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<Single>)> {
             hi,
         };
         let (least, most) = domain(c);
-        let mut s = reals.single((least - zero_x, most - zero_x), WRONG)?;
-        s.shift = i32::try_from(i64::from(s.shift) - zero_x).ok()?;
-        Some(s)
-    });
-    Some((shape, found.collect::<Option<_>>()?))
+        (reals, (least - zero_x, most - zero_x))
+    };
+    Some((shape, (0..count).map(channel).collect()))
 }
 
 /// Least and largest number of each channel of what a node requantizes, or of all.
@@ -331,7 +396,7 @@ fn multiplied(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueI
     let own = attrs(g, n, (lo, hi))
         .with("zero_a", Attr::Int(za))
         .with("zero_b", Attr::Int(zb))
-        .with("shift", Attr::Int(i64::from(single.shift)));
+        .with("shift", Attr::Int(single.shift));
     let loc = g.node(n).loc.clone();
     let mut ins = vec![Some(a), Some(b)];
     let wrong = single.wrong.iter().map(|w| *w as f32);

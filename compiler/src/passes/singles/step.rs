@@ -23,7 +23,7 @@ pub struct Reals {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Single {
     #[allow(missing_docs)]
-    pub shift: i32,
+    pub shift: i64,
     #[allow(missing_docs)]
     pub m: f32,
     #[allow(missing_docs)]
@@ -37,7 +37,7 @@ const EXACT: i64 = 1 << 24;
 
 impl Reals {
     /// The result for a sum.
-    fn at(&self, s: i64) -> i64 {
+    pub fn at(&self, s: i64) -> i64 {
         let v = libm::rint(s as f64 * self.m + self.o) + self.zero as f64;
         v.clamp(self.lo as f64, self.hi as f64) as i64
     }
@@ -85,7 +85,7 @@ impl Reals {
             };
             let done = wrong.is_empty();
             best = Some(Single {
-                shift: i32::try_from(shift).ok()?,
+                shift,
                 m,
                 o,
                 wrong,
@@ -142,16 +142,20 @@ fn wrong(
 
 /// `near(fma(s, m, o))` with one rounding to f32.
 fn near(s: i64, m: f32, o: f32) -> i64 {
+    libm::rintf(fused(s, m, o)) as i64
+}
+
+/// `fma(s, m, o)` with one rounding to f32.
+pub fn fused(s: i64, m: f32, o: f32) -> f32 {
     // The product of two f32 is exact in f64; the sum is, or is rounded where that can't be seen, unless it lies in the middle of two f32.
     let v = s as f64 * f64::from(m) + f64::from(o);
     const BETWEEN: u64 = (1 << 29) - 1;
     const MIDDLE: u64 = 1 << 28;
     let low = v.to_bits() & BETWEEN;
-    let single = match low.abs_diff(MIDDLE) <= 2 {
+    match low.abs_diff(MIDDLE) <= 2 {
         true => libm::fmaf(s as f32, m, o),
         false => v as f32,
-    };
-    libm::rintf(single) as i64
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +165,7 @@ mod tests {
     /// Both forms at every sum of a domain.
     fn same(r: &Reals, s: &Single, domain: (i64, i64)) {
         for x in domain.0..=domain.1 {
-            let sum = x as i32 + s.shift;
+            let sum = (x + s.shift) as i32;
             let v = libm::rintf(libm::fmaf(sum as f32, s.m, s.o)) as i64;
             let v = v - s.wrong.iter().filter(|w| **w == sum).count() as i64;
             assert_eq!(v.clamp(r.lo, r.hi), r.at(x), "{r:?} {s:?} at {x}");
