@@ -128,6 +128,69 @@ impl V3 {
     }
 }
 
+/// `d = n op m` with longer lanes in `d` than in an operand; all but products without a sum also read `d`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum VLong {
+    /// Bytes times bytes: words, of the low and of the high halves.
+    Smull,
+    Smull2,
+    SmlalB,
+    Smlal2B,
+    /// Words times words, added to 32-bit lanes.
+    SmlalH,
+    Smlal2H,
+    /// Words added to 32-bit lanes: `d = n + m`.
+    SaddwH,
+    Saddw2H,
+    /// Four bytes times four, added. Of the dot-product extension.
+    Sdot,
+    /// Matrices: `n` two rows of eight bytes, `m` two columns. Of the extension for products of matrices.
+    Smmla,
+    /// The same with bytes of `n` without a sign.
+    Usmmla,
+}
+
+impl VLong {
+    /// All of them.
+    pub const ALL: [VLong; 11] = [
+        VLong::Smull,
+        VLong::Smull2,
+        VLong::SmlalB,
+        VLong::Smlal2B,
+        VLong::SmlalH,
+        VLong::Smlal2H,
+        VLong::SaddwH,
+        VLong::Saddw2H,
+        VLong::Sdot,
+        VLong::Smmla,
+        VLong::Usmmla,
+    ];
+    /// Word, name, arrangements of `d`, `n` and `m`.
+    pub fn row(self) -> (u32, &'static str, [&'static str; 3]) {
+        match self {
+            VLong::Smull => (0x0E20_C000, "smull", ["8h", "8b", "8b"]),
+            VLong::Smull2 => (0x4E20_C000, "smull2", ["8h", "16b", "16b"]),
+            VLong::SmlalB => (0x0E20_8000, "smlal", ["8h", "8b", "8b"]),
+            VLong::Smlal2B => (0x4E20_8000, "smlal2", ["8h", "16b", "16b"]),
+            VLong::SmlalH => (0x0E60_8000, "smlal", ["4s", "4h", "4h"]),
+            VLong::Smlal2H => (0x4E60_8000, "smlal2", ["4s", "8h", "8h"]),
+            VLong::SaddwH => (0x0E60_1000, "saddw", ["4s", "4s", "4h"]),
+            VLong::Saddw2H => (0x4E60_1000, "saddw2", ["4s", "4s", "8h"]),
+            VLong::Sdot => (0x4E80_9400, "sdot", ["4s", "16b", "16b"]),
+            VLong::Smmla => (0x4E80_A400, "smmla", ["4s", "16b", "16b"]),
+            VLong::Usmmla => (0x4E80_AC00, "usmmla", ["4s", "16b", "16b"]),
+        }
+    }
+    /// Whether the old value of `d` is an operand beside `n` and `m`.
+    pub fn reads_d(self) -> bool {
+        !matches!(
+            self,
+            VLong::Smull | VLong::Smull2 | VLong::SaddwH | VLong::Saddw2H
+        )
+    }
+}
+
 /// `d = op n`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]

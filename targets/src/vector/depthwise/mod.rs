@@ -1,8 +1,9 @@
 //! Tiles of depthwise convolutions over channels-last data: [`floats`] has one element of the image in a lane, [`parts`] bytes of several
-//! rows. What they share is here: the arguments of a call, the way from tile to tile, and what becomes of sums ([`finish`]).
+//! rows, [`long`] multiplies bytes or words to longer numbers. What they share is here: the arguments of a call, the way from tile to tile, and what becomes of sums ([`finish`]).
 
 mod finish;
 pub mod floats;
+pub mod long;
 pub mod parts;
 
 use super::build::Vm;

@@ -158,4 +158,24 @@ impl Template<'_> {
         self.vm.free_x(c_row);
         Ok(())
     }
+
+    /// A of the next tile.
+    pub(super) fn advance(&mut self) {
+        let a = self.vm.arg(self.args.a);
+        let by = self.vm.arg(self.args.a_row);
+        let m = self.vm.x();
+        self.vm.op(Op::SetX {
+            d: m,
+            value: self.s.m,
+        });
+        self.vm.op(Op::MulX { d: by, a: by, b: m });
+        self.vm.add_x(a, by, self.group_shift());
+        self.vm.op(Op::SetArg {
+            n: self.args.a,
+            s: a,
+        });
+        for x in [a, by, m] {
+            self.vm.free_x(x);
+        }
+    }
 }
