@@ -243,11 +243,13 @@ pub enum V2 {
     SqxtnH,
     SqxtnB,
     SqxtunB,
+    /// Lanes to words in the second half, the first left alone.
+    Sqxtn2H,
 }
 
 impl V2 {
     /// All of them.
-    pub const ALL: [V2; 31] = [
+    pub const ALL: [V2; 32] = [
         V2::FSqrt,
         V2::FRintN,
         V2::FRintM,
@@ -279,6 +281,7 @@ impl V2 {
         V2::SqxtnH,
         V2::SqxtnB,
         V2::SqxtunB,
+        V2::Sqxtn2H,
     ];
     /// Word, name, arrangements of `d` and `n`, what stands behind.
     pub fn row(self) -> (u32, &'static str, &'static str, &'static str, &'static str) {
@@ -314,11 +317,12 @@ impl V2 {
             V2::SqxtnH => (0x0E61_4800, "sqxtn", "4h", "4s", ""),
             V2::SqxtnB => (0x0E21_4800, "sqxtn", "8b", "8h", ""),
             V2::SqxtunB => (0x2E21_2800, "sqxtun", "8b", "8h", ""),
+            V2::Sqxtn2H => (0x4E61_4800, "sqxtn2", "8h", "4s", ""),
         }
     }
     /// Whether the old value of `d` is an operand.
     pub fn reads_d(self) -> bool {
-        self == V2::Xtn2S
+        matches!(self, V2::Xtn2S | V2::Sqxtn2H)
     }
 }
 

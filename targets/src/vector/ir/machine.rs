@@ -110,7 +110,7 @@ impl Isa {
             }
             Op::StorePair { mixed, .. } => match self.level {
                 Level::Avx2 => true,
-                Level::Avx512 => !mixed,
+                Level::Avx512 | Level::Neon => !mixed,
                 _ => false,
             },
             Op::LoadQuad { elem: e, part, .. } => {

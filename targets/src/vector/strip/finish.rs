@@ -14,7 +14,7 @@ impl Template<'_> {
         let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
         // Rows of whole numbers name the extension that packs 512 bits.
         let level = match (self.vm.isa.level, self.s.numbers) {
-            (Level::Avx2, _) => true,
+            (Level::Avx2 | Level::Neon, _) => true,
             (Level::Avx512, numbers) => numbers != Numbers::Floats,
             _ => false,
         };
