@@ -10,7 +10,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 case "${PROFILE:-debug}" in release) flag=--release ;; *) flag= ;; esac
-cargo build -q $flag -p onnxc-targets --example strip_code --example tile_code
+${CARGO:-cargo} build -q $flag -p onnxc-targets --example strip_code --example tile_code
 examples="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/examples"
 bin="$examples/strip_code"
 numbers="${NUMBERS:-floats}"
@@ -26,7 +26,7 @@ cycles() {
 # Winograd F(4x4) (units: channels).
 if [ "$numbers" = tiles ]; then
   printf '%-8s %-9s %-14s %8s %6s %8s %5s\n' tile order cpu cycles units each ipc
-  for what in long words floats in out; do
+  for what in long words dots floats in out in-floats out-floats; do
     for order in written scheduled; do
       "$examples/tile_code" "$what" "$order" > "$work/code.bin" 2> "$work/size"
       aarch64-linux-gnu-objdump -D -b binary -m aarch64 "$work/code.bin" > "$work/text"

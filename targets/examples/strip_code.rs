@@ -14,7 +14,9 @@ fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let size = |n: usize| args.get(n).and_then(|a| a.parse::<i64>().ok());
     let (Some(m), Some(n)) = (size(0), size(1)) else {
-        return Err("strip_code M N [written|scheduled] [floats|words|bytes|matrices|narrow]".into());
+        return Err(
+            "strip_code M N [written|scheduled] [floats|words|bytes|matrices|narrow]".into(),
+        );
     };
     let order = match args.get(2).map(String::as_str) {
         Some("written") => Order::Written,

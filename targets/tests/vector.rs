@@ -243,7 +243,12 @@ fn depthwise_tiles_neon() {
         let found = audit(&code.bytes, Arch::Aarch64, FeatureSet::base(Arch::Aarch64));
         assert!(found.is_empty(), "{}: {found:?}", case.name);
     }
+    let tile = rows::depthwise_dots(Level::Neon, "dots", &[]);
+    let dots = depthwise::cases(isa, &tile, 4);
+    assert!(dots.len() > 20);
     check(Level::Neon, &each::long(isa));
+    check(Level::Neon, &each::zips(isa));
+    check(Level::Neon, &dots);
     check(Level::Neon, &cases);
 }
 

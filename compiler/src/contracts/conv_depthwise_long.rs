@@ -31,8 +31,19 @@ impl Plan {
         out: [i64; 2],
         channels: i64,
     ) -> Option<Plan> {
-        let rows = Rows::of(machine, w, at, out, channels).map(Plan::Rows);
-        rows.or_else(|| Long::of(machine, w, at, out, channels).map(Plan::Long))
+        if !machine.vector?.by_lane {
+            return Rows::of(machine, w, at, out, channels).map(Plan::Rows);
+        }
+        let dots = dots(machine, w, at, out, channels);
+        let long = Long::of(machine, w, at, out, channels);
+        let cheaper = match (&dots, &long) {
+            (Some((cost, _)), Some((other, _))) => cost < other,
+            (dots, _) => dots.is_some(),
+        };
+        match cheaper {
+            true => dots.map(|(_, rows)| Plan::Rows(rows)),
+            false => long.map(|(_, long)| Plan::Long(long)),
+        }
     }
     /// The largest tile's rows and columns.
     pub fn size(&self) -> (i64, i64) {
@@ -83,6 +94,62 @@ impl Plan {
     }
 }
 
+/// Registers in which four rows of a column become lanes.
+const ZIPPED: i64 = 4;
+
+/// Four rows in a lane where dot products take registers alone: weights are in such while columns pass. With what a pixel of all channels costs.
+fn dots(
+    machine: &Machine,
+    w: &Weights,
+    at: &Geometry,
+    out: [i64; 2],
+    channels: i64,
+) -> Option<(f64, Rows)> {
+    let (v, tile) = (machine.vector?, machine.tile("depthwise_bytes")?);
+    if !w.weights.iter().all(|w| (-128..128).contains(w)) {
+        return None;
+    }
+    let mut best: Option<(f64, depthwise_parts::Shape)> = None;
+    for rows in 1..=2.min(out[0]) {
+        // Rows of one window that others lie between have weights of their own for each height of a tile.
+        if rows > 1 && at.dilation[0] > 1 {
+            continue;
+        }
+        let mut s = depthwise_parts::Shape {
+            at: Geometry { rows, ..at.clone() },
+            tail: Tail::default(),
+            lanes: v.lanes,
+            vectors: 2,
+            parts: 4,
+            packed_rows: rows,
+            x_type: w.x_type,
+            zero: w.zero,
+            more: match w.x_type {
+                DType::U8 => -128,
+                _ => 0,
+            },
+            out_type: DType::I32,
+        };
+        let room = v.registers - rows * at.kernel[1] * s.vectors - ZIPPED;
+        s.at.cols = (room / s.vectors / rows).min(out[1]).min(MOST_COLUMNS);
+        let groups = s.touched(rows).chunks(4).count() as i64;
+        if s.at.cols < 1 || s.block() > channels || groups > 3 {
+            continue;
+        }
+        let read = (0..s.at.span(1)).filter(|ix| !s.at.meets(*ix).is_empty());
+        let flips = if s.more != 0 { 2 } else { 0 };
+        let zips = read.count() as i64 * groups * (4 + flips);
+        let dots: i64 = (0..rows).map(|j| s.groups(j).len() as i64).sum();
+        let dots = dots * at.kernel[1] * s.at.cols * s.vectors;
+        let blocks = (channels + s.block() - 1) / s.block();
+        let cost = ((zips + dots) * blocks) as f64 / (rows * s.at.cols) as f64;
+        if best.as_ref().is_none_or(|b| cost < b.0) {
+            best = Some((cost, s));
+        }
+    }
+    best.map(|(cost, shape)| (cost, Rows { tile, shape }))
+}
+
 /// Tiles of products longer than their factors.
 pub struct Long {
     tile: &'static Tile,
@@ -97,7 +164,7 @@ impl Long {
         at: &Geometry,
         out: [i64; 2],
         channels: i64,
-    ) -> Option<Long> {
+    ) -> Option<(f64, Long)> {
         let (v, tile) = (machine.vector?, machine.tile("depthwise_long")?);
         let taps = at.kernel[0] * at.kernel[1];
         if taps > MOST_TAPS {
@@ -139,7 +206,7 @@ impl Long {
                 best = Some((cost, s));
             }
         }
-        best.map(|(_, shape)| Long { tile, shape })
+        best.map(|(cost, shape)| (cost, Long { tile, shape }))
     }
 
     fn pack(&self, cx: &mut LowerCx, w: &Weights, calls: &[(i64, i64)]) -> Result<BufId> {

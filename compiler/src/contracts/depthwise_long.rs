@@ -249,7 +249,10 @@ mod tests {
                 let found = flush(&weights, taps);
                 assert!(fits(&weights, taps, found), "{weights:?} {found:b}");
                 // Without a flush but the last, sums fit only where it has no other.
-                assert_eq!(fits(&weights, taps, 1 << (taps - 1)), found == 1 << (taps - 1));
+                assert_eq!(
+                    fits(&weights, taps, 1 << (taps - 1)),
+                    found == 1 << (taps - 1)
+                );
             }
         }
     }

@@ -34,6 +34,11 @@ pub enum V3 {
     /// Lanes of the low halves in turns, and of the high halves.
     Zip1S,
     Zip2S,
+    /// The same of bytes and of words.
+    Zip1B,
+    Zip2B,
+    Zip1H,
+    Zip2H,
     /// `d += n * m`, fused.
     FMla,
     /// `d ? n : m`, bit by bit.
@@ -51,7 +56,7 @@ pub enum V3 {
 
 impl V3 {
     /// All of them.
-    pub const ALL: [V3; 32] = [
+    pub const ALL: [V3; 36] = [
         V3::FAdd,
         V3::FSub,
         V3::FMul,
@@ -76,6 +81,10 @@ impl V3 {
         V3::Zip2D,
         V3::Zip1S,
         V3::Zip2S,
+        V3::Zip1B,
+        V3::Zip2B,
+        V3::Zip1H,
+        V3::Zip2H,
         V3::FMla,
         V3::Bsl,
         V3::Bit,
@@ -112,6 +121,10 @@ impl V3 {
             V3::Zip2D => (0x4EC0_7800, "zip2", "2d"),
             V3::Zip1S => (0x4E80_3800, "zip1", "4s"),
             V3::Zip2S => (0x4E80_7800, "zip2", "4s"),
+            V3::Zip1B => (0x4E00_3800, "zip1", "16b"),
+            V3::Zip2B => (0x4E00_7800, "zip2", "16b"),
+            V3::Zip1H => (0x4E40_3800, "zip1", "8h"),
+            V3::Zip2H => (0x4E40_7800, "zip2", "8h"),
             V3::FMla => (0x4E20_CC00, "fmla", "4s"),
             V3::Bsl => (0x6E60_1C00, "bsl", "16b"),
             V3::Bit => (0x6EA0_1C00, "bit", "16b"),

@@ -454,7 +454,9 @@ impl Machine<'_> {
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
             Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op)?,
-            Op::Long { .. } | Op::Halves { .. } | Op::Matrix { .. } => self.long(op)?,
+            Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => {
+                self.long(op)?
+            }
             Op::LoadQuad { .. }
             | Op::Transpose { .. }
             | Op::PairWords { .. }

@@ -413,6 +413,14 @@ pub enum Op {
         a: V,
         b: V,
     },
+    /// Bytes or words of `a` and `b` in turns, from their first or their second half.
+    Zip {
+        d: V,
+        a: V,
+        b: V,
+        words: bool,
+        second: bool,
+    },
     /// `d += a * b` of matrices: `a` two rows of eight bytes, `signed` or not, `b` two columns of eight signed ones, `d` two rows of two lanes; sums wrap.
     Matrix {
         d: V,

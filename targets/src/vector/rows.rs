@@ -136,6 +136,19 @@ pub const fn depthwise_bytes(
     }
 }
 
+/// The same where dot products take registers alone.
+pub const fn depthwise_dots(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "depthwise_bytes",
+        make: by_level!(level, depthwise::dots::program),
+        ..depthwise_words(level, name, needs)
+    }
+}
+
 /// Contract `depthwise_long`.
 pub const fn depthwise_long(
     level: Level,

@@ -453,10 +453,8 @@ impl Template<'_> {
             self.vm.add_i(*x, (count as i32) << self.group_shift());
         }
         if b_row.is_none() {
-            self.vm.add_i(
-                b,
-                (count as i64 * self.s.b_row) as i32 * self.b_bytes(),
-            );
+            self.vm
+                .add_i(b, (count as i64 * self.s.b_row) as i32 * self.b_bytes());
         }
     }
 

@@ -545,7 +545,7 @@ fn words(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("words".into()));
 }
 
-pub use longer::{long, matrices};
+pub use longer::{long, matrices, zips};
 pub use quads::{mixing, picked, quads_of_words};
 
 /// All cases of a machine.

@@ -26,6 +26,28 @@ pub fn long(isa: Isa) -> Vec<Case> {
     vec![w.case("long".into())]
 }
 
+/// Elements in turns.
+pub fn zips(isa: Isa) -> Vec<Case> {
+    let mut w = Writer::new(isa);
+    for (rotation, form) in (0..4).flat_map(|r| (0..4).map(move |f| (r, f))) {
+        let (words, second) = (form % 2 == 1, form > 1);
+        let [d, a, b] = [w.vm.v(), w.load(1030 + 3 * rotation), w.load(rotation * 4)];
+        // To a register of its own, and in place of each operand.
+        for d in [d, a, b] {
+            w.vm.op(Op::Zip {
+                d,
+                a,
+                b,
+                words,
+                second,
+            });
+            w.keep(d);
+        }
+        w.vm.free_all(&[d, a, b]);
+    }
+    vec![w.case("zips".into())]
+}
+
 /// Products of small matrices.
 pub fn matrices(isa: Isa) -> Vec<Case> {
     let mut w = Writer::new(isa);

@@ -23,6 +23,7 @@ pub static TILES: &[&Tile] = &[
     &rows::strip_bytes(Level::Neon, "gemm_strip_i8_dotprod", DOTPROD),
     &rows::strip_words(Level::Neon, "gemm_strip_i16_neon", NEON),
     &rows::depthwise(Level::Neon, "depthwise_tile_f32_neon", NEON),
+    &rows::depthwise_dots(Level::Neon, "depthwise_i8_dotprod", DOTPROD),
     &rows::depthwise_long(Level::Neon, "depthwise_i8_neon", NEON),
     &rows::winograd_in(Level::Neon, "winograd_in_f32_neon", NEON),
     &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),

@@ -179,6 +179,22 @@ impl Emit<'_> {
                 let (d, n, m) = (self.v(d), self.v(a), self.v(b));
                 self.v3(V3::Zip1D, d, n, m);
             }
+            Op::Zip {
+                d,
+                a,
+                b,
+                words,
+                second,
+            } => {
+                let (d, n, m) = (self.v(d), self.v(a), self.v(b));
+                let op = match (words, second) {
+                    (false, false) => V3::Zip1B,
+                    (false, true) => V3::Zip2B,
+                    (true, false) => V3::Zip1H,
+                    (true, true) => V3::Zip2H,
+                };
+                self.v3(op, d, n, m);
+            }
             Op::Matrix { d, a, b, signed } => {
                 let (d, n, m) = (self.v(d), self.v(a), self.v(b));
                 let op = match signed {

@@ -89,35 +89,15 @@ impl Template<'_> {
             at: self.f.vm.x(),
             left: self.f.int(Int::Channels),
         };
-        let vm = &mut self.f.vm;
-        vm.op(Op::SetX { d: b.at, value: 0 });
-        let (top, whole, end) = (vm.label(), vm.label(), vm.label());
-        vm.place(top);
+        self.f.vm.op(Op::SetX { d: b.at, value: 0 });
+        let top = self.f.vm.label();
+        self.f.vm.place(top);
         self.block(&b)?;
-        let (block, bytes) = (self.s.block() as i32, self.s.packed() as i32 * 4);
-        let vm = &mut self.f.vm;
-        let branch = |cond, with, to| Op::Branch {
-            x: b.left,
-            cond,
-            with,
-            to,
-        };
-        vm.add_i(b.w, bytes);
-        vm.add_i(b.left, -block);
-        vm.op(branch(Cond::Le, 0, end));
-        vm.op(branch(Cond::Ge, block, whole));
-        vm.add_x(b.x, b.left, 0);
-        vm.add_x(b.at, b.left, 0);
-        let value = i64::from(block);
-        vm.op(Op::SetX { d: b.left, value });
-        vm.op(Op::Jump { to: top });
-        vm.place(whole);
-        vm.add_i(b.x, block);
-        vm.add_i(b.at, block);
-        vm.op(Op::Jump { to: top });
-        vm.place(end);
+        let (block, bytes) = (self.s.block(), self.s.packed() as i32 * 4);
+        self.f
+            .next_block(top, b.left, (b.w, bytes), [b.x, b.at], block);
         for x in [b.x, b.row, b.pixel, b.w, b.at, b.left] {
-            vm.free_x(x);
+            self.f.vm.free_x(x);
         }
         Ok(())
     }
@@ -145,11 +125,15 @@ impl Template<'_> {
             false => vec![],
         };
         self.begun = vec![false; cols];
-        self.flip = self.bytes().then_some(0x8080_8080).filter(|_| s.more != 0).map(|bits| {
-            let d = self.f.vm.v();
-            self.f.vm.op(Op::Const { d, bits });
-            d
-        });
+        self.flip = self
+            .bytes()
+            .then_some(0x8080_8080)
+            .filter(|_| s.more != 0)
+            .map(|bits| {
+                let d = self.f.vm.v();
+                self.f.vm.op(Op::Const { d, bits });
+                d
+            });
         self.outside = self.zeros();
         let per = self.registers();
         let weights: Vec<Vec<V>> = (0..s.at.kernel[1]).map(|_| self.f.vm.vs(per)).collect();
@@ -162,7 +146,10 @@ impl Template<'_> {
             self.row(b, ky, &weights);
         }
         let own = self.turns.iter().chain(&weights).flatten();
-        let own = own.chain(&self.words).chain(&self.flip).chain(&self.outside);
+        let own = own
+            .chain(&self.words)
+            .chain(&self.flip)
+            .chain(&self.outside);
         let own: Vec<V> = own.copied().collect();
         self.f.vm.free_all(&own);
         let sums = Sums {

@@ -54,6 +54,30 @@ impl Machine<'_> {
                 let of = |i: usize| if i < n / 2 { x[i] } else { y[i - n / 2] };
                 self.set(d, lanes(&of))
             }
+            Op::Zip {
+                d,
+                a,
+                b,
+                words,
+                second,
+            } => {
+                let (x, y) = (self.v(a)?, self.v(b)?);
+                let bits = if words { 16 } else { 8 };
+                let per = 32 / bits;
+                // Element `i` of one, and the same of the other.
+                let element =
+                    |v: &Vector, i: usize| v[i / per] >> (bits * (i % per)) & ((1 << bits) - 1);
+                let of = |lane: usize| {
+                    let parts = (0..per).map(|p| {
+                        let at = lane * per + p;
+                        let i = at / 2 + if second { n * per / 2 } else { 0 };
+                        let from = if at % 2 == 0 { &x } else { &y };
+                        element(from, i) << (bits * p)
+                    });
+                    parts.sum()
+                };
+                self.set(d, lanes(&of))
+            }
             Op::Matrix { d, a, b, signed } => {
                 let (old, x, y) = (self.v(d)?, self.v(a)?, self.v(b)?);
                 let left = |i: usize| match signed {

@@ -98,7 +98,9 @@ impl Isa {
                 let fused = *dot != Dot::Words || tmp.is_some() || self.fused_words;
                 fused && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
-            Op::Long { .. } | Op::Halves { .. } | Op::Matrix { .. } => self.level == Level::Neon,
+            Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => {
+                self.level == Level::Neon
+            }
             Op::RealFloor { .. } => !sse2,
             Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => {
                 matches!(self.level, Level::Avx2 | Level::Avx512)
