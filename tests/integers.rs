@@ -160,7 +160,7 @@ fn random_layers_are_exact_on_aarch64() {
     }
     for seed in 0..models(48) {
         let (model, layers) = model(seed);
-        for cpu in ["", "cortex-a76"] {
+        for cpu in ["", "cortex-a76", "neoverse-v1"] {
             let t = target(Arch::Aarch64, cpu);
             let model = integers(&model, &format!("seed {seed}"), &t.machine);
             let p = program(&model, &t);

@@ -1,4 +1,4 @@
-//! Writes the NEON code of a strip of a matrix product to standard output: `strip_code M N [written|scheduled] [floats|words|bytes|narrow]`. For
+//! Writes the NEON code of a strip of a matrix product to standard output: `strip_code M N [written|scheduled] [floats|words|bytes|matrices|narrow]`. For
 //! `benches/mca.sh`.
 
 use std::io::Write as _;
@@ -14,7 +14,9 @@ fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let size = |n: usize| args.get(n).and_then(|a| a.parse::<i64>().ok());
     let (Some(m), Some(n)) = (size(0), size(1)) else {
-        return Err("strip_code M N [written|scheduled] [floats|words|bytes|narrow]".into());
+        return Err(
+            "strip_code M N [written|scheduled] [floats|words|bytes|matrices|narrow]".into(),
+        );
     };
     let order = match args.get(2).map(String::as_str) {
         Some("written") => Order::Written,
@@ -42,6 +44,10 @@ fn main() -> Result<(), String> {
         Some("bytes") => (
             whole(Numbers::Bytes, DType::I8, DType::I8, 0),
             rows::strip_bytes(Level::Neon, "strip", &[]),
+        ),
+        Some("matrices") => (
+            whole(Numbers::Matrices, DType::I8, DType::I8, 0),
+            rows::strip_matrices(Level::Neon, "strip", &[]),
         ),
         Some("narrow") => {
             let narrow = Strip {

@@ -6,6 +6,8 @@ mod depthwise;
 mod each;
 #[path = "vector/harness.rs"]
 mod harness;
+#[path = "vector/long.rs"]
+mod long;
 #[path = "vector/narrow.rs"]
 mod narrow;
 #[path = "vector/picked.rs"]
@@ -172,6 +174,22 @@ fn strips_of_bytes_avx512() {
     bytes(Level::Avx512, Dot::BytesU);
 }
 
+/// Strips of bytes by matrices.
+#[test]
+fn strips_of_matrices_neon() {
+    let isa = Level::Neon.isa();
+    let tile = rows::strip_matrices(Level::Neon, "matrices", &[]);
+    let cases = whole::cases(isa, &tile, Numbers::Matrices);
+    let features = FeatureSet::of(&[Feature::I8mm]).closed();
+    for case in &cases {
+        let code = onnxc_targets::vector::assemble(&case.program, true).unwrap();
+        let found = audit(&code.bytes, Arch::Aarch64, features);
+        assert!(found.is_empty(), "{}: {found:?}", case.name);
+    }
+    check(Level::Neon, &each::matrices(isa));
+    check(Level::Neon, &cases);
+}
+
 /// Whether a CPU multiplies bytes at a level.
 fn multiplies_bytes(level: Level) -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -212,6 +230,26 @@ fn depthwise_tiles_avx512() {
     #[cfg(not(target_arch = "x86_64"))]
     let words = false;
     depthwise_tiles(Level::Avx512, words);
+}
+
+/// Depthwise convolutions by products that are longer than their factors: of the base alone.
+#[test]
+fn depthwise_tiles_neon() {
+    let isa = Level::Neon.isa();
+    let tile = rows::depthwise_long(Level::Neon, "long", &[]);
+    let cases = long::cases(isa, &tile);
+    for case in &cases {
+        let code = onnxc_targets::vector::assemble(&case.program, true).unwrap();
+        let found = audit(&code.bytes, Arch::Aarch64, FeatureSet::base(Arch::Aarch64));
+        assert!(found.is_empty(), "{}: {found:?}", case.name);
+    }
+    let tile = rows::depthwise_dots(Level::Neon, "dots", &[]);
+    let dots = depthwise::cases(isa, &tile, 4);
+    assert!(dots.len() > 20);
+    check(Level::Neon, &each::long(isa));
+    check(Level::Neon, &each::zips(isa));
+    check(Level::Neon, &dots);
+    check(Level::Neon, &cases);
 }
 
 /// Bytes that are picked and multiplied in pairs.

@@ -2,13 +2,14 @@
 //!
 //! No border is copied: tiles at the edges of the image have code of their own that leaves out what lies outside. Tiles are
 //! shared by all sizes of images and channels. Where the machine multiplies parts of lanes, bytes of several rows share a lane
-//! ([`super::conv_depthwise_parts`]); else they are multiplied as floats, which hold their sums exactly.
+//! ([`super::conv_depthwise_parts`]), or its products are longer than their factors ([`super::conv_depthwise_long`]); else bytes are multiplied as
+//! floats, which hold their sums exactly.
 
 use super::conv::{View, macs};
 use super::conv_depthwise_axis::{Axis, Run};
-use super::conv_depthwise_parts::{Plan, Weights};
+use super::conv_depthwise_long::Plan;
+use super::conv_depthwise_parts::Weights;
 use super::conv_integer::begun;
-use super::depthwise_parts as parts;
 use super::depthwise_tile::{Geometry, Shape};
 use super::strip_plan::constant;
 use super::tail::{Element, Found};
@@ -197,7 +198,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     };
     job.parts = job.plan(cx.machine);
     let ((rows, cols), small, least) = match &job.parts {
-        Some(p) => ((p.shape.at.rows, p.shape.at.cols), BYTE_BLOCK, p.block()),
+        Some(p) => (p.size(), BYTE_BLOCK, p.block()),
         None => (tile_size(&vector, &y_axis, &x_axis), BLOCK, vector.lanes),
     };
     let (row_runs, col_runs) = (y_axis.runs(rows), x_axis.runs(cols));
@@ -326,13 +327,7 @@ impl Job<'_> {
     /// The callee of a tile with a tail for so many channels.
     fn callee(&self, at: Geometry, tail: Tail, channels: i64, out_type: DType) -> Callee {
         if let Some(p) = &self.parts {
-            let shape = parts::Shape {
-                at,
-                tail,
-                out_type,
-                ..p.shape.clone()
-            };
-            return shape.callee(p.tile);
+            return p.callee(at, tail, out_type);
         }
         let shape = Shape {
             at,

@@ -20,6 +20,7 @@ pub static CONV_INTEGER: Contract = Contract {
         conv_depthwise_last::BYTES,
         conv_winograd::WHOLE_F4,
         conv_winograd::WHOLE_F2,
+        conv_strip::MATRICES,
         conv_strip::BYTES,
         conv_strip::PICKED,
         conv_strip::WORDS,

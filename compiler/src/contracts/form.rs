@@ -95,6 +95,20 @@ impl Form {
                 weights,
                 start,
             }),
+            Numbers::Matrices => {
+                let xz = known(2)?;
+                (narrow && xz.len() == 1).then(|| Form {
+                    numbers,
+                    // With a sign or without: machines that multiply matrices have both.
+                    a_type: x,
+                    b_type: DType::I8,
+                    apart: 0,
+                    shift: 0,
+                    zero: xz[0],
+                    weights,
+                    start,
+                })
+            }
             Numbers::Bytes | Numbers::Picked => {
                 let xz = known(2)?;
                 // Bytes are picked in vectors of 256 bits.
@@ -179,7 +193,7 @@ impl Form {
     /// What comes off the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
     pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Option<BufId> {
         let zero = match self.numbers {
-            Numbers::Bytes | Numbers::Picked => self.zero,
+            Numbers::Bytes | Numbers::Picked | Numbers::Matrices => self.zero,
             _ => 0,
         };
         if zero == 0 && self.start.is_empty() {

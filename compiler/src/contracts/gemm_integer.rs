@@ -20,6 +20,7 @@ pub static GEMM_INTEGER: Contract = Contract {
     doc: "Products of matrices of 8-bit numbers with zero points, summed exactly",
     reference: None,
     rows: &[
+        gemm_integer_strip::MATRICES,
         gemm_integer_strip::BYTES,
         gemm_integer_strip::PICKED,
         gemm_integer_strip::WORDS,

@@ -7,8 +7,8 @@ use super::gemm::{View, macs};
 use super::picked::{REACH, Stored, pack, share};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
-    At, Call, Panels, call_before, from_afar, machine_for, packed_before, panels, picked_panels,
-    row_blocks, weight_bytes,
+    At, Call, Panels, call_before, eights, from_afar, machine_for, packed_before, panels_of,
+    picked_panels, row_blocks, weight_bytes,
 };
 use super::tail::{Element, Found};
 use crate::base::attr::Attrs;
@@ -39,6 +39,24 @@ pub const PICKED: Kernel = Kernel {
     tails: true,
     emit: |cx, q| emit(cx, q, Numbers::Picked),
 };
+
+/// Products of matrices of bytes, B known.
+pub const MATRICES: Kernel = Kernel {
+    name: "gemm_i8_matrices",
+    needs: &[],
+    accepts: |q| accepts(q, Numbers::Matrices),
+    work: |q| Work::of(macs(q) * paired(q)).with_weights(weight_bytes(q), q.machine.l2),
+    tails: true,
+    emit: |cx, q| emit(cx, q, Numbers::Matrices),
+};
+
+/// What matrices of two rows and eight elements do over products in fours: rows without another, and elements that fill eights up.
+fn paired(q: &Query) -> f64 {
+    view(q).map_or(1.0, |v| {
+        let rows = v.m.fixed().unwrap_or(2).max(1);
+        (rows + rows % 2) as f64 / rows as f64 * eights(v.k.fixed().unwrap_or(8))
+    })
+}
 
 /// Products of words.
 pub const WORDS: Kernel = Kernel {
@@ -137,10 +155,7 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         true => v.batch.iter().cloned().product::<Dim>() * v.m.clone(),
         false => v.m.clone(),
     };
-    let panels = match numbers {
-        Numbers::Picked => picked_panels(&vector, n, rows.fixed()),
-        _ => panels(&vector, n, rows.fixed()),
-    };
+    let panels = panels_of(&vector, numbers, n, rows.fixed());
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = Element::whole(&mut cx.b, &sizes, rank - 2);
     if flat {

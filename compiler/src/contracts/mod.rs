@@ -3,11 +3,13 @@ pub mod conv;
 pub mod conv_depthwise;
 pub mod conv_depthwise_axis;
 pub mod conv_depthwise_last;
+pub mod conv_depthwise_long;
 pub mod conv_depthwise_parts;
 pub mod conv_gemm;
 pub mod conv_integer;
 pub mod conv_strip;
 pub mod conv_winograd;
+pub mod depthwise_long;
 pub mod depthwise_parts;
 pub mod depthwise_tile;
 pub mod finish;
@@ -58,7 +60,9 @@ pub static ALL: &[&Contract] = &[
     &strip::GEMM_STRIP_WORDS,
     &strip::GEMM_STRIP_BYTES,
     &strip::GEMM_STRIP_PICKED,
+    &strip::GEMM_STRIP_MATRICES,
     &depthwise_tile::DEPTHWISE_TILE,
+    &depthwise_long::DEPTHWISE_LONG,
     &depthwise_parts::DEPTHWISE_WORDS,
     &depthwise_parts::DEPTHWISE_BYTES,
     &lookup::LOOKUP,

@@ -62,6 +62,14 @@ pub static GEMM_STRIP_PICKED: Contract = Contract {
     rows: &[],
 };
 
+/// The contract over groups of eight bytes.
+pub static GEMM_STRIP_MATRICES: Contract = Contract {
+    name: "gemm_strip_matrices",
+    doc: "Strips of products of 8-bit numbers with signed 8-bit weights by matrices of two by eight, with a pointwise tail.",
+    reference: Some(reference),
+    rows: &[],
+};
+
 /// What is multiplied.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Numbers {
@@ -73,6 +81,8 @@ pub enum Numbers {
     Bytes,
     /// Unsigned bytes that are picked, by signed ones.
     Picked,
+    /// Bytes by signed bytes in matrices of two rows or columns.
+    Matrices,
 }
 
 impl Numbers {
@@ -82,6 +92,7 @@ impl Numbers {
             Numbers::Floats => 1,
             Numbers::Words => 2,
             Numbers::Bytes | Numbers::Picked => 4,
+            Numbers::Matrices => 8,
         }
     }
     /// The tile contract.
@@ -91,6 +102,7 @@ impl Numbers {
             Numbers::Words => GEMM_STRIP_WORDS.name,
             Numbers::Bytes => GEMM_STRIP_BYTES.name,
             Numbers::Picked => GEMM_STRIP_PICKED.name,
+            Numbers::Matrices => GEMM_STRIP_MATRICES.name,
         }
     }
     /// What sums are.
@@ -211,6 +223,7 @@ impl Strip {
                 1 => Numbers::Picked,
                 _ => Numbers::Bytes,
             },
+            Some(8) => Numbers::Matrices,
             _ => return None,
         };
         let whole = numbers != Numbers::Floats;
@@ -223,7 +236,7 @@ impl Strip {
             a_type: match (numbers, dtype("a_type")?) {
                 (Numbers::Floats, d) => d,
                 (Numbers::Words, d @ DType::I16) => d,
-                (Numbers::Bytes, d @ (DType::U8 | DType::I8)) => d,
+                (Numbers::Bytes | Numbers::Matrices, d @ (DType::U8 | DType::I8)) => d,
                 (Numbers::Picked, d @ DType::U8) => d,
                 _ => return None,
             },
@@ -241,7 +254,7 @@ impl Strip {
                 (Numbers::Floats, d @ (DType::F32 | DType::F16 | DType::BF16)) => d,
                 (Numbers::Floats, d @ (DType::I8 | DType::U8 | DType::U4)) => d,
                 (Numbers::Words, d @ (DType::I16 | DType::I8)) => d,
-                (Numbers::Bytes | Numbers::Picked, d @ DType::I8) => d,
+                (Numbers::Bytes | Numbers::Picked | Numbers::Matrices, d @ DType::I8) => d,
                 _ => return None,
             },
             ahead: get("ahead", 0)? == 1,

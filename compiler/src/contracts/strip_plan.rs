@@ -3,7 +3,7 @@
 use super::form::Form;
 use super::narrow_weights::{Grid, needs};
 use super::pack::RowTiles;
-use super::strip::Strip;
+use super::strip::{Numbers, Strip};
 use super::tail::Found;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::elements;
@@ -118,6 +118,40 @@ pub fn picked_panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
         }
     };
     cut(v, n, rows, &cost)
+}
+
+/// The same where matrices are multiplied: rows come in pairs, which take an instruction to be brought together, and each column is one of two.
+pub fn matrix_panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    let cost = |m: i64, cols: i64, split: i64| {
+        let pairs = (m + 1) / 2;
+        let sums = 2 * pairs * cols;
+        // Pairs, what one comes from, and two vectors of columns.
+        let held = sums * split + pairs + 3;
+        // For eight k: two instructions on vectors and two loads a cycle.
+        let cycles = (sums + m / 2) as f64 / 2.0;
+        let loads = (2 * cols + m) as f64 / 2.0;
+        (held, cycles.max(loads).max(LATENCY / split as f64))
+    };
+    let v = Vector {
+        rows: v.rows.min(8),
+        ..*v
+    };
+    cut(&v, n, rows, &cost)
+}
+
+/// How many elements eights have over those of fours that hold so many.
+pub fn eights(n: i64) -> f64 {
+    let whole = |group: i64| ((n + group - 1) / group * group).max(1) as f64;
+    whole(8) / whole(4)
+}
+
+/// Panels for operands of a form.
+pub fn panels_of(v: &Vector, numbers: Numbers, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    match numbers {
+        Numbers::Picked => picked_panels(v, n, rows),
+        Numbers::Matrices => matrix_panels(v, n, rows),
+        _ => panels(v, n, rows),
+    }
 }
 
 fn cut(v: &Vector, n: i64, rows: Option<i64>, cost_of: Cost) -> Vec<Panels> {

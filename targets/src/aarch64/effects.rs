@@ -4,7 +4,7 @@
 //! optimization guides, rounded up to one table for both). Wrong costs make code slower, never wrong.
 
 use super::inst::{Inst, SP, V, Width, X};
-use super::simd::{V2, V3};
+use super::simd::{V2, V3, VLong};
 
 /// A set of registers: general ones, vector ones, flags.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -245,6 +245,15 @@ pub fn effects(inst: &Inst) -> Effects {
                 busy,
                 ..vector(reads, none.v(d), latency)
             }
+        }
+        Inst::VLong { op, d, n, m } => {
+            let reads = none.v(n).v(m);
+            let reads = if op.reads_d() { reads.v(d) } else { reads };
+            let latency = match op {
+                VLong::SaddwH | VLong::Saddw2H => 3,
+                _ => 4,
+            };
+            vector(reads, none.v(d), latency)
         }
         Inst::V2 { op, d, n } => {
             let (latency, busy) = match op {

@@ -9,7 +9,7 @@ use std::fmt;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 
 pub use super::operand::{Cond, SP, V, Width, X};
-use super::simd::{V2, V3, VImm, VShift};
+use super::simd::{V2, V3, VImm, VLong, VShift};
 
 /// An instruction. Branches carry their distance in bytes, which [`super::asm::Assembler`] works out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,8 @@ pub enum Inst {
     },
     /// `d = n op m`.
     V3 { op: V3, d: V, n: V, m: V },
+    /// The same where lanes of `d` are longer than those of an operand; most add to what `d` holds.
+    VLong { op: VLong, d: V, n: V, m: V },
     /// `d = op n`.
     V2 { op: V2, d: V, n: V },
     /// Shifts 32-bit lanes.
@@ -318,6 +320,7 @@ impl Inst {
                     | vec(d)?
             }
             Inst::V3 { op, d, n, m } => op.row().0 | vec(m)? << 16 | vec(n)? << 5 | vec(d)?,
+            Inst::VLong { op, d, n, m } => op.row().0 | vec(m)? << 16 | vec(n)? << 5 | vec(d)?,
             Inst::V2 { op, d, n } => op.row().0 | vec(n)? << 5 | vec(d)?,
             Inst::VShift { op, d, n, by } => {
                 let by = op
@@ -487,6 +490,10 @@ impl fmt::Display for Inst {
                     return write!(f, "mov v{}.{arr}, v{}.{arr}", d.0, n.0);
                 }
                 write!(f, "{name} v{}.{arr}, v{}.{arr}, v{}.{arr}", d.0, n.0, m.0)
+            }
+            Inst::VLong { op, d, n, m } => {
+                let (_, name, [to, of, by]) = op.row();
+                write!(f, "{name} v{}.{to}, v{}.{of}, v{}.{by}", d.0, n.0, m.0)
             }
             Inst::V2 { op, d, n } => match op.row() {
                 (_, name, "s", of, _) => write!(f, "{name} s{}, v{}.{of}", d.0, n.0),

@@ -34,6 +34,11 @@ pub enum V3 {
     /// Lanes of the low halves in turns, and of the high halves.
     Zip1S,
     Zip2S,
+    /// The same of bytes and of words.
+    Zip1B,
+    Zip2B,
+    Zip1H,
+    Zip2H,
     /// `d += n * m`, fused.
     FMla,
     /// `d ? n : m`, bit by bit.
@@ -51,7 +56,7 @@ pub enum V3 {
 
 impl V3 {
     /// All of them.
-    pub const ALL: [V3; 32] = [
+    pub const ALL: [V3; 36] = [
         V3::FAdd,
         V3::FSub,
         V3::FMul,
@@ -76,6 +81,10 @@ impl V3 {
         V3::Zip2D,
         V3::Zip1S,
         V3::Zip2S,
+        V3::Zip1B,
+        V3::Zip2B,
+        V3::Zip1H,
+        V3::Zip2H,
         V3::FMla,
         V3::Bsl,
         V3::Bit,
@@ -112,6 +121,10 @@ impl V3 {
             V3::Zip2D => (0x4EC0_7800, "zip2", "2d"),
             V3::Zip1S => (0x4E80_3800, "zip1", "4s"),
             V3::Zip2S => (0x4E80_7800, "zip2", "4s"),
+            V3::Zip1B => (0x4E00_3800, "zip1", "16b"),
+            V3::Zip2B => (0x4E00_7800, "zip2", "16b"),
+            V3::Zip1H => (0x4E40_3800, "zip1", "8h"),
+            V3::Zip2H => (0x4E40_7800, "zip2", "8h"),
             V3::FMla => (0x4E20_CC00, "fmla", "4s"),
             V3::Bsl => (0x6E60_1C00, "bsl", "16b"),
             V3::Bit => (0x6EA0_1C00, "bit", "16b"),
@@ -125,6 +138,69 @@ impl V3 {
     /// Whether the old value of `d` is an operand.
     pub fn reads_d(self) -> bool {
         matches!(self, V3::FMla | V3::Bsl | V3::Bit | V3::Bif)
+    }
+}
+
+/// `d = n op m` with longer lanes in `d` than in an operand; all but products without a sum also read `d`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum VLong {
+    /// Bytes times bytes: words, of the low and of the high halves.
+    Smull,
+    Smull2,
+    SmlalB,
+    Smlal2B,
+    /// Words times words, added to 32-bit lanes.
+    SmlalH,
+    Smlal2H,
+    /// Words added to 32-bit lanes: `d = n + m`.
+    SaddwH,
+    Saddw2H,
+    /// Four bytes times four, added. Of the dot-product extension.
+    Sdot,
+    /// Matrices: `n` two rows of eight bytes, `m` two columns. Of the extension for products of matrices.
+    Smmla,
+    /// The same with bytes of `n` without a sign.
+    Usmmla,
+}
+
+impl VLong {
+    /// All of them.
+    pub const ALL: [VLong; 11] = [
+        VLong::Smull,
+        VLong::Smull2,
+        VLong::SmlalB,
+        VLong::Smlal2B,
+        VLong::SmlalH,
+        VLong::Smlal2H,
+        VLong::SaddwH,
+        VLong::Saddw2H,
+        VLong::Sdot,
+        VLong::Smmla,
+        VLong::Usmmla,
+    ];
+    /// Word, name, arrangements of `d`, `n` and `m`.
+    pub fn row(self) -> (u32, &'static str, [&'static str; 3]) {
+        match self {
+            VLong::Smull => (0x0E20_C000, "smull", ["8h", "8b", "8b"]),
+            VLong::Smull2 => (0x4E20_C000, "smull2", ["8h", "16b", "16b"]),
+            VLong::SmlalB => (0x0E20_8000, "smlal", ["8h", "8b", "8b"]),
+            VLong::Smlal2B => (0x4E20_8000, "smlal2", ["8h", "16b", "16b"]),
+            VLong::SmlalH => (0x0E60_8000, "smlal", ["4s", "4h", "4h"]),
+            VLong::Smlal2H => (0x4E60_8000, "smlal2", ["4s", "8h", "8h"]),
+            VLong::SaddwH => (0x0E60_1000, "saddw", ["4s", "4s", "4h"]),
+            VLong::Saddw2H => (0x4E60_1000, "saddw2", ["4s", "4s", "8h"]),
+            VLong::Sdot => (0x4E80_9400, "sdot", ["4s", "16b", "16b"]),
+            VLong::Smmla => (0x4E80_A400, "smmla", ["4s", "16b", "16b"]),
+            VLong::Usmmla => (0x4E80_AC00, "usmmla", ["4s", "16b", "16b"]),
+        }
+    }
+    /// Whether the old value of `d` is an operand beside `n` and `m`.
+    pub fn reads_d(self) -> bool {
+        !matches!(
+            self,
+            VLong::Smull | VLong::Smull2 | VLong::SaddwH | VLong::Saddw2H
+        )
     }
 }
 
@@ -180,11 +256,13 @@ pub enum V2 {
     SqxtnH,
     SqxtnB,
     SqxtunB,
+    /// Lanes to words in the second half, the first left alone.
+    Sqxtn2H,
 }
 
 impl V2 {
     /// All of them.
-    pub const ALL: [V2; 31] = [
+    pub const ALL: [V2; 32] = [
         V2::FSqrt,
         V2::FRintN,
         V2::FRintM,
@@ -216,6 +294,7 @@ impl V2 {
         V2::SqxtnH,
         V2::SqxtnB,
         V2::SqxtunB,
+        V2::Sqxtn2H,
     ];
     /// Word, name, arrangements of `d` and `n`, what stands behind.
     pub fn row(self) -> (u32, &'static str, &'static str, &'static str, &'static str) {
@@ -251,11 +330,12 @@ impl V2 {
             V2::SqxtnH => (0x0E61_4800, "sqxtn", "4h", "4s", ""),
             V2::SqxtnB => (0x0E21_4800, "sqxtn", "8b", "8h", ""),
             V2::SqxtunB => (0x2E21_2800, "sqxtun", "8b", "8h", ""),
+            V2::Sqxtn2H => (0x4E61_4800, "sqxtn2", "8h", "4s", ""),
         }
     }
     /// Whether the old value of `d` is an operand.
     pub fn reads_d(self) -> bool {
-        self == V2::Xtn2S
+        matches!(self, V2::Xtn2S | V2::Sqxtn2H)
     }
 }
 

@@ -304,6 +304,9 @@ impl<'p> Emit<'p> {
                 lanes,
                 tmp,
             } => self.store(s, at, elem, lanes, tmp),
+            Op::StorePair {
+                a, b, at, signed, ..
+            } => self.store_pair([a, b], at, signed),
             Op::Splat { d, at } => self.splat(d, at),
             Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op),
             Op::Prefetch { at } => self.prefetch(at),

@@ -13,6 +13,7 @@ use lane::*;
 pub use lane::{from_half, to_bf16, to_half};
 
 mod lane;
+mod long;
 mod mixing;
 mod quads;
 mod reals;
@@ -453,6 +454,9 @@ impl Machine<'_> {
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
             Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op)?,
+            Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => {
+                self.long(op)?
+            }
             Op::LoadQuad { .. }
             | Op::Transpose { .. }
             | Op::PairWords { .. }

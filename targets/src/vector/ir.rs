@@ -12,7 +12,7 @@ mod kinds;
 mod machine;
 mod registers;
 
-pub use kinds::{Bin, Cond, Dot, Fold, RealBin, Shift, Un, WordBin};
+pub use kinds::{Bin, Cond, Dot, Fold, Long, RealBin, Shift, Un, WordBin};
 pub use machine::{Isa, Level};
 pub use registers::each_x;
 
@@ -398,6 +398,35 @@ pub enum Op {
         v: [V; 4],
         n: u8,
         tmp: [V; 2],
+    },
+    /// Products and sums that are longer than what they are of, from the first or the second half of the operands.
+    Long {
+        op: Long,
+        d: V,
+        a: V,
+        b: V,
+        second: bool,
+    },
+    /// The first half of `a`, then that of `b`.
+    Halves {
+        d: V,
+        a: V,
+        b: V,
+    },
+    /// Bytes or words of `a` and `b` in turns, from their first or their second half.
+    Zip {
+        d: V,
+        a: V,
+        b: V,
+        words: bool,
+        second: bool,
+    },
+    /// `d += a * b` of matrices: `a` two rows of eight bytes, `signed` or not, `b` two columns of eight signed ones, `d` two rows of two lanes; sums wrap.
+    Matrix {
+        d: V,
+        a: V,
+        b: V,
+        signed: bool,
     },
     /// Brings a cache line near.
     Prefetch {

@@ -74,6 +74,18 @@ pub const fn strip_bytes(level: Level, name: &'static str, needs: &'static [&'st
     }
 }
 
+/// Contract `gemm_strip_matrices`.
+pub const fn strip_matrices(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "gemm_strip_matrices",
+        ..strip_bytes(level, name, needs)
+    }
+}
+
 /// Contract `gemm_strip_picked`.
 pub const fn strip_picked(
     level: Level,
@@ -121,6 +133,34 @@ pub const fn depthwise_bytes(
     Tile {
         contract: "depthwise_bytes",
         ..depthwise_words(level, name, needs)
+    }
+}
+
+/// The same where dot products take registers alone.
+pub const fn depthwise_dots(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "depthwise_bytes",
+        make: by_level!(level, depthwise::dots::program),
+        ..depthwise_words(level, name, needs)
+    }
+}
+
+/// Contract `depthwise_long`.
+pub const fn depthwise_long(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        name,
+        contract: "depthwise_long",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, depthwise::long::program),
     }
 }
 

@@ -14,6 +14,7 @@ use onnxc_compiler::contracts::strip::{Numbers, Start, Strip};
 use onnxc_compiler::loops::ir::Callee;
 
 mod finish;
+mod matrices;
 mod narrow;
 mod picked;
 
@@ -112,6 +113,7 @@ pub fn narrow_registers(isa: &Isa, s: &Strip) -> usize {
     m * cols * s.split as usize + m + 2 + four + if moved { m } else { 0 }
 }
 
+pub use matrices::registers as matrix_registers;
 pub use picked::registers as picked_registers;
 
 /// Vector registers that a tile of `m` rows and `cols` vectors holds while it sums.
@@ -173,12 +175,27 @@ impl Template<'_> {
             (Numbers::Words, _) => Some(Dot::Words),
             (Numbers::Bytes, DType::U8) => Some(Dot::BytesU),
             (Numbers::Bytes, _) => Some(Dot::BytesS),
-            // Pairs are words by then.
-            (Numbers::Picked, _) => Some(Dot::Words),
+            // Pairs are words by then; matrices have steps of their own.
+            (Numbers::Picked | Numbers::Matrices, _) => Some(Dot::Words),
         }
     }
     fn b_disp(&self, j: usize) -> i32 {
         (j * self.vm.isa.lanes) as i32 * self.b_elem().bytes()
+    }
+    /// By how much a number of groups of A is shifted to be one of bytes.
+    fn group_shift(&self) -> u8 {
+        match self.s.numbers {
+            Numbers::Picked => 0,
+            Numbers::Matrices => 3,
+            _ => 2,
+        }
+    }
+    /// Bytes of a column of B in a row of groups.
+    fn b_bytes(&self) -> i32 {
+        match self.s.numbers {
+            Numbers::Matrices => 8,
+            _ => self.b_elem().bytes(),
+        }
     }
     fn load_b(&mut self, d: V, at: Mem, lanes: Lanes) {
         let elem = self.b_elem();
@@ -206,7 +223,7 @@ impl Template<'_> {
             _ => vec![],
         };
         self.acc = {
-            let n = self.m() * self.cols * self.s.split as usize;
+            let n = self.sums_of_a_chain() * self.s.split as usize;
             self.vm.vs(n)
         };
         match self.s.narrow {
@@ -215,6 +232,7 @@ impl Template<'_> {
                 self.start();
                 self.picked_sums();
             }
+            None if self.by_matrices() => self.matrix_sums(),
             None => {
                 self.start();
                 self.sums();
@@ -243,10 +261,15 @@ impl Template<'_> {
     /// Base registers for all rows of a matrix, and the row distance in bytes.
     fn bases(&mut self, pointer: u8, row: u8) -> (Vec<X>, X) {
         let stride = self.vm.arg(row);
+        let by = if pointer == self.args.a {
+            self.group_shift()
+        } else {
+            2
+        };
         self.vm.op(Op::ShlX {
             d: stride,
             a: stride,
-            by: 2,
+            by,
         });
         let mut bases = vec![self.vm.arg(pointer)];
         let per = self.rows_per_base();
@@ -257,7 +280,7 @@ impl Template<'_> {
                 d,
                 a: last,
                 b: stride,
-                shift: 1,
+                shift: u8::from(per > 1),
             });
             if per == 3 {
                 self.vm.add_x(d, stride, 0);
@@ -268,7 +291,10 @@ impl Template<'_> {
     }
     /// Rows that are reached from one register: what a load can add to it of its own.
     fn rows_per_base(&self) -> usize {
-        if self.vm.isa.by_lane { 2 } else { 3 }
+        match (self.by_matrices(), self.vm.isa.by_lane) {
+            (true, _) => 1,
+            (_, by_lane) => 3 - usize::from(by_lane),
+        }
     }
     fn row(&self, bases: &[X], stride: X, i: usize, disp: i32) -> Mem {
         let per = self.rows_per_base();
@@ -287,7 +313,7 @@ impl Template<'_> {
     }
 
     fn start(&mut self) {
-        let first = self.m() * self.cols;
+        let first = self.sums_of_a_chain();
         let zeros = match self.s.start {
             Start::Zero => 0,
             Start::Sum => first,
@@ -319,7 +345,7 @@ impl Template<'_> {
         });
         self.ahead = self.s.ahead.then(|| {
             let x = self.vm.arg(self.args.ahead);
-            let by = self.b_elem().bytes().trailing_zeros() as u8;
+            let by = self.b_bytes().trailing_zeros() as u8;
             self.vm.op(Op::ShlX { d: x, a: x, by });
             x
         });
@@ -370,7 +396,7 @@ impl Template<'_> {
             let k = self.vm.arg(self.args.k);
             self.vm.op(Op::SubX { d: by, a: by, b: k });
             for x in &bases {
-                self.vm.add_x(*x, by, 2);
+                self.vm.add_x(*x, by, self.group_shift());
             }
             self.vm.free_x(by);
             self.vm.free_x(k);
@@ -389,23 +415,20 @@ impl Template<'_> {
             .into_iter()
             .for_each(|x| self.vm.free_x(x));
         self.join_chains();
-        let more = self.acc.split_off(self.m() * self.cols);
+        let more = self.acc.split_off(self.sums_of_a_chain());
         self.vm.free_all(&more);
     }
 
     /// Adds up the chains of each sum.
     fn join_chains(&mut self) {
-        for chain in 1..self.s.split as usize {
-            for i in 0..self.m() {
-                for j in 0..self.cols {
-                    let (d, x) = (self.acc(0, i, j), self.acc(chain, i, j));
-                    let add = match self.s.numbers {
-                        Numbers::Floats => Bin::Add,
-                        _ => Bin::AddI,
-                    };
-                    self.vm.bin(add, d, d, x);
-                }
-            }
+        let own = self.sums_of_a_chain();
+        let add = match self.s.numbers {
+            Numbers::Floats => Bin::Add,
+            _ => Bin::AddI,
+        };
+        for at in own..self.acc.len() {
+            let (d, x) = (self.acc[at % own], self.acc[at]);
+            self.vm.bin(add, d, d, x);
         }
     }
 
@@ -419,19 +442,19 @@ impl Template<'_> {
         count: usize,
         first: usize,
     ) {
-        if self.vm.isa.by_lane {
+        if self.by_matrices() {
+            self.matrix_steps(bases, stride, b, count, first);
+        } else if self.vm.isa.by_lane {
             self.lane_steps(bases, stride, b, b_row, count, first);
         } else {
             self.splat_steps(bases, stride, b, b_row, count, first);
         }
         for x in bases {
-            self.vm.add_i(*x, count as i32 * 4);
+            self.vm.add_i(*x, (count as i32) << self.group_shift());
         }
         if b_row.is_none() {
-            self.vm.add_i(
-                b,
-                (count as i64 * self.s.b_row) as i32 * self.b_elem().bytes(),
-            );
+            self.vm
+                .add_i(b, (count as i64 * self.s.b_row) as i32 * self.b_bytes());
         }
     }
 
@@ -567,30 +590,5 @@ impl Template<'_> {
             self.vm.free_all(&a);
         }
         self.vm.free_all(&bs);
-    }
-
-    /// A of the next tile.
-    fn advance(&mut self) {
-        let a = self.vm.arg(self.args.a);
-        let by = self.vm.arg(self.args.a_row);
-        let m = self.vm.x();
-        self.vm.op(Op::SetX {
-            d: m,
-            value: self.s.m,
-        });
-        self.vm.op(Op::MulX { d: by, a: by, b: m });
-        let shift = if self.s.numbers == Numbers::Picked {
-            0
-        } else {
-            2
-        };
-        self.vm.add_x(a, by, shift);
-        self.vm.op(Op::SetArg {
-            n: self.args.a,
-            s: a,
-        });
-        for x in [a, by, m] {
-            self.vm.free_x(x);
-        }
     }
 }

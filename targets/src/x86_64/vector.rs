@@ -378,6 +378,7 @@ impl<'p> Emit<'p> {
             Op::Fma { d, a, b } => self.fma(d, a, b),
             // No x86 has them; refused before.
             Op::FmaLane { .. } | Op::DotLane { .. } => Ok(()),
+            Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => Ok(()),
             Op::Dot { dot, d, a, b, tmp } => self.dot(dot, d, a, b, tmp),
             Op::ToReals { lo, hi, a } => self.reals_of_whole(lo, hi, a),
             Op::SlotToReals { lo, hi, slot } => self.reals_of_slot(lo, hi, slot),

@@ -5,7 +5,7 @@ use onnxc_compiler::contracts::depthwise_parts::Shape;
 use onnxc_compiler::contracts::depthwise_tile::Geometry;
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::tail::Tail;
-use onnxc_targets::vector::depthwise::parts;
+use onnxc_targets::vector::depthwise::{dots, parts};
 use onnxc_targets::vector::ir::Isa;
 
 use crate::harness::{Arg, Case, MEMORY, expected};
@@ -86,7 +86,11 @@ fn case(isa: Isa, tile: &Tile, s: &Shape, more_channels: i64, r: &mut Numbers) -
     args.extend(numbers.map(Arg::Number));
     let case = Case {
         name: format!("{s:?} with {channels} channels"),
-        program: parts::program(&s.callee(tile), isa).unwrap_or_else(|e| panic!("{}", e.message)),
+        program: match isa.by_lane {
+            true => dots::program(&s.callee(tile), isa),
+            false => parts::program(&s.callee(tile), isa),
+        }
+        .unwrap_or_else(|e| panic!("{}", e.message)),
         args,
         memory,
     };
@@ -133,11 +137,21 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
         ([7, 1], [1, 1], [1, 1]),
     ] {
         for (rows, packed_rows) in [(1, 1), (2, 2), (1, 2)] {
-            for vectors in if parts == 4 { &[2, 4][..] } else { &[2] } {
+            for vectors in if parts == 4 && !isa.by_lane {
+                &[2, 4][..]
+            } else {
+                &[2]
+            } {
                 for (cols, cut) in [(1, 0), (2, 1), (3, 2), (1, 3)] {
                     let room = isa.vregs as i64 - if *vectors == 4 { 6 } else { 4 };
                     let spread = dilation[0] > 1 && packed_rows > 1;
-                    if rows * cols * vectors > room || spread {
+                    // Weights in registers: those of all rows of a tile and columns of a window.
+                    let held = if isa.by_lane {
+                        rows * kernel[1] * vectors
+                    } else {
+                        0
+                    };
+                    if rows * cols * vectors + held > room || spread {
                         continue;
                     }
                     let least = |i: usize, bit: i64| i64::from(cut & bit > 0 && kernel[i] > 1);
@@ -159,10 +173,10 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                         packed_rows,
                         x_type,
                         zero: if x_type == DType::I8 { -77 } else { 201 },
-                        more: if x_type == DType::I8 && parts == 4 {
-                            128
-                        } else {
-                            0
+                        more: match (x_type, parts, isa.by_lane) {
+                            (DType::I8, 4, false) => 128,
+                            (DType::U8, 4, true) => -128,
+                            _ => 0,
                         },
                         out_type: DType::I32,
                     };

@@ -1,6 +1,7 @@
 //! One program for every operation in every form, over values where machines tend to differ.
 
 mod access;
+mod longer;
 mod pairs;
 mod quads;
 
@@ -544,6 +545,7 @@ fn words(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("words".into()));
 }
 
+pub use longer::{long, matrices, zips};
 pub use quads::{mixing, picked, quads_of_words};
 
 /// All cases of a machine.

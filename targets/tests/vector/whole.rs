@@ -104,7 +104,11 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize, after: After) -> Option<Case
     let [m, n, segs, split] = [s.m, s.n, s.segs, s.split].map(|v| v as usize);
     let group = s.numbers.group() as usize;
     let own = usize::from(s.numbers == Numbers::Words);
-    let held = strip::registers(&isa, m, n.div_ceil(isa.lanes), split) + own;
+    let cols = n.div_ceil(isa.lanes);
+    let held = match s.numbers {
+        Numbers::Matrices => strip::matrix_registers(m, cols, split) + 1,
+        _ => strip::registers(&isa, m, cols, split) + own,
+    };
     if held > isa.vregs || (isa.by_lane && m > 8) {
         return None;
     }
@@ -203,6 +207,7 @@ pub fn cases(isa: Isa, tile: &Tile, numbers: Numbers) -> Vec<Case> {
     let types: &[(DType, DType)] = match numbers {
         Numbers::Words if isa.bytes => &[(DType::I16, DType::I8), (DType::I16, DType::I16)],
         Numbers::Words => &[(DType::I16, DType::I16)],
+        Numbers::Matrices => &[(DType::I8, DType::I8), (DType::U8, DType::I8)],
         _ if isa.by_lane => &[(DType::I8, DType::I8)],
         _ => &[(DType::U8, DType::I8)],
     };

@@ -9,7 +9,7 @@ use crate::contracts::conv::{View, macs};
 use crate::contracts::form::Form;
 use crate::contracts::picked::{REACH, share};
 use crate::contracts::strip::Numbers;
-use crate::contracts::strip_plan::{picked_panels, weight_bytes};
+use crate::contracts::strip_plan::{eights, picked_panels, weight_bytes};
 use crate::kernel::{Kernel, LowerCx, Query};
 
 /// Products of bytes.
@@ -20,6 +20,19 @@ pub const BYTES: Kernel = Kernel {
     work: |q| Work::of(macs(q)).with_weights(weight_bytes(q), q.machine.l2),
     tails: true,
     emit: |cx, q| emit(cx, q, Numbers::Bytes),
+};
+
+/// Products of matrices of bytes: elements of a pixel, or of a group's, that fill eights up cost as much as any.
+pub const MATRICES: Kernel = Kernel {
+    name: "conv_i8_matrices",
+    needs: &[],
+    accepts: |q| accepts(q, Numbers::Matrices),
+    work: |q| {
+        let filled = View::of(q).map_or(1.0, |v| eights(v.cin));
+        Work::of(macs(q) * filled).with_weights(weight_bytes(q), q.machine.l2)
+    },
+    tails: true,
+    emit: |cx, q| emit(cx, q, Numbers::Matrices),
 };
 
 /// Products of words.

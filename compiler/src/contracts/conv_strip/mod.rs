@@ -14,13 +14,13 @@ mod weights;
 
 use super::conv::{View, macs};
 use super::strip::{Numbers, Start, Strip};
-pub use integer::{BYTES, PICKED, WORDS};
+pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 
 use super::form::Form;
 use super::picked::{Picks, Stored};
 use super::strip_plan::{
-    At, Call, Panels, call_before, from_afar, machine_for, panels, picked_panels, row_blocks,
-    weight_bytes, weight_type,
+    At, Call, Panels, call_before, from_afar, machine_for, panels_of, row_blocks, weight_bytes,
+    weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -110,10 +110,7 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     } else {
         w.out[rank - 1].clone()
     };
-    let panels = match picked {
-        true => picked_panels(&vector, v.cout, pixels.fixed()),
-        false => panels(&vector, v.cout, pixels.fixed()),
-    };
+    let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed());
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
     let weights = weights::pack(cx, &v, form, &panels, per_window)?;
     let correction = weights::correction(cx, &v, form);

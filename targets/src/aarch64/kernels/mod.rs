@@ -13,12 +13,18 @@ const NEON: &[&str] = &["neon"];
 /// What products of bytes need.
 const DOTPROD: &[&str] = &["neon", "dotprod"];
 
+/// What products of matrices of bytes need.
+const I8MM: &[&str] = &["neon", "i8mm"];
+
 /// All of them.
 pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Neon, "gemm_strip_f32_neon", NEON),
+    &rows::strip_matrices(Level::Neon, "gemm_strip_i8_i8mm", I8MM),
     &rows::strip_bytes(Level::Neon, "gemm_strip_i8_dotprod", DOTPROD),
     &rows::strip_words(Level::Neon, "gemm_strip_i16_neon", NEON),
     &rows::depthwise(Level::Neon, "depthwise_tile_f32_neon", NEON),
+    &rows::depthwise_dots(Level::Neon, "depthwise_i8_dotprod", DOTPROD),
+    &rows::depthwise_long(Level::Neon, "depthwise_i8_neon", NEON),
     &rows::winograd_in(Level::Neon, "winograd_in_f32_neon", NEON),
     &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),
     &rows::winograd_in_words(Level::Neon, "winograd_in_u8_neon", NEON),

@@ -2,7 +2,7 @@
 
 use super::{Emit, OWN};
 use crate::aarch64::inst::{self, Inst, Width};
-use crate::aarch64::simd::{V2, V3, VImm, VShift};
+use crate::aarch64::simd::{V2, V3, VImm, VLong, VShift};
 use crate::vector::ir::*;
 
 impl Emit<'_> {
@@ -148,6 +148,60 @@ impl Emit<'_> {
                 } else {
                     self.put(Inst::SdotLane { d, n, m, lane });
                 }
+            }
+            Op::Dot { d, a, b, .. } => {
+                let m = self.src(a);
+                let (d, n) = (self.v(d), self.v(b));
+                let op = VLong::Sdot;
+                self.put(Inst::VLong { op, d, n, m });
+            }
+            Op::Long {
+                op,
+                d,
+                a,
+                b,
+                second,
+            } => {
+                let (d, a, b) = (self.v(d), self.v(a), self.v(b));
+                let (op, n, m) = match (op, second) {
+                    (Long::Bytes, false) => (VLong::Smull, a, b),
+                    (Long::Bytes, true) => (VLong::Smull2, a, b),
+                    (Long::AddBytes, false) => (VLong::SmlalB, a, b),
+                    (Long::AddBytes, true) => (VLong::Smlal2B, a, b),
+                    (Long::AddWords, false) => (VLong::SmlalH, a, b),
+                    (Long::AddWords, true) => (VLong::Smlal2H, a, b),
+                    (Long::Sum, false) => (VLong::SaddwH, d, a),
+                    (Long::Sum, true) => (VLong::Saddw2H, d, a),
+                };
+                self.put(Inst::VLong { op, d, n, m });
+            }
+            Op::Halves { d, a, b } => {
+                let (d, n, m) = (self.v(d), self.v(a), self.v(b));
+                self.v3(V3::Zip1D, d, n, m);
+            }
+            Op::Zip {
+                d,
+                a,
+                b,
+                words,
+                second,
+            } => {
+                let (d, n, m) = (self.v(d), self.v(a), self.v(b));
+                let op = match (words, second) {
+                    (false, false) => V3::Zip1B,
+                    (false, true) => V3::Zip2B,
+                    (true, false) => V3::Zip1H,
+                    (true, true) => V3::Zip2H,
+                };
+                self.v3(op, d, n, m);
+            }
+            Op::Matrix { d, a, b, signed } => {
+                let (d, n, m) = (self.v(d), self.v(a), self.v(b));
+                let op = match signed {
+                    true => VLong::Smmla,
+                    false => VLong::Usmmla,
+                };
+                self.put(Inst::VLong { op, d, n, m });
             }
             Op::ToReals { lo, hi, a } => {
                 let (lo, hi, a) = (self.v(lo), self.v(hi), self.v(a));

@@ -242,6 +242,15 @@ impl Emit<'_> {
         self.store_at(two, from, at);
         self.store_at(one, third, (at.0, at.1, at.2 + i64::from(2 * size)));
     }
+    /// Lanes of two vectors as eight bytes that are limited to what they hold.
+    pub(super) fn store_pair(&mut self, [a, b]: [V; 2], m: Mem, signed: bool) {
+        let (a, b) = (self.v(a), self.v(b));
+        self.v2(V2::SqxtnH, a, a);
+        self.v2(V2::Sqxtn2H, a, b);
+        self.v2(if signed { V2::SqxtnB } else { V2::SqxtunB }, a, a);
+        let at = self.sum(m);
+        self.store_at(Width::D, a, at);
+    }
     /// The upper halves of lanes, rounded half to even, side by side in `t`; NaN stays NaN.
     fn round_to_bf16(&mut self, s: inst::V, t: inst::V) {
         let [a, b] = OWN;

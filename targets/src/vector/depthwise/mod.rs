@@ -1,8 +1,10 @@
 //! Tiles of depthwise convolutions over channels-last data: [`floats`] has one element of the image in a lane, [`parts`] bytes of several
-//! rows. What they share is here: the arguments of a call, the way from tile to tile, and what becomes of sums ([`finish`]).
+//! rows, and so has [`dots`], [`long`] multiplies bytes or words to longer numbers. What they share is here: the arguments of a call, the way from tile to tile, and what becomes of sums ([`finish`]).
 
+pub mod dots;
 mod finish;
 pub mod floats;
+pub mod long;
 pub mod parts;
 
 use super::build::Vm;
@@ -123,6 +125,32 @@ impl<'s> Frame<'s> {
             self.vm.op(Op::MoveX { d, a: from });
         }
         d
+    }
+    /// On to the next block of channels, at `top`, if there is one: the last ends with the last channel. `left`: channels from the current block's first on;
+    /// `w`: where weights are, and bytes of a block's; `on`: what moves with the channels, which are bytes or are counted.
+    fn next_block(&mut self, top: Label, left: X, w: (X, i32), on: [X; 2], block: i64) {
+        let vm = &mut self.vm;
+        let (whole, end) = (vm.label(), vm.label());
+        let branch = |cond, with, to| Op::Branch {
+            x: left,
+            cond,
+            with,
+            to,
+        };
+        vm.add_i(w.0, w.1);
+        vm.add_i(left, -(block as i32));
+        vm.op(branch(Cond::Le, 0, end));
+        vm.op(branch(Cond::Ge, block as i32, whole));
+        on.iter().for_each(|x| vm.add_x(*x, left, 0));
+        vm.op(Op::SetX {
+            d: left,
+            value: block,
+        });
+        vm.op(Op::Jump { to: top });
+        vm.place(whole);
+        on.iter().for_each(|x| vm.add_i(*x, block as i32));
+        vm.op(Op::Jump { to: top });
+        vm.place(end);
     }
     /// Where the tiles of a call begin; the label of its end.
     fn begin(&mut self) -> [Label; 2] {

@@ -87,6 +87,19 @@ pub enum Dot {
     BytesS,
 }
 
+/// Operations whose results are twice as long as what they are of; they wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Long {
+    /// Signed bytes times signed bytes: words.
+    Bytes,
+    /// The same, added to the words that are there.
+    AddBytes,
+    /// Signed words times signed words, added to the lanes that are there.
+    AddWords,
+    /// The words of the first operand, added to the lanes that are there; the second is not looked at.
+    Sum,
+}
+
 /// How lanes are brought together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]

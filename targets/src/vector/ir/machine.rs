@@ -92,8 +92,14 @@ impl Isa {
             Op::FmaLane { .. } | Op::DotLane { .. } => self.by_lane,
             // Machines that have them differ by features, which the rows of kernels name.
             Op::Dot { dot, tmp, .. } => {
+                if self.by_lane {
+                    return *dot == Dot::BytesS && tmp.is_none();
+                }
                 let fused = *dot != Dot::Words || tmp.is_some() || self.fused_words;
-                fused && !self.by_lane && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
+                fused && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
+            }
+            Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => {
+                self.level == Level::Neon
             }
             Op::RealFloor { .. } => !sse2,
             Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => {
@@ -106,7 +112,7 @@ impl Isa {
             }
             Op::StorePair { mixed, .. } => match self.level {
                 Level::Avx2 => true,
-                Level::Avx512 => !mixed,
+                Level::Avx512 | Level::Neon => !mixed,
                 _ => false,
             },
             Op::LoadQuad { elem: e, part, .. } => {

@@ -14,7 +14,7 @@ impl Template<'_> {
         let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
         // Rows of whole numbers name the extension that packs 512 bits.
         let level = match (self.vm.isa.level, self.s.numbers) {
-            (Level::Avx2, _) => true,
+            (Level::Avx2 | Level::Neon, _) => true,
             (Level::Avx512, numbers) => numbers != Numbers::Floats,
             _ => false,
         };
@@ -157,5 +157,25 @@ impl Template<'_> {
         self.vm.free_x(c);
         self.vm.free_x(c_row);
         Ok(())
+    }
+
+    /// A of the next tile.
+    pub(super) fn advance(&mut self) {
+        let a = self.vm.arg(self.args.a);
+        let by = self.vm.arg(self.args.a_row);
+        let m = self.vm.x();
+        self.vm.op(Op::SetX {
+            d: m,
+            value: self.s.m,
+        });
+        self.vm.op(Op::MulX { d: by, a: by, b: m });
+        self.vm.add_x(a, by, self.group_shift());
+        self.vm.op(Op::SetArg {
+            n: self.args.a,
+            s: a,
+        });
+        for x in [a, by, m] {
+            self.vm.free_x(x);
+        }
     }
 }
