@@ -22,6 +22,7 @@ pub mod lookup;
 pub mod narrow;
 pub mod narrow_weights;
 pub mod pack;
+pub mod palette;
 pub mod picked;
 pub mod sparse;
 pub mod strip;
@@ -63,6 +64,7 @@ pub static ALL: &[&Contract] = &[
     &lookup::LOOKUP,
     &lookup::BYTE_TABLE,
     &zip::BYTE_ZIP,
+    &palette::PALETTE,
     &sparse::tiles::SPARSE_IN,
     &sparse::tiles::SPARSE_STRIP,
     &sparse::tiles::SPARSE_OUT,

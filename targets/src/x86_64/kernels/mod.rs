@@ -1,6 +1,7 @@
 //! Kernel generators for x86_64, best first.
 
 pub mod gemm;
+pub mod palette;
 pub mod probe;
 pub mod table;
 pub mod zip;
@@ -54,6 +55,7 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out_words(Level::Sse2, "winograd_out_i32_sse2", &[]),
     &table::BYTE_TABLE_AVX2,
     &zip::BYTE_ZIP_AVX2,
+    &palette::PALETTE_AVX2,
     &rows::sparse_in(Level::Avx512, "sparse_in_f32_avx512", AVX512),
     &rows::sparse_in(Level::Avx2, "sparse_in_f32_avx2fma", AVX2),
     &rows::sparse_in(Level::Sse2, "sparse_in_f32_sse2", &[]),
