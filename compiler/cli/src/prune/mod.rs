@@ -3,6 +3,7 @@
 //! What goes together and what it costs is the compiler's (`compress::prune`); here models are run ([`float`], [`recover`]), goals are met ([`goal`]),
 //! and results are told ([`print`], [`sensitivity`]).
 
+pub mod allocate;
 pub mod clusters;
 pub mod cutting;
 pub mod float;
@@ -81,12 +82,19 @@ pub fn pruned(
     float.observe()?;
     let scope = scope::Scope::open(&flags.scope, &float)?;
     let cutting = Cutting::new(flags, criterion, scope, &float)?;
-    let page = match goals.sensitivity {
-        Some(_) => Some(sensitivity::page(&cutting, &float, &quiet, ui)?),
-        None => None,
-    };
     let amount = Amount::of(flags, goals)?;
-    let (mut cut, met) = goal::cut(amount, &cutting, &float, &quiet, ui)?;
+    // `uniform` means just that.
+    let spread = !matches!(amount, Amount::Share(_)) && flags.scope == "global" && float.has_data();
+    let curves = match goals.sensitivity.is_some() || spread {
+        true => sensitivity::measure(&cutting, &float, &quiet, ui)?,
+        false => vec![],
+    };
+    let page = goals
+        .sensitivity
+        .is_some()
+        .then(|| sensitivity::page(&curves));
+    let curves = if spread { &curves[..] } else { &[] };
+    let (mut cut, met) = goal::cut(amount, &cutting, &float, curves, &quiet, ui)?;
     let saved = cutting.saved(&cut, &float);
     short_of(flags, amount, saved, ui);
     let clusters = (flags.cluster).map(|n| Clusters::new(n, criterion, &flags.keep, &float));
@@ -164,7 +172,7 @@ fn check(flags: &PruneFlags, goals: &PruneGoals, data: &PruneData) -> Outcome<()
         && ["global", "uniform"].contains(&&*flags.scope)
     {
         return usage(
-            "what is to be done is not said: --sparsity, --cluster, --target-size or --target-latency",
+            "how much is to go is not said: --sparsity, --target-size or --target-latency; or --cluster",
         );
     }
     if flags.cluster.is_some() && goal {
