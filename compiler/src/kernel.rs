@@ -404,6 +404,8 @@ pub struct Machine {
     pub winograd: Winograd,
     /// What is done with weights of which many are zero.
     pub sparse: Sparse,
+    /// Whether weights of few values are stored as numbers into a table of them.
+    pub palettes: Palettes,
     /// What kernels cost.
     pub costs: Costs,
 }
@@ -423,6 +425,25 @@ impl Default for Sparse {
             used: true,
             code: 256 << 10,
         }
+    }
+}
+
+/// When weights of few values are stored as numbers into a table of them, which a layer's run begins by looking up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Palettes {
+    /// Where size is what counts.
+    #[default]
+    Auto,
+    /// Everywhere.
+    On,
+    /// Nowhere.
+    Off,
+}
+
+impl Palettes {
+    /// Whether they are used.
+    pub fn used(self, effort: Effort) -> bool {
+        self == Palettes::On || self == Palettes::Auto && effort.optimize_for_size()
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a triple and a selection to what the compiler is handed.
 
-use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Sparse, Vector, Winograd};
+use onnxc_compiler::kernel::{Machine, MakeLaneLoop, Palettes, Sparse, Vector, Winograd};
 use onnxc_compiler::target::Target;
 
 use crate::features::{Feature, FeatureSet};
@@ -91,6 +91,7 @@ pub fn machine(selection: &Selection) -> Machine {
         l2: selection.caches.l2.saturating_mul(1024),
         winograd: Winograd::default(),
         sparse: Sparse::default(),
+        palettes: Palettes::default(),
         costs: costs::of_level(level(selection.arch, selection.features)),
     }
 }

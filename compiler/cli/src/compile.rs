@@ -9,7 +9,7 @@ use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::shared;
 use onnxc_compiler::plan::program::{Program, Step};
 
-use crate::args::flags::{Compile, TargetFlags};
+use crate::args::flags::{Compile, Palettes, TargetFlags};
 use crate::args::prune::{PruneData, PruneGoals};
 use crate::args::weights::Weights;
 use crate::emit::{EmitKind, Plan};
@@ -32,7 +32,11 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
         account::page_or_json(path)?;
     }
     let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
-    let machine = machine::choose(&flags.target, Purpose::Keep, ui)?;
+    let mut target = flags.target.clone();
+    if flags.less.cluster.is_some() && target.palettes == Palettes::Auto {
+        target.palettes = Palettes::On;
+    }
+    let machine = machine::choose(&target, Purpose::Keep, ui)?;
     let job = Job::new(&source, &flags.model_flags, &flags.code, &machine, ui)?;
     let pruned = pruned(flags, &source, ui)?;
     let quantized = quantized(flags, &source, pruned.as_ref(), ui)?;
@@ -72,13 +76,12 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
 /// The pruned form of the model, if one is asked for. Data runs through it on this machine, whatever it is compiled for.
 fn pruned(flags: &Compile, source: &Source, ui: &Ui) -> Outcome<Option<Source>> {
     if !flags.prune {
-        return match flags.less.sparsity {
-            Some(_) => {
-                let text = "--sparsity without --prune";
-                Err(Diagnostic::usage("USE001", text).into())
-            }
-            None => Ok(None),
+        let text = match (flags.less.sparsity, flags.less.cluster) {
+            (Some(_), _) => "--sparsity without --prune",
+            (None, Some(_)) => "--cluster without --prune",
+            (None, None) => return Ok(None),
         };
+        return Err(Diagnostic::usage("USE001", text).into());
     }
     let silent = ui.silent();
     let machine = machine::choose(&TargetFlags::default(), Purpose::RunNow, &silent)?;

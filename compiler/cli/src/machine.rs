@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::kernel::{Sparse, Winograd};
+use onnxc_compiler::kernel::{Palettes, Sparse, Winograd};
 use onnxc_compiler::target::Target;
 use onnxc_targets::costs::Table;
 use onnxc_targets::flags::{Selection, Words};
 use onnxc_targets::{Arch, machine, native, triple};
 
-use crate::args::flags::{Sparse as WhenSparse, TargetFlags, Winograd as WinogradTiles};
+use crate::args::flags::{
+    Palettes as WhenPalettes, Sparse as WhenSparse, TargetFlags, Winograd as WinogradTiles,
+};
 use crate::args::words::split;
 use crate::failure::file_error;
 use crate::ui::Ui;
@@ -190,6 +192,15 @@ fn target(flags: &TargetFlags, triple: &triple::Target, selection: &Selection) -
         used: flags.sparse == WhenSparse::Auto,
         code: flags.sparse_code.into(),
     };
+    target.machine.palettes = match flags.palettes {
+        WhenPalettes::Auto => Palettes::Auto,
+        WhenPalettes::On => Palettes::On,
+        WhenPalettes::Off => Palettes::Off,
+    };
+    if flags.palettes == WhenPalettes::On {
+        // Transformed weights have as many values as elements.
+        target.machine.winograd.tile = 0;
+    }
     target
 }
 

@@ -24,6 +24,7 @@ pub mod lookup;
 pub mod narrow;
 pub mod narrow_weights;
 pub mod pack;
+pub mod palette;
 pub mod picked;
 pub mod pixels;
 pub mod sparse;
@@ -69,6 +70,7 @@ pub static ALL: &[&Contract] = &[
     &lookup::BYTE_TABLE,
     &zip::BYTE_ZIP,
     &pixels::BYTE_PIXELS,
+    &palette::PALETTE,
     &sparse::tiles::SPARSE_IN,
     &sparse::tiles::SPARSE_STRIP,
     &sparse::tiles::SPARSE_OUT,

@@ -330,12 +330,15 @@ impl<'a> Place<'a> {
     fn finish(
         &self,
         b: Builder,
-        extras: Vec<(BufId, Extra)>,
+        mut extras: Vec<(BufId, Extra)>,
         bufs: HashMap<ValueId, BufId>,
         kernel: &'static str,
         once: bool,
     ) -> Result<Lowered> {
-        let func = b.finish();
+        let mut func = b.finish();
+        if self.machine.palettes.used(self.effort) {
+            func = super::palette::store(func, &mut extras, self.machine)?;
+        }
         let mut by_buf: HashMap<BufId, Source> = HashMap::new();
         for (v, buf) in bufs {
             by_buf.insert(buf, Source::Value(v));

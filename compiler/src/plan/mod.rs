@@ -12,6 +12,7 @@ mod names;
 pub mod options;
 pub mod oracle;
 pub mod order;
+mod palette;
 pub mod parallel;
 pub mod print;
 pub mod program;

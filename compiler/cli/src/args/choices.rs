@@ -107,6 +107,18 @@ impl ValueEnum for Denormals {
     }
 }
 
+/// When weights of few values are stored as numbers into a table.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Palettes {
+    /// With --optimize-for size, and with --cluster
+    #[default]
+    Auto,
+    /// Wherever weights have few values
+    On,
+    /// Nowhere
+    Off,
+}
+
 /// When sparse kernels are used.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Sparse {

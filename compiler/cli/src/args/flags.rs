@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use onnxc_compiler::onnx::DimSpec;
 
 pub use super::bench::Bench;
-pub use super::choices::{Denormals, OptLevel, OptimizeFor, Rounding, Sparse};
+pub use super::choices::{Denormals, OptLevel, OptimizeFor, Palettes, Rounding, Sparse};
 pub use super::eval::Eval;
 pub use super::explain::ExplainQuantization;
 use super::parse::*;
@@ -188,6 +188,9 @@ pub struct TargetFlags {
     /// Bytes of straight-line code that a layer with sparse weights may take
     #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
     pub sparse_code: u32,
+    /// Weights of at most 16 or 256 values (`prune --cluster`) as numbers of four or eight bits into a table, looked up as a layer's run begins: the same results from a smaller object, a little later
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub palettes: Palettes,
 }
 
 /// Tiles of Winograd's algorithm.

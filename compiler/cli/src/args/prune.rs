@@ -42,6 +42,9 @@ pub struct PruneFlags {
     /// How much goes: of channels and heads the share of multiply-accumulates, else that of weights
     #[arg(long, value_name = "SHARE", value_parser = parse_sparsity)]
     pub sparsity: Option<f64>,
+    /// Let the weights of each layer take so many values at most, 2 to 256: up to 16, objects store four bits for each, above, eight. Alone or after pruning
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=256))]
+    pub cluster: Option<u16>,
     /// What goes together: unstructured, N:M, 4x1, 8x1, channels, heads
     #[arg(long, value_name = "PATTERN", default_value = "unstructured", value_parser = parse_pattern)]
     pub pattern: Pattern,

@@ -77,10 +77,22 @@ pub struct Saved {
 }
 
 /// A part of the model that can be cut alone.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Piece {
     /// The layers that make it.
     pub name: String,
     key: usize,
+}
+
+#[cfg(test)]
+impl Piece {
+    /// One for tests.
+    pub fn named(name: &str) -> Piece {
+        Piece {
+            name: name.into(),
+            key: 0,
+        }
+    }
 }
 
 impl Cutting {
@@ -159,9 +171,9 @@ impl Cutting {
         }
     }
 
-    /// The model with a share of one piece gone.
-    pub fn alone(&self, piece: &Piece, share: f64, float: &Float) -> Outcome<Cut> {
-        let each = BTreeMap::from([(piece.key, share)]);
+    /// The model with a share of each of some pieces gone.
+    pub fn each(&self, shares: &[(&Piece, f64)], float: &Float) -> Outcome<Cut> {
+        let each = shares.iter().map(|(p, share)| (p.key, *share)).collect();
         match &self.what {
             What::Weights { .. } => Ok(self.masked(&Spread::Each(each), float)),
             What::Units { .. } => self.without(&Want::Each(each), float),

@@ -1,11 +1,14 @@
-//! How much is to go: a share, or as little as meets a size or a time. Every figure is that of a compiled program.
+//! How much is to go: a share, or as little as meets a size or a time. Every figure is that of a compiled program. With data a goal is met in two ways, by one
+//! share for all and by shares that follow what each layer does to the outputs ([`allocate`]); the one whose outputs are nearer counts.
 
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics};
 use onnxc_compiler::compress::prune::Pattern;
 use std::time::Duration;
 
+use super::allocate::{self, Gain};
 use super::cutting::{Cut, Cutting};
 use super::float::Float;
+use super::sensitivity::Curve;
 use crate::args::prune::{PruneFlags, PruneGoals};
 use crate::bench::clock::{self, Times};
 use crate::engine::{self, Engine};
@@ -13,6 +16,7 @@ use crate::failure::Outcome;
 use crate::job::Job;
 use crate::probe::written;
 use crate::progress::Bar;
+use crate::quantize::compare::{compare_with, worst};
 use crate::table::thousands;
 use crate::ui::Ui;
 
@@ -59,20 +63,30 @@ impl Amount {
     }
 }
 
-/// The pruned model, and what met the goal if there was one.
+/// A pruned model that meets a goal: what it takes, and how it was chosen.
+struct Met {
+    cut: Cut,
+    value: f64,
+    how: String,
+}
+
+/// The pruned model, and what met the goal if there was one. `curves`: what each layer does alone, where that says how shares are spread.
 pub fn cut(
     amount: Amount,
     cutting: &Cutting,
     float: &Float,
+    curves: &[Curve],
     quiet: &Job,
     ui: &Ui,
 ) -> Outcome<(Cut, Option<String>)> {
-    let wanted = match amount {
+    let (wanted, gain) = match amount {
         Amount::Share(s) => return Ok((cutting.cut(s, float)?, None)),
-        Amount::Size(b) => b as f64,
-        Amount::Latency(ns) => ns,
+        Amount::Size(b) => (b as f64, Gain::Weights),
+        Amount::Latency(ns) => (ns, Gain::Macs),
     };
-    let bar = Bar::counted(ui, Some(STEPS + 2));
+    let steps = allocate::steps(curves, gain);
+    let ways = if steps.is_empty() { 1 } else { 2 };
+    let bar = Bar::counted(ui, Some(ways * (STEPS + 1) + 1));
     bar.say("measuring");
     let value = |cut: &Cut| -> Outcome<f64> {
         let file = written(&cut.model, &mut Diagnostics::default())?;
@@ -91,34 +105,80 @@ pub fn cut(
         let help = "a smaller goal, or --sparsity, prunes it";
         return Err(Diagnostic::usage("USE009", text).help(help).into());
     }
-    let last = cutting.cut(MOST, float)?;
-    let least = value(&last)?;
-    if least > wanted {
-        let text = format!(
-            "no share gives {}; the best was {}, with {:.0} % gone",
-            amount.spelled(wanted),
-            amount.spelled(least),
-            100.0 * MOST
-        );
-        return Err(Diagnostic::usage("USE009", text).into());
-    }
-    let (mut lo, mut hi, mut best) = (0.0, MOST, (last, least));
-    for _ in 0..STEPS {
-        let mid = (lo + hi) / 2.0;
-        let cut = cutting.cut(mid, float)?;
-        let v = value(&cut)?;
-        if v <= wanted {
-            (hi, best) = (mid, (cut, v));
-        } else {
-            lo = mid;
+    // The least part of a way that meets the goal, or what is reached at its end.
+    let search = |make: &dyn Fn(f64) -> Outcome<Cut>, how: &dyn Fn(f64) -> String| {
+        let last = make(1.0)?;
+        let least = value(&last)?;
+        if least > wanted {
+            return Ok(Err(least));
         }
-    }
+        let (mut lo, mut hi, mut best) = (0.0, 1.0, (last, least));
+        for _ in 0..STEPS {
+            let mid = (lo + hi) / 2.0;
+            let cut = make(mid)?;
+            let v = value(&cut)?;
+            if v <= wanted {
+                (hi, best) = (mid, (cut, v));
+            } else {
+                lo = mid;
+            }
+        }
+        let (cut, value) = best;
+        let how = how(hi);
+        Outcome::Ok(Ok(Met { cut, value, how }))
+    };
+    let one = search(&|part| cutting.cut(part * MOST, float), &|part| {
+        format!("a share of {:.2}", part * MOST)
+    })?;
+    let own = |part: f64| {
+        let n = libm::ceil(part * steps.len() as f64) as usize;
+        let shares = allocate::shares(curves, &steps[..n.min(steps.len())]);
+        curves
+            .iter()
+            .map(|c| &c.piece)
+            .zip(shares)
+            .collect::<Vec<_>>()
+    };
+    let each = match steps.is_empty() {
+        true => Err(f64::INFINITY),
+        false => search(&|part| cutting.each(&own(part), float), &|part| {
+            let shares: Vec<f64> = own(part).iter().map(|s| s.1).collect();
+            let all = |pick: fn(f64, f64) -> f64| shares.iter().copied().fold(shares[0], pick);
+            let (least, most) = (all(f64::min), all(f64::max));
+            format!("shares by sensitivity, {least:.2} to {most:.2}")
+        })?,
+    };
+    let best = match (one, each) {
+        (Ok(a), Ok(b)) => {
+            let (one, each) = (errors(&a.cut, float, quiet)?, errors(&b.cut, float, quiet)?);
+            if each >= one { b } else { a }
+        }
+        (Ok(a), Err(_)) => a,
+        (Err(_), Ok(b)) => b,
+        (Err(a), Err(b)) => {
+            let text = format!(
+                "no share gives {}; the best was {}, with {:.0} % gone",
+                amount.spelled(wanted),
+                amount.spelled(a.min(b)),
+                100.0 * MOST
+            );
+            return Err(Diagnostic::usage("USE009", text).into());
+        }
+    };
     let text = format!(
-        "{} with a share of {hi:.2}, {} before",
-        amount.spelled(best.1),
+        "{} with {}, {} before",
+        amount.spelled(best.value),
+        best.how,
         amount.spelled(full)
     );
-    Ok((best.0, Some(text)))
+    Ok((best.cut, Some(text)))
+}
+
+/// SQNR of the worst output of a pruned model, in decibels.
+fn errors(cut: &Cut, float: &Float, quiet: &Job) -> Outcome<f64> {
+    let file = written(&cut.model, &mut Diagnostics::default())?;
+    let cases = (&float.inputs[..], &float.outputs[..]);
+    Ok(worst(&compare_with(&file, cases, quiet, usize::MAX, None)?))
 }
 
 fn measured(amount: Amount, file: &[u8], float: &Float, quiet: &Job) -> Outcome<f64> {

@@ -3,6 +3,8 @@
 //! What goes together and what it costs is the compiler's (`compress::prune`); here models are run ([`float`], [`recover`]), goals are met ([`goal`]),
 //! and results are told ([`print`], [`sensitivity`]).
 
+pub mod allocate;
+pub mod clusters;
 pub mod cutting;
 pub mod float;
 pub mod goal;
@@ -23,6 +25,7 @@ use crate::machine::{self, Purpose};
 use crate::outputs::{self, Outputs};
 use crate::probe::written;
 use crate::ui::Ui;
+use clusters::Clusters;
 use cutting::{Cutting, Saved};
 use float::Float;
 use goal::Amount;
@@ -79,21 +82,33 @@ pub fn pruned(
     float.observe()?;
     let scope = scope::Scope::open(&flags.scope, &float)?;
     let cutting = Cutting::new(flags, criterion, scope, &float)?;
-    let page = match goals.sensitivity {
-        Some(_) => Some(sensitivity::page(&cutting, &float, &quiet, ui)?),
-        None => None,
-    };
     let amount = Amount::of(flags, goals)?;
-    let (mut cut, met) = goal::cut(amount, &cutting, &float, &quiet, ui)?;
+    // `uniform` means just that.
+    let spread = !matches!(amount, Amount::Share(_)) && flags.scope == "global" && float.has_data();
+    let curves = match goals.sensitivity.is_some() || spread {
+        true => sensitivity::measure(&cutting, &float, &quiet, ui)?,
+        false => vec![],
+    };
+    let page = goals
+        .sensitivity
+        .is_some()
+        .then(|| sensitivity::page(&curves));
+    let curves = if spread { &curves[..] } else { &[] };
+    let (mut cut, met) = goal::cut(amount, &cutting, &float, curves, &quiet, ui)?;
     let saved = cutting.saved(&cut, &float);
     short_of(flags, amount, saved, ui);
+    let clusters = (flags.cluster).map(|n| Clusters::new(n, criterion, &flags.keep, &float));
+    let bare = cut.model.clone();
+    if let Some(c) = &clusters {
+        c.settle_all(&mut cut.model.graph, &float);
+    }
     let plain = written(&cut.model, &mut Diagnostics::default())?;
     let before = float.compare(&plain, &quiet, ui)?;
     let mut after = None;
     let mut file = plain;
     if float.has_data() && !flags.no_reconstruct {
-        let whole = cut.model.clone();
-        let skipped = recover::recover(&mut float, &mut cut, &quiet, ui)?;
+        let whole = std::mem::replace(&mut cut.model, bare);
+        let skipped = recover::recover(&mut float, &mut cut, clusters.as_ref(), &quiet, ui)?;
         for d in skipped {
             ui.note(&d);
         }
@@ -112,7 +127,8 @@ pub fn pruned(
     let report = Report {
         pattern: flags.pattern,
         layers: cutting.layers(&cut, &float),
-        saved,
+        saved: cutting.saved(&cut, &float),
+        clusters: clusters.map(|c| c.said()),
         before,
         after,
         cases: float.count,
@@ -150,10 +166,17 @@ fn check(flags: &PruneFlags, goals: &PruneGoals, data: &PruneData) -> Outcome<()
         if goal {
             return usage("N:M has one sparsity, so no goal can be met by choosing it");
         }
-    } else if flags.sparsity.is_none() && !goal && ["global", "uniform"].contains(&&*flags.scope) {
+    } else if flags.sparsity.is_none()
+        && flags.cluster.is_none()
+        && !goal
+        && ["global", "uniform"].contains(&&*flags.scope)
+    {
         return usage(
-            "how much is to go is not said: --sparsity, --target-size or --target-latency",
+            "how much is to go is not said: --sparsity, --target-size or --target-latency; or --cluster",
         );
+    }
+    if flags.cluster.is_some() && goal {
+        return usage("a goal is met by what goes: --cluster comes with --sparsity, or alone");
     }
     if flags.sparsity.is_some() && goal {
         return usage("--sparsity says how much goes, and so does the target: one of both");

@@ -23,6 +23,8 @@ pub struct Report {
     pub cases: usize,
     /// Bytes of both files.
     pub bytes: (usize, usize),
+    /// What is to be said of weights of few values.
+    pub clusters: Option<String>,
     /// What met the goal.
     pub met: Option<String>,
 }
@@ -97,6 +99,9 @@ impl Report {
             thousands(self.bytes.0 as u64),
             thousands(self.bytes.1 as u64),
         );
+        if let Some(clusters) = &self.clusters {
+            text += &format!("{clusters}\n");
+        }
         if let Some(met) = &self.met {
             text += &format!("{met}\n");
         }

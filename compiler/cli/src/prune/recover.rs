@@ -13,6 +13,7 @@ use onnxc_compiler::compress::prune::{Layer, relations::Axis};
 use onnxc_compiler::graph::ir::{Graph, Model, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clusters::Clusters;
 use super::cutting::Cut;
 use super::float::{Float, odd};
 use crate::failure::Outcome;
@@ -39,7 +40,14 @@ struct Part {
 }
 
 /// Fits all layers of a pruned model. Gives what is to be said of layers that were left.
-pub fn recover(float: &mut Float, cut: &mut Cut, job: &Job, ui: &Ui) -> Outcome<Vec<Diagnostic>> {
+/// `clusters`: weights then take few values, each layer before those behind it are fitted.
+pub fn recover(
+    float: &mut Float,
+    cut: &mut Cut,
+    clusters: Option<&Clusters>,
+    job: &Job,
+    ui: &Ui,
+) -> Outcome<Vec<Diagnostic>> {
     let mut said = vec![];
     let layers = float.layers.clone();
     let list = waves(&float.model.graph, &layers);
@@ -88,6 +96,10 @@ pub fn recover(float: &mut Float, cut: &mut Cut, job: &Job, ui: &Ui) -> Outcome<
                 None => {
                     let text = "the layer is not reconstructed: it is no plain sum, or too large";
                     said.push(*Diagnostic::remark("PRUNE002", text).at(&l.name));
+                    if let (Some(c), Some(left)) = (clusters, Layer::of(&cut.model.graph, l.node)?)
+                    {
+                        c.settle(&mut cut.model.graph, &left, float);
+                    }
                 }
             }
         }
@@ -114,11 +126,18 @@ pub fn recover(float: &mut Float, cut: &mut Cut, job: &Job, ui: &Ui) -> Outcome<
         for (_, left, fit, _) in fits {
             let place = Bias::of(g, &left);
             let stay = cut.masks.get(&left.node).map(Vec::as_slice);
-            if let Some(new) = fit.solve(&left.weights(g), stay, place.is_some()) {
-                left.put(g, &new.weights);
-                if let Some(place) = place {
-                    place.put(g, &left, &new.bias);
+            let Some(mut new) = fit.solve(&left.weights(g), stay, place.is_some()) else {
+                if let Some(c) = clusters {
+                    c.settle(g, &left, float);
                 }
+                continue;
+            };
+            if let Some(v) = clusters.and_then(|c| c.values(&left, &new.weights, float)) {
+                new = fit.settle(&new, stay, place.is_some(), |w| v.near(w));
+            }
+            left.put(g, &new.weights);
+            if let Some(place) = place {
+                place.put(g, &left, &new.bias);
             }
         }
         forget(&float.model.graph, &layers, &list[w + 1..], &mut whole);

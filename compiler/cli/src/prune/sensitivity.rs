@@ -1,8 +1,8 @@
-//! What each part of a model does to the outputs when it alone is pruned: measured on the compiled program, as a page.
+//! What each part of a model does to the outputs when it alone is pruned: measured on the compiled program, as a page and for goals.
 
 use onnxc_compiler::base::diag::Diagnostics;
 
-use super::cutting::Cutting;
+use super::cutting::{Cutting, Piece, Saved};
 use super::float::Float;
 use crate::failure::Outcome;
 use crate::job::Job;
@@ -18,27 +18,62 @@ const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
 /// Cases that they are measured on.
 const CASES: usize = 8;
 
-/// The page.
-pub fn page(cutting: &Cutting, float: &Float, quiet: &Job, ui: &Ui) -> Outcome<String> {
+/// What became of the whole with a share of a piece gone.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Point {
+    /// The share.
+    pub share: f64,
+    /// SQNR of the worst output in decibels.
+    pub sqnr: f64,
+    /// What is saved.
+    pub saved: Saved,
+}
+
+/// A piece and what its shares do.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Curve {
+    /// The piece.
+    pub piece: Piece,
+    /// By rising share.
+    pub points: Vec<Point>,
+}
+
+/// Measures every piece alone.
+pub fn measure(cutting: &Cutting, float: &Float, quiet: &Job, ui: &Ui) -> Outcome<Vec<Curve>> {
     let pieces = cutting.pieces(float);
     let bar = Bar::counted(ui, Some((pieces.len() * SHARES.len()) as u64));
     bar.say("measuring each layer alone");
     let mut curves = vec![];
-    let mut rows = vec![];
-    for p in &pieces {
+    for piece in pieces {
         let mut points = vec![];
         for share in SHARES {
-            let cut = cutting.alone(p, share, float)?;
+            let cut = cutting.each(&[(&piece, share)], float)?;
             let file = written(&cut.model, &mut Diagnostics::default())?;
             let cases = (&float.inputs[..], &float.outputs[..]);
             let errors = compare_with(&file, cases, quiet, CASES, None)?;
-            points.push((share, worst(&errors)));
+            points.push(Point {
+                share,
+                sqnr: worst(&errors),
+                saved: cutting.saved(&cut, float),
+            });
             bar.step();
         }
-        let mut row = vec![p.name.clone()];
-        row.extend(points.iter().map(|x| format!("{:.1}", x.1)));
-        rows.push((points[1].1, row));
-        curves.push((p.name.clone(), points));
+        curves.push(Curve { piece, points });
+    }
+    Ok(curves)
+}
+
+/// The page.
+pub fn page(measured: &[Curve]) -> String {
+    let mut curves = vec![];
+    let mut rows = vec![];
+    for c in measured {
+        let name = &c.piece.name;
+        let mut row = vec![name.clone()];
+        row.extend(c.points.iter().map(|x| format!("{:.1}", x.sqnr)));
+        rows.push((c.points.get(1).map_or(0.0, |p| p.sqnr), row));
+        let points = c.points.iter().map(|p| (p.share, p.sqnr)).collect();
+        curves.push((name.clone(), points));
     }
     // The most sensitive first.
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -46,7 +81,7 @@ pub fn page(cutting: &Cutting, float: &Float, quiet: &Job, ui: &Ui) -> Outcome<S
     columns.extend(SHARES.map(|s| (format!("{:.0} %", 100.0 * s), Align::Right)));
     let text = "SQNR of the worst output in decibels: the square of the whole model's output over that of the difference, where a share of one layer's weights or channels alone is gone \
                 and nothing makes up for it. Where a curve is low, the layer is sensitive.";
-    Ok(html(&Page {
+    html(&Page {
         title: "What pruning each layer alone does".into(),
         parts: vec![
             Part::Text(text.into()),
@@ -60,5 +95,5 @@ pub fn page(cutting: &Cutting, float: &Float, quiet: &Job, ui: &Ui) -> Outcome<S
                 rows: rows.into_iter().map(|r| r.1).collect(),
             }),
         ],
-    }))
+    })
 }

@@ -6,6 +6,7 @@ use super::layer::Layer;
 use super::solve::{dot, factor, solve, solve_some};
 use crate::base::attr::Attrs;
 use crate::base::dim::Dim;
+use crate::compress::quantize::gptq::Factor;
 use crate::compress::quantize::moments::place;
 use crate::contracts::window::Window;
 
@@ -274,6 +275,44 @@ impl Fit {
         }
         let finite = weights.iter().chain(&bias).all(|v| v.is_finite());
         finite.then_some(Fitted { weights, bias })
+    }
+
+    /// Moves fitted weights to what `near` gives for each, one after the other, so that those that follow make up for it ([`Factor::settle`]); a weight that
+    /// may not differ from 0 stays 0. Means are taken up again.
+    pub fn settle(
+        &self,
+        fitted: &Fitted,
+        stay: Option<&[bool]>,
+        centred: bool,
+        near: impl Fn(f64) -> f64,
+    ) -> Fitted {
+        let (d, each) = (self.layer.depth, self.layer.rows / self.layer.groups);
+        let n = self.count.max(1.0);
+        let mut new = fitted.clone();
+        for g in 0..self.layer.groups {
+            let means: Vec<f64> = (0..d).map(|k| self.reads[g * d + k] / n).collect();
+            let mut h: Vec<f64> = self.squares[g * d * d..(g + 1) * d * d].to_vec();
+            for i in 0..d {
+                for j in 0..=i {
+                    let less = if centred { means[i] * means[j] } else { 0.0 };
+                    h[i * d + j] = h[i * d + j] / n - less;
+                }
+            }
+            let factor = Factor::of(&h, d);
+            for r in g * each..(g + 1) * each {
+                let own = &fitted.weights[r * d..(r + 1) * d];
+                let may = |k: usize| stay.is_none_or(|s| s[r * d + k]);
+                let one = |k: usize, w: f64| if may(k) { near(w) } else { 0.0 };
+                let settled = match &factor {
+                    Some(f) => f.settle(own, one),
+                    None => (0..d).map(|k| one(k, own[k])).collect(),
+                };
+                let moved: f64 = (0..d).map(|k| (own[k] - settled[k]) * means[k]).sum();
+                new.bias[r] += moved;
+                new.weights[r * d..(r + 1) * d].copy_from_slice(&settled);
+            }
+        }
+        new
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod bias;
 pub mod choose;
+pub mod cluster;
 pub mod costs;
 pub mod cut;
 pub mod fit;

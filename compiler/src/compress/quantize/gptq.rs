@@ -38,22 +38,30 @@ impl Factor {
     }
     /// Rounds a row of weights: `steps` is each one's step, numbers go from `least` to `most`.
     pub fn round(&self, row: &[f64], steps: &[f64], least: f64, most: f64) -> Vec<f64> {
+        let mut numbers = vec![0.0; self.order.len()];
+        self.settle(row, |k, wanted| {
+            let q = libm::rint(wanted / steps[k]).clamp(least, most);
+            numbers[k] = q;
+            q * steps[k]
+        });
+        numbers
+    }
+    /// Settles a row of weights: `near` gives what weight k, wanted to be a number, becomes.
+    pub fn settle(&self, row: &[f64], mut near: impl FnMut(usize, f64) -> f64) -> Vec<f64> {
         let n = self.order.len();
-        let mut numbers = vec![0.0; n];
+        let mut settled = vec![0.0; n];
         // For each weight the sum over those already rounded of L[j][i] times their error.
         let mut moved = vec![0.0; n];
         for j in (0..n).rev() {
             let k = self.order[j];
             let own = &self.lower[j * n..j * n + j + 1];
-            let wanted = row[k] + moved[j] / own[j];
-            let q = libm::rint(wanted / steps[k]).clamp(least, most);
-            numbers[k] = q;
-            let error = row[k] - q * steps[k];
+            settled[k] = near(k, row[k] + moved[j] / own[j]);
+            let error = row[k] - settled[k];
             for (m, l) in moved[..j].iter_mut().zip(own) {
                 *m += l * error;
             }
         }
-        numbers
+        settled
     }
 }
 

@@ -15,7 +15,7 @@ mod apply;
 mod bias;
 mod dynamic;
 mod equalize;
-mod gptq;
+pub(crate) mod gptq;
 pub(super) mod moments;
 mod observe;
 mod range;

@@ -2,6 +2,7 @@
 
 pub mod gemm;
 pub mod pixels;
+pub mod palette;
 pub mod probe;
 pub mod table;
 pub mod zip;
@@ -56,6 +57,7 @@ pub static TILES: &[&Tile] = &[
     &table::BYTE_TABLE_AVX2,
     &zip::BYTE_ZIP_AVX2,
     &pixels::BYTE_PIXELS_AVX2,
+    &palette::PALETTE_AVX2,
     &rows::sparse_in(Level::Avx512, "sparse_in_f32_avx512", AVX512),
     &rows::sparse_in(Level::Avx2, "sparse_in_f32_avx2fma", AVX2),
     &rows::sparse_in(Level::Sse2, "sparse_in_f32_sse2", &[]),
