@@ -37,6 +37,10 @@ if [ ${#need[@]} -gt 0 ] || [ ${#browser[@]} -gt 0 ]; then
     echo "these are missing, and the tests that need them will say so: ${need[*]} ${browser[*]}"
   fi
 fi
+# Programs with models are built for another machine too.
+if command -v rustup >/dev/null && [ ! -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)" ]; then
+  rustup target add aarch64-unknown-linux-gnu || echo "no std for AArch64: no Rust program is built for it"
+fi
 venv=$root/target/venv
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin' 2>/dev/null; then
   python3 -m venv "$venv"
