@@ -106,7 +106,6 @@ fn equal(old: &[u8], new: &[u8], range: Range<usize>, shift: isize) -> usize {
     let Some(from) = place(&range, shift, old.len()) else {
         return 0;
     };
-    // Counted in bytes for eight at a time by vectors: a range is no longer than 256.
     let pairs = old[from].iter().zip(&new[range]);
     pairs.map(|(a, b)| usize::from(a == b)).sum()
 }
@@ -129,10 +128,9 @@ impl Seeds {
             let Ok(number) = u32::try_from(k + 1) else {
                 break;
             };
-            if let Some(slot) = slot(&block[..SEED], seeds.shift).filter(|s| *s < slots) {
-                if seeds.table[slot] == 0 {
-                    seeds.table[slot] = number;
-                }
+            let slot = slot(&block[..SEED], seeds.shift).filter(|s| *s < slots);
+            if let Some(free) = slot.map(|s| &mut seeds.table[s]).filter(|n| **n == 0) {
+                *free = number;
             }
         }
         seeds
