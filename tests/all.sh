@@ -37,6 +37,22 @@ if [ ${#need[@]} -gt 0 ] || [ ${#browser[@]} -gt 0 ]; then
     echo "these are missing, and the tests that need them will say so: ${need[*]} ${browser[*]}"
   fi
 fi
+# Programs with models are built for another machine too.
+if command -v rustup >/dev/null && [ ! -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)" ]; then
+  rustup target add aarch64-unknown-linux-gnu || echo "no std for AArch64: no Rust program is built for it"
+fi
+# What makes the book, the Debian package and the list of parts. Built once, without optimization; three minutes on two cores.
+export PATH="$root/target/tools/bin:$PATH"
+tool() { # NAME VERSION [FLAGS]
+  local name=$1 version=$2
+  shift 2
+  command -v "$name" >/dev/null ||
+    cargo install -q --locked --debug --root "$root/target/tools" --target-dir "$root/target/tools/build" "$name@$version" "$@" ||
+    echo "no $name: the tests that need it will say so"
+}
+tool mdbook 0.5.4 --no-default-features
+tool cargo-deb 3.8.0 --no-default-features
+tool cargo-cyclonedx 0.5.9
 venv=$root/target/venv
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin' 2>/dev/null; then
   python3 -m venv "$venv"

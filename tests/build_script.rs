@@ -7,6 +7,7 @@ use object::read::archive::ArchiveFile;
 use object::{Architecture, Object};
 use onnxc_build::{Build, Compiled, Environment, Weights};
 use onnxc_tests::generate::root;
+use onnxc_tests::tools::have;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -85,6 +86,10 @@ fn cargo_is_told_what_to_link_and_what_to_watch() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
+    // The stamp lies in cargo's folder, names what to look at again, and is no output.
+    let stamps = files.len();
+    files.retain(|f| !f.ends_with(".stamp"));
+    assert_eq!(stamps - files.len(), 1);
     assert_eq!(
         files,
         ["digits.json", "digits.rs", "libsome_package_1_2_3_digits.a"]
@@ -227,7 +232,8 @@ fn mistakes_are_said_and_nothing_is_written() {
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
 }
 
-/// A program of two packages, each with a model `digits.onnx`: one is the classifier, the other adds four numbers from `w.bin`.
+/// A program of two packages, each with a model `digits.onnx`: one is the classifier, the other adds four numbers from `w.bin`. The first
+/// has a model `adding.onnx` too, that does the same.
 struct Program {
     dir: tempfile::TempDir,
 }
@@ -256,16 +262,26 @@ impl Program {
             "app/Cargo.lock",
             &fs::read(root.join("Cargo.lock")).unwrap(),
         );
-        for package in ["app", "other"] {
-            p.write(
-                &format!("{package}/build.rs"),
-                b"fn main() -> Result<(), onnxc_build::Error> { onnxc_build::compile(\"digits.onnx\").map(|_| ()) }\n",
-            );
-        }
+        let script = |models: &[&str]| {
+            let calls: Vec<String> = models
+                .iter()
+                .map(|m| format!("onnxc_build::compile({m:?})?;"))
+                .collect();
+            format!(
+                "fn main() -> Result<(), onnxc_build::Error> {{ {} Ok(()) }}\n",
+                calls.join(" ")
+            )
+        };
+        p.write(
+            "app/build.rs",
+            script(&["digits.onnx", "adding.onnx"]).as_bytes(),
+        );
+        p.write("other/build.rs", script(&["digits.onnx"]).as_bytes());
         p.write(
             "app/src/main.rs",
             br#"#![deny(warnings)]
 mod digits { include!(concat!(env!("OUT_DIR"), "/digits.rs")); }
+mod adding { include!(concat!(env!("OUT_DIR"), "/adding.rs")); }
 fn main() {
     let mut arena = Box::new(digits::Arena::NEW);
     let mut model = digits::Model::new(&mut arena);
@@ -278,7 +294,10 @@ fn main() {
         let best = (0..10).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).expect("ten");
         print!("{best} ");
     }
-    println!("{:?}", other::add([1.0, 2.0, 3.0, 4.0]));
+    let mut sums = [0.0; 4];
+    let mut arena = adding::Arena::NEW;
+    adding::Model::new(&mut arena).run(&[1.0; 4], &mut sums).expect("a run");
+    println!("{sums:?} {:?}", other::add([1.0, 2.0, 3.0, 4.0]));
 }
 "#,
         );
@@ -298,8 +317,13 @@ pub fn add(x: [f32; 4]) -> [f32; 4] {
 "#,
         );
         p.write("app/digits.onnx", &fs::read(digits()).unwrap());
-        p.write("other/digits.onnx", &adding());
-        p.write("other/w.bin", &floats([10.0; 4]));
+        for (model, weights) in [
+            ("app/adding.onnx", "app/w.bin"),
+            ("other/digits.onnx", "other/w.bin"),
+        ] {
+            p.write(model, &adding());
+            p.write(weights, &floats([10.0; 4]));
+        }
         // Each call of the tool is a line in a file.
         let tool = env!("CARGO_BIN_EXE_onnxc-in-tests");
         p.write(
@@ -347,10 +371,13 @@ pub fn add(x: [f32; 4]) -> [f32; 4] {
         text.lines().count()
     }
     fn prints(&self, pictures: &[usize]) -> String {
-        let mut program = Command::new(self.path("target/debug/app"));
+        self.printed(&mut Command::new(self.path("target/debug/app")), pictures)
+    }
+    /// The same with a command that runs the program.
+    fn printed(&self, program: &mut Command, pictures: &[usize]) -> String {
         let folder = root().join("examples/digits/pictures");
         program.args(pictures.iter().map(|d| folder.join(format!("{d}.pgm"))));
-        let text = String::from_utf8(run(&mut program).stdout).unwrap();
+        let text = String::from_utf8(run(program).stdout).unwrap();
         text.trim().to_string()
     }
     /// The file of that name which `app`'s build script left.
@@ -410,6 +437,11 @@ fn adding() -> Vec<u8> {
     [number(1, 8), field(7, &graph), field(8, &number(2, 17))].concat()
 }
 
+/// The model with a `doc_string`, which changes its file and nothing else.
+fn with_a_note(model: &[u8]) -> Vec<u8> {
+    [model, &[6 << 3 | 2, 4], b"note"].concat()
+}
+
 #[test]
 fn a_program_of_two_packages() {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
@@ -417,33 +449,51 @@ fn a_program_of_two_packages() {
         return;
     }
     let p = Program::new();
-    assert_eq!(p.built(&[]), (2, true));
+    assert_eq!(p.built(&[]), (3, true));
     let digits = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
     assert_eq!(
         p.prints(&digits),
-        "0 1 2 3 4 5 6 7 8 9 [11.0, 12.0, 13.0, 14.0]"
+        "0 1 2 3 4 5 6 7 8 9 [11.0, 11.0, 11.0, 11.0] [11.0, 12.0, 13.0, 14.0]"
     );
     // Nothing changed: nothing is done.
     assert_eq!(p.built(&[]), (0, false));
-    // External data changed: its model is compiled, once.
+    // External data changed: its model is compiled, once; not the other one of the same script, nor what is as it was.
     p.write("other/w.bin", &floats([0.0, 0.5, 0.0, 0.0]));
     assert_eq!(p.built(&[]), (1, true));
-    assert_eq!(p.prints(&[7]), "7 [1.0, 2.5, 3.0, 4.0]");
+    p.write("app/w.bin", &floats([2.0; 4]));
+    assert_eq!(p.built(&[]), (1, true));
+    assert_eq!(
+        p.prints(&[7]),
+        "7 [3.0, 3.0, 3.0, 3.0] [1.0, 2.5, 3.0, 4.0]"
+    );
     assert_eq!(p.built(&[]), (0, false));
-    // A model with the same contents is compiled, but what it gives is left as it was.
+    // A model with the same contents runs the script, which finds that nothing is to be compiled.
     let archive = p.left("libapp_0_1_0_digits.a");
     let age = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
     let old = age(&archive);
     let bytes = fs::read(p.path("app/digits.onnx")).unwrap();
     p.write("app/digits.onnx", &bytes);
-    assert_eq!(p.built(&[]).0, 1);
+    assert_eq!(p.built(&[]), (0, true));
     assert_eq!(age(&archive), old);
-    // Another CPU: both models; and back.
+    // Another model under its name: that one alone.
+    p.write("app/digits.onnx", &with_a_note(&bytes));
+    assert_eq!(p.built(&[]), (1, true));
+    p.write("app/digits.onnx", &bytes);
+    assert_eq!(p.built(&[]), (1, true));
+    // Files that went are made again.
+    fs::remove_file(p.left("adding.rs")).unwrap();
+    p.write("app/digits.onnx", &bytes);
+    assert_eq!(p.built(&[]), (1, true));
+    // Another CPU: all models.
     let v3 = [("ONNXC_TARGET_CPU", "x86-64-v3")];
-    assert_eq!(p.built(&v3), (2, true));
+    assert_eq!(p.built(&v3), (3, true));
     let report = fs::read_to_string(p.left("digits.json")).unwrap();
     assert!(report.contains("\"x86-64-v3\""), "{report}");
     assert_eq!(p.built(&v3), (0, false));
+    // Another compiler: all models.
+    let script = fs::read_to_string(p.path("onnxc.sh")).unwrap();
+    p.write("onnxc.sh", (script + "# later\n").as_bytes());
+    assert_eq!(p.built(&v3), (3, true));
     // Nothing names the folder it was built in.
     for name in ["libapp_0_1_0_digits.a", "digits.rs", "digits.json"] {
         let bytes = fs::read(p.left(name)).unwrap();
@@ -457,7 +507,75 @@ fn a_program_of_two_packages() {
     assert!(!out.status.success());
     let says = ["onnxc can't compile `digits.onnx`", "error[ONNX001]"];
     assert!(says.iter().all(|s| text.contains(s)), "{text}");
-    // And mended, it builds again.
+    // And mended, it builds again: as it was before, with what was left from then.
     p.write("app/digits.onnx", &bytes);
-    assert_eq!(p.built(&v3).0, 1);
+    assert_eq!(p.built(&v3), (0, true));
+    assert_eq!(
+        p.prints(&[7]),
+        "7 [3.0, 3.0, 3.0, 3.0] [1.0, 2.5, 3.0, 4.0]"
+    );
+}
+
+/// Whether rustc can build programs with std for this target.
+fn has_std(target: &str) -> bool {
+    let rustc = std::env::var("RUSTC").unwrap_or("rustc".into());
+    let libdir = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", target])
+        .output();
+    let found = libdir.ok().and_then(|out| {
+        let folder = String::from_utf8(out.stdout).ok()?;
+        let files = fs::read_dir(folder.trim()).ok()?;
+        let mut names = files.filter_map(|f| f.ok()?.file_name().into_string().ok());
+        Some(names.any(|n| n.starts_with("libstd-")))
+    });
+    if found != Some(true) {
+        eprintln!("skipped: there is no std for {target} (`rustup target add {target}`)");
+    }
+    found == Some(true)
+}
+
+#[test]
+fn a_program_for_another_machine() {
+    const ARM: &str = "aarch64-unknown-linux-gnu";
+    if !["aarch64-linux-gnu-gcc", "qemu-aarch64-static"]
+        .iter()
+        .all(|t| have(t))
+        || !has_std(ARM)
+    {
+        return;
+    }
+    let p = Program::new();
+    let cross = [
+        ("CARGO_BUILD_TARGET", ARM),
+        (
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+            "aarch64-linux-gnu-gcc",
+        ),
+        ("ONNXC_TARGET_CPU_aarch64-unknown-linux-gnu", "cortex-a53"),
+    ];
+    assert_eq!(p.built(&cross), (3, true));
+    let program = p.path("target").join(ARM).join("debug/app");
+    let bytes = fs::read(&program).unwrap();
+    let file = object::File::parse(bytes.as_slice()).unwrap();
+    assert_eq!(file.architecture(), Architecture::Aarch64);
+    let emulated = |cpu: &str| {
+        let mut qemu = Command::new("qemu-aarch64-static");
+        qemu.args(["-cpu", cpu, "-L", "/usr/aarch64-linux-gnu"])
+            .arg(&program);
+        p.printed(&mut qemu, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    };
+    let expected = "0 1 2 3 4 5 6 7 8 9 [11.0, 11.0, 11.0, 11.0] [11.0, 12.0, 13.0, 14.0]";
+    assert_eq!(emulated("cortex-a53"), expected);
+    assert_eq!(p.built(&cross), (0, false));
+    // Code for another CPU of it; digits of both crates are one program.
+    let newer = [
+        cross[0],
+        cross[1],
+        ("ONNXC_TARGET_CPU_aarch64-unknown-linux-gnu", "cortex-a55"),
+    ];
+    assert_eq!(p.built(&newer), (3, true));
+    assert_eq!(emulated("max"), expected);
+    p.write("other/w.bin", &floats([20.0; 4]));
+    assert_eq!(p.built(&newer), (1, true));
+    assert!(emulated("max").ends_with("[21.0, 22.0, 23.0, 24.0]"));
 }

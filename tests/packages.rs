@@ -1,9 +1,12 @@
-//! What is shipped, installed into clean folders and used from there: Debian package, Python wheel, completion, manual pages.
+//! What is shipped, installed into clean folders and used from there: Debian package, Python wheel, completion, manual pages; and what
+//! lists the parts.
 //!
-//! A part is skipped, with a line on stderr, where the machine lacks what makes the package: cargo-deb; a Python (`ONNXC_PYTHON`) with maturin and numpy.
+//! A part is skipped, with a line on stderr, where the machine lacks what makes the package: cargo-deb, cargo-cyclonedx; a Python (`ONNXC_PYTHON`) with
+//! maturin and numpy.
 
 use onnxc_tests::generate::root;
 use onnxc_tests::tools::{done, have, onnxc, run, text};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -273,4 +276,102 @@ fn python_wheel() {
     let [script, examples, data] = [&script, &examples, &data].map(|p| p.to_str().unwrap());
     let out = run(dir.path(), inside, &[script, examples, data]);
     assert!(text(&out).ends_with("all is well\n"), "{}", text(&out));
+}
+
+/// Name and version of each package, from lines that begin `NAME vVERSION`.
+fn named(tree: &str) -> BTreeSet<(String, String)> {
+    let lines = tree.lines().filter_map(|l| l.split_once(" v"));
+    let pairs = lines.map(|(name, rest)| (name, rest.split_whitespace().next().unwrap()));
+    pairs.map(|(n, v)| (n.to_string(), v.to_string())).collect()
+}
+
+/// The list of parts has each crate that the lock file puts into the tool, none that it does not have, and every one with a licence.
+#[test]
+fn list_of_parts() {
+    if !have("cargo-cyclonedx") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let list = |name: &str| {
+        let to = dir.path().join(name);
+        run(root(), "targets/sbom.sh", &[to.to_str().unwrap()]);
+        fs::read_to_string(to).unwrap()
+    };
+    let text = list("a.json");
+    assert!(text == list("b.json"), "it is another one each time");
+    assert!(
+        !text.contains(root().to_str().unwrap()),
+        "it names a folder"
+    );
+    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(list["bomFormat"], "CycloneDX");
+    assert_eq!(list["metadata"]["component"]["name"], "onnxc");
+    let parts = list["components"].as_array().unwrap();
+    let word = |part: &serde_json::Value, key: &str| part[key].as_str().unwrap().to_string();
+    let listed: BTreeSet<(String, String)> = parts
+        .iter()
+        .map(|p| (word(p, "name"), word(p, "version")))
+        .collect();
+    let edges = [
+        "tree",
+        "--locked",
+        "--offline",
+        "-p",
+        "onnxc",
+        "-e",
+        "normal,build",
+    ];
+    let tree = [&edges[..], &["--target", "all", "--prefix", "none"]].concat();
+    let mut used = named(&of_cargo(&tree));
+    used.remove(&("onnxc".into(), env!("CARGO_PKG_VERSION").into()));
+    let missing: Vec<_> = used.difference(&listed).collect();
+    assert!(used.len() > 100 && missing.is_empty(), "{missing:?}");
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for (name, version) in &listed {
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert!(
+            lock.contains(&entry),
+            "{name} {version} is not in Cargo.lock"
+        );
+    }
+    let bare: Vec<String> = parts
+        .iter()
+        .filter(|p| p["licenses"].as_array().is_none_or(Vec::is_empty))
+        .map(|p| word(p, "name"))
+        .collect();
+    assert!(bare.is_empty(), "no licence: {bare:?}");
+}
+
+fn of_cargo(words: &[&str]) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
+    text(&run(root(), &cargo, words))
+}
+
+/// What would be uploaded: a file for each crate, with its sources and licences, and no data of tests.
+#[test]
+fn crates_are_packed_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = "package --workspace --allow-dirty --offline --locked --exclude onnxc-tests --exclude onnxc-peers";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let target = dir.path().to_str().unwrap();
+    of_cargo(&[&words[..], &["--no-verify", "--target-dir", target]].concat());
+    let packed = fs::read_dir(dir.path().join("package")).unwrap();
+    let packed = packed.map(|e| e.unwrap().path());
+    let packed = packed
+        .filter(|p| p.extension().is_some_and(|e| e == "crate"))
+        .count();
+    let list = of_cargo(&[&words[..], &["--list"]].concat());
+    let count = |name: &str| {
+        list.lines()
+            .filter(|f| f.rsplit('/').next() == Some(name))
+            .count()
+    };
+    assert_eq!(count("Cargo.toml"), 7, "{list}");
+    assert_eq!(packed, 7);
+    for name in ["lib.rs", "LICENSE-MIT", "LICENSE-APACHE"] {
+        assert!(count(name) >= 7, "{name}: {list}");
+    }
+    let data = [".onnx", ".npz", ".npy"];
+    let data = list.lines().filter(|f| data.iter().any(|d| f.ends_with(d)));
+    assert_eq!(data.count(), 0, "{list}");
 }

@@ -3,6 +3,7 @@
 //! It takes its inputs as slices or arrays and keeps its outputs until the next run. Where shapes come with the inputs, free sizes are
 //! read off them.
 
+use crate::offload::{Driver, Regions, Settings};
 use crate::session::{aligned, check_dims};
 use crate::{Element, Error, Model, Parallel};
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
@@ -24,6 +25,7 @@ pub struct OwnedModel {
     dims: Vec<i64>,
     sizes: Vec<i64>,
     threads: Option<Arc<dyn Parallel + Send + Sync>>,
+    regions: Option<Regions<'static>>,
     #[cfg(feature = "std")]
     weights: Option<crate::weights::WeightsFile>,
 }
@@ -60,6 +62,7 @@ impl OwnedModel {
             },
             sizes: vec![0; d.num_out_dims() as usize],
             threads: None,
+            regions: None,
             #[cfg(feature = "std")]
             weights: None,
         })
@@ -81,6 +84,18 @@ impl OwnedModel {
     pub fn parallel(mut self, threads: Arc<dyn Parallel + Send + Sync>) -> OwnedModel {
         self.threads = Some(threads);
         self
+    }
+
+    /// Leaves the regions that were cut out for accelerators to these drivers, each to the one that it names. Results don't depend on it: what
+    /// can't be opened, and what a device gets wrong, the CPU computes; [`OwnedModel::regions`] tells. A driver that is no static can be leaked.
+    pub fn offload(mut self, drivers: &[&'static Driver], settings: Settings) -> OwnedModel {
+        self.regions = Some(Regions::open(&self.model, drivers, settings));
+        self
+    }
+
+    /// The regions and what became of their runs, after [`OwnedModel::offload`].
+    pub fn regions(&self) -> Option<&Regions<'static>> {
+        self.regions.as_ref()
     }
 
     /// States the free sizes, in the order of the descriptor, for the runs to come. Arrays as inputs state them too.
@@ -140,6 +155,10 @@ impl OwnedModel {
         }
         if let Some(threads) = &self.threads {
             crate::session::spread_over(&mut ctx, threads);
+        }
+        if let Some(regions) = &self.regions {
+            ctx.offload = regions.tables().as_ptr();
+            ctx.num_offload = u32::try_from(regions.tables().len()).unwrap_or(0);
         }
         #[cfg(feature = "std")]
         if let Some(file) = &self.weights {

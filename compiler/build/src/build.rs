@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::environment::{Environment, Target};
 use crate::error::{Error, Message};
 use crate::place::{self, Stage, place};
+use crate::stamp::{Known, Stamp};
 use crate::{cpu, tool};
 
 /// One model to be compiled, with what is asked for.
@@ -234,7 +235,8 @@ impl Build {
         self
     }
 
-    /// Compiles, writes what has changed, and tells cargo on standard output what to link and what to watch.
+    /// Compiles, writes what has changed, and tells cargo on standard output what to link and what to watch. A model that was compiled before
+    /// from the same files and options, by the same compiler, is left as it is.
     ///
     /// # Errors
     /// What the compiler says of a model or option that can't be used; nothing is written then.
@@ -263,14 +265,55 @@ impl Build {
             Some(dir) => dir.clone(),
             None => env.needed("OUT_DIR").map_err(own)?.into(),
         };
-        let stage = Stage::new(&out, &name).map_err(own)?;
-        let messages = tool::compile(self.all_words(env, &target, &prefix, &stage), env);
+        let names = Names { name, prefix, out };
+        let stamp = self.stamp(env, &target, &names);
+        if let Some(known) = stamp.as_ref().and_then(Stamp::known) {
+            let report = self.report_in(&names);
+            return self
+                .described(env, &target, names, &report, known)
+                .map_err(own);
+        }
+        let stage = Stage::new(&names.out, &names.name).map_err(own)?;
+        let words = self.all_words(env, &target, &names.prefix, stage.folder());
+        let messages = tool::compile(words, env);
         if messages.iter().any(Message::is_error) {
             return Err(Error::new(shown, messages));
         }
-        let names = Names { name, prefix, out };
-        self.finish(env, &target, names, &stage, messages)
-            .map_err(own)
+        let inputs = self.read_by(&stage).map_err(own)?;
+        let report = stage.file("m.json");
+        let known = Known { inputs, messages };
+        let done = self
+            .described(env, &target, names, &report, known.clone())
+            .map_err(own)?;
+        self.place(&done, &stage).map_err(own)?;
+        if let Some(stamp) = stamp {
+            let left = [&done.module, &done.archive, &done.report].into_iter();
+            let left = left.chain(&done.header).chain(&done.weights);
+            let left: Vec<&Path> = left.map(PathBuf::as_path).collect();
+            stamp.write(&known.inputs, &left, &known.messages);
+        }
+        Ok(done)
+    }
+
+    // In cargo's folder, wherever the files go; outside of cargo there is none.
+    fn stamp(&self, env: &Environment, target: &Target, names: &Names) -> Option<Stamp> {
+        let dir = env.cargo("OUT_DIR")?;
+        // How many threads compile changes nothing.
+        let mut words = self.all_words(env, target, &names.prefix, Path::new(""));
+        words.retain(|w| !w.to_string_lossy().starts_with("--jobs="));
+        let places = [Some(&self.report_in(names)), self.header.as_ref()];
+        words.extend(places.into_iter().flatten().map(OsString::from));
+        if let Weights::FileAt(file) = &self.weights {
+            words.push(file.into());
+        }
+        let compiler = tool::identity(env);
+        Some(Stamp::new(
+            Path::new(&dir),
+            &names.name,
+            &names.out,
+            &words,
+            &compiler,
+        ))
     }
 
     fn word(mut self, flag: &str, value: impl Display) -> Build {
@@ -310,7 +353,7 @@ impl Build {
         env: &Environment,
         target: &Target,
         prefix: &str,
-        stage: &Stage,
+        folder: &Path,
     ) -> Vec<OsString> {
         let with = |flag: &str, value: &Path| {
             let mut word = OsString::from(flag);
@@ -329,9 +372,9 @@ impl Build {
             )
             .into(),
             "-o".into(),
-            stage.file("libm.a").into(),
+            folder.join("libm.a").into(),
             "--make-depfile".into(),
-            with("--make-depfile-path=", &stage.file("m.d")),
+            with("--make-depfile-path=", &folder.join("m.d")),
             "--make-target=m".into(),
         ];
         words.extend(cpu::words(env, target, self.cpu.as_deref(), &self.features));
@@ -359,33 +402,45 @@ impl Build {
         words
     }
 
-    fn finish(
+    fn report_in(&self, names: &Names) -> PathBuf {
+        match &self.report {
+            Some(file) => file.clone(),
+            None => names.out.join(format!("{}.json", names.name)),
+        }
+    }
+
+    // Files and folders that a compilation has read.
+    fn read_by(&self, stage: &Stage) -> Result<Vec<String>, Message> {
+        let rule = stage.file("m.d");
+        let text = std::fs::read_to_string(&rule).map_err(|e| place::failed("read", &rule, e))?;
+        let mut inputs = place::prerequisites(&text);
+        // Folders of data are none of make's business, but cargo watches them.
+        inputs.extend(self.inputs.iter().map(|p| p.display().to_string()));
+        let mut seen = std::collections::BTreeSet::new();
+        inputs.retain(|p| seen.insert(p.clone()));
+        Ok(inputs)
+    }
+
+    // A compilation by its report.
+    fn described(
         &self,
         env: &Environment,
         target: &Target,
         names: Names,
-        stage: &Stage,
-        messages: Vec<Message>,
+        report: &Path,
+        known: Known,
     ) -> Result<Compiled, Message> {
-        let Names { name, prefix, out } = names;
-        let read = |file: &str| {
-            let path = stage.file(file);
-            std::fs::read_to_string(&path).map_err(|e| place::failed("read", &path, e))
-        };
-        let facts: Value = serde_json::from_str(&read("m.json")?)
+        let text = std::fs::read_to_string(report).map_err(|e| place::failed("read", report, e))?;
+        let facts: Value = serde_json::from_str(&text)
             .map_err(|e| Message::error(format!("the report can't be read: {e}"), ""))?;
         let number = |key: &str| facts.get(key).and_then(Value::as_u64).unwrap_or(0);
-        let mut inputs = place::prerequisites(&read("m.d")?);
-        // Folders of data are none of make's business, but cargo watches them.
-        inputs.extend(self.inputs.iter().map(|p| p.display().to_string()));
-        inputs.extend(env.user("ONNXC").filter(|tool| tool.contains('/')));
-        let done = Compiled {
+        let report = self.report_in(&names);
+        let Names { name, prefix, out } = names;
+        let Known { inputs, messages } = known;
+        Ok(Compiled {
             module: out.join(format!("{name}.rs")),
             archive: out.join(format!("lib{prefix}.a")),
-            report: match &self.report {
-                Some(file) => file.clone(),
-                None => out.join(format!("{name}.json")),
-            },
+            report,
             header: self.header.clone(),
             weights: match &self.weights {
                 Weights::File => Some(out.join(format!("{name}.weights"))),
@@ -404,7 +459,11 @@ impl Build {
             messages,
             name,
             prefix,
-        };
+        })
+    }
+
+    // Moves files from where the compiler left them.
+    fn place(&self, done: &Compiled, stage: &Stage) -> Result<(), Message> {
         place(&stage.file("m.rs"), &done.module)?;
         place(&stage.file("libm.a"), &done.archive)?;
         place(&stage.file("m.json"), &done.report)?;
@@ -413,7 +472,7 @@ impl Build {
                 place(&stage.file(file), to)?;
             }
         }
-        Ok(done)
+        Ok(())
     }
 }
 
@@ -444,9 +503,9 @@ fn lines(
         };
         lines.extend(text.lines().map(|l| format!("{head}{}", l.trim())));
     }
-    let mut seen = std::collections::BTreeSet::new();
-    let inputs = inputs.into_iter().filter(|p| seen.insert(p.clone()));
-    lines.extend(inputs.map(|p| format!("cargo:rerun-if-changed={p}")));
+    let tool = env.user("ONNXC").filter(|tool| tool.contains('/'));
+    let watched = inputs.into_iter().chain(tool);
+    lines.extend(watched.map(|p| format!("cargo:rerun-if-changed={p}")));
     let asked = env.asked().into_iter();
     lines.extend(asked.map(|v| format!("cargo:rerun-if-env-changed={v}")));
     if !target.docs {

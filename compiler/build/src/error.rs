@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One message of the compiler.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +29,14 @@ impl Message {
             location: text("location").unwrap_or_default(),
             text: text("message")?,
             help: text("help").unwrap_or_default(),
+        })
+    }
+
+    /// As [`Message::of_json`] reads it.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "level": self.level, "code": self.code, "location": self.location,
+            "message": self.text, "help": self.help,
         })
     }
 

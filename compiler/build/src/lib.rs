@@ -32,6 +32,7 @@ mod cpu;
 mod environment;
 mod error;
 mod place;
+mod stamp;
 mod tool;
 
 pub use build::{Build, Compiled, Weights};

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::environment::Environment;
 use crate::error::Message;
+use crate::stamp;
 
 /// Runs `onnxc compile` on `words`. Gives all messages; one is an error where it failed.
 pub fn compile(words: Vec<OsString>, env: &Environment) -> Vec<Message> {
@@ -20,6 +21,31 @@ pub fn compile(words: Vec<OsString>, env: &Environment) -> Vec<Message> {
         #[cfg(not(feature = "compiler"))]
         None => call("onnxc", words),
     }
+}
+
+/// What tells the compiler that [`compile`] runs from another one, or from another build of it.
+pub fn identity(env: &Environment) -> String {
+    match env.user("ONNXC") {
+        Some(tool) => installed(&tool),
+        #[cfg(feature = "compiler")]
+        None => stamp::this_program(),
+        #[cfg(not(feature = "compiler"))]
+        None => installed("onnxc"),
+    }
+}
+
+// A tool by its contents: packages are installed with any date.
+fn installed(tool: &str) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = match tool.contains('/') {
+        true => Some(tool.into()),
+        false => std::env::split_paths(&path)
+            .map(|folder| folder.join(tool))
+            .find(|file| file.is_file()),
+    };
+    let digest =
+        found.and_then(|file| Some(format!("{file:?} {}", stamp::digest(&file, None).ok()?)));
+    digest.unwrap_or_else(|| tool.to_string())
 }
 
 fn call(tool: &str, words: Vec<OsString>) -> Vec<Message> {

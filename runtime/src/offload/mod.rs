@@ -19,7 +19,7 @@ mod open;
 #[cfg(feature = "std")]
 pub mod pack;
 mod parts;
-#[cfg(feature = "std")]
+#[cfg(feature = "alloc")]
 mod regions;
 mod run;
 
@@ -29,7 +29,9 @@ pub use onnxc_abi::npu::{
 pub use open::{close, open};
 pub use parts::{Parts, parts};
 #[cfg(feature = "std")]
-pub use regions::{Regions, Settings, monotonic};
+pub use regions::monotonic;
+#[cfg(feature = "alloc")]
+pub use regions::{Clock, Regions, Settings};
 pub use run::{finish, run, start, twin_done};
 
 use core::ffi::CStr;

@@ -1,18 +1,18 @@
-//! All regions of a model with memory of their own, for programs with `std`.
+//! All regions of a model with memory of their own, for programs with an allocator.
 
 use super::{CLOSED, Driver, NO_BUF, close, open};
 use crate::Model;
+use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use onnxc_abi::Region;
 use onnxc_abi::npu::{self, Health, NpuBuf, NpuConfig, NpuCounters, NpuSlot, NpuStatus};
 use onnxc_abi::offload::OffloadTable;
-use std::time::Duration;
-use std::vec::Vec;
 
-/// Nanoseconds of the clock that deadlines of this runtime mean: [`monotonic`], or one of a test.
+/// Nanoseconds of the clock that deadlines of this runtime mean: `monotonic` (feature `std`), a board's, or one of a test.
 pub type Clock = npu::NpuClock;
 
 /// How regions are treated.
@@ -28,10 +28,11 @@ pub struct Settings {
     pub max_errors: u32,
     /// Whether the golden vectors are left out.
     pub no_selftest: bool,
-    /// The clock; none: [`monotonic`].
+    /// The clock; none: `monotonic`. Without `std` there is none, and without a clock the CPU computes.
     pub clock: Option<Clock>,
 }
 
+#[cfg(feature = "std")]
 /// CLOCK_MONOTONIC of this process: what `std` measures time with on Linux, counted from its own zero.
 pub extern "C" fn monotonic(_user: *mut c_void) -> i64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -61,6 +62,16 @@ pub extern "C" fn monotonic(_user: *mut c_void) -> i64 {
         static ZERO: OnceLock<Instant> = OnceLock::new();
         i64::try_from(ZERO.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(i64::MAX)
     }
+}
+
+#[cfg(feature = "std")]
+const CLOCK: Option<Clock> = Some(monotonic);
+#[cfg(not(feature = "std"))]
+const CLOCK: Option<Clock> = None;
+
+// Stands where there is no clock, until that is said.
+extern "C" fn stopped(_user: *mut c_void) -> i64 {
+    0
 }
 
 struct Slot(UnsafeCell<NpuSlot>);
@@ -98,7 +109,9 @@ impl<'a> Regions<'a> {
     ) -> Regions<'a> {
         let list: Vec<Region<'r>> = regions.collect();
         let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
-        let mut config = NpuConfig::new(settings.clock.unwrap_or(monotonic), core::ptr::null_mut());
+        let clock = settings.clock.or(CLOCK);
+        let mut config = NpuConfig::new(clock.unwrap_or(stopped), core::ptr::null_mut());
+        config.clock = clock;
         config.shadow_every = settings.shadow_every;
         if let Some(d) = settings.timeout {
             config.timeout_ns = nanos(d);
