@@ -53,7 +53,13 @@ impl Pixels {
     }
     /// Reads the shape of a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Pixels> {
-        let get = |name: &str| callee.shape.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+        let get = |name: &str| {
+            callee
+                .shape
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| *v)
+        };
         let signed = |v: i64| if v == 0 { DType::U8 } else { DType::I8 };
         let p = Pixels {
             planes: get("planes")? != 0,

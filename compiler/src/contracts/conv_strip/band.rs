@@ -194,7 +194,12 @@ impl Job<'_> {
                         }),
                         false if let Some(callee) = &tile => {
                             let (x, out) = ((x, from), (band.buf, to));
-                            let at = Places { x, out, plane: zero, n: pixels };
+                            let at = Places {
+                                x,
+                                out,
+                                plane: zero,
+                                n: pixels,
+                            };
                             call(b, callee, at);
                         }
                         false => b.for_(pixels, LoopKind::Seq, |b, p| {

@@ -156,7 +156,12 @@ fn requantized_parts(
         let all: Vec<f32> = numbers.iter().map(of).collect();
         Some(g.add_const("", Tensor::f32(shape, &all)))
     };
-    let ins = [x, constant(|p| p.high), constant(|p| p.low), constant(|p| p.rest)];
+    let ins = [
+        x,
+        constant(|p| p.high),
+        constant(|p| p.low),
+        constant(|p| p.rest),
+    ];
     let loc = g.node(n).loc.clone();
     make(g, cx, n, "RequantizeParts", own, &ins, loc).map(Some)
 }

@@ -84,12 +84,7 @@ impl Reals {
                 continue;
             };
             let done = wrong.is_empty();
-            best = Some(Single {
-                shift,
-                m,
-                o,
-                wrong,
-            });
+            best = Some(Single { shift, m, o, wrong });
             if done {
                 break;
             }

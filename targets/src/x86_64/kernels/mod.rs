@@ -1,8 +1,8 @@
 //! Kernel generators for x86_64, best first.
 
 pub mod gemm;
-pub mod pixels;
 pub mod palette;
+pub mod pixels;
 pub mod probe;
 pub mod table;
 pub mod zip;

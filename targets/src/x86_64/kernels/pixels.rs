@@ -37,9 +37,8 @@ const TRIPLE: AsmRegister64 = rax;
 const FOURS: [AsmRegisterXmm; 4] = [xmm5, xmm6, xmm7, xmm8];
 
 fn make(callee: &Callee, landing_pad: bool) -> Result<Code> {
-    let p = Pixels::of(callee).ok_or_else(|| {
-        Diagnostic::internal(format!("`{}` has no such pixels", callee.kernel))
-    })?;
+    let p = Pixels::of(callee)
+        .ok_or_else(|| Diagnostic::internal(format!("`{}` has no such pixels", callee.kernel)))?;
     let bytes = emit(&p, landing_pad)
         .map_err(|e| Diagnostic::internal(format!("`{}`: {e}", callee.kernel)))?;
     Ok(Code {
