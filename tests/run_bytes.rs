@@ -1,4 +1,4 @@
-//! The tiles over bytes, `byte_table` and `byte_zip`: machine code gives the bytes of their references, between pages that can't be touched, for
+//! The tiles over bytes, `byte_table`, `byte_zip` and `byte_pixels`: machine code gives the bytes of their references, between pages that can't be touched, for
 //! lengths around every vector.
 
 use onnxc_compiler::base::dim::{Dim, Symbols};
@@ -82,6 +82,21 @@ fn tables_give_each_byte_its_entry() {
             }
             let start = vec![x, bytes(&mut rng, 256), vec![0; n as usize]];
             check(&format!("table of {n}"), &f, target, start);
+        }
+    });
+}
+
+#[test]
+fn channels_become_pixels() {
+    with("byte_pixels", |tile, target| {
+        let mut rng = Rng(3);
+        for n in LENGTHS {
+            let plane = n + 5;
+            let (from, to) = (2 * plane + n, 3 * n);
+            let bufs = [(from, Access::Read), (to, Access::Write)];
+            let f = calling(tile, &bufs, &[plane, n]);
+            let start = vec![bytes(&mut rng, from), vec![0; to as usize]];
+            check(&format!("{n} pixels"), &f, target, start);
         }
     });
 }

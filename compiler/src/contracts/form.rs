@@ -7,7 +7,7 @@
 use super::conv_integer::zero;
 use super::strip::Numbers;
 use super::strip_plan::Panels;
-use crate::base::diag::{Diagnostic, Result};
+use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::{LowerCx, Query, Vector};
@@ -146,6 +146,10 @@ impl Form {
             n => n.group(),
         }
     }
+    /// Elements behind those that are copied that a last group may read; they are multiplied by 0.
+    pub fn beyond(&self) -> i64 {
+        self.group() - 1
+    }
     /// So many numbers in whole groups.
     pub fn whole(&self, n: i64) -> i64 {
         (n + self.group() - 1) / self.group() * self.group()
@@ -259,23 +263,6 @@ impl Form {
             apart => {
                 let (vector, rest) = (place / (apart * group), place % (apart * group));
                 (rest / apart, vector * apart + rest % apart)
-            }
-        }
-    }
-    /// A distance of A in groups.
-    pub fn groups(&self, b: &mut Builder, elements: ExprId) -> Result<ExprId> {
-        let group = self.group();
-        if group == 1 {
-            return Ok(elements);
-        }
-        match b.as_i64(elements) {
-            Some(n) if n % group == 0 => Ok(b.i(n / group)),
-            Some(n) => Err(Diagnostic::internal(format!(
-                "{n} numbers are no groups of {group}"
-            ))),
-            None => {
-                let group = b.i(group);
-                Ok(b.div(elements, group))
             }
         }
     }

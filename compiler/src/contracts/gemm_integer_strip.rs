@@ -516,8 +516,7 @@ impl Job<'_> {
         };
         let scales: Vec<At> = picks.iter().map(|p| p.order).collect();
         let next = size / self.form.numbers.group();
-        let (seg, a_row) = (cx.b.i(0), self.form.groups(&mut cx.b, a.row)?);
-        let own = At { row: a_row, ..a };
+        let seg = cx.b.i(0);
         let mut index = batch.to_vec();
         index.extend([first, column]);
         if let Some(found) = &self.finish {
@@ -525,7 +524,7 @@ impl Job<'_> {
             strip.tail = found.tail.clone();
             strip.c_type = cx.b.func().bufs[c.buf].dtype;
             let c = Call {
-                a: own,
+                a,
                 b,
                 c,
                 scales: scales.clone(),
@@ -547,8 +546,8 @@ impl Job<'_> {
             let (one, zero) = (cx.b.i(1), cx.b.i(0));
             let c = Call {
                 a: At {
-                    at: cx.b.add(own.at, by),
-                    ..own
+                    at: cx.b.add(a.at, by),
+                    ..a
                 },
                 b,
                 c: At {

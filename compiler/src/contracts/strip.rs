@@ -8,14 +8,14 @@
 //! B may be stored in half precision, or as whole numbers of a byte or of four bits with scales ([`super::narrow`]). The tail is applied to each sum before it is stored.
 //!
 //! Whole numbers go by groups that fill 32 bits: two words (`gemm_strip_words`) or four bytes (`gemm_strip_bytes`). There k counts groups, as do the
-//! distances of A and B, and a product is the sum of the group's products; sums are i32 and wrap. Weights are signed: words, or bytes. For
+//! distances of B, and a product is the sum of the group's products; sums are i32 and wrap. Weights are signed: words, or bytes. For
 //! words they may be stored as bytes; `apart` says that a vector of so many columns holds the first word of all, then the second of all. Results
 //! are stored as the tail gives them, converted to `c_type`.
 //!
 //! Where a machine adds the products of two bytes in 16 bits (`gemm_strip_picked`), a group is four bytes that are picked from sixteen of a row of A, as
 //! two numbers of `order` say for each k: a byte for each of the four, which of the sixteen (128: none, a zero), and where the sixteen begin, from the row's
 //! start. The first two and the last two are the pairs whose products fit 16 bits, whatever A holds: weights are arranged so ([`super::picked`]). There
-//! is one segment and no chain but one; distances of A are in bytes.
+//! is one segment and no chain but one.
 //!
 //! A bias is part of the tail: added first, it would cost accuracy where it is large.
 //!
@@ -324,7 +324,9 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let a_start = b.mul(i, a_row);
                     let a_seg = b.mul(g, seg);
                     let a_at = b.add(a_start, a_seg);
-                    let a_at = b.add(a_at, p);
+                    let group = b.i(s.numbers.group());
+                    let before = b.mul(p, group);
+                    let a_at = b.add(a_at, before);
                     let row = b.mul(g, k);
                     let row = b.add(row, p);
                     let b_at = b.mul(row, b_row);
@@ -333,7 +335,8 @@ fn reference(callee: &Callee) -> Option<Func> {
                     for part in 0..s.numbers.group() {
                         let x = match order {
                             None => {
-                                let at = s.place_of_a(b, part, a_at);
+                                let part = b.i(part);
+                                let at = b.add(a_at, part);
                                 b.load(pa, at)
                             }
                             Some(order) => picked(b, part, pa, a_start, order, p),
@@ -393,16 +396,7 @@ fn picked(b: &mut Builder, part: i64, a: BufId, row: ExprId, order: BufId, step:
 }
 
 impl Strip {
-    /// The element of A that part `part` of a group multiplies: the group stands at `a`.
-    fn place_of_a(&self, e: &mut Builder, part: i64, a: ExprId) -> ExprId {
-        if self.numbers == Numbers::Floats {
-            return a;
-        }
-        let (group, part) = (e.i(self.numbers.group()), e.i(part));
-        let a = e.mul(a, group);
-        e.add(a, part)
-    }
-    /// The same of B, whose group stands at `b` in its first column.
+    /// The element of B that part `part` of a group is multiplied with, the group standing at `b` in its first column.
     fn place_of_b(&self, e: &mut Builder, part: i64, b: ExprId, column: ExprId) -> ExprId {
         if self.numbers == Numbers::Floats {
             return e.add(b, column);

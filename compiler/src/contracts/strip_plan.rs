@@ -241,9 +241,9 @@ pub struct Call {
     pub scales: Vec<At>,
     /// The tail's operands.
     pub operands: Vec<At>,
-    /// Length of a segment, and from one to the next.
+    /// Length of a segment, in groups.
     pub k: ExprId,
-    /// From one segment to the next.
+    /// From one segment to the next, in elements.
     pub seg: ExprId,
     /// Number of tiles.
     pub tiles: ExprId,

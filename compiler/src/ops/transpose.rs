@@ -3,7 +3,7 @@
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
-use crate::contracts::pixels::{CHANNELS, Pixels, Places, call};
+use crate::contracts::pixels::CHANNELS;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{Arg, Callee, ExprId, LoopKind};
@@ -92,7 +92,7 @@ const PIECE: i64 = 1 << 12;
 
 /// Pictures of three channels of bytes whose channels become the last axis are for a tile.
 fn pixels(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
-    let from = cx.input(0)?.ty.dtype;
+    let bytes = cx.input(0)?.ty.dtype.size() == 1;
     let [n, picture @ .., last] = shape else {
         return Ok(false);
     };
@@ -100,11 +100,15 @@ fn pixels(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
     let channels_last = perm[0] == 0
         && perm[rank - 1] == 1
         && perm[1..rank - 1].iter().enumerate().all(|(i, p)| *p == i + 2);
-    let of = Pixels { planes: true, pitch: CHANNELS, from, to: from, less: 0, fill: 0 };
-    let fits = channels_last && last.is(CHANNELS) && cx.store_hook.is_none();
-    let callee = of.callee(cx.machine).filter(|_| fits);
-    let (Some(callee), Some(out)) = (callee, cx.output(0).map(|o| o.buf)) else {
+    let fits = bytes && channels_last && last.is(CHANNELS) && cx.store_hook.is_none();
+    let tile = cx.machine.tile("byte_pixels").filter(|_| fits);
+    let (Some(tile), Some(out)) = (tile, cx.output(0).map(|o| o.buf)) else {
         return Ok(false);
+    };
+    let callee = Callee {
+        kernel: tile.name.to_string(),
+        contract: tile.contract.to_string(),
+        shape: vec![],
     };
     let x = cx.input(0)?.buf;
     let all: Dim = picture.iter().cloned().product();
@@ -115,9 +119,11 @@ fn pixels(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
         let base = cx.b.let_(base);
         let piece = |cx: &mut LowerCx, first: ExprId, n: ExprId| {
             let b = &mut cx.b;
-            let x = (x, ex!(b; base + first));
-            let out = (out, ex!(b; base + (first * {b.i(CHANNELS)})));
-            call(b, &callee, Places { x, out, plane: all, n });
+            let from = ex!(b; base + first);
+            let to = ex!(b; base + (first * {b.i(CHANNELS)}));
+            let ptr = |buf, offset| Arg::Ptr { buf, offset };
+            let args = vec![ptr(x, from), ptr(out, to), Arg::Int(all), Arg::Int(n)];
+            b.call(callee.clone(), args);
         };
         let Some(fixed) = fixed else {
             let zero = cx.b.i(0);

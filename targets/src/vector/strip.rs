@@ -190,6 +190,14 @@ impl Template<'_> {
             _ => 2,
         }
     }
+    /// The same of elements.
+    fn element_shift(&self) -> u8 {
+        match self.s.numbers {
+            Numbers::Floats => 2,
+            Numbers::Words => 1,
+            Numbers::Bytes | Numbers::Picked | Numbers::Matrices => 0,
+        }
+    }
     /// Bytes of a column of B in a row of groups.
     fn b_bytes(&self) -> i32 {
         match self.s.numbers {
@@ -262,7 +270,7 @@ impl Template<'_> {
     fn bases(&mut self, pointer: u8, row: u8) -> (Vec<X>, X) {
         let stride = self.vm.arg(row);
         let by = if pointer == self.args.a {
-            self.group_shift()
+            self.element_shift()
         } else {
             2
         };
@@ -394,9 +402,16 @@ impl Template<'_> {
             // A stands behind the segment: on to the next one.
             let by = self.vm.arg(self.args.seg);
             let k = self.vm.arg(self.args.k);
+            for (x, shift) in [(by, self.element_shift()), (k, self.group_shift())] {
+                self.vm.op(Op::ShlX {
+                    d: x,
+                    a: x,
+                    by: shift,
+                });
+            }
             self.vm.op(Op::SubX { d: by, a: by, b: k });
             for x in &bases {
-                self.vm.add_x(*x, by, self.group_shift());
+                self.vm.add_x(*x, by, 0);
             }
             self.vm.free_x(by);
             self.vm.free_x(k);

@@ -112,10 +112,11 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize, after: After) -> Option<Case
     if held > isa.vregs || (isa.by_lane && m > 8) {
         return None;
     }
-    let (a_row, c_row, seg) = (segs * k + 3, n + 1, k + 1);
+    // Rows and segments begin anywhere, not only at groups.
+    let (a_row, c_row, seg) = ((segs * k + 2) * group + 1, n + 1, (k + 1) * group - 1);
     let (rows, b_row) = (TILES * m, s.b_row as usize);
     let (a_size, b_size, c_size) = (s.a_type.size(), s.b_type.size(), s.c_type.size());
-    let fits = (rows * a_row + segs) * group * a_size <= B - A
+    let fits = (rows * a_row + segs * group) * a_size <= B - A
         && segs * k * b_row * group * b_size <= BIAS - B
         && rows * c_row * c_size <= MEMORY - C
         && rows * n <= C - REST;
@@ -170,7 +171,7 @@ fn case(isa: Isa, tile: &Tile, s: &Strip, k: usize, after: After) -> Option<Case
         let mut sum = 0i32;
         for (g, p) in (0..segs).flat_map(|g| (0..k).map(move |p| (g, p))) {
             for part in 0..group {
-                let a = (i * a_row + g * seg + p) * group + part;
+                let a = i * a_row + g * seg + p * group + part;
                 let column = match s.apart as usize {
                     0 => j * group + part,
                     lanes => j / lanes * lanes * group + part * lanes + j % lanes,

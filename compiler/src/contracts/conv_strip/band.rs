@@ -3,11 +3,10 @@
 use super::{Job, Source};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
-use crate::contracts::pixels::{CHANNELS, Pixels, Places, call};
 use crate::ex;
-use crate::kernel::{LowerCx, Operand};
+use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{BufId, Callee, ExprId, LoopKind};
+use crate::loops::ir::{BufId, ExprId, LoopKind};
 
 /// A copy of some rows of the input with their border.
 pub(super) struct Band {
@@ -29,12 +28,13 @@ impl Job<'_> {
             .collect();
         let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.pitch);
         let a_type = self.form.a_type;
+        let beyond = Dim::Fixed(self.form.beyond());
         let size = a_type.size() as i64;
         let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(size);
         if w.rank() == 1 {
             // One axis: the whole of it is the band.
             let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
-            let buf = cx.scratch_per_thread("band", a_type, height * row);
+            let buf = cx.scratch_per_thread("band", a_type, height * row + beyond);
             return Ok(Band {
                 buf,
                 rows: 0,
@@ -50,7 +50,7 @@ impl Job<'_> {
         let count = (most + fit - 1) / fit;
         let rows = (most + count - 1) / count;
         let height = (rows - 1) * w.stride[0] + extent;
-        let buf = cx.scratch_per_thread("band", a_type, Dim::Fixed(height) * row);
+        let buf = cx.scratch_per_thread("band", a_type, Dim::Fixed(height) * row + beyond);
         Ok(Band {
             buf,
             rows,
@@ -137,7 +137,6 @@ impl Job<'_> {
         let w = &self.v.window;
         let rank = w.rank();
         let c = cx.b.i(self.channels());
-        let tile = self.line_tile(cx);
         cx.for_(height, LoopKind::Seq, |cx, r| {
             let b = &mut cx.b;
             let y = ex!(b; (r + top) - {b.i(w.begin[0])});
@@ -192,16 +191,6 @@ impl Job<'_> {
                             let at = b.add(to, i);
                             b.store(band.buf, at, v);
                         }),
-                        false if let Some(callee) = &tile => {
-                            let (x, out) = ((x, from), (band.buf, to));
-                            let at = Places {
-                                x,
-                                out,
-                                plane: zero,
-                                n: pixels,
-                            };
-                            call(b, callee, at);
-                        }
                         false => b.for_(pixels, LoopKind::Seq, |b, p| {
                             let (from, to) = (ex!(b; from + (p * c)), ex!(b; to + (p * pitch)));
                             let (from, to) = (b.let_(from), b.let_(to));
@@ -215,25 +204,6 @@ impl Job<'_> {
                 Ok(())
             })
         })
-    }
-
-    /// The tile that copies lines of pixels of three bytes, where the machine has it.
-    fn line_tile(&self, cx: &LowerCx) -> Option<Callee> {
-        let zero = |z: &Operand| z.konst.as_ref()?.to_i64s().filter(|z| z.len() == 1);
-        let less = match (self.zero_of_a, cx.opt(2)) {
-            (Some(_), Some(z)) => zero(z)?[0],
-            _ => -self.form.shift,
-        };
-        let of = Pixels {
-            planes: false,
-            pitch: self.pitch,
-            from: cx.input(0).ok()?.ty.dtype,
-            to: self.form.a_type,
-            less,
-            fill: self.form.zero,
-        };
-        let fits = self.channels() == CHANNELS && self.v.window.rank() > 1;
-        of.callee(cx.machine).filter(|_| fits)
     }
 
     /// Puts nothing into so many elements.

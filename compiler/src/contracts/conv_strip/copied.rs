@@ -30,7 +30,7 @@ impl Job<'_> {
             }
             None => (block / m).max(1) * m,
         };
-        let len = Dim::Fixed(size * self.pitch);
+        let len = Dim::Fixed(size * self.pitch + self.form.beyond());
         let buf = cx.scratch_per_thread("pixels", self.form.a_type, len);
         let size_e = cx.b.i(size);
         let count = cx.b.div(all, size_e);

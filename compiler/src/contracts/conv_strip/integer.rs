@@ -1,7 +1,7 @@
 //! The rows over whole numbers.
 
 use super::emit_as;
-use super::plan::{narrow, places};
+use super::plan::{Plan, narrow, places};
 use super::weights::place;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -81,7 +81,8 @@ fn picked_share(q: &Query) -> f64 {
         let last = v.window.out.last()?.fixed();
         let panels = picked_panels(&q.machine.vector?, v.cout, last);
         let places = places(&v, v.cin * v.group)?;
-        let weight = |g, k: usize, j| form.weights[place(&v, v.cin, g, k as i64, j).unwrap_or(0)];
+        let plan = Plan::picked(&v);
+        let weight = |g, k: usize, j| form.weights[place(&v, &plan, g, k as i64, j).unwrap_or(0)];
         Some(share(&panels, v.group, &places, weight))
     };
     of().unwrap_or(1.0)

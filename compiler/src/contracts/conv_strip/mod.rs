@@ -93,17 +93,17 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     let plain =
         w.is_unpadded() && w.kernel.iter().all(|&k| k == 1) && w.stride.iter().all(|&s| s == 1);
     let channels = v.cin * v.group;
-    // A is read where it lies, or copied: then pixels lie in whole groups.
+    // A is read where it lies, or copied.
     let in_place = form.in_place()
         && w.is_unpadded()
         && channels % form.group() == 0
         && v.cin % form.group() == 0;
-    let pitch = form.whole(channels);
     let picked = form.numbers == Numbers::Picked;
     let plan = match picked {
         true => Plan::picked(&v),
-        false => Plan::of(&v, pitch),
+        false => Plan::of(&v, form),
     };
+    let pitch = plan.pitch;
     // Pixels of a product: all of an image, or a row.
     let pixels: Dim = if plain {
         w.out.iter().cloned().product()
@@ -112,7 +112,7 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     };
     let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed());
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
-    let weights = weights::pack(cx, &v, form, &panels, per_window)?;
+    let weights = weights::pack(cx, &v, form, &panels, &plan, per_window)?;
     let correction = weights::correction(cx, &v, form);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = match form.numbers {
@@ -479,13 +479,12 @@ impl Job<'_> {
         let a = At {
             buf: rows.buf,
             at: a,
-            row: self.form.groups(&mut cx.b, rows.row)?,
+            row: rows.row,
         };
         let k = match panel.picks {
             Some(p) => p.steps,
             None => cx.b.i(self.plan.k / self.form.group()),
         };
-        let seg = self.form.groups(&mut cx.b, rows.seg)?;
         let next = self.weights.size(self.panels, panel.at) / self.form.numbers.group();
         call_before(
             cx,
@@ -498,7 +497,7 @@ impl Job<'_> {
                 scales: panel.picks.iter().map(|p| p.order).collect(),
                 operands,
                 k,
-                seg,
+                seg: rows.seg,
                 tiles,
             },
             next,

@@ -1,6 +1,7 @@
 //! How a window is gone through: segments of a call, and what needs calls of its own.
 
 use crate::contracts::conv::View;
+use crate::contracts::form::Form;
 
 /// How a window is gone through.
 pub(super) struct Plan {
@@ -10,8 +11,14 @@ pub(super) struct Plan {
     pub segs: i64,
     #[allow(missing_docs)]
     pub seg_axis: usize,
-    /// Length of a segment.
+    /// Length of a segment, in whole groups of numbers. What it has beyond its window elements is read from what follows and multiplied by 0.
     pub k: i64,
+    /// Elements from one pixel of a copy to the next.
+    pub pitch: i64,
+    /// Elements of A that a window element takes.
+    pub pixel: i64,
+    /// Window elements of a segment.
+    pub taps: i64,
 }
 
 impl Plan {
@@ -22,35 +29,37 @@ impl Plan {
             segs: 1,
             seg_axis: v.window.rank() - 1,
             k: v.taps() * v.cin,
+            pitch: v.cin * v.group,
+            pixel: v.cin,
+            taps: v.taps(),
         }
     }
-    /// `pitch`: numbers from one pixel of the source to the next.
-    pub fn of(v: &View, pitch: i64) -> Plan {
+    /// Segments of whole groups.
+    pub fn of(v: &View, form: &Form) -> Plan {
         let w = &v.window;
         let last = w.rank() - 1;
-        let per_pixel = if v.group == 1 { pitch } else { v.cin };
+        let channels = v.cin * v.group;
+        // Elements of a row of a window follow one another, whatever group a pixel ends in.
         let dense = v.group == 1 && (w.dilation[last] == 1 || w.kernel[last] == 1);
-        if dense && last > 0 {
-            Plan {
-                outer: (0..last - 1).collect(),
-                segs: w.kernel[last - 1],
-                seg_axis: last - 1,
-                k: w.kernel[last] * per_pixel,
-            }
-        } else if dense {
-            Plan {
-                outer: vec![],
-                segs: 1,
-                seg_axis: 0,
-                k: w.kernel[0] * per_pixel,
-            }
-        } else {
-            Plan {
-                outer: (0..last).collect(),
-                segs: w.kernel[last],
-                seg_axis: last,
-                k: per_pixel,
-            }
+        let (pitch, pixel) = match (dense, v.group) {
+            (true, _) => (channels, channels),
+            (false, 1) => (form.whole(channels), form.whole(channels)),
+            (false, _) => (form.whole(channels), v.cin),
+        };
+        let taps = if dense { w.kernel[last] } else { 1 };
+        let of = |outer: std::ops::Range<usize>, seg_axis: usize, segs: i64| Plan {
+            outer: outer.collect(),
+            segs,
+            seg_axis,
+            k: form.whole(taps * pixel),
+            pitch,
+            pixel,
+            taps,
+        };
+        match (dense, last) {
+            (true, 0) => of(0..0, 0, 1),
+            (true, _) => of(0..last - 1, last - 1, w.kernel[last - 1]),
+            (false, _) => of(0..last, last, w.kernel[last]),
         }
     }
 }

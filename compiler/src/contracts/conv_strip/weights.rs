@@ -1,6 +1,6 @@
 //! Weights as panels.
 
-use super::plan::places;
+use super::plan::{Plan, places};
 use crate::base::diag::{Diagnostic, Result};
 use crate::contracts::conv::View;
 use crate::contracts::form::Form;
@@ -10,9 +10,11 @@ use crate::contracts::strip_plan::{Panels, constant_of, pack as pack_floats};
 use crate::kernel::LowerCx;
 use crate::loops::ir::BufId;
 
-/// Where the weight of element `k` of a window of group `g` for its channel `j` lies, `pixel` elements being those of a window element; `None`: nowhere.
-pub(super) fn place(v: &View, pixel: i64, g: i64, k: i64, j: i64) -> Option<usize> {
-    let (tap, c) = (k / pixel, k % pixel);
+/// Where the weight of element `k` of a window of group `g` for its channel `j` lies; `None`: nowhere.
+pub(super) fn place(v: &View, plan: &Plan, g: i64, k: i64, j: i64) -> Option<usize> {
+    let (seg, inside) = (k / plan.k, k % plan.k);
+    let (tap, c) = (inside / plan.pixel, inside % plan.pixel);
+    let tap = (tap < plan.taps).then_some(seg * plan.taps + tap)?;
     (c < v.cin).then(|| ((((g * v.cout + j) * v.cin + c) * v.taps()) + tap) as usize)
 }
 
@@ -23,10 +25,10 @@ pub(super) fn pack(
     v: &View,
     form: &Form,
     panels: &[Panels],
+    plan: &Plan,
     per_window: i64,
 ) -> Result<Stored> {
-    let pixel = per_window / v.taps();
-    let place = |g: i64, k: i64, j: i64| place(v, pixel, g, k, j);
+    let place = |g: i64, k: i64, j: i64| place(v, plan, g, k, j);
     if form.numbers == Numbers::Floats {
         let w = cx.input(1)?.konst.as_ref().and_then(|t| t.to_f32s());
         let w = w.ok_or_else(|| Diagnostic::internal("weights that are not known"))?;

@@ -428,7 +428,7 @@ impl Job<'_> {
                             row: cx.b.i(row),
                         };
                         let (a, b, c) = (
-                            at(cx, planes, a_at, row / self.form.group()),
+                            at(cx, planes, a_at, row),
                             at(cx, self.weights, b_at, p.padded),
                             at(cx, self.sums, c_at, width),
                         );

@@ -169,7 +169,7 @@ impl Template<'_> {
             value: self.s.m,
         });
         self.vm.op(Op::MulX { d: by, a: by, b: m });
-        self.vm.add_x(a, by, self.group_shift());
+        self.vm.add_x(a, by, self.element_shift());
         self.vm.op(Op::SetArg {
             n: self.args.a,
             s: a,
