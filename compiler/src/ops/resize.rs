@@ -277,26 +277,38 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         DType::I32 | DType::I64 | DType::U32 | DType::U64 => Ty::F64,
         _ => Ty::F32,
     };
-    let mut plan = vec![];
+    let (mut plan, mut tables) = (vec![], vec![]);
     for i in 0..rank {
         let (Some(size), Some(to)) = (x[i].fixed(), out[i].fixed()) else {
             plan.push(symbolic(&how, &x[i], &out[i])?);
             continue;
         };
+        plan.push(Axis::Same);
         let scale = match (&given, one) {
             (Some(s), _) => s[i],
             (None, Some(s)) if resized.contains(&i) => s,
             _ => to as f64 / size.max(1) as f64,
         };
         if size == to && (scale - 1.0).abs() < 1e-9 && roi[i] == (0.0, 1.0) {
-            plan.push(Axis::Same);
             continue;
         }
         if size == 0 && to > 0 {
             return bad("an empty axis can't be resized");
         }
-        let t = taps(&how, size, to, scale, roi[i])?;
-        plan.push(table(cx, &t, to, ty, how.mode == "nearest"));
+        let mut t = taps(&how, size, to, scale, roi[i])?;
+        if matches!(dtype, DType::I8 | DType::U8) {
+            t.shorten();
+        }
+        tables.push((i, t, to));
+    }
+    // Weights of few bits leave room in f32 for a byte and all sums.
+    let bits: u32 = tables.iter().map(|(_, t, _)| t.bits()).sum();
+    let ty = match dtype {
+        DType::I8 | DType::U8 if bits > 16 => Ty::F64,
+        _ => ty,
+    };
+    for (i, t, to) in tables {
+        plan[i] = table(cx, &t, to, ty, how.mode == "nearest");
     }
     emit(cx, &out, &plan, &how, dtype, ty)
 }

@@ -235,10 +235,14 @@ fn inside(g: &Graph, v: ValueId, roots: &HashMap<ValueId, ValueId>) -> bool {
     !g.is_output(v) && g.users(v).iter().all(within)
 }
 
-/// Whether what moves numbers moves quantized ones. Parts of a Concat that no product reads (`used`) keep scales of their own.
+/// Whether what moves numbers moves quantized ones. Parts of a Concat that no product reads (`used`) keep scales of their own; a linear Resize that none
+/// reads makes a result, whose steps would be seen.
 fn inherits(g: &Graph, n: NodeId, list: &[ValueId], used: bool) -> bool {
     let node = g.node(n);
-    let plain = node.op.name != "Resize" || node.attrs.str("mode", "nearest") == "nearest";
+    let plain = match node.attrs.str("mode", "nearest") {
+        "linear" if node.op.name == "Resize" => used,
+        mode => node.op.name != "Resize" || mode == "nearest",
+    };
     let mut ins = node.ins.iter().flatten();
     plain
         && match node.op.name {

@@ -67,8 +67,8 @@ fn accepts(q: &Query, numbers: Numbers) -> bool {
         && !crops
         && (1..=3).contains(&v.window.rank())
         && v.cin * v.cout > 0
-        && (v.group == 1 || (v.cin % numbers.group() == 0 && v.cout >= 4))
-        && (numbers != Numbers::Picked || picks(q))
+        && (v.group == 1 || v.cout >= 4)
+        && (numbers != Numbers::Picked || (v.group == 1 || v.cin % numbers.group() == 0) && picks(q))
         && form(q, &v, numbers).is_some()
 }
 

@@ -114,6 +114,7 @@ impl Integers<'_, '_, '_> {
                     self.mean(m, t, bounds, &spot)?
                 }
                 "Softmax" => self.softmax(m, t, bounds, &spot)?,
+                "Resize" => self.resized(m, t, bounds, &spot)?,
                 _ => None,
             };
             if made.is_some() {

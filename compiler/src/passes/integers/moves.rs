@@ -6,7 +6,8 @@ use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::fusions::engine::infer;
 use crate::graph::ir::{NodeId, ValueId};
-use crate::ops::quantized::byte_or_word;
+use crate::base::rounding::Rounding;
+use crate::ops::quantized::{byte, byte_or_word};
 
 /// Operators whose first input's elements are the output's. Scales are above 0, so the largest stays the largest.
 const MOVES: [&str; 19] = [
@@ -95,6 +96,32 @@ impl Integers<'_, '_, '_> {
             }
         }
         Ok(true)
+    }
+
+    /// A linear or cubic Resize whose result has the scale of what it reads: weights add up to 1, so whole numbers give the result's, rounded once.
+    pub(super) fn resized(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let (attrs, mut ins, out) = (node.attrs.clone(), node.ins.clone(), node.outs[0]);
+        let x = ins.first().copied().flatten();
+        let Some(r) = x.and_then(|x| Real::of(self.g, x)).filter(|r| byte(r.dtype)) else {
+            return Ok(None);
+        };
+        let alike = r.single() == Some((t.scale, t.zero)) && r.dtype == t.dtype;
+        let open = t.limits(bounds, self.cx.rounding) == t.range();
+        // What lies outside has a value of its own there.
+        let mode = attrs.str("coordinate_transformation_mode", "half_pixel");
+        let even = self.cx.rounding == Rounding::Even;
+        if !alike || !open || !even || mode == "tf_crop_and_resize" || !self.alone(out) {
+            return Ok(None);
+        }
+        ins[0] = Some(r.q);
+        self.make("Resize", attrs, &ins, spot).map(Some)
     }
 
     /// A value that has another shape than one that can be computed in whole numbers, and the same elements: files quantize, say, behind the Reshape
