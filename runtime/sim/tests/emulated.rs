@@ -42,6 +42,11 @@ fn a_hundred_runs_on_aarch64() {
     .current_dir(env!("CARGO_MANIFEST_DIR"))
     .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
     .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR)
+    // Linked whole: the emulator needs no libraries of aarch64 then.
+    .env(
+        "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        "-Ctarget-feature=+crt-static",
+    )
     .env("ONNXC_TEST_EMULATOR", EMULATOR);
     let out = c.output().unwrap();
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
