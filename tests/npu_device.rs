@@ -143,6 +143,28 @@ fn the_twin_runs_on_aarch64() {
     assert_eq!(counts(&v, "device_runs"), 0);
 }
 
+/// `bench --layers` has a row for each region, with the device's time; layers of the twin did not run.
+#[test]
+fn regions_have_rows_among_layers() {
+    let Some(dir) = folder("kws_dscnn_qdq") else {
+        return;
+    };
+    let model = dir.join("model.onnx").to_string_lossy().into_owned();
+    let words = ["bench", &model, "--layers", "--json", "--seconds", "0.05"];
+    let (ok, out, err) = tool(&words, SIM);
+    assert!(ok, "{err}");
+    let v: Value = serde_json::from_str(&out).expect("JSON");
+    let layers = v["layers"].as_array().expect("layers");
+    let region = |l: &&Value| {
+        l["name"]
+            .as_str()
+            .is_some_and(|n| n.contains("region 0 on sim"))
+    };
+    let row = layers.iter().find(region).expect("a row");
+    assert!(row["ns"].as_f64().expect("a time") > 0.0, "{row}");
+    assert!(row["macs"].as_u64().expect("a number") > 1_000_000, "{row}");
+}
+
 #[test]
 fn objects_keep_their_promises() {
     let tmp = tempfile::tempdir().expect("a folder");

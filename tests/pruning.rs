@@ -99,3 +99,93 @@ fn heads_and_weights_of_real_networks() {
         assert_eq!(gone, 0.0);
     }
 }
+
+/// The kernels of a model's object.
+fn kernels(model: &Path, dir: &Path, more: &[&str]) -> (Vec<String>, u64) {
+    let (object, report) = (dir.join("m.o"), dir.join("report.json"));
+    let emit = format!("report={}", report.display());
+    let mut c = Command::new(onnxc());
+    c.arg("compile").arg(model).arg("-o").arg(&object);
+    done(c.args(["-q", "--emit", "obj", "--emit", &emit]).args(more));
+    let text = std::fs::read(&report).expect("a report");
+    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let layers = report["layers"].as_array().expect("layers").iter();
+    let names = layers.flat_map(|l| l["kernels"].as_array().expect("kernels").clone());
+    let names = names
+        .filter_map(|k| Some(k.as_str()?.to_string()))
+        .collect();
+    let size = std::fs::metadata(&object).expect("an object").len();
+    (names, size)
+}
+
+/// Whole masked networks by sparse kernels: the numbers of onnxruntime, at every level and on aarch64.
+#[test]
+fn masked_networks_by_sparse_kernels() {
+    let (Some(python), Some(shared)) = (python(), shared()) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    // Winograd's algorithm is as fast on the second, whose wide windows are to be seen.
+    for (name, sparsity, winograd) in [
+        ("mobilenet_v2_float", "0.8", "f4"),
+        ("resnet20_cifar10", "0.9", "off"),
+    ] {
+        for (pattern, row) in [("4x1", "_sparse4"), ("unstructured", "_sparse1")] {
+            let model = shared.join("models").join(name);
+            let words = ["--pattern", pattern, "--sparsity", sparsity];
+            judged(&python, &model, dir.path(), &words);
+            let file = dir.path().join("p.onnx");
+            let mut levels = vec![vec!["--target-cpu", "native"]];
+            if cfg!(target_arch = "x86_64") {
+                levels.push(vec!["--target-cpu", "x86-64-v3"]);
+            }
+            if have("qemu-aarch64-static") && name != "mobilenet_v2_float" {
+                let far = ["--target", "aarch64-unknown-linux-gnu"];
+                levels.push([&far[..], &["--exec", "qemu-aarch64-static"]].concat());
+            }
+            for mut level in levels {
+                level.splice(0..0, ["--winograd", winograd]);
+                let (names, _) = kernels(&file, dir.path(), &level[..4]);
+                let sparse = names.iter().filter(|n| n.contains(row)).count();
+                assert!(sparse >= 3, "{name} {pattern} {level:?}: {names:?}");
+                let mut c = Command::new(onnxc());
+                c.arg("verify")
+                    .arg(&file)
+                    .args(["--no-layer", "--reference"]);
+                done(c.arg(dir.path().join("io.npz")).args(level));
+            }
+        }
+    }
+}
+
+/// Weights of 16 values: a plain file, and an object of four bits for each.
+#[test]
+fn few_values_of_real_networks() {
+    let (Some(python), Some(shared)) = (python(), shared()) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, most) in [("mobilenet_v2_float", 0.15), ("resnet20_cifar10", 0.25)] {
+        let model = shared.join("models").join(name);
+        judged(&python, &model, dir.path(), &["--cluster", "16"]);
+        let file = dir.path().join("p.onnx");
+        let level = ["--target-cpu", "native", "--palettes"];
+        let (_, plain) = kernels(&file, dir.path(), &[&level[..], &["off"]].concat());
+        let (_, small) = kernels(&file, dir.path(), &[&level[..], &["on"]].concat());
+        let share = small as f64 / plain as f64;
+        assert!(share <= most, "{name}: {share}");
+        let mut levels = vec![vec!["--optimize-for", "size"], vec!["--threads", "2"]];
+        if have("qemu-aarch64-static") && name != "mobilenet_v2_float" {
+            let far = ["--target", "aarch64-unknown-linux-gnu"];
+            levels.push([&far[..], &["--exec", "qemu-aarch64-static"]].concat());
+        }
+        for level in levels {
+            let mut c = Command::new(onnxc());
+            c.arg("verify")
+                .arg(&file)
+                .args(["--palettes", "on", "--no-layer"]);
+            c.arg("--reference").arg(dir.path().join("io.npz"));
+            done(c.args(level));
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! The tiles over bytes, `byte_table`, `byte_zip` and `byte_pixels`: machine code gives the bytes of their references, between pages that can't be touched, for
-//! lengths around every vector.
+//! The tiles over bytes, `byte_table`, `byte_zip`, `byte_pixels` and `palette`: machine code gives the bytes of their references, between pages that
+//! can't be touched, for lengths around every vector.
 
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
@@ -18,10 +18,15 @@ const LENGTHS: [i64; 23] = [
 ];
 
 fn calling(tile: &Tile, bufs: &[(i64, Access)], ints: &[i64]) -> Func {
+    let bufs: Vec<_> = bufs.iter().map(|b| (b.0, DType::U8, b.1)).collect();
+    calling_over(tile, &bufs, ints)
+}
+
+fn calling_over(tile: &Tile, bufs: &[(i64, DType, Access)], ints: &[i64]) -> Func {
     let mut b = Builder::new("call");
     let mut args = vec![];
-    for (len, access) in bufs {
-        let buf = b.buffer("b", DType::U8, Dim::Fixed(*len), *access);
+    for (len, dtype, access) in bufs {
+        let buf = b.buffer("b", *dtype, Dim::Fixed(*len), *access);
         let offset = b.i(0);
         args.push(Arg::Ptr { buf, offset });
     }
@@ -116,6 +121,28 @@ fn rows_take_turns() {
                 let start = vec![bytes(&mut rng, all), vec![0; all as usize]];
                 check(&format!("{count} pairs of {n}"), &f, target, start);
             }
+        }
+    });
+}
+
+#[test]
+fn halves_of_bytes_give_floats_of_a_table() {
+    with("palette", |tile, target| {
+        let mut rng = Rng(3);
+        for n in [0, 1, 2, 7, 64] {
+            let bufs = [
+                (16 * n, DType::U8, Access::Read),
+                (16, DType::F32, Access::Read),
+                (32 * n, DType::F32, Access::Write),
+            ];
+            let f = calling_over(tile, &bufs, &[n]);
+            let floats = |rng: &mut Rng, n: i64| -> Vec<u8> {
+                let one = |_| (rng.bits() as i8 as f32 * 0.37).to_le_bytes();
+                (0..n).flat_map(one).collect()
+            };
+            let codes = bytes(&mut rng, 16 * n);
+            let start = vec![codes, floats(&mut rng, 16), vec![0; 128 * n as usize]];
+            check(&format!("{n} times 32"), &f, target, start);
         }
     });
 }

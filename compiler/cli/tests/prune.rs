@@ -197,6 +197,93 @@ fn goals_and_sensitivity() {
     }
 }
 
+/// The outputs of two files for the same data, as bytes.
+fn same_answers(dir: &Path, a: (&str, &[&str]), b: (&str, &[&str])) -> bool {
+    let run = |(model, more): (&str, &[&str]), to: &str| {
+        let words = [
+            &["run", model, "random:5", "-o", to, "--winograd", "off"],
+            more,
+        ]
+        .concat();
+        let o = onnxc(dir, &words);
+        assert!(o.status.success(), "{}", err(&o));
+        std::fs::read(dir.join(to)).unwrap()
+    };
+    run(a, "a.npz") == run(b, "b.npz")
+}
+
+#[test]
+fn weights_take_few_values() {
+    let dir = folder();
+    let mut sqnr = vec![];
+    for more in [
+        &["--cluster", "16"][..],
+        &["--cluster", "16", "--calibration", "calib.npz"],
+        &["--cluster", "256", "--calibration", "calib.npz"],
+    ] {
+        let o = prune(dir.path(), more);
+        assert!(o.status.success(), "{more:?}: {}", err(&o));
+        let report = json(&o);
+        let values = report["values"].as_u64().unwrap();
+        assert_eq!(values.to_string(), more[1], "{report}");
+        let data = more.contains(&"--calibration");
+        assert_eq!(report["reconstructed"].as_bool().unwrap(), data);
+        if data {
+            sqnr.push(
+                report["outputs"][0]["reconstructed_sqnr_db"]
+                    .as_f64()
+                    .unwrap(),
+            );
+            let plain = report["outputs"][0]["sqnr_db"].as_f64().unwrap();
+            assert!(sqnr[sqnr.len() - 1] > plain, "{report}");
+        }
+        // Where weights lie changes no result.
+        for threads in ["1", "2"] {
+            let stored = ["--palettes", "on", "--threads", threads];
+            let plain = ["--palettes", "off", "--threads", threads];
+            assert!(same_answers(
+                dir.path(),
+                ("p.onnx", &stored),
+                ("p.onnx", &plain)
+            ));
+        }
+    }
+    assert!(sqnr[1] > sqnr[0] + 6.0, "{sqnr:?}");
+    // Zeros stay zeros.
+    let words = [
+        "--cluster",
+        "16",
+        "--sparsity",
+        "0.6",
+        "--calibration",
+        "calib.npz",
+    ];
+    let o = prune(dir.path(), &words);
+    assert!(o.status.success(), "{}", err(&o));
+    let w = &json(&o)["weights"];
+    let gone = 1.0 - w[1].as_f64().unwrap() / w[0].as_f64().unwrap();
+    assert!(gone >= 0.59, "{gone}");
+}
+
+#[test]
+fn objects_of_few_values_are_small() {
+    let dir = folder();
+    let size = |more: &[&str]| {
+        let words = [
+            &["compile", MODEL, "-o", "m.o", "--target-cpu", "native"],
+            more,
+        ]
+        .concat();
+        let o = onnxc(dir.path(), &words);
+        assert!(o.status.success(), "{}", err(&o));
+        std::fs::metadata(dir.path().join("m.o")).unwrap().len()
+    };
+    let few = ["--prune", "--cluster", "16"];
+    let plain = size(&[&few[..], &["--palettes", "off"]].concat());
+    let small = size(&few);
+    assert!(small < plain, "{small} {plain}");
+}
+
 #[test]
 fn shares_of_a_file() {
     let dir = folder();
@@ -261,15 +348,21 @@ fn what_makes_no_sense_is_refused() {
         ),
         (&["--sparsity", "0.5", "--scope", "none.toml"], "none.toml"),
         (&["--sparsity", "0.5", "--round-to", "0"], "from 1 to 1024"),
+        (&["--cluster", "1"], "2..=256"),
+        (&["--cluster", "257"], "2..=256"),
+        (
+            &["--cluster", "16", "--target-size", "9"],
+            "comes with --sparsity",
+        ),
     ] {
         let o = prune(dir.path(), more);
         assert!(!o.status.success(), "{more:?}");
         assert!(err(&o).contains(says), "{more:?}: {}", err(&o));
         assert!(!dir.path().join("p.onnx").exists() && !dir.path().join("s.html").exists());
     }
-    let o = onnxc(
-        dir.path(),
-        &["compile", MODEL, "-o", "m.o", "--sparsity", "0.5"],
-    );
-    assert!(err(&o).contains("without --prune"), "{}", err(&o));
+    for more in [["--sparsity", "0.5"], ["--cluster", "16"]] {
+        let words = [&["compile", MODEL, "-o", "m.o"], &more[..]].concat();
+        let o = onnxc(dir.path(), &words);
+        assert!(err(&o).contains("without --prune"), "{}", err(&o));
+    }
 }

@@ -19,6 +19,7 @@ use super::record::Row;
 use super::roofline::Roofline;
 use super::subject::Subject;
 use super::{gflops, level, record};
+use crate::devices::RegionState;
 use crate::engine::{Loaded, failed_run};
 use crate::failure::Outcome;
 use crate::report::{Bars, Page, Part, Roof, Table as HtmlTable};
@@ -84,7 +85,7 @@ pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) ->
     let (best, whole) =
         subject.loaded(threads, |l| Ok(clock_layers(l, p.layers.len(), seconds)?))?;
     let footprint = p.arena_bytes.saturating_add(p.weights_bytes);
-    let list = p
+    let mut list: Vec<LayerTime> = p
         .layers
         .iter()
         .zip(best)
@@ -108,12 +109,35 @@ pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) ->
             }
         })
         .collect();
+    list.extend(regions(subject));
     Ok(Layers {
         list,
         roof,
         whole,
         threads,
     })
+}
+
+/// What regions took on their devices, on average: rows behind those of the layers. No roofline holds there.
+fn regions(subject: &Subject) -> Vec<LayerTime> {
+    let devices = subject.devices.borrow();
+    let ran = devices.iter().filter(|s| s.runs.0 > 0);
+    let macs = |slot: u32| {
+        let all = subject.artifact.info.offload.regions.iter();
+        all.filter(|r| r.slot == slot).map(|r| r.macs).sum()
+    };
+    let row = |s: &RegionState| LayerTime {
+        name: format!("r{}_region {} on {}", s.slot, s.slot, s.accelerator),
+        ops: "Offload".into(),
+        kernel: s.accelerator.clone(),
+        macs: macs(s.slot),
+        values: 0,
+        weights: 0,
+        ns: s.device_ns as f64 / f64::from(s.runs.0),
+        least: 0.0,
+        level: "",
+    };
+    ran.map(row).collect()
 }
 
 /// The shortest time of each layer, and of the whole.
@@ -197,8 +221,9 @@ impl Layers {
     }
     /// The least time of all layers over their time.
     pub fn share(&self) -> f64 {
-        let ran = self.list.iter().filter(|l| l.ns > 0.0);
-        ran.map(|l| l.least).sum::<f64>() / self.total().max(1e-9)
+        let ran = self.list.iter().filter(|l| l.ns > 0.0 && l.least > 0.0);
+        let (least, took) = ran.fold((0.0, 0.0), |s, l| (s.0 + l.least, s.1 + l.ns));
+        least / f64::max(took, 1e-9)
     }
 
     /// As rows of a record, layers under the model's name.
@@ -249,6 +274,8 @@ impl Layers {
     fn cells(&self, k: usize, l: &LayerTime) -> Vec<String> {
         let total = self.total().max(1e-9);
         let speed = match l.macs {
+            // In a region, it did not run.
+            _ if l.ns <= 0.0 => "-".to_string(),
             0 => "-".to_string(),
             _ => format!("{:.1}", gflops(l.macs, l.ns)),
         };
@@ -283,11 +310,8 @@ impl Layers {
     }
 
     fn summary(&self) -> String {
-        let macs = self
-            .list
-            .iter()
-            .map(|l| l.macs)
-            .fold(0, u64::saturating_add);
+        let ran = self.list.iter().filter(|l| l.ns > 0.0);
+        let macs = ran.map(|l| l.macs).fold(0, u64::saturating_add);
         format!(
             "layers {:.1} us of {:.1} us, threads {}, {:.1} GFLOP/s, {:.1}% of the roofline\n",
             self.total() / 1e3,

@@ -62,16 +62,17 @@ impl Clusters {
         }
     }
 
-    /// What is to be said of them.
-    pub fn said(&self) -> String {
+    /// How many values the weights of a layer take at most, and what is to be said of them.
+    pub fn said(&self) -> (usize, String) {
         let bits = if self.asked <= 16 { 4 } else { 8 };
         let kept = match self.kept.len() {
             0 => String::new(),
             n => format!(", but {n} layers that are to be kept"),
         };
-        format!(
+        let text = format!(
             "weights of a layer take at most {} values{kept}: {bits} bits each in objects (--palettes on)",
             self.asked
-        )
+        );
+        (self.asked, text)
     }
 }

@@ -23,8 +23,8 @@ pub struct Report {
     pub cases: usize,
     /// Bytes of both files.
     pub bytes: (usize, usize),
-    /// What is to be said of weights of few values.
-    pub clusters: Option<String>,
+    /// Values that weights take at most, and what is to be said of them.
+    pub clusters: Option<(usize, String)>,
     /// What met the goal.
     pub met: Option<String>,
 }
@@ -99,7 +99,7 @@ impl Report {
             thousands(self.bytes.0 as u64),
             thousands(self.bytes.1 as u64),
         );
-        if let Some(clusters) = &self.clusters {
+        if let Some((_, clusters)) = &self.clusters {
             text += &format!("{clusters}\n");
         }
         if let Some(met) = &self.met {
@@ -138,7 +138,7 @@ impl Report {
             })
             .collect();
         let s = &self.saved;
-        json!({"layers": layers, "outputs": outputs, "reconstructed": self.after.is_some(), "macs": [s.macs.0, s.macs.1], "weights": [s.weights.0, s.weights.1], "cases": self.cases, "bytes": [self.bytes.0, self.bytes.1]})
+        json!({"layers": layers, "outputs": outputs, "reconstructed": self.after.is_some(), "macs": [s.macs.0, s.macs.1], "weights": [s.weights.0, s.weights.1], "cases": self.cases, "values": self.clusters.as_ref().map(|c| c.0), "bytes": [self.bytes.0, self.bytes.1]})
             .to_string()
     }
 }

@@ -33,6 +33,10 @@ impl Values {
                 )
             })
             .collect();
+        // What counts nothing goes where it may.
+        if sorted.iter().any(|s| s.1 > 0.0) {
+            sorted.retain(|s| s.1 > 0.0);
+        }
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else {
             return Values(vec![0.0]);
@@ -101,14 +105,16 @@ impl Sums<'_> {
         values.sort_by(f64::total_cmp);
         let nearest =
             (0..values.len()).min_by(|a, b| values[*a].abs().total_cmp(&values[*b].abs()));
-        let zero = nearest.unwrap_or(0);
+        let mut zero = nearest.unwrap_or(0);
         let mut cost = f64::INFINITY;
         for _ in 0..ROUNDS {
             if let Some(v) = values.get_mut(zero) {
                 *v = 0.0;
             }
             let (mut from, mut sum) = (0, 0.0);
-            let mut next = values.clone();
+            let (mut next, mut idle) = (values.clone(), None);
+            // The most that is lost around a value, and where another would help.
+            let mut worst = (0.0, 0.0);
             for i in 0..values.len() {
                 let to = match values.get(i + 1) {
                     Some(above) => {
@@ -119,11 +125,30 @@ impl Sums<'_> {
                 };
                 let [c, cw, cww] = self.within(from, to);
                 let v = values[i];
-                sum += (cww - 2.0 * v * cw + v * v * c).max(0.0);
-                if c > 0.0 && i != zero {
-                    next[i] = cw / c;
+                let lost = (cww - 2.0 * v * cw + v * v * c).max(0.0);
+                sum += lost;
+                if c > 0.0 {
+                    let mean = cw / c;
+                    if lost > worst.0 {
+                        let spread = (cww / c - mean * mean).max(0.0);
+                        worst = (lost, mean + libm::sqrt(spread));
+                    }
+                    if i != zero {
+                        next[i] = mean;
+                    }
+                } else if i != zero {
+                    idle = Some(i);
                 }
                 from = to;
+            }
+            // A value that nothing is near goes where most is lost.
+            if let Some(i) = idle
+                && worst.0 > 0.0
+            {
+                next[i] = worst.1;
+                next[zero] = 0.0;
+                next.sort_by(f64::total_cmp);
+                zero = next.iter().position(|v| *v == 0.0).unwrap_or(zero);
             }
             if sum >= cost {
                 break;
@@ -156,10 +181,13 @@ mod tests {
 
     #[test]
     fn less_is_lost_than_by_even_steps() {
-        // As the weights of layers are: most near 0.
-        let weights: Vec<f64> = (0..5000)
-            .map(|i| libm::pow(libm::sin(i as f64 * 12.9898), 3.0))
-            .collect();
+        // As the weights of layers are: most near 0, few far away.
+        let part = |i: usize| {
+            let v = libm::sin(i as f64 * 12.9898) * 43_758.545_3;
+            v - libm::floor(v)
+        };
+        let one = |i: usize| (0..12).map(|j| part(12 * i + j)).sum::<f64>() - 6.0;
+        let weights: Vec<f64> = (0..5000).map(one).collect();
         let lost = |near: &dyn Fn(f64) -> f64| -> f64 {
             weights
                 .iter()
@@ -168,7 +196,8 @@ mod tests {
         };
         let v = Values::of(&weights, None, 16);
         assert!(v.list().len() == 16 && v.list().is_sorted());
-        let even = |w: f64| libm::rint(w * 7.5) / 7.5;
+        let most = weights.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
+        let even = |w: f64| libm::rint(w * 7.5 / most) / 7.5 * most;
         assert!(lost(&|w| v.near(w)) < 0.7 * lost(&even));
         // What counts nothing pulls nothing.
         let counts: Vec<f64> = weights

@@ -388,6 +388,28 @@ mod tests {
     }
 
     #[test]
+    fn weights_behind_make_up_for_settled_ones() {
+        // Two inputs that are nearly the same: what one loses by going to a whole number the other can give back.
+        let mut fit = Fit::new(&layer("MatMul", 1, 2, 1, 1), &Attrs::default(), &[]).unwrap();
+        let (mut x, mut y) = (vec![], vec![]);
+        for i in 0..400 {
+            let (a, b) = (noise(i) + 2.0, 0.05 * noise(i + 1000));
+            x.extend([a, a + b]);
+            y.push(0.4 * a + 0.4 * (a + b) + 1.0);
+        }
+        assert!(fit.take((&x, &[400, 2]), (&y, &[400, 1]), &[0], 400));
+        let fitted = fit.solve(&[0.4, 0.4], None, true).unwrap();
+        let new = fit.settle(&fitted, None, true, libm::rint);
+        assert_eq!(new.weights.iter().sum::<f64>(), 1.0, "{new:?}");
+        // The mean is that of before: 0.8 times 2 and 1.
+        let mean: f64 = new.bias[0] + 2.0 * new.weights.iter().sum::<f64>();
+        assert!((mean - 2.6).abs() < 0.05, "{new:?}");
+        // What is gone stays gone.
+        let new = fit.settle(&fitted, Some(&[false, true]), true, |_| 3.0);
+        assert_eq!(new.weights, [0.0, 3.0]);
+    }
+
+    #[test]
     fn windows_of_groups() {
         // Two depthwise channels of three taps, the numbers of which are found again from nothing.
         let want = [1.0f32, -2.0, 0.5, 3.0, 0.25, -1.0];

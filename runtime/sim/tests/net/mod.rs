@@ -153,10 +153,22 @@ impl Net {
     }
 }
 
+/// What programs of this machine run in, where `emulated.rs` says so.
+pub fn emulator() -> Option<String> {
+    std::env::var("ONNXC_TEST_EMULATOR").ok()
+}
+
 pub fn sim(options: &str) -> Sim {
-    let device = Device {
-        path: Some(env!("CARGO_BIN_EXE_onnxc-sim-device").into()),
-        args: vec![],
+    let own = env!("CARGO_BIN_EXE_onnxc-sim-device");
+    let device = match emulator() {
+        Some(e) => Device {
+            path: Some(e.into()),
+            args: vec![own.into()],
+        },
+        None => Device {
+            path: Some(own.into()),
+            args: vec![],
+        },
     };
     Sim::new(Options::parse(options).unwrap(), device)
 }
