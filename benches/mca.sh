@@ -10,7 +10,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 case "${PROFILE:-debug}" in release) flag=--release ;; *) flag= ;; esac
-${CARGO:-cargo} build -q $flag -p onnxc-targets --example strip_code --example tile_code
+cargo build -q $flag -p onnxc-targets --example strip_code --example tile_code
 examples="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/examples"
 bin="$examples/strip_code"
 numbers="${NUMBERS:-floats}"

@@ -17,7 +17,7 @@ use onnxc_tests::run::{native_targets, target};
 use onnxc_tests::tools::{have, run, text};
 
 const X86: [&str; 4] = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"];
-const A64: [&str; 2] = ["cortex-a53", "cortex-a76"];
+const A64: [&str; 3] = ["cortex-a53", "cortex-a76", "neoverse-v1"];
 
 fn digits() -> Vec<u8> {
     let path = root().join("examples/digits/digits.onnx");
@@ -246,7 +246,7 @@ fn the_header_finds_what_the_cpu_can_do() {
     }
     let qemu = "qemu-aarch64-static";
     if have("aarch64-linux-gnu-gcc") && have(qemu) {
-        for (cpu, level) in [("cortex-a53", 0), ("cortex-a76", 1), ("max", 1)] {
+        for (cpu, level) in [("cortex-a53", 0), ("cortex-a76", 1), ("max", 2)] {
             let emulator = [qemu, "-cpu", cpu];
             assert_eq!(
                 detected(Arch::Aarch64, &A64, "aarch64-linux-gnu-gcc", &emulator),

@@ -37,8 +37,8 @@ fn main() -> Result<(), String> {
         lanes: 4,
         vectors,
         w_type,
-        // A word holds a row of usual weights.
-        flush: 0b1_0010_0100,
+        // A word holds two products of full weights, which layers with many channels have.
+        flush: 0b1_1010_1010,
         x_type: DType::I8,
         zero: 0,
         more: 0,

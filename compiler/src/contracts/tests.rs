@@ -172,11 +172,12 @@ fn run_bytes(
     inputs: &[Option<(Tensor, bool)>],
     out_ty: TensorType,
 ) -> Option<Vec<u8>> {
-    run_noted(contract, row, attrs, inputs, out_ty, None)
+    run_noted(&machine(), contract, row, attrs, inputs, out_ty, None)
 }
 
-/// The same where input 1 was made of whole numbers.
+/// The same on a machine, where input 1 was made of whole numbers.
 fn run_noted(
+    machine: &Machine,
     contract: &'static Contract,
     row: &Kernel,
     attrs: &Attrs,
@@ -184,7 +185,6 @@ fn run_noted(
     out_ty: TensorType,
     quant: Option<Quant>,
 ) -> Option<Vec<u8>> {
-    let machine = machine();
     let second = inputs[1].as_ref().map(|i| i.0.clone());
     let ty = |t: &Tensor| TensorType {
         quant: quant.clone().filter(|_| Some(t) == second.as_ref()),
@@ -199,7 +199,7 @@ fn run_noted(
             .map(|i| i.as_ref().map(|i| (ty(&i.0), known(i))))
             .collect(),
         outputs: vec![Some(out_ty.clone())],
-        machine: &machine,
+        machine,
         effort: Default::default(),
     };
     if !(row.accepts)(&q) {
@@ -235,7 +235,7 @@ fn run_noted(
         })],
         symbols: &symbols,
         syms: &[],
-        machine: &machine,
+        machine,
         effort: Default::default(),
         threads: 1,
         extras: vec![],

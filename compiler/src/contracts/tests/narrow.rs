@@ -103,6 +103,7 @@ fn narrow_rows_multiply() {
                 let out = TensorType::fixed(DType::F32, &[m, n]);
                 let row = &gemm_strip::NARROW;
                 let got = run_noted(
+                    &machine(),
                     &gemm::GEMM,
                     row,
                     &attrs,

@@ -90,6 +90,10 @@ impl Layer {
     }
     /// What a row gives; `None` where it does not accept.
     fn run(&self, row: &Kernel) -> Option<Vec<i64>> {
+        self.run_on(&machine(), row)
+    }
+    /// The same on a machine.
+    fn run_on(&self, machine: &Machine, row: &Kernel) -> Option<Vec<i64>> {
         let tensor = |d, shape: &[i64], v: &[i64]| {
             let reals: Vec<f64> = v.iter().map(|&v| v as f64).collect();
             Tensor::from_f64s(d, shape, &reals)
@@ -115,10 +119,68 @@ impl Layer {
             Some((tensor(self.w.0, &[channels], &self.w.2), true)),
         ];
         let out = TensorType::fixed(DType::I32, &self.out());
-        let bytes = run_bytes(&CONV_INTEGER, row, &attrs, &inputs, out)?;
+        let bytes = run_noted(machine, &CONV_INTEGER, row, &attrs, &inputs, out, None)?;
         let words = bytes.as_chunks::<4>().0.iter();
         Some(words.map(|c| i64::from(i32::from_le_bytes(*c))).collect())
     }
+}
+
+/// Products longer than their factors, and matrices of bytes.
+static DEPTHWISE_LONG: Tile = Tile {
+    name: "depthwise_long_test",
+    contract: "depthwise_long",
+    ..STRIP
+};
+static STRIP_MATRICES: Tile = Tile {
+    name: "gemm_strip_matrices_test",
+    contract: "gemm_strip_matrices",
+    ..STRIP
+};
+
+/// A machine that multiplies by lanes and has these; `dots`: dot products of bytes as well.
+fn by_lane(dots: bool) -> Machine {
+    let other = machine();
+    let kept = |t: &&'static Tile| dots || t.contract != DEPTHWISE_BYTES.contract;
+    let own = [&DEPTHWISE_LONG, &STRIP_MATRICES];
+    Machine {
+        tiles: other
+            .tiles
+            .iter()
+            .copied()
+            .filter(kept)
+            .chain(own)
+            .collect(),
+        vector: other.vector.map(|v| Vector {
+            registers: 30,
+            by_lane: true,
+            ..v
+        }),
+        ..other
+    }
+}
+
+#[test]
+fn rows_by_lane_convolve() {
+    let mut r = Rng(23);
+    let mut matrices = 0;
+    for (turn, size) in [[3, 3], [5, 4], [6, 9], [1, 12]].into_iter().enumerate() {
+        for channels in [[8, 5, 1], [3, 9, 1], [16, 24, 2], [13, 33, 1], [8, 3, 2]] {
+            let pads = [[1; 4], [2, 1, 2, 1], [1, 0, 1, 1], [1; 4]][turn];
+            let mut layer = Layer::of(&mut r, 1 + turn as i64 % 2, size, channels, pads);
+            if turn % 2 == 0 {
+                let weights = layer.w.1.iter().map(|w| *w as u8 as i8 as i64).collect();
+                layer.w = (DType::I8, weights, vec![0; layer.w.2.len()]);
+            }
+            let want = layer.want();
+            for row in CONV_INTEGER.rows {
+                if let Some(got) = layer.run_on(&by_lane(true), row) {
+                    matrices += i64::from(row.name == "conv_i8_matrices");
+                    assert!(got == want, "{} {size:?} {channels:?}", row.name);
+                }
+            }
+        }
+    }
+    assert!(matrices > 5, "{matrices}");
 }
 
 #[test]
@@ -182,9 +244,13 @@ fn depthwise_rows_convolve() {
                 let weights = layer.w.1.iter().map(|w| *w as u8 as i8 as i64).collect();
                 layer.w = (DType::I8, weights, vec![0; channels]);
             }
-            let got = layer.run(row);
             let what = format!("{size:?} pads {pads:?} {channels} {:?}", layer.x.0);
-            assert!(got == Some(layer.want()), "{what}");
+            let want = Some(layer.want());
+            assert!(layer.run(row) == want, "{what}");
+            for dots in [false, true] {
+                let got = layer.run_on(&by_lane(dots), row);
+                assert!(got == want, "{what}, by lane {dots}");
+            }
         }
     }
 }

@@ -85,18 +85,10 @@ impl Template<'_> {
     fn block(&mut self, b: &Bases) -> Result<()> {
         let pixels = (self.s.at.rows * self.s.at.cols) as usize;
         self.acc = self.f.vm.vs(pixels * VECTORS);
+        // Loads rather than moves: products wait for the part of a core that moves would keep busy.
         for i in 0..pixels * VECTORS {
-            let d = self.acc[i];
-            match i < VECTORS {
-                true => {
-                    let at = Mem::at(b.w, i as i32 * self.f.vector());
-                    self.f.vm.load(d, at, Lanes::All);
-                }
-                false => self.f.vm.op(Op::Move {
-                    d,
-                    a: self.acc[i % VECTORS],
-                }),
-            }
+            let at = Mem::at(b.w, (i % VECTORS) as i32 * self.f.vector());
+            self.f.vm.load(self.acc[i], at, Lanes::All);
         }
         let touched = self.s.touched(self.s.at.rows);
         for (q, rows) in touched.chunks(4).enumerate() {
@@ -145,10 +137,21 @@ impl Template<'_> {
                 there.then(|| self.f.multiple(b.x, b.row, y - g.cut_rows[0]))
             })
             .collect();
+        let mut passed = 0;
         for ix in 0..g.span(1) {
             let (there, meets) = (g.exists(1, ix), g.meets(ix));
             if !meets.is_empty() {
-                let places: Vec<Option<X>> = bases.iter().map(|p| p.filter(|_| there)).collect();
+                // Every second column is reached from the one before.
+                let index = (passed % 2 == 1).then_some((b.pixel, 0));
+                let place = |p: &Option<X>| {
+                    let base = p.filter(|_| there)?;
+                    Some(Mem {
+                        base,
+                        index,
+                        disp: 0,
+                    })
+                };
+                let places: Vec<Option<Mem>> = bases.iter().map(place).collect();
                 let x = self.column(&places);
                 for (r, &(j, _)) in readers.iter().enumerate() {
                     for &(col, kx) in &meets {
@@ -167,8 +170,9 @@ impl Template<'_> {
                 }
             }
             if there {
-                for x in bases.iter().flatten() {
-                    self.f.vm.add_x(*x, b.pixel, 0);
+                passed += 1;
+                for x in bases.iter().flatten().filter(|_| passed % 2 == 0) {
+                    self.f.vm.add_x(*x, b.pixel, 1);
                 }
             }
         }
@@ -185,7 +189,7 @@ impl Template<'_> {
     }
 
     /// A column of up to four rows: a lane for each channel.
-    fn column(&mut self, places: &[Option<X>]) -> [V; VECTORS] {
+    fn column(&mut self, places: &[Option<Mem>]) -> [V; VECTORS] {
         let first = match self.rows.len() {
             TURNS if self.turn % 2 == 1 => [4, 5],
             _ => [0, 1],
@@ -194,7 +198,7 @@ impl Template<'_> {
         let [a, b, c, d] = [first[0], first[1], 2, 3].map(|i| self.rows[i]);
         for (d, place) in [a, b, c, d].into_iter().zip(places) {
             match place {
-                Some(x) => self.f.vm.load(d, Mem::at(*x, 0), Lanes::First(2)),
+                Some(at) => self.f.vm.load(d, *at, Lanes::First(2)),
                 None => {
                     let bits = u32::from(self.s.zero as u8) * 0x101_0101;
                     self.f.vm.op(Op::Const { d, bits });

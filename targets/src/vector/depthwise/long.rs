@@ -107,18 +107,10 @@ impl Template<'_> {
         let s = self.s;
         let (n, cols) = (s.vectors as usize, s.at.cols as usize);
         self.acc = self.f.vm.vs(cols * n);
+        // Loads rather than moves: products wait for the part of a core that moves would keep busy.
         for i in 0..cols * n {
-            let d = self.acc[i];
-            match i < n {
-                true => {
-                    let at = Mem::at(b.w, i as i32 * self.f.vector());
-                    self.f.vm.load(d, at, Lanes::All);
-                }
-                false => self.f.vm.op(Op::Move {
-                    d,
-                    a: self.acc[i % n],
-                }),
-            }
+            let at = Mem::at(b.w, (i % n) as i32 * self.f.vector());
+            self.f.vm.load(self.acc[i], at, Lanes::All);
         }
         self.words = match self.bytes() {
             true => self.f.vm.vs(cols * n / 2),
