@@ -300,6 +300,127 @@ fn advice_is_by_the_cost_table() {
     }
 }
 
+/// A depthwise and a 3x3 convolution over a picture of any size `N`x`N`, of 48 channels and 20 behind, as protobuf.
+fn free_sizes() -> Vec<u8> {
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        let mut n = bytes.len();
+        while n > 0x7f {
+            out.push((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+        out.extend(bytes);
+        out
+    }
+    let number = |field: u8, v: u8| vec![field << 3, v];
+    let text = |n: u8, t: &str| field(n, t.as_bytes());
+    // The type of an attribute, an integer, has a number of two bytes.
+    let group = [&text(1, "group")[..], &[0xa0, 0x01, 2], &number(3, 48)].concat();
+    let conv = |name: &str, x: &str, w: &str, y: &str, attribute: &[u8]| {
+        let ends = [
+            text(1, x),
+            text(1, w),
+            text(2, y),
+            text(3, name),
+            text(4, "Conv"),
+        ]
+        .concat();
+        field(1, &[&ends[..], attribute].concat())
+    };
+    let weights = |name: &str, dims: [u8; 4]| {
+        let count: usize = dims.iter().map(|d| usize::from(*d)).product();
+        let data: Vec<u8> = (0..count)
+            .flat_map(|k| libm::sinf(k as f32).to_le_bytes())
+            .collect();
+        let dims = dims.iter().flat_map(|d| number(1, *d)).collect();
+        field(
+            5,
+            &[dims, number(2, 1), text(8, name), field(9, &data)].concat(),
+        )
+    };
+    let value = |name: &str, dims: [&str; 4]| {
+        let dims = dims.iter().flat_map(|d| match d.parse::<u8>() {
+            Ok(n) => field(1, &number(1, n)),
+            Err(_) => field(1, &text(2, d)),
+        });
+        let shape = field(2, &dims.collect::<Vec<u8>>());
+        let ty = field(2, &field(1, &[number(1, 1), shape].concat()));
+        [text(1, name), ty].concat()
+    };
+    let graph = [
+        conv("alone", "x", "a", "t", &field(5, &group)),
+        conv("mixed", "t", "b", "y", &[]),
+        text(2, "free"),
+        weights("a", [48, 1, 3, 3]),
+        weights("b", [20, 48, 3, 3]),
+        field(11, &value("x", ["1", "48", "N", "N"])),
+        field(12, &value("y", ["1", "20", "h", "w"])),
+    ]
+    .concat();
+    [number(1, 8), field(7, &graph), field(8, &number(2, 17))].concat()
+}
+
+/// Layers with free sizes and those of integer Winograd have advice: what other sizes, windows and strides would cost.
+#[test]
+fn advice_on_free_sizes_and_integer_winograd() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let d = dir.path();
+    std::fs::write(d.join("free.onnx"), free_sizes()).expect("a model");
+    let ask = |words: &[&str]| {
+        let all = [&["inspect"], words, &["--advise", "--json"]].concat();
+        json(&good(
+            d,
+            &[&all[..], &["--target-cpu", "x86-64-v3"]].concat(),
+        ))
+    };
+    let of = |a: &Value, node: &str| {
+        let all = list(a, "advice").iter().filter(|o| o["node"] == node);
+        let words: Vec<String> = all.map(|o| o["what"].to_string()).collect();
+        words.join("\n")
+    };
+    let free = ask(&["free.onnx", "--dim", "N=40..64"]);
+    assert_eq!(
+        (&free["at_largest"], &free["without_query"]),
+        (&2.into(), &0.into()),
+        "{free}"
+    );
+    let fixed = ask(&["free.onnx", "--dim", "N=64"]);
+    assert_eq!(
+        (&fixed["at_largest"], &fixed["without_query"]),
+        (&0.into(), &0.into()),
+        "{fixed}"
+    );
+    for (a, both) in [(&free, "stride 2"), (&fixed, "stride 2")] {
+        assert!(of(a, "mixed").contains("depthwise 3x3"), "{a}");
+        assert!(
+            of(a, "mixed").contains("16 output channels in place of 20"),
+            "{a}"
+        );
+        assert!(of(a, "mixed").contains(both), "{a}");
+    }
+    let all = list(&free, "advice").iter();
+    let all: Vec<&Value> = all
+        .filter(|o| o["what"].to_string().contains("--dim"))
+        .collect();
+    assert!(
+        !all.is_empty(),
+        "fixed sizes would bring another kernel: {free}"
+    );
+    // Whole numbers by Winograd.
+    let whole = root().join("tests/data/digits_qdq.onnx");
+    let whole = whole.to_string_lossy().into_owned();
+    let a = ask(&[&whole, "--winograd", "f4"]);
+    let layers = list(&a, "layers").iter();
+    let winograd: Vec<&Value> = layers
+        .filter(|l| l["kernel"].to_string().contains("conv_i16_winograd"))
+        .collect();
+    assert!(!winograd.is_empty(), "{a}");
+    assert_eq!(a["without_query"], 0, "{a}");
+    let node = winograd[0]["node"].as_str().expect("a name");
+    assert!(of(&a, node).contains("depthwise 3x3"), "{a}");
+}
+
 /// What `docs/profiling.md` says of `perf`: samples lie in bodies and tiles, and with frame pointers the layer stands above them.
 #[test]
 fn perf_finds_layers_above_their_kernels() {

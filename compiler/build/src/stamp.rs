@@ -170,6 +170,7 @@ fn add(sum: &mut Sha256, path: &Path, before: Option<SystemTime>, depth: usize) 
     Ok(())
 }
 
+#[cfg(any(feature = "compiler", test))]
 /// What tells this program from another build of it: where it lies, its size and when it was written. Its contents are many megabytes.
 pub fn this_program() -> String {
     let told = std::env::current_exe().and_then(|p| {

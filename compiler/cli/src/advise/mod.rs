@@ -45,8 +45,10 @@ pub struct Advised {
     pub total: f64,
     /// Layers that the table does not know.
     pub unknown: usize,
-    /// Layers of which nothing cheaper is known, as they have free sizes or kernels whose cost is not by products alone.
+    /// Layers of which nothing cheaper is known: they are no plain convolution or product of matrices.
     pub without_query: usize,
+    /// Layers with free sizes, which are compared at the largest.
+    pub at_largest: usize,
     /// Cost of the same layers in 8 bits, if the machine has kernels for that and any is in floats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_int8: Option<f64>,
@@ -96,6 +98,8 @@ struct Layer<'a> {
     query: Option<Query>,
     /// Whether it computes in whole numbers.
     whole: bool,
+    /// Whether sizes are free: the query has the largest, the cost may be of others.
+    free: bool,
 }
 
 /// Looks at a compiled model.
@@ -131,6 +135,7 @@ pub fn of(a: &Artifact, machine: &Machine) -> Advised {
             false => "relative",
         },
         without_query: known.iter().filter(|l| l.query.is_none()).count(),
+        at_largest: known.iter().filter(|l| l.free).count(),
         total,
         unknown: all
             .iter()
@@ -148,21 +153,31 @@ fn cost<'a>(info: &'a LayerInfo, a: &Artifact, machine: &Machine) -> Option<Laye
     let kernel = info.kernels.first()?;
     let (_, cost) = info.choice.1.iter().find(|c| c.0 == *kernel)?;
     let costs = &machine.target.machine.costs;
-    // A query that was made of the node is only believed if it costs what the layer does.
-    let alike = |q: &Query| {
-        let own = whole::cost(costs, kernel, q);
-        own.is_some_and(|c| (c - cost).abs() <= 0.01 * cost)
-    };
-    let (query, whole) = match Query::parse(&info.choice.0) {
-        Some(q) => (Some(q), false),
-        None => (whole::query(&a.model, info).filter(alike), true),
-    };
-    Some(Layer {
+    let mut layer = Layer {
         info,
         cost: *cost,
-        query,
-        whole,
-    })
+        query: Query::parse(&info.choice.0),
+        whole: false,
+        free: false,
+    };
+    if layer.query.is_some() {
+        return Some(layer);
+    }
+    layer.whole = info.ops.first().is_some_and(|o| o.ends_with("Integer"));
+    // A query that was made of the node is only believed if a row of plain products that was among the candidates costs what the layer's did.
+    let mut rows = info.choice.1.iter();
+    let mut alike = |q: &Query| {
+        rows.any(|(row, cost)| {
+            let own = whole::cost(costs, row, None, q);
+            own.is_some_and(|c| (c - cost).abs() <= 0.01 * cost)
+        })
+    };
+    match whole::query(&a.model, info) {
+        Some((q, true)) => (layer.query, layer.free) = (Some(q), true),
+        Some((q, false)) if layer.whole && alike(&q) => layer.query = Some(q),
+        _ => {}
+    }
+    Some(layer)
 }
 
 /// The first of the layer's nodes: that of the sum, as what follows is done on its way out.
@@ -170,21 +185,25 @@ fn node(info: &LayerInfo) -> String {
     info.nodes.first().cloned().unwrap_or_default()
 }
 
-/// What the layers would cost in 8 bits.
+/// The row of plain products of whole numbers, without `conv_` or `gemm_`.
+fn strips(machine: &Machine) -> Option<&'static str> {
+    let has = |n: Numbers| machine.target.machine.tile(n.contract()).is_some();
+    match (has(Numbers::Bytes), has(Numbers::Words)) {
+        (true, _) => Some("i8_strip"),
+        (_, true) => Some("i16_strip"),
+        _ => None,
+    }
+}
+
+/// What the layers would cost in 8 bits; those with free sizes as they are.
 fn in_int8(known: &[Layer], machine: &Machine, in_ns: bool) -> Option<f64> {
     let features = &machine.target.machine;
-    let row = match features.tile(Numbers::Bytes.contract()).is_some() {
-        true => "i8_strip",
-        false => {
-            features.tile(Numbers::Words.contract())?;
-            "i16_strip"
-        }
-    };
+    let row = strips(machine)?;
     let floats = |l: &&Layer| l.info.kernels.iter().any(|k| k.contains("f32"));
     known.iter().find(floats)?;
     let mut sum = 0.0;
     for l in known {
-        let Some(q) = l.query.as_ref().filter(|_| floats(&l)) else {
+        let Some(q) = l.query.as_ref().filter(|_| floats(&l) && !l.free) else {
             sum += l.cost;
             continue;
         };
@@ -218,13 +237,41 @@ fn of_layer(l: &Layer, total: f64, machine: &Machine, in_ns: bool) -> Vec<Advice
     let Some(q) = &l.query else { return out };
     let features = &machine.target.machine;
     let own = l.info.kernels.first().map_or("", String::as_str);
-    let ask = |q: &Query| {
+    let costs = &features.costs;
+    let same = |row: &str| costs.rates.contains_key(row) == in_ns;
+    let plain = |q: &Query| {
         if l.whole {
-            return whole::cost(&features.costs, own, q);
+            let strips = strips(machine)
+                .map(|s| format!("{}_{s}", q.kind))
+                .filter(|s| same(s));
+            return whole::cost(costs, own, strips.as_deref(), q);
         }
         let (row, cost) = kernel::cost(machine, &q.text()).ok()?;
-        (features.costs.rates.contains_key(row) == in_ns).then_some(cost)
+        same(row).then_some(cost)
     };
+    // Sizes that are free have no cost of their own: the layer's is scaled as that of the largest ones changes.
+    let scale = match l.free {
+        true => plain(q).map_or(0.0, |c| l.cost / c.max(f64::MIN_POSITIVE)),
+        false => 1.0,
+    };
+    if scale == 0.0 {
+        return out;
+    }
+    let ask = |q: &Query| plain(q).map(|c| scale * c);
+    if l.free
+        && !l.whole
+        && !whole::transforms(costs, own)
+        && let Some(fixed) = plain(q)
+        && let Some((macs, _)) = kernel::amounts(&q.text())
+    {
+        let [call, mac, ..] = costs.rates_of(own);
+        let then = l.cost * fixed / (call + mac * macs).max(f64::MIN_POSITIVE);
+        say(
+            "sizes fixed when it is compiled (--dim): another kernel takes them".into(),
+            l.cost,
+            then,
+        );
+    }
     let lanes = features
         .vector
         .as_ref()
@@ -282,7 +329,7 @@ fn of_layer(l: &Layer, total: f64, machine: &Machine, in_ns: bool) -> Vec<Advice
             then,
         );
     }
-    if !l.whole {
+    if !l.whole && !l.free {
         activation(l, q, &mut say, machine);
     }
     out
@@ -414,11 +461,16 @@ impl Advised {
     }
 
     fn left_out(&self) -> String {
-        match self.without_query {
+        let largest = match self.at_largest {
             0 => String::new(),
-            n => format!(
-                "of {n} layers only the cost is known: they have free sizes, or kernels (Winograd) whose cost is not by products alone\n"
-            ),
-        }
+            n => format!("{n} layers have free sizes, and are compared at the largest\n"),
+        };
+        largest
+            + &match self.without_query {
+                0 => String::new(),
+                n => format!(
+                    "of {n} layers only the cost is known: they are no plain convolution or product of matrices\n"
+                ),
+            }
     }
 }

@@ -209,7 +209,7 @@ mod tests {
             let why = apply(&old, &bad).unwrap_err();
             let meant = match k {
                 0..7 => Wrong::NoPatch,
-                7 => Wrong::Version(0),
+                7 => Wrong::Version(MAGIC[7] ^ 1),
                 _ => Wrong::Damaged,
             };
             assert_eq!(why, meant, "byte {k}");
