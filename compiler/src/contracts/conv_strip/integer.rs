@@ -68,7 +68,8 @@ fn accepts(q: &Query, numbers: Numbers) -> bool {
         && (1..=3).contains(&v.window.rank())
         && v.cin * v.cout > 0
         && (v.group == 1 || v.cout >= 4)
-        && (numbers != Numbers::Picked || (v.group == 1 || v.cin % numbers.group() == 0) && picks(q))
+        && (numbers != Numbers::Picked
+            || (v.group == 1 || v.cin % numbers.group() == 0) && picks(q))
         && form(q, &v, numbers).is_some()
 }
 

@@ -4,9 +4,9 @@ use super::real::{Bounds, Real, Target};
 use super::{Integers, Spot};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
+use crate::base::rounding::Rounding;
 use crate::fusions::engine::infer;
 use crate::graph::ir::{NodeId, ValueId};
-use crate::base::rounding::Rounding;
 use crate::ops::quantized::{byte, byte_or_word};
 
 /// Operators whose first input's elements are the output's. Scales are above 0, so the largest stays the largest.
@@ -109,7 +109,10 @@ impl Integers<'_, '_, '_> {
         let node = self.g.node(n);
         let (attrs, mut ins, out) = (node.attrs.clone(), node.ins.clone(), node.outs[0]);
         let x = ins.first().copied().flatten();
-        let Some(r) = x.and_then(|x| Real::of(self.g, x)).filter(|r| byte(r.dtype)) else {
+        let Some(r) = x
+            .and_then(|x| Real::of(self.g, x))
+            .filter(|r| byte(r.dtype))
+        else {
             return Ok(None);
         };
         let alike = r.single() == Some((t.scale, t.zero)) && r.dtype == t.dtype;
