@@ -71,7 +71,7 @@ impl Machine<'_> {
                     let parts = (0..per).map(|p| {
                         let at = lane * per + p;
                         let i = at / 2 + if second { n * per / 2 } else { 0 };
-                        let from = if at % 2 == 0 { &x } else { &y };
+                        let from = if at.is_multiple_of(2) { &x } else { &y };
                         element(from, i) << (bits * p)
                     });
                     parts.sum()
