@@ -274,43 +274,36 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let dtype = cx.input(0)?.ty.dtype;
     let ty = match dtype {
         d if d.is_float() => Ty::of(d),
-        DType::I32 | DType::I64 | DType::U32 | DType::U64 => Ty::F64,
+        DType::I32 | DType::I64 | DType::U32 | DType::U64 | DType::I8 | DType::U8 => Ty::F64,
         _ => Ty::F32,
     };
-    let (mut plan, mut tables) = (vec![], vec![]);
+    let mut plan = vec![];
+    // What sizes of weights add up to.
+    let mut most = 1.0;
     for i in 0..rank {
         let (Some(size), Some(to)) = (x[i].fixed(), out[i].fixed()) else {
             plan.push(symbolic(&how, &x[i], &out[i])?);
             continue;
         };
-        plan.push(Axis::Same);
         let scale = match (&given, one) {
             (Some(s), _) => s[i],
             (None, Some(s)) if resized.contains(&i) => s,
             _ => to as f64 / size.max(1) as f64,
         };
         if size == to && (scale - 1.0).abs() < 1e-9 && roi[i] == (0.0, 1.0) {
+            plan.push(Axis::Same);
             continue;
         }
         if size == 0 && to > 0 {
             return bad("an empty axis can't be resized");
         }
-        let mut t = taps(&how, size, to, scale, roi[i])?;
-        if matches!(dtype, DType::I8 | DType::U8) {
-            t.shorten();
-        }
-        tables.push((i, t, to));
+        let t = taps(&how, size, to, scale, roi[i])?;
+        most *= t.largest();
+        plan.push(table(cx, &t, to, ty, how.mode == "nearest"));
     }
-    // Weights of few bits leave room in f32 for a byte and all sums.
-    let bits: u32 = tables.iter().map(|(_, t, _)| t.bits()).sum();
-    let ty = match dtype {
-        DType::I8 | DType::U8 if bits > 16 => Ty::F64,
-        _ => ty,
-    };
-    for (i, t, to) in tables {
-        plan[i] = table(cx, &t, to, ty, how.mode == "nearest");
-    }
-    emit(cx, &out, &plan, &how, dtype, ty)
+    let units = (f64::from(i32::MAX) / (256.0 * most)).clamp(1.0, UNITS);
+    let units = i64::from(units as i32).ilog2();
+    emit(cx, &out, &plan, &how, dtype, ty, i64::from(units))
 }
 
 fn symbolic(how: &How, x: &Dim, out: &Dim) -> Result<Axis> {
@@ -362,6 +355,9 @@ fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {
     }
 }
 
+/// Weights of bytes are multiples of 2^-22, or of a larger power where they are so large that their sums with bytes would not fit an i32.
+const UNITS: f64 = (1 << 22) as f64;
+
 /// Taps of an element that are written out, at most.
 const WRITTEN_OUT: i64 = 16;
 
@@ -372,6 +368,7 @@ fn emit(
     how: &How,
     dtype: DType,
     ty: Ty,
+    units: i64,
 ) -> Result<()> {
     let sizes: Vec<i64> = plan
         .iter()
@@ -385,6 +382,7 @@ fn emit(
         nearest: how.mode == "nearest",
         dtype,
         ty,
+        units,
     };
     let few = sizes.iter().product::<i64>() <= WRITTEN_OUT;
     if let Some((Axis::Same, rest)) = plan.split_last()
@@ -401,14 +399,13 @@ fn emit(
             let v = cx.load(0, &index)?;
             return element.store(cx, o, v, beyond);
         }
-        let zero = cx.b.num(ty, 0.0);
+        let zero = element.nothing(cx);
         let sum = cx.b.var(zero);
         crate::contracts::conv::seq(cx, &sizes, |cx, k| {
             let (at, w) = element.tap(cx, o, k);
             let v = cx.load(0, &at)?;
-            let v = cx.b.cast(ty, v);
             let old = cx.b.get(sum);
-            let new = cx.b.fma(w, v, old);
+            let new = element.added(cx, w, v, old);
             cx.b.set(sum, new);
             Ok(())
         })?;
@@ -423,6 +420,8 @@ struct Element<'a> {
     nearest: bool,
     dtype: DType,
     ty: Ty,
+    /// Weights of bytes are multiples of 2 to the power of minus this.
+    units: i64,
 }
 
 impl Element<'_> {
@@ -461,7 +460,48 @@ impl Element<'_> {
                 }
             });
         }
+        if self.whole() {
+            let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
+            w = cx.b.mul(w, unit);
+            w = cx.b.un(UnOp::Near, w);
+            w = cx.b.cast(Ty::I32, w);
+        }
         (at, w)
+    }
+    /// Whether weights are whole numbers of units: those of bytes, whose sums are then the same on every machine.
+    fn whole(&self) -> bool {
+        !self.nearest && matches!(self.dtype, DType::I8 | DType::U8)
+    }
+    /// A sum of nothing.
+    fn nothing(&self, cx: &mut LowerCx) -> ExprId {
+        match self.whole() {
+            true => cx.b.int(Ty::I32, 0),
+            false => cx.b.num(self.ty, 0.0),
+        }
+    }
+    /// A sum and an element times its weight.
+    fn added(&self, cx: &mut LowerCx, w: ExprId, v: ExprId, sum: ExprId) -> ExprId {
+        if self.whole() {
+            return ex!(cx.b; sum + (w * v));
+        }
+        let v = cx.b.cast(self.ty, v);
+        cx.b.fma(w, v, sum)
+    }
+    /// The nearest byte of a sum of units, halves to even.
+    fn rounded(&self, cx: &mut LowerCx, sum: ExprId) -> ExprId {
+        let units = self.units;
+        let mut int = |v: i64| cx.b.int(Ty::I32, v);
+        let (by, one, half) = (int(units), int(1), int((1 << (units - 1)) - 1));
+        let below = cx.b.shr(sum, by);
+        let odd = cx.b.and(below, one);
+        let up = ex!(cx.b; (sum + half) + odd);
+        let v = cx.b.shr(up, by);
+        let (lo, hi) = self.dtype.int_range().unwrap_or((0, 255));
+        let (lo, hi) = (
+            cx.b.int(Ty::I32, lo as i64),
+            cx.b.int(Ty::I32, hi as i64),
+        );
+        cx.b.clamp(v, lo, hi)
     }
     fn store(
         &self,
@@ -475,6 +515,12 @@ impl Element<'_> {
         if self.nearest {
             let e = cx.b.num(own, extra);
             let v = cx.b.select(beyond, e, value);
+            cx.store(0, o, v);
+            return Ok(());
+        }
+        if self.whole() {
+            let (e, v) = (cx.b.num(own, extra), self.rounded(cx, value));
+            let v = cx.b.select(beyond, e, v);
             cx.store(0, o, v);
             return Ok(());
         }
@@ -514,7 +560,7 @@ impl Element<'_> {
             cx.for_(n, LoopKind::Lanes, |cx, c| {
                 let mut o = o.clone();
                 o[last] = c;
-                let mut sum = cx.b.num(self.ty, 0.0);
+                let mut sum = self.nothing(cx);
                 for (at, w) in &taps {
                     let mut at = at.clone();
                     at[last] = c;
@@ -523,8 +569,7 @@ impl Element<'_> {
                         sum = v;
                         break;
                     }
-                    let v = cx.b.cast(self.ty, v);
-                    sum = cx.b.fma(*w, v, sum);
+                    sum = self.added(cx, *w, v, sum);
                 }
                 self.store(cx, &o, sum, beyond)
             })

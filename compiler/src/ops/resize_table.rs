@@ -33,29 +33,12 @@ pub struct Taps {
     pub outside: Vec<bool>,
 }
 
-/// What weights of bytes are multiples of: products over two axes with a byte, and sums of up to 16 of them, are then exact in f64, so that every machine
-/// rounds the same number, and what stands for 0 stays that.
-const UNIT: f64 = 1.0 / (1u64 << 20) as f64;
-
 impl Taps {
-    /// Bits behind the point of shortened weights.
-    pub fn bits(&self) -> u32 {
-        let whole = |w: &f64| libm::rint(w / UNIT) as i64;
-        let lowest = self.weight.iter().map(|w| whole(w).trailing_zeros()).min();
-        20 - lowest.unwrap_or(20).min(20)
-    }
-    /// Weights as multiples of [`UNIT`] that add up to what they did, to the nearest such number.
-    pub fn shorten(&mut self) {
-        let short = |w: f64| libm::rint(w / UNIT) * UNIT;
-        for own in self.weight.chunks_mut(self.n.max(1)) {
-            let all = short(own.iter().sum());
-            own.iter_mut().for_each(|w| *w = short(*w));
-            let missing = all - own.iter().sum::<f64>();
-            let largest = own.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
-            if let Some(w) = largest {
-                *w += missing;
-            }
-        }
+    /// The largest sum of sizes of an element's weights.
+    pub fn largest(&self) -> f64 {
+        let own = self.weight.chunks(self.n.max(1));
+        let sums = own.map(|w| w.iter().map(|w| w.abs()).sum::<f64>());
+        sums.fold(1.0, f64::max)
     }
 }
 
@@ -236,30 +219,5 @@ mod tests {
                 .collect()
         });
         assert_eq!(v, Some(vec![1.0, 1.25, 1.75, 2.0]));
-    }
-
-    #[test]
-    fn doubled_pixels_have_weights_of_two_bits() {
-        let t = taps(&how("linear", "half_pixel", "floor"), 4, 8, 2.0, (0.0, 1.0)).unwrap();
-        assert_eq!(t.bits(), 2);
-    }
-
-    #[test]
-    fn short_weights_add_up() {
-        for (mode, size, out) in [("linear", 7, 13), ("cubic", 5, 9), ("linear", 9, 4)] {
-            let how = how(mode, "half_pixel", "floor");
-            let scale = out as f64 / size as f64;
-            let exact = taps(&how, size, out, scale, (0.0, 1.0)).unwrap();
-            let mut short = exact.clone();
-            short.shorten();
-            for own in short.weight.chunks(short.n) {
-                assert_eq!(own.iter().sum::<f64>(), 1.0);
-            }
-            for (a, b) in exact.weight.iter().zip(&short.weight) {
-                assert!((a - b).abs() <= 2.0 * UNIT, "{a} {b}");
-                assert_eq!((b / UNIT).fract(), 0.0);
-            }
-            assert!(short.bits() <= 20);
-        }
     }
 }
