@@ -7,7 +7,7 @@ use onnxc_compiler::contracts::References;
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::interp::{Env, Memory, run as interpret};
-use onnxc_compiler::loops::ir::{Access, Arg, Callee, Func};
+use onnxc_compiler::loops::ir::{Access, Arg, Func};
 use onnxc_compiler::loops::random::Rng;
 use onnxc_compiler::target::Target;
 use onnxc_tests::run::{native_targets, run};
@@ -31,11 +31,7 @@ fn calling_over(tile: &Tile, bufs: &[(i64, DType, Access)], ints: &[i64]) -> Fun
         args.push(Arg::Ptr { buf, offset });
     }
     args.extend(ints.iter().map(|&n| Arg::Int(b.i(n))));
-    let callee = Callee {
-        kernel: tile.name.to_string(),
-        contract: tile.contract.to_string(),
-        shape: vec![],
-    };
+    let callee = tile.callee(vec![]);
     b.call(callee, args);
     b.finish()
 }

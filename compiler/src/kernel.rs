@@ -380,6 +380,17 @@ pub struct Tile {
     pub make: fn(&Callee, landing_pad: bool) -> Result<Code>,
 }
 
+impl Tile {
+    /// What is called, for a shape.
+    pub fn callee(&self, shape: Vec<(String, i64)>) -> Callee {
+        Callee {
+            kernel: self.name.to_string(),
+            contract: self.contract.to_string(),
+            shape,
+        }
+    }
+}
+
 /// Generates the code of a `Lanes` loop; `None` where it can't. `landing_pad`: begin with `endbr64` or `bti c`.
 pub type MakeLaneLoop = fn(&LaneLoop, landing_pad: bool) -> Option<Result<Code>>;
 

@@ -113,11 +113,7 @@ impl Shape {
         ];
         shape.extend(own.map(|(n, v)| (n.to_string(), v)));
         shape.extend(self.tail.to_shape());
-        Callee {
-            kernel: tile.name.to_string(),
-            contract: tile.contract.to_string(),
-            shape,
-        }
+        tile.callee(shape)
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {

@@ -153,11 +153,7 @@ impl Shape {
             shape.push(("out_type".to_string(), i64::from(self.out_type.onnx())));
         }
         shape.extend(self.tail.to_shape());
-        Callee {
-            kernel: tile.name.to_string(),
-            contract: tile.contract.to_string(),
-            shape,
-        }
+        tile.callee(shape)
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {

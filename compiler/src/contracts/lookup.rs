@@ -86,11 +86,7 @@ fn table(cx: &mut LowerCx, _: &Query) -> Result<()> {
     let entries = Tensor::new(DType::U8, vec![bytes.len() as i64], bytes.into())?;
     let t = cx.constant("table", entries);
     let (x, y) = (cx.input(0)?.buf, cx.output(0).ok_or_else(missing)?.buf);
-    let callee = Callee {
-        kernel: tile.name.to_string(),
-        contract: tile.contract.to_string(),
-        shape: vec![],
-    };
+    let callee = tile.callee(vec![]);
     let run = |cx: &mut LowerCx, from: ExprId, n: ExprId| {
         let none = cx.b.i(0);
         let ptr = |buf, offset| Arg::Ptr { buf, offset };

@@ -202,11 +202,7 @@ impl Strip {
         }
         shape.extend(self.narrow.iter().flat_map(|w| w.to_shape()));
         shape.extend(self.tail.to_shape());
-        Callee {
-            kernel: tile.name.to_string(),
-            contract: tile.contract.to_string(),
-            shape,
-        }
+        tile.callee(shape)
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Strip> {

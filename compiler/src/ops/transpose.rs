@@ -6,7 +6,7 @@ use crate::base::dim::Dim;
 use crate::contracts::pixels::CHANNELS;
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{Arg, Callee, ExprId, LoopKind};
+use crate::loops::ir::{Arg, ExprId, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
 use crate::ops::util::*;
 
@@ -73,11 +73,7 @@ fn zipped(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
     let (true, Some(out), None) = (bytes && swaps && two.is(2), out, &cx.store_hook) else {
         return Ok(false);
     };
-    let callee = Callee {
-        kernel: tile.name.to_string(),
-        contract: tile.contract.to_string(),
-        shape: vec![],
-    };
+    let callee = tile.callee(vec![]);
     let x = cx.input(0)?.buf;
     let (at, n) = (cx.b.i(0), cx.b.dim(n));
     let count = cx.b.dim(&outer.iter().cloned().product());
@@ -105,11 +101,7 @@ fn pixels(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
     let (Some(tile), Some(out)) = (tile, cx.output(0).map(|o| o.buf)) else {
         return Ok(false);
     };
-    let callee = Callee {
-        kernel: tile.name.to_string(),
-        contract: tile.contract.to_string(),
-        shape: vec![],
-    };
+    let callee = tile.callee(vec![]);
     let x = cx.input(0)?.buf;
     let all: Dim = picture.iter().cloned().product();
     let fixed = all.fixed();

@@ -11,7 +11,7 @@ use crate::base::tensor::Tensor;
 use crate::contracts::palette::{PALETTE, TOGETHER, run};
 use crate::kernel::{Extra, Machine};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Arg, BufId, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::ir::{Access, Arg, BufId, ExprId, Func, LoopKind, Ty};
 use std::collections::HashMap;
 
 /// Elements below which a constant is not worth it.
@@ -204,11 +204,7 @@ fn halves(
     let from = b.let_(from);
     if let Some(tile) = machine.tile(PALETTE.name) {
         let zero = b.i(0);
-        let callee = Callee {
-            kernel: tile.name.to_string(),
-            contract: tile.contract.to_string(),
-            shape: vec![],
-        };
+        let callee = tile.callee(vec![]);
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
         let args = vec![ptr(codes, from), ptr(table, zero), ptr(out, first)];
         if count >= TOGETHER {

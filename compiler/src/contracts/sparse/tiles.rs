@@ -183,11 +183,7 @@ fn callee(tile: &Tile, shape: Vec<(&str, i64)>, numbers: Numbers) -> Callee {
         .map(|(n, v)| (n.to_string(), v))
         .collect();
     shape.push(numbers.to_shape());
-    Callee {
-        kernel: tile.name.to_string(),
-        contract: tile.contract.to_string(),
-        shape,
-    }
+    tile.callee(shape)
 }
 
 /// What a `sparse_in` is specialised to.

@@ -9,7 +9,23 @@ pub mod zip;
 
 use crate::vector::ir::Level;
 use crate::vector::rows;
-use onnxc_compiler::kernel::Tile;
+use iced_x86::IcedError;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::kernel::{Code, Tile};
+use onnxc_compiler::loops::ir::Callee;
+
+/// What writing some instructions gives.
+type Emitted = std::result::Result<(), IcedError>;
+
+/// The code of a kernel that uses no stack.
+fn assembled(callee: &Callee, bytes: std::result::Result<Vec<u8>, IcedError>) -> Result<Code> {
+    let wrong = |e| Diagnostic::internal(format!("`{}`: {e}", callee.kernel));
+    Ok(Code {
+        bytes: bytes.map_err(wrong)?,
+        align: 64,
+        stack: 0,
+    })
+}
 
 /// What AVX-512 kernels need.
 const AVX512: &[&str] = &["avx512f", "avx512vl"];

@@ -5,9 +5,10 @@
 //!
 //! Nothing that a caller owns is touched: rcx, rdx, rsi, rdi and ymm0-ymm9 only, no stack.
 
+use super::{Emitted, assembled};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
 
@@ -30,16 +31,8 @@ const LOW: AsmRegisterYmm = ymm8;
 const HIGH: AsmRegisterYmm = ymm9;
 
 fn make(callee: &Callee, landing_pad: bool) -> Result<Code> {
-    let bytes =
-        emit(landing_pad).map_err(|e| Diagnostic::internal(format!("`{}`: {e}", callee.kernel)))?;
-    Ok(Code {
-        bytes,
-        align: 64,
-        stack: 0,
-    })
+    assembled(callee, emit(landing_pad))
 }
-
-type Emitted = std::result::Result<(), IcedError>;
 
 /// Eight lanes of numbers in `at`, whose fourth bit is `top` below the highest: their floats, stored `to` bytes on.
 fn look_up(a: &mut CodeAssembler, at: AsmRegisterYmm, top: i32, to: i32) -> Emitted {

@@ -3,9 +3,10 @@
 //! Contract `byte_pixels`. The last step overlaps the one before, so that nothing is done byte by byte where there are 16 pixels and more. Nothing that
 //! a caller owns is touched: rax, rcx, rdx, rsi, rdi, r8-r11 and xmm0-xmm8 only, no stack.
 
+use super::{Emitted, assembled};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
 
@@ -35,16 +36,8 @@ const TRIPLE: AsmRegister64 = rax;
 const FOURS: [AsmRegisterXmm; 4] = [xmm5, xmm6, xmm7, xmm8];
 
 fn make(callee: &Callee, landing_pad: bool) -> Result<Code> {
-    let bytes =
-        emit(landing_pad).map_err(|e| Diagnostic::internal(format!("`{}`: {e}", callee.kernel)))?;
-    Ok(Code {
-        bytes,
-        align: 64,
-        stack: 0,
-    })
+    assembled(callee, emit(landing_pad))
 }
-
-type Emitted = std::result::Result<(), IcedError>;
 
 /// Four pixels of four bytes, the last of which is 0, in each of [`FOURS`].
 fn spread(a: &mut CodeAssembler) -> Emitted {

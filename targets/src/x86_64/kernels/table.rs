@@ -7,9 +7,10 @@
 //!
 //! Nothing that a caller owns is touched: rax, rcx, rdx, rsi, rdi and ymm0-ymm15 only, no stack.
 
+use super::{Emitted, assembled};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
 
@@ -38,16 +39,8 @@ const SIXTEEN: AsmRegisterYmm = ymm14;
 const OVER: AsmRegisterYmm = ymm15;
 
 fn make(callee: &Callee, landing_pad: bool) -> Result<Code> {
-    let bytes =
-        emit(landing_pad).map_err(|e| Diagnostic::internal(format!("`{}`: {e}", callee.kernel)))?;
-    Ok(Code {
-        bytes,
-        align: 64,
-        stack: 0,
-    })
+    assembled(callee, emit(landing_pad))
 }
-
-type Emitted = std::result::Result<(), IcedError>;
 
 /// These bits in every lane.
 fn splat(a: &mut CodeAssembler, d: AsmRegisterYmm, x: AsmRegisterXmm, bits: u32) -> Emitted {

@@ -3,9 +3,10 @@
 //! Contract `byte_zip`. The last vector of a row overlaps the one before, so that nothing is done byte by byte in rows of 16 and more. Nothing that
 //! a caller owns is touched: rax, rcx, rdx, rsi, rdi, r8-r11 and ymm0-ymm3 only, no stack.
 
+use super::{Emitted, assembled};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
 
@@ -30,16 +31,8 @@ const AT: AsmRegister64 = r9;
 const LAST: AsmRegister64 = r10;
 
 fn make(callee: &Callee, landing_pad: bool) -> Result<Code> {
-    let bytes =
-        emit(landing_pad).map_err(|e| Diagnostic::internal(format!("`{}`: {e}", callee.kernel)))?;
-    Ok(Code {
-        bytes,
-        align: 64,
-        stack: 0,
-    })
+    assembled(callee, emit(landing_pad))
 }
-
-type Emitted = std::result::Result<(), IcedError>;
 
 /// 32 bytes of each row.
 fn wide(a: &mut CodeAssembler) -> Emitted {
