@@ -487,12 +487,16 @@ impl Element<'_> {
         let v = cx.b.cast(self.ty, v);
         cx.b.fma(w, v, sum)
     }
-    /// The nearest byte of a sum of units, halves to even.
+    /// The nearest byte of a sum of units; halves go to what is even above the attribute `zero`, which stands for 0.
     fn rounded(&self, cx: &mut LowerCx, sum: ExprId) -> ExprId {
         let units = self.units;
         let mut int = |v: i64| cx.b.int(Ty::I32, v);
         let (by, one, half) = (int(units), int(1), int((1 << (units - 1)) - 1));
         let below = cx.b.shr(sum, by);
+        let below = match cx.attrs.int("zero", 0) % 2 {
+            0 => below,
+            _ => cx.b.add(below, one),
+        };
         let odd = cx.b.and(below, one);
         let up = ex!(cx.b; (sum + half) + odd);
         let v = cx.b.shr(up, by);

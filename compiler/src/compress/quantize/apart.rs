@@ -85,7 +85,7 @@ mod tests {
         let text = "graph @g(%x: f32[1,1,2,2], %z: f32[1,2,2,2]) -> (%y) {
   %w = lit f32[2,1,1,1] [8.0, 0.5]
   %b = lit f32[2] [4.0, 1.0]
-  %y = Conv(%x, %w, %b, %z) { activation = \"Clip\", activation_params = [0.0, 6.0], group = 1 } : f32[1,2,2,2]
+  %y = Conv(%x, %w, %b, %z) { activation = \"Clip\", activation_params = floats [0.0, 6.0], group = 1 } : f32[1,2,2,2]
 }";
         let mut m = parse(text, crate::ops::find).unwrap();
         apart(&mut m, &mut Diagnostics::default()).unwrap();

@@ -1,7 +1,7 @@
 //! What only moves numbers about, or takes the largest, does so before they are dequantized.
 
 use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot};
+use super::{Integers, Spot, less};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::rounding::Rounding;
@@ -107,7 +107,7 @@ impl Integers<'_, '_, '_> {
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
-        let (attrs, mut ins, out) = (node.attrs.clone(), node.ins.clone(), node.outs[0]);
+        let (mut attrs, mut ins, out) = (node.attrs.clone(), node.ins.clone(), node.outs[0]);
         let x = ins.first().copied().flatten();
         let Some(r) = x
             .and_then(|x| Real::of(self.g, x))
@@ -124,6 +124,7 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         }
         ins[0] = Some(r.q);
+        less(&mut attrs, "zero", t.zero);
         self.make("Resize", attrs, &ins, spot).map(Some)
     }
 
