@@ -11,7 +11,7 @@
 //! the window, every one `vectors` vectors of lanes. Within a block, lane `l` of vector `v` is channel `4 * vectors * (l / 4) + 4 * v + l % 4`, which
 //! is the order in which rows of bytes interleave within quarters of registers.
 
-use super::depthwise_tile::{Call, Geometry, NAMES};
+use super::depthwise_tile::{Call, Geometry};
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
@@ -99,8 +99,6 @@ impl Shape {
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
-        let named = NAMES.iter().map(|n| n.to_string());
-        let mut shape: Vec<(String, i64)> = named.zip(self.at.values()).collect();
         let own = [
             ("lanes", self.lanes),
             ("vectors", self.vectors),
@@ -111,9 +109,7 @@ impl Shape {
             ("more", self.more),
             ("out_type", i64::from(self.out_type.onnx())),
         ];
-        shape.extend(own.map(|(n, v)| (n.to_string(), v)));
-        shape.extend(self.tail.to_shape());
-        tile.callee(shape)
+        tile.callee(self.at.to_shape(&own, &self.tail))
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {

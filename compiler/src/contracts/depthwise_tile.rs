@@ -69,7 +69,7 @@ pub struct Shape {
 }
 
 /// What [`Geometry`] is called in the shape of a callee.
-pub const NAMES: [&str; 12] = [
+const NAMES: [&str; 12] = [
     "rows", "cols", "kh", "kw", "sh", "sw", "dh", "dw", "top", "bottom", "left", "right",
 ];
 
@@ -93,6 +93,14 @@ impl Geometry {
             fits.then_some((col as usize, kx))
         };
         (0..self.cols).filter_map(of).collect()
+    }
+    /// As part of a callee's shape: itself, a contract's own numbers, the tail.
+    pub fn to_shape(&self, own: &[(&str, i64)], tail: &Tail) -> Vec<(String, i64)> {
+        let named = NAMES.into_iter().zip(self.values());
+        let all = named.chain(own.iter().copied());
+        let mut shape: Vec<_> = all.map(|(n, v)| (n.to_string(), v)).collect();
+        shape.extend(tail.to_shape());
+        shape
     }
     /// What goes with [`NAMES`].
     pub fn values(&self) -> [i64; 12] {
@@ -143,17 +151,13 @@ impl Shape {
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
-        let named = NAMES.iter().map(|n| n.to_string());
-        let mut shape: Vec<(String, i64)> = named.zip(self.at.values()).collect();
-        shape.push(("lanes".to_string(), self.lanes));
-        shape.push(("rest".to_string(), self.rest));
+        let mut own = vec![("lanes", self.lanes), ("rest", self.rest)];
         if self.whole() {
-            shape.push(("x_type".to_string(), i64::from(self.x_type.onnx())));
-            shape.push(("zero".to_string(), self.zero));
-            shape.push(("out_type".to_string(), i64::from(self.out_type.onnx())));
+            own.push(("x_type", i64::from(self.x_type.onnx())));
+            own.push(("zero", self.zero));
+            own.push(("out_type", i64::from(self.out_type.onnx())));
         }
-        shape.extend(self.tail.to_shape());
-        tile.callee(shape)
+        tile.callee(self.at.to_shape(&own, &self.tail))
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {

@@ -5,7 +5,7 @@
 //! the same as the form in f64 wherever a result lies farther than that from a half; the few sums that don't are looked at, for some offsets near the
 //! exact one.
 
-use super::step::{Reals, fused};
+use super::step::{EXACT, Reals, fused};
 
 /// Products beyond this lose the large number's size.
 const MOST: f64 = (1u32 << 22) as f64 - 1024.0;
@@ -16,8 +16,6 @@ const ERROR: f64 = 1.0 / (1u64 << 21) as f64;
 const LARGEST: f64 = 4.0;
 /// So many sums near one half are looked at: more than one where multipliers are smaller than the error.
 const DOUBTFUL: i64 = 64;
-/// Sums beyond this are not exact in f32.
-const EXACT: i64 = 1 << 24;
 /// How offsets that are tried differ: about what one rounding changes.
 const STEP: f64 = 1.0 / (1u64 << 25) as f64;
 

@@ -33,7 +33,7 @@ pub struct Single {
 }
 
 /// Sums beyond this are not exact in f32.
-const EXACT: i64 = 1 << 24;
+pub const EXACT: i64 = 1 << 24;
 
 impl Reals {
     /// The result for a sum.

@@ -31,17 +31,6 @@ struct Template<'s> {
     turn: usize,
 }
 
-/// Address registers that live through the channels of a tile.
-struct Bases {
-    x: X,
-    row: X,
-    pixel: X,
-    w: X,
-    /// Channels from a tile's first to the current.
-    at: X,
-    left: X,
-}
-
 /// The program of a tile.
 pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let s = Shape::of(callee)
@@ -81,24 +70,14 @@ impl Template<'_> {
 
     /// All channels of a tile: blocks, of which the last ends with the last channel.
     fn tile(&mut self) -> Result<()> {
-        let b = Bases {
-            x: self.f.vm.arg(X_PTR),
-            row: self.f.int(Int::XRow),
-            pixel: self.f.int(Int::XPixel),
-            w: self.f.vm.arg(W_PTR),
-            at: self.f.vm.x(),
-            left: self.f.int(Int::Channels),
-        };
-        self.f.vm.op(Op::SetX { d: b.at, value: 0 });
+        let b = self.f.byte_bases();
         let top = self.f.vm.label();
         self.f.vm.place(top);
         self.block(&b)?;
         let (block, bytes) = (self.s.block(), self.s.packed() as i32 * 4);
         self.f
             .next_block(top, b.left, (b.w, bytes), [b.x, b.at], block);
-        for x in [b.x, b.row, b.pixel, b.w, b.at, b.left] {
-            self.f.vm.free_x(x);
-        }
+        self.f.drop_bases(b);
         Ok(())
     }
 

@@ -61,6 +61,17 @@ struct Frame<'s> {
     args: Args,
 }
 
+/// Address registers that live through the channels of a tile over bytes.
+struct Bases {
+    x: X,
+    row: X,
+    pixel: X,
+    w: X,
+    /// Channels from a tile's first to the current.
+    at: X,
+    left: X,
+}
+
 /// By how much a number of elements is shifted to be one of bytes.
 fn shift_of(d: DType) -> u8 {
     d.size().trailing_zeros() as u8
@@ -72,6 +83,25 @@ fn of(kind: &Node) -> DType {
 }
 
 impl<'s> Frame<'s> {
+    /// The registers of [`Bases`], before the first channel.
+    fn byte_bases(&mut self) -> Bases {
+        let b = Bases {
+            x: self.vm.arg(X_PTR),
+            row: self.int(Int::XRow),
+            pixel: self.int(Int::XPixel),
+            w: self.vm.arg(W_PTR),
+            at: self.vm.x(),
+            left: self.int(Int::Channels),
+        };
+        self.vm.op(Op::SetX { d: b.at, value: 0 });
+        b
+    }
+    /// Gives them back.
+    fn drop_bases(&mut self, b: Bases) {
+        for x in [b.x, b.row, b.pixel, b.w, b.at, b.left] {
+            self.vm.free_x(x);
+        }
+    }
     fn new(isa: Isa, at: &'s Geometry, tail: &'s Tail, [x_type, out_type]: [DType; 2]) -> Self {
         let args = Args::of(tail);
         Frame {
