@@ -265,10 +265,16 @@ pub fn execute(exe: &[u8], emulator: Option<&str>, input: &[u8]) -> Vec<u8> {
         }
         None => Command::new(&path),
     };
-    let out = command
-        .stdin(std::fs::File::open(&data).expect("opened"))
-        .output()
-        .expect("runs");
+    let out = loop {
+        let input = std::fs::File::open(&data).expect("opened");
+        match command.stdin(input).output() {
+            // A test beside this one forked while the file was open for writing here: busy until that child is another program.
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            out => break out.expect("runs"),
+        }
+    };
     assert!(out.status.success(), "{}: {:?}", out.status, out.stderr);
     out.stdout
 }
