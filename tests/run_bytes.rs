@@ -1,5 +1,5 @@
-//! The tiles over bytes, `byte_table`, `byte_zip`, `byte_pixels` and `palette`: machine code gives the bytes of their references, between pages that
-//! can't be touched, for lengths around every vector.
+//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat` and `palette`: machine code gives the bytes of
+//! their references, between pages that can't be touched, for lengths around every vector.
 
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
@@ -19,10 +19,15 @@ const LENGTHS: [i64; 23] = [
 
 fn calling(tile: &Tile, bufs: &[(i64, Access)], ints: &[i64]) -> Func {
     let bufs: Vec<_> = bufs.iter().map(|b| (b.0, DType::U8, b.1)).collect();
-    calling_over(tile, &bufs, ints)
+    calling_over(tile, &[], &bufs, ints)
 }
 
-fn calling_over(tile: &Tile, bufs: &[(i64, DType, Access)], ints: &[i64]) -> Func {
+fn calling_over(
+    tile: &Tile,
+    shape: &[(&str, i64)],
+    bufs: &[(i64, DType, Access)],
+    ints: &[i64],
+) -> Func {
     let mut b = Builder::new("call");
     let mut args = vec![];
     for (len, dtype, access) in bufs {
@@ -31,7 +36,7 @@ fn calling_over(tile: &Tile, bufs: &[(i64, DType, Access)], ints: &[i64]) -> Fun
         args.push(Arg::Ptr { buf, offset });
     }
     args.extend(ints.iter().map(|&n| Arg::Int(b.i(n))));
-    let callee = tile.callee(vec![]);
+    let callee = tile.callee(shape.iter().map(|(n, v)| (n.to_string(), *v)).collect());
     b.call(callee, args);
     b.finish()
 }
@@ -103,6 +108,57 @@ fn channels_become_pixels() {
 }
 
 #[test]
+fn bytes_are_repeated() {
+    with("byte_repeat", |tile, target| {
+        let mut rng = Rng(4);
+        for times in 2..=16 {
+            for n in LENGTHS {
+                let to = times * n;
+                let bufs = [(n, DType::U8, Access::Read), (to, DType::U8, Access::Write)];
+                let f = calling_over(tile, &[("times", times)], &bufs, &[n]);
+                let start = vec![bytes(&mut rng, n), vec![0; to as usize]];
+                check(&format!("{n} bytes {times} times"), &f, target, start);
+            }
+        }
+    });
+}
+
+#[test]
+fn matrices_are_turned() {
+    with("turn", |tile, target| {
+        let mut rng = Rng(5);
+        for (size, dtype) in [(1, DType::U8), (2, DType::U16), (4, DType::U32)] {
+            let sizes = (1..=9).chain([16, 23]);
+            for (rows, cols) in sizes.clone().flat_map(|r| sizes.clone().map(move |c| (r, c))) {
+                // Rows that follow one another, and rows apart.
+                for apart in [0, 3] {
+                    let few = |n: i64| if (2..8).contains(&n) && apart == 0 { n } else { 0 };
+                    let shape = [
+                        ("size", size),
+                        ("rows", few(rows)),
+                        ("cols", if few(rows) == 0 { few(cols) } else { 0 }),
+                    ];
+                    let count = (rows + cols) % 4;
+                    let (x_row, out_row) = (cols + apart, rows + apart);
+                    let (x_next, out_next) = (rows * x_row, cols * out_row);
+                    let lens = [count * x_next, count * out_next];
+                    let bufs = [
+                        (lens[0], dtype, Access::Read),
+                        (lens[1], dtype, Access::ReadWrite),
+                    ];
+                    let ints = [rows, cols, x_row, out_row, count, x_next, out_next];
+                    let f = calling_over(tile, &shape, &bufs, &ints);
+                    // What lies between rows of the result stays.
+                    let start = lens.map(|n| bytes(&mut rng, n * size)).to_vec();
+                    let what = format!("{count} of {rows} x {cols}, {size} bytes, {apart} apart");
+                    check(&what, &f, target, start);
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn rows_take_turns() {
     with("byte_zip", |tile, target| {
         let mut rng = Rng(2);
@@ -131,7 +187,7 @@ fn halves_of_bytes_give_floats_of_a_table() {
                 (16, DType::F32, Access::Read),
                 (32 * n, DType::F32, Access::Write),
             ];
-            let f = calling_over(tile, &bufs, &[n]);
+            let f = calling_over(tile, &[], &bufs, &[n]);
             let floats = |rng: &mut Rng, n: i64| -> Vec<u8> {
                 let one = |_| (rng.bits() as i8 as f32 * 0.37).to_le_bytes();
                 (0..n).flat_map(one).collect()

@@ -55,6 +55,10 @@ pub const PIPELINE: &[Step] = &[
         &layout::PASS,
         "kernels want channels last; before this, fusions see the operators as the model has them",
     ),
+    Once(
+        &multiplier::PASS,
+        "channels must be last to be repeated one behind the other",
+    ),
     Until(
         CLEAN,
         8,

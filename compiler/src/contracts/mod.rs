@@ -27,11 +27,13 @@ pub mod pack;
 pub mod palette;
 pub mod picked;
 pub mod pixels;
+pub mod repeat;
 pub mod sparse;
 pub mod strip;
 pub mod strip_plan;
 pub mod tail;
 pub mod text;
+pub mod turn;
 pub mod window;
 pub mod winograd_choice;
 pub mod winograd_error;
@@ -70,6 +72,8 @@ pub static ALL: &[&Contract] = &[
     &lookup::BYTE_TABLE,
     &zip::BYTE_ZIP,
     &pixels::BYTE_PIXELS,
+    &repeat::BYTE_REPEAT,
+    &turn::TURN,
     &palette::PALETTE,
     &sparse::tiles::SPARSE_IN,
     &sparse::tiles::SPARSE_STRIP,

@@ -340,6 +340,13 @@ pub struct Callee {
     pub shape: Vec<(String, i64)>,
 }
 
+impl Callee {
+    /// A number of the shape by its name.
+    pub fn get(&self, name: &str) -> Option<i64> {
+        self.shape.iter().find(|(n, _)| n == name).map(|n| n.1)
+    }
+}
+
 /// What a function does with a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]

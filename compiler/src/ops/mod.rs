@@ -30,6 +30,7 @@ pub mod small_float;
 pub mod spatial;
 #[cfg(test)]
 pub mod testing;
+mod turned;
 pub mod util;
 
 roll! {

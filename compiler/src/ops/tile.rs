@@ -3,8 +3,10 @@
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::tensor::Tensor;
+use crate::contracts::repeat::{MOST, TIMES};
+use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::LoopKind;
+use crate::loops::ir::{Arg, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, broadcast, read_none};
 use crate::ops::util::*;
 
@@ -103,10 +105,41 @@ pub static EXPAND: OpDef = OpDef {
         cx.set_dims(0, dims);
         Ok(())
     },
-    lower: Lower::Loops(|cx| map_output(cx, |cx, at| cx.load_broadcast(0, at))),
+    lower: Lower::Loops(|cx| match repeated(cx)? {
+        true => Ok(()),
+        false => map_output(cx, |cx, at| cx.load_broadcast(0, at)),
+    }),
     tails: true,
     ..BASE
 };
+
+/// Bytes in a piece of work for one thread.
+const PIECE: i64 = 1 << 12;
+
+/// Bytes each of which is repeated along a new last axis are for a tile.
+fn repeated(cx: &mut LowerCx) -> Result<bool> {
+    let (x, to) = (cx.in_shape(0)?, cx.out_shape()?);
+    let bytes = cx.input(0)?.ty.dtype.size() == 1 && cx.store_hook.is_none();
+    let (Some((one, rest)), Some((times, all))) = (x.split_last(), to.split_last()) else {
+        return Ok(false);
+    };
+    let times = times.fixed().filter(|n| (2..=MOST).contains(n));
+    let fits = bytes && one.is(1) && rest == all;
+    let tile = cx.machine.tile("byte_repeat").filter(|_| fits);
+    let (Some(tile), Some(times), Some(out)) = (tile, times, cx.output(0).map(|o| o.buf)) else {
+        return Ok(false);
+    };
+    let callee = tile.callee(vec![(TIMES.to_string(), times)]);
+    let x = cx.input(0)?.buf;
+    let n: Dim = all.iter().cloned().product();
+    in_pieces(cx, &n, PIECE, |cx, from, n| {
+        let to = ex!(cx.b; from * {cx.b.i(times)});
+        let ptr = |buf, offset| Arg::Ptr { buf, offset };
+        let args = vec![ptr(x, from), ptr(out, to), Arg::Int(n)];
+        cx.b.call(callee.clone(), args);
+    })?;
+    Ok(true)
+}
 
 /// Contents of an expanded list.
 fn expanded(cx: &InferCx) -> Option<Vec<Dim>> {

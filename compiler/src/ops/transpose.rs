@@ -6,8 +6,9 @@ use crate::base::dim::Dim;
 use crate::contracts::pixels::CHANNELS;
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{Arg, ExprId, LoopKind};
+use crate::loops::ir::{Arg, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
+use crate::ops::turned::turned;
 use crate::ops::util::*;
 
 /// Operators of this file.
@@ -40,7 +41,7 @@ pub static TRANSPOSE: OpDef = OpDef {
     lower: Lower::Loops(|cx| {
         let perm = perm(cx.attrs.ints("perm"), cx.in_shape(0)?.len())?;
         let shape = cx.out_shape()?;
-        if zipped(cx, &perm, &shape)? || pixels(cx, &perm, &shape)? {
+        if zipped(cx, &perm, &shape)? || pixels(cx, &perm, &shape)? || turned(cx, &perm)? {
             return Ok(());
         }
         // A short last axis is written out: a loop over it would cost more than what it does.
@@ -104,36 +105,19 @@ fn pixels(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
     let callee = tile.callee(vec![]);
     let x = cx.input(0)?.buf;
     let all: Dim = picture.iter().cloned().product();
-    let fixed = all.fixed();
-    let (n, all) = (cx.b.dim(n), cx.b.dim(&all));
+    let n = cx.b.dim(n);
     cx.for_(n, LoopKind::Seq, |cx, i| {
-        let base = ex!(cx.b; (i * all) * {cx.b.i(CHANNELS)});
+        let plane = cx.b.dim(&all);
+        let base = ex!(cx.b; (i * plane) * {cx.b.i(CHANNELS)});
         let base = cx.b.let_(base);
-        let piece = |cx: &mut LowerCx, first: ExprId, n: ExprId| {
+        in_pieces(cx, &all, PIECE, |cx, first, n| {
             let b = &mut cx.b;
             let from = ex!(b; base + first);
             let to = ex!(b; base + (first * {b.i(CHANNELS)}));
             let ptr = |buf, offset| Arg::Ptr { buf, offset };
-            let args = vec![ptr(x, from), ptr(out, to), Arg::Int(all), Arg::Int(n)];
+            let args = vec![ptr(x, from), ptr(out, to), Arg::Int(plane), Arg::Int(n)];
             b.call(callee.clone(), args);
-        };
-        let Some(fixed) = fixed else {
-            let zero = cx.b.i(0);
-            piece(cx, zero, all);
-            return Ok(());
-        };
-        let pieces = cx.b.i(fixed / PIECE);
-        cx.parallel(pieces, |cx, t| {
-            let size = cx.b.i(PIECE);
-            let first = cx.b.mul(t, size);
-            piece(cx, first, size);
-            Ok(())
-        })?;
-        if fixed % PIECE > 0 {
-            let (first, rest) = (cx.b.i(fixed / PIECE * PIECE), cx.b.i(fixed % PIECE));
-            piece(cx, first, rest);
-        }
-        Ok(())
+        })
     })?;
     Ok(true)
 }

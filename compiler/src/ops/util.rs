@@ -390,3 +390,30 @@ pub fn map_output(
         Ok(())
     })
 }
+
+/// Calls of a tile over things that are independent of each other, `piece` at a time: `f` gets the first of a piece and how many it has, and threads
+/// may share the pieces. Where the number is not known it is one piece.
+pub fn in_pieces(
+    cx: &mut LowerCx,
+    all: &Dim,
+    piece: i64,
+    mut f: impl FnMut(&mut LowerCx, ExprId, ExprId),
+) -> Result<()> {
+    let Some(fixed) = all.fixed().filter(|n| *n > piece) else {
+        let (zero, n) = (cx.b.i(0), cx.b.dim(all));
+        f(cx, zero, n);
+        return Ok(());
+    };
+    let pieces = cx.b.i(fixed / piece);
+    cx.parallel(pieces, |cx, t| {
+        let size = cx.b.i(piece);
+        let first = cx.b.mul(t, size);
+        f(cx, first, size);
+        Ok(())
+    })?;
+    if fixed % piece > 0 {
+        let (first, rest) = (cx.b.i(fixed / piece * piece), cx.b.i(fixed % piece));
+        f(cx, first, rest);
+    }
+    Ok(())
+}

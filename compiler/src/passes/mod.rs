@@ -6,6 +6,7 @@ pub mod inline_if;
 pub mod integers;
 pub mod layout;
 pub mod merge;
+pub mod multiplier;
 pub mod no_op;
 pub mod offload;
 pub mod ports;

@@ -4,7 +4,10 @@ pub mod gemm;
 pub mod palette;
 pub mod pixels;
 pub mod probe;
+pub mod repeat;
 pub mod table;
+pub mod turn;
+mod turn_block;
 pub mod zip;
 
 use crate::vector::ir::Level;
@@ -73,6 +76,8 @@ pub static TILES: &[&Tile] = &[
     &table::BYTE_TABLE_AVX2,
     &zip::BYTE_ZIP_AVX2,
     &pixels::BYTE_PIXELS_AVX2,
+    &repeat::BYTE_REPEAT_AVX2,
+    &turn::TURN_AVX2,
     &palette::PALETTE_AVX2,
     &rows::sparse_in(Level::Avx512, "sparse_in_f32_avx512", AVX512),
     &rows::sparse_in(Level::Avx2, "sparse_in_f32_avx2fma", AVX2),

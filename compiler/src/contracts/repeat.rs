@@ -1,0 +1,41 @@
+//! `byte_repeat`: each byte several times, one behind the other, as a depthwise convolution with several outputs for each channel asks for.
+//!
+//! Arguments: pointers x, out; then `n` (bytes of x). Shape: `times`, 2 to [`MOST`]. `out[times i + k] = x[i]`.
+
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::ex;
+use crate::kernel::Contract;
+use crate::loops::build::Builder;
+use crate::loops::ir::{Access, Callee, Func, LoopKind};
+
+/// The contract.
+pub static BYTE_REPEAT: Contract = Contract {
+    name: "byte_repeat",
+    doc: "Each byte several times, one behind the other.",
+    reference: Some(reference),
+    rows: &[],
+};
+
+/// The name of how often a byte is repeated.
+pub const TIMES: &str = "times";
+/// The most repetitions of a byte.
+pub const MOST: i64 = 16;
+
+fn reference(callee: &Callee) -> Option<Func> {
+    let times = callee.get(TIMES)?;
+    let mut b = Builder::new(BYTE_REPEAT.name);
+    // A call says where its buffers begin, not where they end.
+    let unknown = Dim::Fixed(i64::MAX);
+    let x = b.buffer("x", DType::U8, unknown.clone(), Access::Read);
+    let out = b.buffer("out", DType::U8, unknown, Access::Write);
+    let n = b.int_param();
+    b.for_(n, LoopKind::Seq, |b, i| {
+        let v = b.load(x, i);
+        for k in 0..times {
+            let to = ex!(b; (i * {b.i(times)}) + {b.i(k)});
+            b.store(out, to, v);
+        }
+    });
+    Some(b.finish())
+}

@@ -1,0 +1,89 @@
+//! Each byte several times, 16 at a time on AVX2.
+//!
+//! Contract `byte_repeat`. The last step overlaps the one before, so that nothing is done byte by byte where there are 16 bytes and more. Nothing that
+//! a caller owns is touched: rax, rdx, rsi, rdi, r8-r10 and xmm0, xmm1 only, no stack.
+
+use super::{Emitted, assembled};
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
+use onnxc_compiler::contracts::repeat::{MOST, TIMES};
+use onnxc_compiler::kernel::{Code, Tile};
+use onnxc_compiler::loops::ir::Callee;
+
+/// The row.
+pub static BYTE_REPEAT_AVX2: Tile = Tile {
+    name: "byte_repeat_avx2",
+    contract: "byte_repeat",
+    needs: &["avx2"],
+    tile: (1, 1),
+    make,
+};
+
+const X: AsmRegister64 = rdi;
+const OUT: AsmRegister64 = rsi;
+const N: AsmRegister64 = rdx;
+/// The byte that is next.
+const AT: AsmRegister64 = r8;
+/// Where the last 16 begin.
+const LAST: AsmRegister64 = r9;
+/// Where copies of the next byte go.
+const TO: AsmRegister64 = r10;
+
+fn make(callee: &Callee, landing_pad: bool) -> Result<Code> {
+    match callee.get(TIMES) {
+        Some(times @ 2..=MOST) => assembled(callee, emit(times as i32, landing_pad)),
+        times => Err(Diagnostic::internal(format!("bytes {times:?} times"))),
+    }
+}
+
+/// 16 bytes from number `AT` on. `picks`: for each vector of results which byte goes where, one behind the other.
+fn step(a: &mut CodeAssembler, times: i32, picks: CodeLabel) -> Emitted {
+    a.imul_3(TO, AT, times)?;
+    a.vmovdqu(xmm0, xmmword_ptr(X + AT))?;
+    a.lea(rax, qword_ptr(picks))?;
+    for vector in 0..times {
+        a.vpshufb(xmm1, xmm0, xmmword_ptr(rax + 16 * vector))?;
+        a.vmovdqu(xmmword_ptr(OUT + TO + 16 * vector), xmm1)?;
+    }
+    Ok(())
+}
+
+fn emit(times: i32, landing_pad: bool) -> std::result::Result<Vec<u8>, IcedError> {
+    let mut a = CodeAssembler::new(64)?;
+    if landing_pad {
+        a.endbr64()?;
+    }
+    let [mut by_16, mut small, mut done, mut picks] = [(); 4].map(|()| a.create_label());
+    a.test(N, N)?;
+    a.jle(done)?;
+    a.lea(LAST, qword_ptr(N - 16))?;
+    a.test(LAST, LAST)?;
+    a.js(small)?;
+    a.xor(AT, AT)?;
+    a.set_label(&mut by_16)?;
+    step(&mut a, times, picks)?;
+    a.add(AT, 16)?;
+    a.cmp(AT, LAST)?;
+    a.jle(by_16)?;
+    a.cmp(AT, N)?;
+    a.jge(done)?;
+    a.mov(AT, LAST)?;
+    step(&mut a, times, picks)?;
+    a.jmp(done)?;
+    a.set_label(&mut small)?;
+    a.movzx(eax, byte_ptr(X))?;
+    for k in 0..times {
+        a.mov(byte_ptr(OUT + k), al)?;
+    }
+    a.inc(X)?;
+    a.add(OUT, times)?;
+    a.dec(N)?;
+    a.jne(small)?;
+    a.set_label(&mut done)?;
+    a.ret()?;
+    let bytes: Vec<u8> = (0..16 * times).map(|i| (i / times) as u8).collect();
+    a.set_label(&mut picks)?;
+    a.db(&bytes)?;
+    a.assemble(0)
+}
