@@ -129,10 +129,19 @@ fn matrices_are_turned() {
         let mut rng = Rng(5);
         for (size, dtype) in [(1, DType::U8), (2, DType::U16), (4, DType::U32)] {
             let sizes = (1..=9).chain([16, 23]);
-            for (rows, cols) in sizes.clone().flat_map(|r| sizes.clone().map(move |c| (r, c))) {
+            for (rows, cols) in sizes
+                .clone()
+                .flat_map(|r| sizes.clone().map(move |c| (r, c)))
+            {
                 // Rows that follow one another, and rows apart.
                 for apart in [0, 3] {
-                    let few = |n: i64| if (2..8).contains(&n) && apart == 0 { n } else { 0 };
+                    let few = |n: i64| {
+                        if (2..8).contains(&n) && apart == 0 {
+                            n
+                        } else {
+                            0
+                        }
+                    };
                     let shape = [
                         ("size", size),
                         ("rows", few(rows)),
