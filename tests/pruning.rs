@@ -3,28 +3,9 @@
 //! Needs the models (see `tools::shared`) and `ONNXC_PYTHON`, a Python with onnx and onnxruntime; skipped without.
 
 use onnxc_tests::generate::root;
-use onnxc_tests::tools::{have, onnxc, shared};
+use onnxc_tests::tools::{done, have, onnxc, python, shared};
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn python() -> Option<String> {
-    let found = std::env::var("ONNXC_PYTHON").ok();
-    if found.is_none() {
-        eprintln!("skipped: ONNXC_PYTHON names no Python with onnx and onnxruntime");
-    }
-    found.filter(|p| have(p))
-}
-
-fn done(c: &mut Command) -> Output {
-    let o = c.output().expect("it runs");
-    let text = String::from_utf8_lossy(&o.stderr).into_owned();
-    assert!(
-        o.status.success(),
-        "{c:?}\n{text}{}",
-        String::from_utf8_lossy(&o.stdout)
-    );
-    o
-}
+use std::process::Command;
 
 /// Prunes a model and has it judged; gives the share of multiply-accumulates that is gone.
 fn judged(python: &str, model: &Path, dir: &Path, words: &[&str]) -> f64 {

@@ -15,6 +15,15 @@ pub fn have(program: &str) -> bool {
     found
 }
 
+/// The Python with onnx and onnxruntime that `ONNXC_PYTHON` names; says so where there is none, since the test is then skipped.
+pub fn python() -> Option<String> {
+    let found = std::env::var("ONNXC_PYTHON").ok();
+    if found.is_none() {
+        eprintln!("skipped: ONNXC_PYTHON names no Python with onnx and onnxruntime");
+    }
+    found.filter(|p| have(p))
+}
+
 /// Runs a program in a folder and demands success; its whole output is the message otherwise.
 pub fn run(dir: &Path, program: &str, args: &[&str]) -> Output {
     done(Command::new(program).args(args).current_dir(dir))

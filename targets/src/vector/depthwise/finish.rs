@@ -48,8 +48,9 @@ impl Frame<'_> {
             slots.push(slot);
         }
         let kinds: Vec<Node> = tail.operands().collect();
-        // Two for the output, one for distances.
-        let far = tail::far_ones(&self.vm, &kinds, 3);
+        // Two for the output, three for where something far is and by how much it moves.
+        let far = tail::far_ones(&self.vm, &kinds, 5);
+        let [rows, cols] = [self.at.rows, self.at.cols];
         let pair = Op::StorePair {
             a: V(0),
             b: V(1),
@@ -97,9 +98,14 @@ impl Frame<'_> {
                                 tail::operand(vm, kind, at, sums.lanes)
                             }
                             true => {
-                                let (arg, at) = (first + k as u8, Some(sums.at));
-                                let disp = bytes;
-                                tail::far_operand(vm, kind, Far { arg, at, disp }, sums.lanes)
+                                let along = !matches!(kind, Node::Single(_));
+                                let at = (sums.at, shift_of(of(&kind)));
+                                let far = Far {
+                                    arg: first + k as u8,
+                                    at: along.then_some(at),
+                                    disp: bytes,
+                                };
+                                tail::far_operand(vm, kind, far, sums.lanes)
                             }
                         }
                     };
@@ -140,7 +146,13 @@ impl Frame<'_> {
                             self.vm.add_x(*p, *step, 0);
                         }
                     }
+                    self.far_tiles_move(&kinds, &far, 0, 1);
                 }
+            }
+            // To the next row, or back to the first.
+            match r as i64 + 1 < rows {
+                true => self.far_tiles_move(&kinds, &far, 1, 1 - cols),
+                false => self.far_tiles_move(&kinds, &far, 1 - rows, 1 - cols),
             }
             let own = line
                 .operands
@@ -153,6 +165,47 @@ impl Frame<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Operands with rows of their own that have no address register go so many lines and pixels further.
+    fn far_tiles_move(&mut self, kinds: &[Node], far: &[bool], lines: i64, pixels: i64) {
+        if lines == 0 && pixels == 0 {
+            return;
+        }
+        for (k, kind) in kinds.iter().enumerate() {
+            let Node::Tile(d) = *kind else { continue };
+            if !far[k] {
+                continue;
+            }
+            let n = self.args.operands + k as u8;
+            let p = self.vm.arg(n);
+            let pixel = self.vm.arg(self.args.strides + k as u8);
+            self.shift(pixel, d);
+            self.add_times(p, pixel, pixels);
+            if lines != 0 {
+                let line = self.int(Int::Line);
+                self.vm.op(Op::MulX {
+                    d: line,
+                    a: line,
+                    b: pixel,
+                });
+                self.add_times(p, line, lines);
+                self.vm.free_x(line);
+            }
+            self.vm.op(Op::SetArg { n, s: p });
+            self.vm.free_x(p);
+            self.vm.free_x(pixel);
+        }
+    }
+
+    /// `p += n * by`, for small `n` of either sign.
+    fn add_times(&mut self, p: X, by: X, n: i64) {
+        for _ in 0..n.abs() {
+            match n > 0 {
+                true => self.vm.add_x(p, by, 0),
+                false => self.vm.op(Op::SubX { d: p, a: p, b: by }),
+            }
+        }
     }
 
     fn in_order(&mut self, results: &[V]) {

@@ -46,7 +46,8 @@ impl Template<'_> {
         let size = |kind: &Node| kind.element().map_or(4, |d| d.size() as i32);
         let mut pointers = vec![];
         let mut strides = vec![];
-        let far = tail::far_ones(&self.vm, &kinds, 1);
+        // One for what is far, another for the distance by which it moves.
+        let far = tail::far_ones(&self.vm, &kinds, 2);
         for (k, kind) in kinds.iter().enumerate() {
             if far[k] {
                 pointers.push(c);
@@ -136,6 +137,17 @@ impl Template<'_> {
                     self.vm.add_x(*p, *s, 0);
                 }
             }
+            for (k, kind) in kinds.iter().enumerate() {
+                if far[k] && matches!(kind, Node::Tile(_)) {
+                    let n = operands + k as u8;
+                    let p = self.vm.arg(n);
+                    let by = stride(self, self.args.operand_rows + k as u8, size(kind));
+                    self.vm.add_x(p, by, 0);
+                    self.vm.op(Op::SetArg { n, s: p });
+                    self.vm.free_x(p);
+                    self.vm.free_x(by);
+                }
+            }
         }
         // Results and operands of the next tile lie where this one's end.
         self.vm.op(Op::SetArg {
@@ -143,7 +155,7 @@ impl Template<'_> {
             s: c,
         });
         for (k, kind) in kinds.iter().enumerate() {
-            if matches!(kind, Node::Tile(_)) {
+            if matches!(kind, Node::Tile(_)) && !far[k] {
                 self.vm.op(Op::SetArg {
                     n: self.args.operands + k as u8,
                     s: pointers[k],

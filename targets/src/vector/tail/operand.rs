@@ -20,13 +20,13 @@ pub enum Operand {
     RealMem([Mem; 2]),
 }
 
-/// Where an argument of the call points to, a number of 32-bit elements further and some bytes.
+/// Where an argument of the call points to, a number of elements further and some bytes.
 #[derive(Clone, Copy)]
 pub struct Far {
     /// The argument.
     pub arg: u8,
-    /// Elements.
-    pub at: Option<X>,
+    /// Elements, and by how much their number is shifted to be one of bytes.
+    pub at: Option<(X, u8)>,
     /// Bytes.
     pub disp: i32,
 }
@@ -35,8 +35,8 @@ impl Far {
     /// The place; its register is free again after the next operation.
     pub fn near(self, vm: &mut Vm) -> Mem {
         let x = vm.arg(self.arg);
-        if let Some(at) = self.at {
-            vm.add_x(x, at, 2);
+        if let Some((at, shift)) = self.at {
+            vm.add_x(x, at, shift);
         }
         vm.free_x(x);
         Mem::at(x, self.disp)
@@ -69,22 +69,26 @@ fn wide(kind: &Node) -> bool {
     word && !matches!(kind, Node::Single(_))
 }
 
-/// Which operands have to do without address registers: `each` of them are wanted for an operand, and `more` beside.
+/// Which operands have to do without address registers: `more` are wanted beside. Those of which that costs least come first: what lies along columns
+/// and is read where it is used, then the others without rows, at last those with rows, which are moved along in the call's arguments.
 pub fn far_ones(vm: &Vm, kinds: &[Node], more: usize) -> Vec<bool> {
-    let column = |k: &Node| matches!(k, Node::Column(_)) && wide(k);
-    let each = |k: &Node| match k {
+    let cost = |k: &Node| match k {
+        Node::Column(_) if wide(k) => 0,
         Node::Tile(_) => 2,
         _ => 1,
     };
-    let mut wanted = more + kinds.iter().map(each).sum::<usize>();
-    let far = kinds.iter().map(|k| {
-        let far = column(k) && wanted > vm.spare_x();
-        if far {
-            wanted -= 1;
+    let registers = |k: &Node| if cost(k) == 2 { 2 } else { 1 };
+    let mut wanted = more + kinds.iter().map(registers).sum::<usize>();
+    let mut far = vec![false; kinds.len()];
+    for at_cost in 0..3 {
+        for (k, kind) in kinds.iter().enumerate() {
+            if cost(kind) == at_cost && wanted > vm.spare_x() {
+                far[k] = true;
+                wanted -= registers(kind);
+            }
         }
-        far
-    });
-    far.collect()
+    }
+    far
 }
 
 /// How elements of a type are read into lanes.
