@@ -27,11 +27,19 @@ def model(name, kind, wide, narrow, single, bytes_too):
         along = [channels]
     else:
         shape, x = [1, channels, size, size], [1, channels, size, size]
-        group, k = {"depthwise": (channels, 3), "point": (1, 1), "winograd": (1, 3), "grouped": (4, 3), "wide": (channels, 5)}[kind]
-        node = helper.make_node("Conv", ["x", "w"], ["v0"], group=group, pads=[k // 2] * 4)
+        group, k = {"depthwise": (channels, 3), "point": (1, 1), "winograd": (1, 3), "grouped": (4, 3), "dilated": (1, 3), "wide": (channels, 5)}[kind]
+        apart = 2 if kind == "dilated" else 1
+        node = helper.make_node("Conv", ["x", "w"], ["v0"], group=group, pads=[k // 2 * apart] * 4, dilations=[apart] * 2)
         w = sums([channels, channels // group, k, k])
         along = [channels, 1, 1]
-    nodes, inputs, constants, at = [node], {"x": sums(x)}, {"w": w}, 0
+    inputs, constants, at = {"x": sums(x)}, {"w": w}, 0
+    # What inside a network lies as the results do: tensors of full size come first.
+    nodes = []
+    if kind != "product":
+        for i in range(wide):
+            constants[f"w{i}"] = sums([channels, 1, 1, 1])
+            nodes.append(helper.make_node("Conv", ["x", f"w{i}"], [f"t{i}"], group=channels))
+    nodes.append(node)
 
     def step(op, other):
         nonlocal at
@@ -41,7 +49,9 @@ def model(name, kind, wide, narrow, single, bytes_too):
     for i in range(max(wide, narrow, single)):
         if i < wide:
             name_of = f"t{i}"
-            if bytes_too and i % 2:
+            if kind != "product":
+                pass
+            elif bytes_too and i % 2:
                 inputs[name_of] = rng.integers(0, 255, shape).astype(np.uint8)
                 nodes.append(helper.make_node("Cast", [name_of], [name_of + "_float"], to=TensorProto.FLOAT))
                 name_of += "_float"
@@ -72,7 +82,7 @@ def model(name, kind, wide, narrow, single, bytes_too):
     np.savez(path + ".npz", c0_out0=answer, **arrays)
 
 
-for kind in ["depthwise", "wide", "point", "winograd", "grouped", "product"]:
+for kind in ["depthwise", "wide", "point", "winograd", "grouped", "dilated", "product"]:
     for wide, narrow, single in [(3, 0, 0), (4, 3, 1), (6, 5, 4), (2, 8, 0), (1, 2, 7)]:
-        for bytes_too in [False, True][: 1 + (wide > 2)]:
+        for bytes_too in [False, True] if kind == "product" else [False]:
             model(f"{kind}_{wide}_{narrow}_{single}_{int(bytes_too)}", kind, wide, narrow, single, bytes_too)

@@ -30,7 +30,7 @@ use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query};
 use crate::loops::ir::{BufId, ExprId, LoopKind};
-use crate::loops::tail::Tail;
+use crate::loops::tail::{Node, Tail};
 use plan::{Plan, narrow};
 
 /// The row.
@@ -129,9 +129,11 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         }
     }
     let calls = plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
-    // Sums of whole numbers lie elsewhere than what becomes of them: several calls can't add up in the output.
-    let direct = form.numbers == Numbers::Floats || calls == 1;
     let found = element.probe(cx, |cx, index, sum| finish(cx, &v, correction, index, sum))?;
+    // Several calls can't add up in the output where sums of whole numbers lie elsewhere than what becomes of them, or where the tail reads a tensor
+    // like the output: it may lie in the same place.
+    let tiles = |f: &Found| f.tail.operands().any(|n| matches!(n, Node::Tile(_)));
+    let adds_up = |f: &Found| form.numbers == Numbers::Floats && !tiles(f);
     let zero_of_a = form.zero_of_a(cx)?;
     let j = Job {
         v: &v,
@@ -142,7 +144,7 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         weights,
         correction,
         zero_of_a,
-        finish: found.filter(|_| direct),
+        finish: found.filter(|f| calls == 1 || adds_up(f)),
         flat: plain,
         gone,
         ahead: from_afar(
