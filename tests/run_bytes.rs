@@ -1,4 +1,4 @@
-//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat` and `palette`: machine code gives the bytes of
+//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat`, `softmax_table` and `palette`: machine code gives the bytes of
 //! their references, between pages that can't be touched, for lengths around every vector.
 
 use onnxc_compiler::base::dim::{Dim, Symbols};
@@ -161,6 +161,37 @@ fn matrices_are_turned() {
                     let start = lens.map(|n| bytes(&mut rng, n * size)).to_vec();
                     let what = format!("{count} of {rows} x {cols}, {size} bytes, {apart} apart");
                     check(&what, &f, target, start);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn rows_have_a_table_of_shares() {
+    with("softmax_table", |tile, target| {
+        let mut rng = Rng(6);
+        for (signed, to_signed) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            for n in LENGTHS.into_iter().filter(|n| *n >= 32) {
+                for scale in [0.02f64, 0.3] {
+                    let bufs = [
+                        (n, DType::U8, Access::Read),
+                        (512, DType::F64, Access::Read),
+                        (2, DType::F64, Access::Read),
+                        (256, DType::U8, Access::Write),
+                    ];
+                    let shape = [("signed", signed), ("to_signed", to_signed)];
+                    let f = calling_over(tile, &shape, &bufs, &[n]);
+                    let power = |i: i32| (f64::exp(f64::from(i - 255) * scale) * 1e12).round();
+                    let rising = (0..512).map(|i| if i < 256 { power(i) } else { 0.0 });
+                    let floats = |v: Vec<f64>| v.into_iter().flat_map(f64::to_le_bytes).collect();
+                    let start = vec![
+                        bytes(&mut rng, n),
+                        floats(rising.collect()),
+                        floats(vec![256.0, f64::from(-128 * to_signed as i32)]),
+                        vec![0; 256],
+                    ];
+                    check(&format!("shares of {n}"), &f, target, start);
                 }
             }
         }

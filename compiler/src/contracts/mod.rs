@@ -28,6 +28,7 @@ pub mod palette;
 pub mod picked;
 pub mod pixels;
 pub mod repeat;
+pub mod softmax_table;
 pub mod sparse;
 pub mod strip;
 pub mod strip_plan;
@@ -74,6 +75,7 @@ pub static ALL: &[&Contract] = &[
     &pixels::BYTE_PIXELS,
     &repeat::BYTE_REPEAT,
     &turn::TURN,
+    &softmax_table::SOFTMAX_TABLE,
     &palette::PALETTE,
     &sparse::tiles::SPARSE_IN,
     &sparse::tiles::SPARSE_STRIP,

@@ -163,6 +163,7 @@ fn computes(g: &Graph, n: NodeId) -> bool {
             !(padded || automatic || node.attrs.flag("ceil_mode"))
                 || node.attrs.flag("count_include_pad")
         }
+        "BatchNormalization" => (1..5).all(|i| konst(i).is_some()),
         "Softmax" => !node.attrs.flag("flat"),
         "Relu" | "Clip" => bounds(g, n),
         name => FUNCTIONS.contains(&name),
@@ -278,6 +279,7 @@ fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
         "Sub",
         "Mul",
         "AveragePool",
+        "BatchNormalization",
         "GlobalAveragePool",
     ];
     match user.op.name {

@@ -110,6 +110,7 @@ impl Integers<'_, '_, '_> {
                 "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
                 "Mul" => self.product(m, t, bounds, &spot)?,
                 "PRelu" => self.prelu(m, t, bounds, &spot)?,
+                "BatchNormalization" => self.normalized(m, t, bounds, &spot)?,
                 "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
                     self.mean(m, t, bounds, &spot)?
                 }

@@ -134,6 +134,46 @@ impl Integers<'_, '_, '_> {
         Ok(None)
     }
 
+    /// A BatchNormalization that no convolution took: a line for each channel.
+    pub(super) fn normalized(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
+        let [Some(x), scale, bias, mean, variance] =
+            [0, 1, 2, 3, 4].map(|i| node.ins.get(i).copied().flatten())
+        else {
+            return Ok(None);
+        };
+        let known = [scale, bias, mean, variance].map(|v| v.and_then(|v| self.known(v)));
+        let (Some((r, s)), [Some(scale), Some(bias), Some(mean), Some(variance)]) =
+            (self.single(x), known)
+        else {
+            return Ok(None);
+        };
+        let rank = self.g.ty(x).map_or(0, |t| t.rank());
+        if rank < 2 || !self.alone(node.outs[0]) {
+            return Ok(None);
+        }
+        let lines = (0..scale.len()).map(|c| {
+            let by = scale[c] / libm::sqrt(variance[c] + epsilon);
+            (s * by / t.scale, (bias[c] - mean[c] * by) / t.scale)
+        });
+        let (m, offset): (Vec<f64>, Vec<f64>) = lines.unzip();
+        if m.iter().chain(&offset).any(|v| !v.is_finite()) {
+            return Ok(None);
+        }
+        let mut shape = vec![1; rank - 1];
+        shape[0] = m.len() as i64;
+        let (m, offset) = (self.reals(&shape, &m), self.reals(&shape, &offset));
+        self.requantize(r.q, r.zero[0], r.most(), m, Some(offset), t, bounds, spot)
+            .map(Some)
+    }
+
     /// PRelu of many constant slopes; with one it is a table.
     pub(super) fn prelu(
         &mut self,

@@ -71,7 +71,7 @@ impl Layout<'_, '_, '_> {
         matches!(xt.dtype, DType::F32 | DType::I8 | DType::U8)
             && (3..=5).contains(&xt.rank())
             && !negative
-            && (group == 1 || each >= 4 || (each == 1 && w.shape[1] == 1))
+            && (group == 1 || each >= 4 || w.shape[1] == 1)
     }
 
     /// Convolution, pooling: input and output channels-last; a fourth input of a Conv lies as the output.

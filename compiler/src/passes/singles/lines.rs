@@ -1,6 +1,7 @@
 //! What is made of lines becomes Bend, which is drawn where its bytes are made: tables, and PRelu channel by channel.
 
 use super::bend::Bend;
+use super::step::Reals;
 use super::{attrs, ends};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
@@ -35,6 +36,48 @@ pub fn bent(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>
         .with("least", Attr::Int(i64::from(bend.least)));
     let loc = g.node(n).loc.clone();
     make(g, cx, n, "Bend", own, &[Some(x)], loc).map(Some)
+}
+
+/// A Requantize of bytes with numbers for each channel: a line for each.
+pub fn straight(
+    g: &mut Graph,
+    cx: &mut PassCx,
+    n: NodeId,
+    shape: &[i64],
+    channels: &[(Reals, (i64, i64))],
+) -> Result<Option<ValueId>> {
+    let node = g.node(n);
+    let (Some(x), zero_x) = (node.ins[0], node.attrs.int("zero_x", 0)) else {
+        return Ok(None);
+    };
+    if !g.ty(x).is_some_and(|t| byte(t.dtype)) {
+        return Ok(None);
+    }
+    let mut lines = vec![];
+    for (r, (least, most)) in channels {
+        let entry = |x: i64| {
+            let v = libm::rint(x as f64 * r.m + r.o) + r.zero as f64;
+            v.clamp(r.lo as f64, r.hi as f64) as i64
+        };
+        let table: Vec<i64> = (*least..=*most).map(entry).collect();
+        let first = least + zero_x;
+        let found = Bend::known(&table, first, (r.lo, r.hi), first, [r.m; 2]);
+        match found.map(|b| b.lines).as_deref() {
+            Some([line]) => lines.push(*line),
+            _ => return Ok(None),
+        }
+    }
+    let Some((r, _)) = channels.first() else {
+        return Ok(None);
+    };
+    let own = attrs(g, n, (r.lo, r.hi));
+    let mut part = |k: usize| {
+        let all: Vec<f32> = lines.iter().map(|l| l[k]).collect();
+        Some(g.add_const("", Tensor::f32(shape, &all)))
+    };
+    let ins = [Some(x), part(0), part(1)];
+    let loc = g.node(n).loc.clone();
+    make(g, cx, n, "Bend", own, &ins, loc).map(Some)
 }
 
 /// A RescaledPRelu of bytes, whose channels are tables.

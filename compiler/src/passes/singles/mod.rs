@@ -20,7 +20,7 @@ use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
 use crate::pass::{Pass, PassCx};
-use lines::{bent, sloped};
+use lines::{bent, sloped, straight};
 use pair::Pair;
 use parts::Parts;
 use step::{Reals, Single};
@@ -85,6 +85,11 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
     let Some((shape, channels)) = channels(g, n) else {
         return Ok(None);
     };
+    if channels.len() > 1
+        && let Some(v) = straight(g, cx, n, &shape, &channels)?
+    {
+        return Ok(Some(v));
+    }
     let zero_x = g.node(n).attrs.int("zero_x", 0);
     let less = |shift: i64| i32::try_from(shift - zero_x).ok().map(i64::from);
     let of = |reals: &Reals, domain| {
@@ -186,6 +191,14 @@ fn shifted(
     let shifts: Vec<f64> = shifts.iter().map(|s| *s as f64).collect();
     let shift = g.add_const("", Tensor::from_f64s(DType::I32, shape, &shifts));
     let loc = g.node(n).loc.clone();
+    let bytes = x.is_some_and(|x| g.ty(x).is_some_and(|t| byte(t.dtype)));
+    let x = match bytes {
+        true => {
+            let whole = Attrs::default().with("to", Attr::Type(DType::I32));
+            Some(make(g, cx, n, "Cast", whole, &[x], loc.clone())?)
+        }
+        false => x,
+    };
     let sum = make(g, cx, n, "Add", Attrs::default(), &[x, Some(shift)], loc)?;
     Ok((Some(sum), own))
 }

@@ -5,6 +5,7 @@ pub mod palette;
 pub mod pixels;
 pub mod probe;
 pub mod repeat;
+pub mod softmax_table;
 pub mod table;
 pub mod turn;
 mod turn_block;
@@ -78,6 +79,7 @@ pub static TILES: &[&Tile] = &[
     &pixels::BYTE_PIXELS_AVX2,
     &repeat::BYTE_REPEAT_AVX2,
     &turn::TURN_AVX2,
+    &softmax_table::SOFTMAX_TABLE_AVX2,
     &palette::PALETTE_AVX2,
     &rows::sparse_in(Level::Avx512, "sparse_in_f32_avx512", AVX512),
     &rows::sparse_in(Level::Avx2, "sparse_in_f32_avx2fma", AVX2),
