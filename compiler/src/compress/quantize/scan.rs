@@ -10,7 +10,7 @@ pub const BINS: usize = 2048;
 /// Numbers that are looked at together.
 const LANES: usize = 8;
 /// Numbers that stay in the first cache while their columns are summed.
-const TILE: usize = 4096;
+const TILE: usize = 8192;
 
 /// A number of a value.
 pub trait Number: Copy {
@@ -198,7 +198,8 @@ fn add_columns<T: Number>(block: &[T], count: usize, ends: &mut Ends<LANES>, sum
 fn columns<T: Number, const N: usize>(tile: &[T], (count, at): (usize, usize), four: &mut [f32]) {
     let mut sums = [[0.0f32; N]; 4];
     for (j, own) in sums.iter_mut().enumerate() {
-        own.copy_from_slice(&four[j * count + at..][..N]);
+        let known = four.get(j * count + at..).and_then(<[f32]>::first_chunk);
+        *own = known.copied().unwrap_or(*own);
     }
     for quad in tile.chunks_exact(4 * count) {
         let (left, right) = quad.split_at(2 * count);
@@ -215,7 +216,10 @@ fn columns<T: Number, const N: usize>(tile: &[T], (count, at): (usize, usize), f
         }
     }
     for (j, own) in sums.iter().enumerate() {
-        four[j * count + at..][..N].copy_from_slice(own);
+        let to = four.get_mut(j * count + at..);
+        if let Some(to) = to.and_then(<[f32]>::first_chunk_mut) {
+            *to = *own;
+        }
     }
 }
 
