@@ -142,6 +142,13 @@ fn values_of_every_form() {
         assert_eq!(program.watched.iter().filter(arena).count(), all - 1);
         let (whole, count) = with_all(&model);
         let kept = optimised_for(&whole, &target.machine).unwrap();
+        // Nor does any last longer for it.
+        let options = Options::default();
+        let alone = optimised_for(&model, &target.machine).unwrap();
+        let alone = plan(&alone, target, &options, &mut Diagnostics::default());
+        let room = alone.unwrap().arena_bytes * 3 / 2;
+        let own = program.arena_bytes;
+        assert!(own <= room, "{own} bytes of {room}");
         let kept = plan(
             &kept,
             &target,

@@ -67,9 +67,17 @@ impl Planner<'_> {
     pub(super) fn find_watched(&mut self, s: &Scope, steps: &mut Vec<Step<Spot>>) -> Result<()> {
         for &v in &s.g.outputs()[self.kept(s).len()..] {
             let ty = type_of(s.g, v)?;
-            let (root, _) = s.views.root(v);
-            let seen = match (made_by_layers(s, v), self.made.get(&root)) {
-                (true, Some(&layer)) => (Some(layer), ty, self.spot(s, v)?),
+            let (root, offset) = s.views.root(v);
+            let own = self.storages.get((s.id, root));
+            let seen = match self.made.get(&root).zip(own) {
+                // Without a touch: nobody needs it now.
+                Some((&layer, own)) if made_by_layers(s, v) => {
+                    let spot = Spot {
+                        offset: own.offset + offset,
+                        ..own
+                    };
+                    (Some(layer), ty, spot)
+                }
                 _ => {
                     let to = self.storages.add(self.bytes(s.g, v)?, Home::Arena);
                     let from = self.spot(s, v)?;

@@ -42,6 +42,18 @@ fn reals<T: Number, const N: usize>(from: &[T; N]) -> [f32; N] {
     x
 }
 
+#[inline(always)]
+fn first<T: Number, const N: usize>(row: &[T]) -> Option<[f32; N]> {
+    row.first_chunk::<N>().map(reals)
+}
+
+/// Four rows of so many numbers.
+#[inline(always)]
+fn halves<T>(quad: &[T], row: usize) -> ((&[T], &[T]), (&[T], &[T])) {
+    let (left, right) = quad.split_at(2 * row);
+    (left.split_at(row), right.split_at(row))
+}
+
 /// What a look finds.
 pub struct Scan {
     /// The smallest, and the largest, where all are numbers.
@@ -126,21 +138,29 @@ impl<const N: usize> Ends<N> {
     #[inline(always)]
     fn all_of<T: Number>(&mut self, values: &[T]) {
         let (mut lo, mut hi) = (self.lo, self.hi);
-        let (rows, rest) = values.as_chunks::<N>();
-        let (fours, others) = rows.as_chunks::<4>();
-        for [a, b, c, d] in fours {
-            let (a, b, c, d) = (reals(a), reals(b), reals(c), reals(d));
+        let fours = values.chunks_exact(4 * N);
+        let rest = fours.remainder();
+        for part in fours {
+            let ((a, b), (c, d)) = halves(part, N);
+            let own = first::<T, N>;
+            let (Some(a), Some(b), Some(c), Some(d)) = (own(a), own(b), own(c), own(d)) else {
+                break;
+            };
             for i in 0..N {
                 // In pairs, so that few wait for each other.
                 lo[i] = less(lo[i], less(less(a[i], b[i]), less(c[i], d[i])));
                 hi[i] = more(hi[i], more(more(a[i], b[i]), more(c[i], d[i])));
             }
         }
-        for v in others.as_flattened().iter().chain(rest) {
-            lo[0] = less(lo[0], v.real());
-            hi[0] = more(hi[0], v.real());
+        // Into all columns: one that differs would come apart from the others.
+        let (mut l, mut h) = (f32::INFINITY, f32::NEG_INFINITY);
+        for v in rest {
+            (l, h) = (less(l, v.real()), more(h, v.real()));
         }
-        (self.lo, self.hi) = (lo, hi);
+        for i in 0..N {
+            self.lo[i] = less(lo[i], l);
+            self.hi[i] = more(hi[i], h);
+        }
     }
     fn both(&self) -> (f32, f32) {
         let lo = self.lo.iter().fold(f32::INFINITY, |a, v| a.min(*v));
@@ -168,7 +188,7 @@ fn add_columns<T: Number>(block: &[T], count: usize, ends: &mut Ends<LANES>, sum
     let mut four = vec![0.0f32; 4 * count];
     let mut rest = vec![std::iter::empty::<f32>().sum::<f32>(); count];
     let (quads, odd_rows) = block.split_at(block.len() / (4 * count) * (4 * count));
-    let tile = (TILE / (4 * count)).max(1) * 4 * count;
+    let tile = (TILE / (4 * count)).max(8) * 4 * count;
     for tile in quads.chunks(tile) {
         // One after the other, so that memory is read as it lies.
         ends.all_of(tile);
@@ -202,9 +222,8 @@ fn columns<T: Number, const N: usize>(tile: &[T], (count, at): (usize, usize), f
         *own = known.copied().unwrap_or(*own);
     }
     for quad in tile.chunks_exact(4 * count) {
-        let (left, right) = quad.split_at(2 * count);
-        let ((a, b), (c, d)) = (left.split_at(count), right.split_at(count));
-        let own = |row: &[T]| row.get(at..)?.first_chunk::<N>().map(reals);
+        let ((a, b), (c, d)) = halves(quad, count);
+        let own = |row: &[T]| first::<T, N>(row.get(at..)?);
         let (Some(a), Some(b), Some(c), Some(d)) = (own(a), own(b), own(c), own(d)) else {
             break;
         };
