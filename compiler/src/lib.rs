@@ -59,6 +59,8 @@ pub struct Options {
     pub jobs: usize,
     /// Keep Cranelift's IR of the layers' bodies as text, for `--emit clif`.
     pub keep_clif: bool,
+    /// So many outputs at the end of the model's are not the caller's: they are found by who traces a run, as [`plan::program::Program::watched`] says.
+    pub watched: usize,
     /// Most bytes of arena, inputs and outputs that a model may need.
     pub max_memory: u64,
 }
@@ -75,6 +77,7 @@ impl Default for Options {
             denormals: Denormals::default(),
             jobs: 1,
             keep_clif: false,
+            watched: 0,
             max_memory: 4 << 30,
         }
     }
@@ -216,7 +219,11 @@ fn prepare(
     progress.stage("reading");
     let mut own = options.clone();
     own.passes = passes_for(&target.machine, own.passes);
-    let model = load(bytes, files, &own, diags)?;
+    let mut model = load(bytes, files, &own, diags)?;
+    if options.watched > 0 {
+        plan::watched::watch(&mut model, options.watched);
+        passes::dead::left_behind(&mut model.graph);
+    }
     progress.stage("planning");
     let program = plan(&model, target, options, diags)?;
     Some((model, program))

@@ -58,16 +58,7 @@ impl<'a> Engine<'a> {
                 let model = Model::load(&artifact.object, &artifact.info.prefix)?;
                 Where::Here(Arc::new(model), weights)
             }
-            None => {
-                return Err(Diagnostic::usage(
-                    "USE003",
-                    format!(
-                        "this machine can't run code for {}",
-                        machine.target.arch.name()
-                    ),
-                )
-                .help("name an emulator, as in --exec qemu-aarch64-static"));
-            }
+            None => return Err(not_here(machine)),
         };
         let threads = match (&place, artifact.info.threads) {
             (Where::Here(..), n @ 2..) => Some(Threads::new(n as usize)?),
@@ -147,23 +138,35 @@ impl<'a> Engine<'a> {
         })?;
         session.set_dims(&dims(self.artifact, inputs)?);
         for (k, t) in inputs.iter().enumerate() {
-            let buffer = session
-                .input_mut(k)
-                .and_then(|b| b.get_mut(..t.data.len()))
-                .ok_or_else(|| {
-                    let why = format!(
-                        "it has shape {:?}, more than the code was made for",
-                        t.shape
-                    );
-                    crate::data::bad_data(format!("input {k}"), why)
-                })?;
-            buffer.copy_from_slice(&t.data);
+            put(&mut session, k, t)?;
         }
         Ok(Loaded {
             artifact: self.artifact,
             session,
         })
     }
+}
+
+/// What is said where code is for another machine and nothing runs it.
+pub fn not_here(machine: &Machine) -> Box<Diagnostic> {
+    let name = machine.target.arch.name();
+    Diagnostic::usage("USE003", format!("this machine can't run code for {name}"))
+        .help("name an emulator, as in --exec qemu-aarch64-static")
+}
+
+/// Puts a tensor into input `k`.
+pub fn put(session: &mut Session, k: usize, t: &Tensor) -> Result<()> {
+    let buffer = session.input_mut(k);
+    let buffer = buffer.and_then(|b| b.get_mut(..t.data.len()));
+    let buffer = buffer.ok_or_else(|| {
+        let why = format!(
+            "it has shape {:?}, more than the code was made for",
+            t.shape
+        );
+        crate::data::bad_data(format!("input {k}"), why)
+    })?;
+    buffer.copy_from_slice(&t.data);
+    Ok(())
 }
 
 /// The weights, of an object that has none in it.
@@ -282,7 +285,7 @@ impl Loaded<'_> {
 }
 
 /// Output tensors: `dims` are the sizes of all of them, `take` gives so many bytes of one.
-fn outputs<'b>(
+pub fn outputs<'b>(
     artifact: &Artifact,
     dims: &[i64],
     mut take: impl FnMut(usize, usize) -> Option<&'b [u8]>,

@@ -225,6 +225,17 @@ impl<'a> Job<'a> {
         data: &[Tensor],
         known: &'k mut Vec<(Binding, Artifact)>,
     ) -> Outcome<&'k Artifact> {
+        let at = self.compiled_for(data, known, Ok)?;
+        Ok(&known[at].1)
+    }
+
+    /// The same of whatever is `made` of what was compiled; gives the place in `known`.
+    pub fn compiled_for<T>(
+        &self,
+        data: &[Tensor],
+        known: &mut Vec<(Binding, T)>,
+        made: impl FnOnce(Artifact) -> Outcome<T>,
+    ) -> Outcome<usize> {
         let binding = self.bind(data);
         let names: Vec<&str> = self.given().map(|b| b.name.as_str()).collect();
         let holds = |c: &(String, Tensor)| {
@@ -236,11 +247,12 @@ impl<'a> Job<'a> {
         let at = match found {
             Some(at) => at,
             None => {
-                known.push(self.compile_bound(binding, &names, data)?);
+                let (binding, artifact) = self.compile_bound(binding, &names, data)?;
+                known.push((binding, made(artifact)?));
                 known.len() - 1
             }
         };
-        Ok(&known[at].1)
+        Ok(at)
     }
 
     fn compile_bound(

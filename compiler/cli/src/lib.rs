@@ -41,6 +41,7 @@ pub mod profile;
 pub mod progress;
 pub mod prune;
 pub mod quantize;
+pub mod ready;
 pub mod remote;
 pub mod report;
 pub mod run;

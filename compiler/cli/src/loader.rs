@@ -223,7 +223,24 @@ impl Model {
     }
     /// Buffers to run it with.
     pub fn session<'m>(&'m self, options: &SessionOptions<'m>) -> Result<Session<'m>> {
-        Session::new(self, options)
+        Session::new(self, options, options.offload)
+    }
+    /// The same, which keep the model. Threads of `parallel` must outlive them.
+    pub fn keep(
+        self: &Arc<Model>,
+        weights: Option<&[u8]>,
+        parallel: Option<(ParallelFor, usize)>,
+    ) -> Result<Session<'static>> {
+        let options = SessionOptions {
+            weights,
+            parallel,
+            ..SessionOptions::default()
+        };
+        let session = Session::new(self, &options, None)?;
+        Ok(Session {
+            _model: Some(self.clone()),
+            ..session
+        })
     }
 }
 
@@ -268,7 +285,9 @@ pub struct Event<'a> {
 
 /// The buffers of runs of a model.
 pub struct Session<'m> {
-    model: &'m Model,
+    run: RunFn,
+    stack_bytes: u64,
+    _model: Option<Arc<Model>>,
     arena: Buffer,
     weights: Option<Buffer>,
     inputs: Vec<Buffer>,
@@ -277,11 +296,15 @@ pub struct Session<'m> {
     out_dims: Vec<i64>,
     parallel: Option<(ParallelFor, usize)>,
     offload: Option<&'m Opened>,
-    _not_sync: PhantomData<*mut ()>,
+    _not_sync: PhantomData<(&'m Model, *mut ())>,
 }
 
 impl<'m> Session<'m> {
-    fn new(model: &'m Model, options: &SessionOptions<'m>) -> Result<Session<'m>> {
+    fn new(
+        model: &Model,
+        options: &SessionOptions,
+        offload: Option<&'m Opened>,
+    ) -> Result<Session<'m>> {
         let d = model.descriptor();
         let buffer = |len: u64, align: usize| {
             let len = usize::try_from(len).map_err(|_| {
@@ -317,8 +340,10 @@ impl<'m> Session<'m> {
             dims,
             out_dims: vec![0; d.num_out_dims() as usize],
             parallel: options.parallel,
-            offload: options.offload,
-            model,
+            offload,
+            run: model.run,
+            stack_bytes: d.stack_bytes(),
+            _model: None,
             _not_sync: PhantomData,
         })
     }
@@ -380,7 +405,7 @@ impl<'m> Session<'m> {
             ctx.offload = tables.as_ptr();
             ctx.num_offload = tables.len() as u32;
         }
-        f(self.model.run, &mut ctx)
+        f(self.run, &mut ctx)
     }
     /// Runs the model; the answer is a status.
     pub fn run(&mut self) -> i32 {
@@ -453,8 +478,7 @@ impl<'m> Session<'m> {
     }
     /// Runs the model on a stack of its own and says how many bytes of it were written.
     pub fn run_measured(&mut self) -> Result<(i32, u64)> {
-        let promised = self.model.descriptor().stack_bytes();
-        let room = usize::try_from(promised).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.stack_bytes).unwrap_or(usize::MAX);
         let mut stack = Buffer::new(round_up(room.saturating_add(1 << 16))?, 64, true, false)?;
         stack.bytes_mut().fill(PAINT);
         let top = stack.bytes_mut().as_mut_ptr_range().end;

@@ -2,6 +2,7 @@
 
 use onnxc_compiler::Artifact;
 use onnxc_compiler::base::diag::{Diagnostics, Result};
+use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::graph::ir::{Model, ValueId};
 use onnxc_compiler::onnx::write::write;
@@ -11,6 +12,7 @@ use crate::data::wanted::Wanted;
 use crate::engine::{self, Engine};
 use crate::failure::{Failure, Outcome};
 use crate::job::{Binding, Job};
+use crate::ready::{Look, Ready};
 
 /// The model with further outputs, behind its own.
 pub fn with_outputs(model: &Model, values: &[ValueId]) -> Model {
@@ -43,11 +45,54 @@ pub fn answers(
     Ok(Engine::new(artifact, job.machine, None)?.run(&inputs)?)
 }
 
+/// A model that runs in this process, case after case: compiled once for each set of shapes, and loaded as long as shapes stay.
+pub struct Probe<'j> {
+    job: &'j Job<'j>,
+    wanted: Vec<Wanted>,
+    known: Vec<(Binding, Ready)>,
+}
+
+impl<'j> Probe<'j> {
+    /// Nothing is compiled yet.
+    pub fn new(job: &'j Job<'j>) -> Result<Probe<'j>> {
+        Ok(Probe {
+            job,
+            wanted: job.wanted()?,
+            known: vec![],
+        })
+    }
+
+    /// All outputs of a run.
+    pub fn answers(&mut self, data: &[Tensor]) -> Outcome<Vec<Tensor>> {
+        self.watch(data, &mut |_, _| Ok(()))
+    }
+
+    /// The same, where watched values are looked at as they come.
+    pub fn watch(&mut self, data: &[Tensor], look: Look) -> Outcome<Vec<Tensor>> {
+        let of = |artifact| Ok(Ready::new(artifact));
+        let at = self.job.compiled_for(data, &mut self.known, of)?;
+        let others = self.known.iter_mut().enumerate();
+        others.filter(|o| o.0 != at).for_each(|(_, o)| o.1.rest());
+        let ready = &mut self.known[at].1;
+        let names = self.wanted.iter().map(|w| w.name.as_str());
+        let named: Vec<(&str, &Tensor)> = names.zip(data).collect();
+        let inputs = engine::in_order(&ready.artifact, &named)?;
+        Ok(ready.run(self.job.machine, &inputs, look)?)
+    }
+}
+
 /// Data of real numbers must have only such.
 pub fn finite(data: &[Tensor], wanted: &[Wanted], k: usize) -> Result<()> {
     for (t, w) in data.iter().zip(wanted) {
-        let odd = |v: &Vec<f32>| v.iter().any(|v| !v.is_finite());
-        if t.dtype.is_float() && t.to_f32s().as_ref().is_some_and(odd) {
+        let odd = match t.dtype {
+            DType::F32 => {
+                let real = |b: &[u8; 4]| f32::from_le_bytes(*b);
+                t.data.as_chunks().0.iter().any(|b| !real(b).is_finite())
+            }
+            d if d.is_float() => (t.to_f32s().into_iter().flatten()).any(|v| !v.is_finite()),
+            _ => false,
+        };
+        if odd {
             return Err(bad_data(
                 format!("input `{}`, case {k}", w.name),
                 "a value is infinite or not a number",

@@ -122,6 +122,9 @@ pub struct Model {
     pub symbols: Symbols,
     /// What accelerators compute of it.
     pub offload: Offload,
+    /// For each of the last outputs that are not the caller's, but values that who traces a run looks at where they were made: which axis of the value each
+    /// axis of that memory is. Empty where all outputs are the caller's.
+    pub watched: Vec<Vec<usize>>,
 }
 
 impl Graph {

@@ -9,6 +9,7 @@ use super::parallel;
 use super::program::*;
 use super::storage::{Home, Spot, Storages};
 use super::views::{Part, Rooms, Views};
+use super::watched::Seen;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
 use crate::base::goal::Goal;
@@ -82,6 +83,10 @@ fn attempt(
         regions: vec![],
         now: 1,
         scopes: 0,
+        main: 1,
+        orders: &model.watched,
+        made: HashMap::new(),
+        seen: vec![],
         callees: References::default(),
         spread: false,
         diags: Diagnostics::default(),
@@ -113,6 +118,13 @@ pub(super) struct Planner<'a> {
     pub regions: Vec<RegionLabels>,
     pub now: u32,
     scopes: usize,
+    /// The scope of the main graph.
+    pub main: usize,
+    /// Orders of axes of what is watched.
+    pub orders: &'a [Vec<usize>],
+    /// For each value of the main graph that has memory, the last layer that makes a part of it.
+    pub made: HashMap<ValueId, LayerId>,
+    pub seen: Vec<Seen>,
     callees: References,
     /// Some loop is spread over threads.
     spread: bool,
@@ -156,7 +168,7 @@ impl Planner<'_> {
         }
         // An output that a layer makes is made in the caller's memory.
         let mut late = vec![];
-        for (k, &v) in g.outputs().iter().enumerate() {
+        for (k, &v) in self.kept(&s).iter().enumerate() {
             let home = Home::Output(k as u32);
             if self.claim(&s, v, home)?.is_none() {
                 late.push((k, v));
@@ -169,6 +181,7 @@ impl Planner<'_> {
             let from = self.spot(&s, v)?;
             steps.extend(self.copy(type_of(g, v)?, from, to)?);
         }
+        self.find_watched(&s, &mut steps)?;
         Ok(steps)
     }
 
@@ -262,7 +275,7 @@ impl Planner<'_> {
             return Ok(vec![]);
         }
         let (groups, lowered) = self.in_order(s, groups, lowered)?;
-        let last_use = last_uses(s, &groups);
+        let last_use = self.last_uses(s, &groups);
         let mut steps = vec![];
         for (at, (group, layer)) in groups.iter().zip(lowered).enumerate() {
             let n = group.nodes[0];
@@ -316,6 +329,7 @@ impl Planner<'_> {
     fn concat(&mut self, s: &Scope, n: NodeId, copies: &[Part]) -> Result<Vec<Step<Spot>>> {
         let mut steps = vec![];
         let out = s.g.node(n).outs[0];
+        let first = self.layers.len();
         for part in copies {
             let to = self.spot(s, out)?;
             let from = self.spot(s, part.value)?;
@@ -334,7 +348,18 @@ impl Planner<'_> {
                 }
             }
         }
+        if self.layers.len() > first {
+            self.made_now(s, out);
+        }
         Ok(steps)
+    }
+
+    /// Notes that the layer pushed last makes (a part of) a value.
+    fn made_now(&mut self, s: &Scope, v: ValueId) {
+        if s.id == self.main {
+            let layer = LayerId(self.layers.len().saturating_sub(1) as u32);
+            self.made.insert(s.views.root(v).0, layer);
+        }
     }
 
     /// Lets the group's output take over the memory of an operand of the same size that is not needed afterwards.
@@ -405,7 +430,11 @@ impl Planner<'_> {
             makes,
             ..unnamed(args)
         };
-        Ok(vec![self.push(func, layer)])
+        let step = self.push(func, layer);
+        for v in escaping(s.g, group) {
+            self.made_now(s, v);
+        }
+        Ok(vec![step])
     }
 
     /// Cuts loops for the threads to compile for.
@@ -498,7 +527,8 @@ impl Planner<'_> {
                 ty: type_of(g, v)?,
             });
         }
-        for (&v, name) in g.outputs().iter().zip(&g.output_names) {
+        let own = g.outputs().len().saturating_sub(self.orders.len());
+        for (&v, name) in g.outputs()[..own].iter().zip(&g.output_names) {
             program.outputs.push(Port {
                 name: name.clone(),
                 ty: type_of(g, v)?,
@@ -522,6 +552,15 @@ impl Planner<'_> {
             let place = |spot| settled.place(spot);
             program.layers.push(l.clone().settle(&place));
         }
+        let seen = self.seen.into_iter().zip(self.orders);
+        program.watched = seen
+            .map(|((layer, ty, spot), order)| Watched {
+                layer,
+                ty,
+                order: order.clone(),
+                place: settled.place(spot),
+            })
+            .collect();
         let options = self.options;
         program.steps = steps
             .into_iter()
@@ -546,21 +585,6 @@ pub(super) fn wanted(s: &Scope, group: &Group) -> bool {
     let n = group.nodes[0];
     let used = |v: &ValueId| s.g.is_used(*v) && matches!(s.g.value(*v).def, Def::Node(..));
     !s.views.free.contains(&n) && (group.nodes.len() > 1 || s.g.node(n).outs.iter().any(used))
-}
-
-/// For each root value the group that uses it last; graph outputs are used after all groups.
-fn last_uses(s: &Scope, groups: &[Group]) -> HashMap<ValueId, usize> {
-    let mut last = HashMap::new();
-    for (at, group) in groups.iter().enumerate() {
-        for v in group.nodes.iter().flat_map(|&n| &s.g.node(n).ins).flatten() {
-            last.insert(s.views.root(*v).0, at);
-        }
-    }
-    // A view or a part is used whenever its root is: roots stand for all.
-    for &v in s.g.outputs() {
-        last.insert(s.views.root(v).0, usize::MAX);
-    }
-    last
 }
 
 pub(super) fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {

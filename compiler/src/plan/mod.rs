@@ -22,4 +22,5 @@ pub mod select;
 pub mod share;
 mod storage;
 pub mod views;
+pub mod watched;
 mod work;

@@ -191,6 +191,19 @@ pub struct Port {
     pub ty: TensorType,
 }
 
+/// A value that is looked at while the program runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watched {
+    /// The value is there when this layer ends, and it may be gone when the next one does. `None`: it has no elements.
+    pub layer: Option<LayerId>,
+    /// Its type, axes in the order of the memory.
+    pub ty: TensorType,
+    /// Which axis of the model's value each of them is.
+    pub order: Vec<usize>,
+    /// Where it lies.
+    pub place: Place,
+}
+
 /// A program.
 #[derive(Clone)]
 pub struct Program {
@@ -200,6 +213,8 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// The caller's outputs.
     pub outputs: Vec<Port>,
+    /// What a tracer looks at.
+    pub watched: Vec<Watched>,
     /// Function bodies.
     pub funcs: Arena<FuncId, Func>,
     /// Layers.
@@ -224,6 +239,7 @@ impl Default for Program {
             symbols: Symbols::default(),
             inputs: vec![],
             outputs: vec![],
+            watched: vec![],
             funcs: Arena::default(),
             layers: Arena::default(),
             threads: 1,

@@ -10,6 +10,21 @@ use crate::graph::ir::{Def, NodeId, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 impl Planner<'_> {
+    /// For each root value the group that uses it last; graph outputs are used after all groups.
+    pub(super) fn last_uses(&self, s: &Scope, groups: &[Group]) -> HashMap<ValueId, usize> {
+        let mut last = HashMap::new();
+        for (at, group) in groups.iter().enumerate() {
+            for v in group.nodes.iter().flat_map(|&n| &s.g.node(n).ins).flatten() {
+                last.insert(s.views.root(*v).0, at);
+            }
+        }
+        // A view or a part is used whenever its root is: roots stand for all.
+        for v in self.lasting(s) {
+            last.insert(s.views.root(v).0, usize::MAX);
+        }
+        last
+    }
+
     /// Groups with what they were lowered to, in the order in which they are to run.
     pub(super) fn in_order(
         &self,
@@ -160,7 +175,7 @@ impl Known {
                     if own {
                         self.buffers.push(Buffer {
                             bytes: bytes.next_multiple_of(ALIGN),
-                            kept: s.g.outputs().iter().any(|&o| s.views.root(o).0 == root),
+                            kept: p.lasting(s).any(|o| s.views.root(o).0 == root),
                         });
                     }
                     self.numbers.insert(root, number);

@@ -24,7 +24,7 @@ use crate::files::Source;
 use crate::job::Job;
 use crate::machine::{self, Purpose};
 use crate::outputs::{self, Outputs};
-use crate::probe::{answers, finite, with_outputs, written};
+use crate::probe::{Probe, finite, with_outputs, written};
 use crate::progress::Bar;
 use crate::report;
 use crate::ui::Ui;
@@ -157,19 +157,19 @@ fn measured(
     let mut measured: Vec<Measured> = found.values.into_iter().map(Measured::new).collect();
     let mut differ = vec![false; measured.len()];
     let (ports, theirs) = (float.wanted()?, quantized.wanted()?);
-    let (mut a, mut b) = (vec![], vec![]);
+    let (mut a, mut b) = (Probe::new(&float)?, Probe::new(&quantized)?);
     let bar = Bar::counted(ui, Some(count as u64));
     bar.say("running both models");
     for k in 0..count {
         let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
         finite(&data, &ports, k)?;
-        let want = answers(&float, &data, &mut a)?;
+        let want = a.answers(&data)?;
         // By name: the order of inputs may be another.
         let port = |w: &Wanted| ports.iter().position(|p| p.name == w.name);
         let data: Vec<_> = (theirs.iter().filter_map(port))
             .map(|i| data[i].clone())
             .collect();
-        let got = answers(&quantized, &data, &mut b)?;
+        let got = b.answers(&data)?;
         for (m, at) in &mut outputs {
             if let (Some(a), Some(b)) = (want.get(at.0), got.get(at.1)) {
                 m.take(a, b);

@@ -13,7 +13,7 @@ use crate::data::preprocess::Preprocess;
 use crate::data::samples::Samples;
 use crate::failure::Outcome;
 use crate::job::Job;
-use crate::probe::{answers, finite, with_outputs, written};
+use crate::probe::{Probe, finite, with_outputs, written};
 use crate::progress::Bar;
 use crate::quantize::compare::{OutputError, compare_with};
 use crate::quantize::quantized_already;
@@ -109,12 +109,12 @@ impl<'a> Float<'a> {
         let bytes = written(&with_outputs(&self.model, &values), &mut diags)?;
         let source = self.job.source.of_bytes(bytes);
         let job = self.job.over(&source)?;
-        let mut compiled = vec![];
+        let mut probe = Probe::new(&job)?;
         let bar = Bar::counted(self.ui, Some(self.count as u64));
         bar.say("running the whole model");
         for k in 0..self.count {
             let data = self.case(k)?;
-            let outputs = answers(&job, &data, &mut compiled)?;
+            let outputs = probe.answers(&data)?;
             for l in &self.layers {
                 let x = self.model.graph.node(l.node).ins[0];
                 let Some(at) = x.and_then(|x| values.binary_search(&x).ok()) else {

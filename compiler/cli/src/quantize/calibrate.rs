@@ -14,7 +14,7 @@ use crate::data::samples::Samples;
 use crate::failure::Outcome;
 use crate::job::Job;
 use crate::precision::{self, Form};
-use crate::probe::{answers, finite, with_outputs, written};
+use crate::probe::{Probe, finite, with_outputs, written};
 use crate::progress::Bar;
 use crate::ui::Ui;
 
@@ -112,6 +112,7 @@ impl<'a> Calibration<'a> {
                     Entry::Occupied(mut e) => {
                         let known = e.get_mut();
                         known.channels = known.channels.or(s.channels);
+                        known.peaks |= s.peaks;
                         known.layers.extend(s.layers);
                         known.layers.sort_by_key(|l| l.0);
                         known.layers.dedup_by_key(|l| l.0);
@@ -204,36 +205,34 @@ impl<'a> Calibration<'a> {
         let Some(samples) = &mut self.samples else {
             return Ok(());
         };
-        let own = self.model.graph.outputs().len();
         let values: Vec<ValueId> = wanted.iter().map(|w| w.value).collect();
         let mut diags = Diagnostics::default();
         let bytes = written(&with_outputs(&self.model, &values), &mut diags)?;
         let source = self.job.source.of_bytes(bytes);
-        let job = self.job.over(&source)?;
+        let mut job = self.job.over(&source)?;
+        job.options.watched = values.len();
         let mut observers: Vec<Observer> = (wanted.iter())
             .map(|s| Observer::of(s, self.recipe.method))
             .collect();
-        let (ports, mut compiled) = (job.wanted()?, vec![]);
+        let (ports, mut probe) = (job.wanted()?, Probe::new(&job)?);
         let first = self.floats.is_empty();
         let bar = Bar::counted(self.ui, Some(self.count as u64));
         bar.say("calibrating");
         for k in 0..self.count {
             let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
             finite(&data, &ports, k)?;
-            let outputs = answers(&job, &data, &mut compiled)?;
-            for ((w, o), t) in wanted.iter().zip(&mut observers).zip(&outputs[own..]) {
-                let values = t.to_f32s().unwrap_or_default();
-                let name = || {
-                    let name = &self.model.graph.value(w.value).name;
-                    format!("value \"{name}\", case {k}")
+            let outputs = probe.watch(&data, &mut |at, seen| {
+                let (Some(w), Some(o)) = (wanted.get(at), observers.get_mut(at)) else {
+                    return Ok(());
                 };
-                o.take(&values, channels(w.channels, t))
-                    .map_err(|d| d.at(name()))?;
-                o.learn(&values, &t.shape);
-            }
+                o.look(seen, w.channels).map_err(|d| {
+                    let name = &self.model.graph.value(w.value).name;
+                    d.at(format!("value \"{name}\", case {k}"))
+                })
+            })?;
             if first && k < COMPARED {
                 self.inputs.push(data);
-                self.floats.push(outputs[..own].to_vec());
+                self.floats.push(outputs);
             }
             bar.step();
         }
@@ -242,12 +241,4 @@ impl<'a> Calibration<'a> {
         }
         Ok(())
     }
-}
-
-/// Channels of a value, and how many numbers of one lie side by side.
-fn channels(axis: Option<usize>, t: &Tensor) -> Option<(usize, usize)> {
-    let axis = axis?;
-    let count = usize::try_from(*t.shape.get(axis)?).ok()?;
-    let run: i64 = t.shape[axis + 1..].iter().product();
-    (count > 0).then_some((count, usize::try_from(run).ok()?))
 }

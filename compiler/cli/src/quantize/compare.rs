@@ -6,7 +6,7 @@ use super::calibrate::Calibration;
 use crate::data::topk::top;
 use crate::failure::Outcome;
 use crate::job::Job;
-use crate::probe::answers;
+use crate::probe::Probe;
 use crate::progress::Bar;
 
 /// How far one output of the quantized model is from that of the float one.
@@ -58,11 +58,11 @@ pub fn compare_with(
 ) -> Outcome<Vec<OutputError>> {
     let source = job.source.of_bytes(file.to_vec());
     let job = job.over(&source)?;
-    let mut compiled = vec![];
+    let mut probe = Probe::new(&job)?;
     let names = job.signature.outputs.iter().map(|o| o.name.clone());
     let mut sums = vec![Sum::default(); names.len()];
     for (data, want) in inputs.iter().zip(floats).take(most) {
-        let got = answers(&job, data, &mut compiled)?;
+        let got = probe.answers(data)?;
         for ((want, got), sum) in want.iter().zip(&got).zip(&mut sums) {
             sum.take(want, got);
         }

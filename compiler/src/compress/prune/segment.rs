@@ -107,6 +107,6 @@ pub fn segment(model: &Model, inputs: &BTreeMap<ValueId, TensorType>, wanted: &[
     Model {
         graph: new,
         symbols: model.symbols.clone(),
-        offload: Default::default(),
+        ..Model::default()
     }
 }

@@ -2,12 +2,12 @@
 
 use super::moments::Moments;
 use super::range::{Method, Range};
+use super::scan::{BINS, Number, count, scan};
+use super::seen::{Channels, Seen};
 use super::sites::Site;
 use crate::base::diag::{Diagnostic, Result};
 use crate::graph::ir::NodeId;
 
-/// Bins of a histogram.
-const BINS: usize = 2048;
 /// Levels of 8 bits.
 const LEVELS: usize = 256;
 
@@ -22,6 +22,8 @@ pub struct Observer {
     sums: Vec<f64>,
     /// The largest magnitude of each channel.
     largest: Vec<f32>,
+    /// Whether these are wanted.
+    peaks: bool,
     each: u64,
     /// Bins from `-reach` to `reach`; their width doubles when something lies outside.
     bins: Vec<u64>,
@@ -39,6 +41,7 @@ impl Observer {
         };
         Observer {
             moments: site.layers.iter().filter_map(one).collect(),
+            peaks: site.peaks,
             ..Observer::new(method)
         }
     }
@@ -63,6 +66,7 @@ impl Observer {
             cases: 0,
             sums: vec![],
             largest: vec![],
+            peaks: true,
             each: 0,
             bins: if needs { vec![0; BINS] } else { vec![] },
             reach: 0.0,
@@ -72,20 +76,43 @@ impl Observer {
     }
     /// Takes the values of one case. `channels`: their number and how many values of one lie side by side, where means are wanted.
     pub fn take(&mut self, values: &[f32], channels: Option<(usize, usize)>) -> Result<()> {
-        let (mut lo, mut hi) = (f32::INFINITY, f32::NEG_INFINITY);
-        let mut odd = false;
-        for &v in values {
-            lo = if v < lo { v } else { lo };
-            hi = if v > hi { v } else { hi };
-            odd |= v.is_nan();
+        let channels = channels.map(|(count, run)| Channels {
+            count,
+            run: run.max(1),
+            last: false,
+        });
+        self.numbers(values, channels)
+    }
+    /// Takes a value where it lies in a run's memory, with the moments that are asked for. `axis`: that of the channels, where means are wanted.
+    pub fn look(&mut self, seen: &Seen, axis: Option<usize>) -> Result<()> {
+        let channels = axis.and_then(|a| seen.channels(a));
+        let apart = axis.is_some() && channels.is_none() && !seen.is_plain();
+        // Moments are those of the model's order; so are channels that lie in no usual way.
+        let peaks = self.peaks && channels.is_some_and(|c| c.last);
+        if !(apart || peaks) && self.moments.is_empty() {
+            return self.numbers(seen.values, channels);
         }
-        if odd {
+        let (values, shape) = (seen.plain(), seen.plain_shape());
+        let order: Vec<usize> = (0..shape.len()).collect();
+        let plain = Seen {
+            values: &[],
+            shape: &shape,
+            order: &order,
+        };
+        self.numbers(&values, axis.and_then(|a| plain.channels(a)))?;
+        self.learn(&values, &shape);
+        Ok(())
+    }
+    fn numbers<T: Number>(&mut self, values: &[T], channels: Option<Channels>) -> Result<()> {
+        let found = scan(values, channels, &self.sums);
+        if found.odd {
             let text = "a value that calibration observes is not a number";
             return Err(Diagnostic::usage("USE004", text));
         }
         if values.is_empty() || self.unbounded {
             return Ok(());
         }
+        let (lo, hi) = found.ends;
         self.unbounded = lo == f32::NEG_INFINITY || hi == f32::INFINITY;
         if self.unbounded {
             return Ok(());
@@ -94,31 +121,23 @@ impl Observer {
         self.range = Some(self.range.map_or(own, |r| r.and(own)));
         self.ends = (self.ends.0 + own.lo, self.ends.1 + own.hi);
         self.cases += 1;
-        if let Some((count, run)) = channels {
-            self.sums.resize(count, 0.0);
-            self.largest.resize(count, 0.0);
-            for (at, part) in values.chunks_exact(run.max(1)).enumerate() {
-                // Four sums at a time, in f32 over a run and in f64 over runs.
-                let mut four = [0.0f32; 4];
-                let (quads, rest) = part.as_chunks::<4>();
-                for q in quads {
-                    four = std::array::from_fn(|i| four[i] + q[i]);
+        if let Some(c) = channels {
+            self.sums = found.sums;
+            self.each += (values.len() / c.count.max(1)) as u64;
+            if self.peaks {
+                self.largest.resize(c.count, 0.0);
+                for (at, part) in values.chunks_exact(c.run.max(1)).enumerate() {
+                    let l = &mut self.largest[at % c.count];
+                    *l = part.iter().fold(*l, |a, v| a.max(v.real().abs()));
                 }
-                let sum: f32 = four.iter().sum::<f32>() + rest.iter().sum::<f32>();
-                self.sums[at % count] += f64::from(sum);
-                let most = part
-                    .iter()
-                    .fold(0.0f32, |a, v| if v.abs() > a { v.abs() } else { a });
-                self.largest[at % count] = self.largest[at % count].max(most);
             }
-            self.each += (values.len() / count.max(1)) as u64;
         }
         if !self.bins.is_empty() {
             self.count(values, own);
         }
         Ok(())
     }
-    fn count(&mut self, values: &[f32], own: Range) {
+    fn count<T: Number>(&mut self, values: &[T], own: Range) {
         let reach = own.hi.max(-own.lo);
         if self.reach == 0.0 {
             self.reach = if reach > 0.0 { reach } else { 1.0 };
@@ -132,11 +151,8 @@ impl Observer {
             self.bins = wider;
             self.reach *= 2.0;
         }
-        let (half, last) = (BINS as f64 / 2.0, BINS - 1);
-        let scale = half / self.reach;
-        for &v in values {
-            let at = (f64::from(v) * scale + half) as usize;
-            self.bins[at.min(last)] += 1;
+        if let Ok(bins) = self.bins.as_mut_slice().try_into() {
+            count(values, self.reach, bins);
         }
     }
     /// How often values were seen: bins of one width from `-reach` to `reach`, and `reach`. No bins where the method needs none.
@@ -156,7 +172,7 @@ impl Observer {
         let each = self.each.max(1) as f64;
         self.sums.iter().map(|s| s / each).collect()
     }
-    /// The largest magnitude of each channel; empty where means were not taken.
+    /// The largest magnitude of each channel; empty where it was not asked for.
     pub fn largest(&self) -> Vec<f64> {
         self.largest.iter().map(|v| f64::from(*v)).collect()
     }

@@ -17,6 +17,8 @@ pub struct Site {
     pub class: usize,
     /// Axis of its channels, where a layer's bias is corrected by their means.
     pub channels: Option<usize>,
+    /// Whether the largest of each channel is asked for too.
+    pub peaks: bool,
     /// Whether no product with weights comes after it.
     pub result: bool,
     /// A range that is known without looking.
@@ -109,6 +111,7 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
             value,
             class,
             channels: channels(g, value, &nodes),
+            peaks: false,
             result: g.maker(value).is_some_and(|m| !leads.contains(&m.0)),
             known: known(g, value),
             layers: match recipe.needs_moments() {

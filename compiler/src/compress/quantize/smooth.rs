@@ -32,6 +32,7 @@ pub fn smooth_sites(g: &Graph, recipe: &Recipe) -> Sites {
             value: v,
             class: sites.list.len(),
             channels: g.ty(v).and_then(|t| t.rank().checked_sub(1)),
+            peaks: true,
             result: false,
             known: None,
             layers: vec![],

@@ -40,6 +40,7 @@ pub fn stored_sites(g: &Graph, recipe: &Recipe) -> Sites {
             value: v,
             class: sites.list.len(),
             channels: channels(g, v, &nodes),
+            peaks: false,
             result: false,
             known: None,
             layers: match recipe.needs_moments() {
