@@ -23,12 +23,13 @@ pub fn compile(words: Vec<OsString>, env: &Environment) -> Vec<Message> {
     }
 }
 
-/// What tells the compiler that [`compile`] runs from another one, or from another build of it.
+/// What tells the compiler that [`compile`] runs from another one. The one in this crate goes by its version and sources, not by the program
+/// that it is linked into: that changes with the build script, and the compiler does not.
 pub fn identity(env: &Environment) -> String {
     match env.user("ONNXC") {
         Some(tool) => installed(&tool),
         #[cfg(feature = "compiler")]
-        None => stamp::this_program(),
+        None => concat!(env!("CARGO_PKG_VERSION"), " ", env!("ONNXC_BUILD_SOURCES")).into(),
         #[cfg(not(feature = "compiler"))]
         None => installed("onnxc"),
     }
