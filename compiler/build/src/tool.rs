@@ -72,3 +72,21 @@ fn call(tool: &str, words: Vec<OsString>) -> Vec<Message> {
     }
     all
 }
+
+#[cfg(all(test, feature = "compiler"))]
+mod tests {
+    use super::*;
+    use std::hash::{DefaultHasher, Hasher};
+
+    #[test]
+    fn the_compiler_inside_goes_by_its_sources() {
+        let inside = identity(&Environment::of([("X", "y")]));
+        let (version, sources) = inside.split_once(' ').unwrap();
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        // These tests lie in a checkout.
+        let nothing = format!("{:016x}", DefaultHasher::new().finish());
+        assert_ne!(sources, nothing);
+        let tool = identity(&Environment::of([("ONNXC", "/no/such/onnxc")]));
+        assert_ne!(tool, inside);
+    }
+}
