@@ -170,17 +170,6 @@ fn add(sum: &mut Sha256, path: &Path, before: Option<SystemTime>, depth: usize) 
     Ok(())
 }
 
-#[cfg(any(feature = "compiler", test))]
-/// What tells this program from another build of it: where it lies, its size and when it was written. Its contents are many megabytes.
-pub fn this_program() -> String {
-    let told = std::env::current_exe().and_then(|p| {
-        let meta = fs::metadata(&p)?;
-        Ok(format!("{p:?} {} {:?}", meta.len(), meta.modified()?))
-    });
-    // One that can't be told is never the same.
-    told.unwrap_or_else(|_| format!("{:?} {}", SystemTime::now(), std::process::id()))
-}
-
 /// What `native` means here: kind and features of the first processor.
 fn this_machine() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -273,11 +262,5 @@ mod tests {
         put(&two, "2");
         with(&["a"], "onnxc 1").write(&read, &[&d.join("none")], &[]);
         assert_eq!(same(), None);
-    }
-
-    #[test]
-    fn this_program_is_itself() {
-        assert_eq!(this_program(), this_program());
-        assert!(this_program().contains("onnxc_build"));
     }
 }

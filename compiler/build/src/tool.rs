@@ -23,12 +23,13 @@ pub fn compile(words: Vec<OsString>, env: &Environment) -> Vec<Message> {
     }
 }
 
-/// What tells the compiler that [`compile`] runs from another one, or from another build of it.
+/// What tells the compiler that [`compile`] runs from another one. The one in this crate goes by its version and sources, not by the program
+/// that it is linked into: that changes with the build script, and the compiler does not.
 pub fn identity(env: &Environment) -> String {
     match env.user("ONNXC") {
         Some(tool) => installed(&tool),
         #[cfg(feature = "compiler")]
-        None => stamp::this_program(),
+        None => concat!(env!("CARGO_PKG_VERSION"), " ", env!("ONNXC_BUILD_SOURCES")).into(),
         #[cfg(not(feature = "compiler"))]
         None => installed("onnxc"),
     }
@@ -70,4 +71,22 @@ fn call(tool: &str, words: Vec<OsString>) -> Vec<Message> {
         all.push(Message::error(text, ""));
     }
     all
+}
+
+#[cfg(all(test, feature = "compiler"))]
+mod tests {
+    use super::*;
+    use std::hash::{DefaultHasher, Hasher};
+
+    #[test]
+    fn the_compiler_inside_goes_by_its_sources() {
+        let inside = identity(&Environment::of([("X", "y")]));
+        let (version, sources) = inside.split_once(' ').unwrap();
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        // These tests lie in a checkout.
+        let nothing = format!("{:016x}", DefaultHasher::new().finish());
+        assert_ne!(sources, nothing);
+        let tool = identity(&Environment::of([("ONNXC", "/no/such/onnxc")]));
+        assert_ne!(tool, inside);
+    }
 }

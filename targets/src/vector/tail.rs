@@ -109,16 +109,18 @@ pub fn apply_in_order(
                 Value::Reg { v: d, own: true }
             }
             Node::Cast(Ty::I32, a) if nearest(tail, &types, a) => w.taken(a),
-            Node::Bin(_, v, _) if let Some([a, b]) = less[at] => w.less_where(v, a, b),
             // Their operands go to the sum that reads them.
             _ if skipped[at] => Value::Const(0),
             _ if types[at] == Ty::F64 => Value::Reals {
                 v: w.real(*n, &types)?,
             },
-            _ => {
-                let v = w.compute(*n, &types)?;
-                Value::Reg { v, own: true }
-            }
+            _ => match less[at] {
+                Some([v, a, b]) => w.less_where(v, a, b),
+                None => Value::Reg {
+                    v: w.compute(*n, &types)?,
+                    own: true,
+                },
+            },
         };
         w.values.push(value);
         // What nobody reads is given back at once.

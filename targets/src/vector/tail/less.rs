@@ -5,8 +5,8 @@ use crate::vector::ir::*;
 use onnxc_compiler::loops::ir::{BinOp, Const, Ty};
 use onnxc_compiler::loops::tail::{Node, Tail};
 
-/// Sums `v + select(a == b, -1, 0)` of whole numbers: for the node of each sum its `a` and `b`, and which nodes are parts of one and of nothing else.
-pub fn sums(tail: &Tail, types: &[Ty], uses: &[u32]) -> (Vec<Option<[u8; 2]>>, Vec<bool>) {
+/// Sums `v + select(a == b, -1, 0)` of whole numbers: for the node of each sum its `v`, `a` and `b`, and which nodes are parts of one and of nothing else.
+pub fn sums(tail: &Tail, types: &[Ty], uses: &[u32]) -> (Vec<Option<[u8; 3]>>, Vec<bool>) {
     let count = tail.nodes.len();
     let (mut less, mut skipped) = (vec![None; count], vec![false; count]);
     let node = |n: u8| tail.nodes[usize::from(n)];
@@ -24,7 +24,7 @@ pub fn sums(tail: &Tail, types: &[Ty], uses: &[u32]) -> (Vec<Option<[u8; 2]>>, V
         let once = uses[usize::from(m)] == 1 && uses[usize::from(e)] == 1;
         let whole = types[usize::from(a)] == Ty::I32 && types[usize::from(v)] == Ty::I32;
         if once && whole && v != m && number(yes, -1) && number(no, 0) {
-            less[at] = Some([a, b]);
+            less[at] = Some([v, a, b]);
             skipped[usize::from(m)] = true;
             skipped[usize::from(e)] = true;
         }
