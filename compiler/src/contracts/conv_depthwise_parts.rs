@@ -62,7 +62,6 @@ impl Plan {
             parts: if bytes.is_some() { 4 } else { 2 },
             packed_rows: rows,
             x_type: w.x_type,
-            zero: w.zero,
             more: match (bytes.is_some(), w.x_type) {
                 (true, DType::I8) => 128,
                 _ => 0,

@@ -97,7 +97,8 @@ impl Frame<'_> {
                                 tail::operand(vm, kind, at, sums.lanes)
                             }
                             true => {
-                                let (arg, at) = (first + k as u8, Some(sums.at));
+                                let at = matches!(kind, Node::Column(_)).then_some(sums.at);
+                                let arg = first + k as u8;
                                 let disp = bytes;
                                 tail::far_operand(vm, kind, Far { arg, at, disp }, sums.lanes)
                             }

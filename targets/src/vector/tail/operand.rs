@@ -12,6 +12,8 @@ pub enum Operand {
     Reg(V),
     /// As a whole vector in memory.
     Mem(Mem),
+    /// As one element in memory for all lanes, which operations take where [`Isa::splat_operand`].
+    Splat(Mem),
     /// As a whole vector in memory, whose pointer is an argument of the call: taken where it is used.
     Far(Far),
     /// f64, in two registers that become the tail's.
@@ -53,6 +55,7 @@ pub fn far_operand(vm: &mut Vm, kind: Node, far: Far, lanes: Lanes) -> Operand {
     match operand(vm, kind, at, lanes) {
         Operand::RealMem(places) => Operand::Reals(places.map(|at| loaded(vm, at))),
         Operand::Mem(at) => Operand::Reg(loaded(vm, at)),
+        Operand::Splat(at) => Operand::Reg(splat(vm, at)),
         other => other,
     }
 }
@@ -63,28 +66,38 @@ fn loaded(vm: &mut Vm, at: Mem) -> V {
     d
 }
 
+fn splat(vm: &mut Vm, at: Mem) -> V {
+    let d = vm.v();
+    vm.op(Op::Splat { d, at });
+    d
+}
+
 /// Whether an operand has 32-bit elements, a vector of them.
 fn wide(kind: &Node) -> bool {
     let word = matches!(kind.element(), Some(DType::F32 | DType::I32));
     word && !matches!(kind, Node::Single(_))
 }
 
-/// Which operands have to do without address registers: `each` of them are wanted for an operand, and `more` beside.
+/// Which operands have to do without address registers: `each` of them are wanted for an operand, and `more` beside. Columns first: they are read
+/// where they are used.
 pub fn far_ones(vm: &Vm, kinds: &[Node], more: usize) -> Vec<bool> {
     let column = |k: &Node| matches!(k, Node::Column(_)) && wide(k);
+    let single = |k: &Node| matches!(k, Node::Single(_));
     let each = |k: &Node| match k {
         Node::Tile(_) => 2,
         _ => 1,
     };
     let mut wanted = more + kinds.iter().map(each).sum::<usize>();
-    let far = kinds.iter().map(|k| {
-        let far = column(k) && wanted > vm.spare_x();
-        if far {
-            wanted -= 1;
+    let mut far = vec![false; kinds.len()];
+    for ones in [&column as &dyn Fn(&Node) -> bool, &single] {
+        for (far, k) in far.iter_mut().zip(kinds) {
+            if ones(k) && wanted > vm.spare_x() {
+                *far = true;
+                wanted -= 1;
+            }
         }
-        far
-    });
-    far.collect()
+    }
+    far
 }
 
 /// How elements of a type are read into lanes.
@@ -122,9 +135,10 @@ pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
         _ => {}
     }
     if single {
-        let d = vm.v();
-        vm.op(Op::Splat { d, at });
-        return Operand::Reg(d);
+        return match vm.isa.splat_operand {
+            true => Operand::Splat(at),
+            false => Operand::Reg(splat(vm, at)),
+        };
     }
     if lanes == Lanes::All && !vm.isa.by_lane {
         return Operand::Mem(at);
