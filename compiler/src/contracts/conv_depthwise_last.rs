@@ -293,7 +293,7 @@ impl Job<'_> {
             let mut calls: Vec<_> = (0..c / block).map(|t| (t * block, block)).collect();
             calls.extend(rest.map(|rest| (c - rest, rest)));
             let each = plan.packed(block);
-            self.weights = plan.pack(cx, &w, &calls)?;
+            self.weights = plan.pack(cx, &w, &calls, self.y.out * self.x.out)?;
             return Ok(each);
         }
         let (weights, start) = match self.bytes() {

@@ -73,10 +73,16 @@ impl Plan {
             Plan::Long(p) => (channels + self.block() - 1) / self.block() * p.shape.packed(),
         }
     }
-    /// The weights of calls that begin with these channels and have so many, one after another.
-    pub fn pack(&self, cx: &mut LowerCx, w: &Weights, calls: &[(i64, i64)]) -> Result<BufId> {
+    /// The weights of calls that begin with these channels and have so many, one after another; each is used for an image of so many pixels.
+    pub fn pack(
+        &self,
+        cx: &mut LowerCx,
+        w: &Weights,
+        calls: &[(i64, i64)],
+        pixels: i64,
+    ) -> Result<BufId> {
         match self {
-            Plan::Rows(p) => p.pack(cx, w, calls),
+            Plan::Rows(p) => p.pack(cx, w, calls, pixels),
             Plan::Long(p) => p.pack(cx, w, calls),
         }
     }
