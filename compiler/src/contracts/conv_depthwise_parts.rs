@@ -202,7 +202,9 @@ impl Plan {
         }
         let count = all().count() as i64;
         let starts = Tensor::new(DType::I32, vec![count], starts.into())?;
-        let bytes = Tensor::new(DType::I8, vec![bytes.len() as i64], bytes.into())?;
+        // A part that holds a byte needs no sign.
+        let d = if s.parts == 4 { DType::U8 } else { DType::I8 };
+        let bytes = Tensor::new(d, vec![bytes.len() as i64], bytes.into())?;
         let (starts, bytes) = (cx.constant("starts", starts), cx.constant("taps", bytes));
         let size = s.block();
         let packed = s.packed_vectors() * s.lanes;
@@ -224,21 +226,17 @@ impl Plan {
             })?;
             let from = ex!(cx.b; block * {cx.b.i(size * taps)});
             let from = cx.b.let_(from);
-            let kw = s.at.kernel[1];
+            // Lanes of the columns of a window lie side by side in both.
+            let row = s.at.kernel[1] * size;
             for (g, rows) in groups.iter().enumerate() {
-                let columns = cx.b.i(kw);
-                cx.for_(columns, LoopKind::Seq, |cx, kx| {
-                    let to = ex!(cx.b; to + ((kx + {cx.b.i(g as i64 * kw)}) * size_e));
-                    let to = ex!(cx.b; to + size_e);
-                    let (to, kx) = (cx.b.let_(to), cx.b.mul(kx, size_e));
-                    let from = cx.b.add(from, kx);
-                    let from = cx.b.let_(from);
-                    cx.for_(size_e, LoopKind::Lanes, |cx, lane| {
-                        let value = self.parts_of_lane(cx, bytes, [from, lane], rows);
-                        let at = cx.b.add(to, lane);
-                        cx.b.store(panels, at, value);
-                        Ok(())
-                    })
+                let to = ex!(cx.b; to + {cx.b.i(size + g as i64 * row)});
+                let to = cx.b.let_(to);
+                let lanes = cx.b.i(row);
+                cx.for_(lanes, LoopKind::Lanes, |cx, lane| {
+                    let value = self.parts_of_lane(cx, bytes, [from, lane], rows);
+                    let at = cx.b.add(to, lane);
+                    cx.b.store(panels, at, value);
+                    Ok(())
                 })?;
             }
             Ok(())
@@ -246,7 +244,7 @@ impl Plan {
         Ok(panels)
     }
 
-    /// A lane of weights: those of `rows` of the window, one in each part. `at`: the block's column, and which of its lanes.
+    /// A lane of weights: those of `rows` of the window, one in each part. `at`: the block's weights, and which of a row's.
     fn parts_of_lane(
         &self,
         cx: &mut LowerCx,
@@ -265,7 +263,7 @@ impl Plan {
             let from = b.add(from, at[1]);
             let mut v = b.load(bytes, from);
             let (k, last) = (k as i64, k as i64 + 1 == s.parts);
-            if !last {
+            if !last && s.parts == 2 {
                 let mask = b.int(Ty::I32, (1 << bits) - 1);
                 v = b.and(v, mask);
             }
