@@ -23,7 +23,14 @@ impl Numbers {
     }
 }
 
-fn case(isa: Isa, tile: &Tile, s: &Shape, zero: i64, more_channels: i64, r: &mut Numbers) -> Option<Case> {
+fn case(
+    isa: Isa,
+    tile: &Tile,
+    s: &Shape,
+    zero: i64,
+    more_channels: i64,
+    r: &mut Numbers,
+) -> Option<Case> {
     let g = &s.at;
     let channels = s.block() + more_channels;
     let blocks = (channels + s.block() - 1) / s.block();

@@ -96,7 +96,13 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
         let piece = move |p: i64| (0..each).map(move |c| p * apart + c);
         (0..pieces).flat_map(piece).collect()
     };
-    let rows = [row(1, 16, 0), row(1, 37, 0), row(3, 9, 23), row(2, 20, 40), row(2, 12, 300)];
+    let rows = [
+        row(1, 16, 0),
+        row(1, 37, 0),
+        row(3, 9, 23),
+        row(2, 20, 40),
+        row(2, 12, 300),
+    ];
     let mut all = vec![];
     for m in [1, 2, 3, 4, 5, 6, 7, 12] {
         for n in [1, 5, 8, 12, 16, 24] {
