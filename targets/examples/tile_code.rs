@@ -40,7 +40,7 @@ fn main() -> Result<(), String> {
         // A word holds two products of full weights, which layers with many channels have.
         flush: 0b1_1010_1010,
         x_type: DType::I8,
-        zero: 0,
+        outside: false,
         more: 0,
         out_type: DType::I32,
     };
@@ -76,7 +76,6 @@ fn main() -> Result<(), String> {
                     parts: 4,
                     packed_rows: 2,
                     x_type: DType::I8,
-                    zero: 0,
                     more: 0,
                     out_type: DType::I32,
                 };

@@ -293,7 +293,7 @@ impl Job<'_> {
             let mut calls: Vec<_> = (0..c / block).map(|t| (t * block, block)).collect();
             calls.extend(rest.map(|rest| (c - rest, rest)));
             let each = plan.packed(block);
-            self.weights = plan.pack(cx, &w, &calls)?;
+            self.weights = plan.pack(cx, &w, &calls, self.y.out * self.x.out)?;
             return Ok(each);
         }
         let (weights, start) = match self.bytes() {
@@ -433,6 +433,10 @@ impl Job<'_> {
         ];
         args.extend(operands.iter().map(|o| ptr(o.buf, o.at)));
         let c = v.group;
+        let outside = match (&self.parts, &self.bytes) {
+            (Some(plan), Some(bytes)) => plan.outside(bytes.zero),
+            _ => 0,
+        };
         let numbers = [
             cx.b.i(self.x.input * c),
             cx.b.i(c),
@@ -442,6 +446,7 @@ impl Job<'_> {
             cx.b.i(cols.count),
             cx.b.i(cols.size * self.x.stride * c),
             cx.b.i(cols.size),
+            cx.b.i(outside),
         ];
         args.extend(numbers.map(Arg::Int));
         args.extend(operands.iter().map(|o| Arg::Int(o.row)));

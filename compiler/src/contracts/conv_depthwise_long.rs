@@ -3,7 +3,7 @@
 use super::conv_depthwise_parts::{Plan as Rows, Weights};
 use super::depthwise_long::{MOST_TAPS, Shape, flush};
 use super::depthwise_parts;
-use super::depthwise_tile::Geometry;
+use super::depthwise_tile::{Geometry, lane};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
@@ -59,6 +59,13 @@ impl Plan {
             Plan::Long(p) => p.shape.block(),
         }
     }
+    /// What a call's number `outside` is for a zero point.
+    pub fn outside(&self, zero: i64) -> i64 {
+        match self {
+            Plan::Rows(p) => lane(zero, p.shape.parts),
+            Plan::Long(p) => lane(zero, p.shape.parts()),
+        }
+    }
     /// Elements of the packed weights of a call for so many channels.
     pub fn packed(&self, channels: i64) -> i64 {
         match self {
@@ -66,10 +73,16 @@ impl Plan {
             Plan::Long(p) => (channels + self.block() - 1) / self.block() * p.shape.packed(),
         }
     }
-    /// The weights of calls that begin with these channels and have so many, one after another.
-    pub fn pack(&self, cx: &mut LowerCx, w: &Weights, calls: &[(i64, i64)]) -> Result<BufId> {
+    /// The weights of calls that begin with these channels and have so many, one after another; each is used for an image of so many pixels.
+    pub fn pack(
+        &self,
+        cx: &mut LowerCx,
+        w: &Weights,
+        calls: &[(i64, i64)],
+        pixels: i64,
+    ) -> Result<BufId> {
         match self {
-            Plan::Rows(p) => p.pack(cx, w, calls),
+            Plan::Rows(p) => p.pack(cx, w, calls, pixels),
             Plan::Long(p) => p.pack(cx, w, calls),
         }
     }
@@ -123,7 +136,6 @@ fn dots(
             parts: 4,
             packed_rows: rows,
             x_type: w.x_type,
-            zero: w.zero,
             more: match w.x_type {
                 DType::U8 => -128,
                 _ => 0,
@@ -171,6 +183,10 @@ impl Long {
             return None;
         }
         let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
+        let more = match (narrow, w.x_type) {
+            (true, DType::U8) => -128,
+            _ => 0,
+        };
         let shape = |vectors: i64| Shape {
             at: Geometry {
                 rows: 1,
@@ -185,11 +201,8 @@ impl Long {
                 false => 1 << (taps - 1),
             },
             x_type: w.x_type,
-            zero: w.zero,
-            more: match (narrow, w.x_type) {
-                (true, DType::U8) => -128,
-                _ => 0,
-            },
+            outside: w.zero + more != 0,
+            more,
             out_type: DType::I32,
         };
         let mut best: Option<(f64, Shape)> = None;

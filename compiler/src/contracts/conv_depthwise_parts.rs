@@ -3,12 +3,16 @@
 use super::depthwise_parts::Shape;
 use super::depthwise_tile::Geometry;
 use crate::base::diag::Result;
+use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
+use crate::ex;
 use crate::kernel::{LowerCx, Machine, Tile, Vector};
-use crate::loops::ir::BufId;
+use crate::loops::ir::{BinOp, BufId, ExprId, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
+/// Images with fewer pixels use weights too seldom to write them out.
+const LEAST_PIXELS: i64 = 32;
 /// Rows of the image that pointers of a tile reach.
 const MOST_TOUCHED: usize = 12;
 /// Rows of a tile at most.
@@ -62,7 +66,6 @@ impl Plan {
             parts: if bytes.is_some() { 4 } else { 2 },
             packed_rows: rows,
             x_type: w.x_type,
-            zero: w.zero,
             more: match (bytes.is_some(), w.x_type) {
                 (true, DType::I8) => 128,
                 _ => 0,
@@ -106,40 +109,69 @@ impl Plan {
         blocks * self.shape.packed_vectors() * self.shape.lanes
     }
 
-    /// The weights of calls that begin with these channels and have so many, one after another.
-    pub fn pack(&self, cx: &mut LowerCx, w: &Weights, calls: &[(i64, i64)]) -> Result<BufId> {
+    /// The weights of calls that begin with these channels and have so many, one after another; each is used for an image of so many pixels.
+    ///
+    /// A tile takes each weight several times, once for every row: what is stored has it once where that is less, and the layer writes it out.
+    pub fn pack(
+        &self,
+        cx: &mut LowerCx,
+        w: &Weights,
+        calls: &[(i64, i64)],
+        pixels: i64,
+    ) -> Result<BufId> {
+        let size = self.block();
+        let firsts = calls.iter().flat_map(|&(first, channels)| {
+            (0..(channels + size - 1) / size).map(move |b| first + (b * size).min(channels - size))
+        });
+        let blocks: Vec<Vec<i64>> = firsts.map(|first| self.channels(first)).collect();
+        let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
+        let less = self.taps() + 4 < self.shape.packed_vectors() / self.shape.vectors * 4;
+        if narrow && less && pixels >= LEAST_PIXELS {
+            return self.spread(cx, w, &blocks);
+        }
         let mut out: Vec<u8> = vec![];
-        for &(first, channels) in calls {
-            let block = self.block();
-            for b in 0..(channels + block - 1) / block {
-                let from = first + (b * block).min(channels - block);
-                self.pack_block(w, from, &mut out);
-            }
+        for channels in &blocks {
+            self.pack_block(w, channels, &mut out);
         }
         let t = Tensor::new(DType::I32, vec![out.len() as i64 / 4], out.into())?;
         Ok(cx.constant("panels", t))
     }
 
-    fn pack_block(&self, w: &Weights, first: i64, out: &mut Vec<u8>) {
+    /// Elements of a window.
+    fn taps(&self) -> i64 {
+        self.shape.at.kernel[0] * self.shape.at.kernel[1]
+    }
+
+    /// The channels of a block in the order of its lanes.
+    fn channels(&self, first: i64) -> Vec<i64> {
         let s = &self.shape;
-        let taps = (s.at.kernel[0] * s.at.kernel[1]) as usize;
-        let of = |c: i64, ky: i64, kx: i64| {
-            w.weights[c as usize * taps + (ky * s.at.kernel[1] + kx) as usize]
-        };
-        let channels: Vec<i64> = (0..s.vectors)
+        (0..s.vectors)
             .flat_map(|v| (0..s.lanes).map(move |l| (v, l)))
             .map(|(v, l)| first + 4 * s.vectors * (l / 4) + 4 * v + l % 4)
-            .collect();
-        for &c in &channels {
-            let sum: i64 = w.weights[c as usize * taps..][..taps].iter().sum();
-            let start = w.start[c as usize % w.start.len()] - (w.zero + s.more) * sum;
-            // Sums wrap, and so does what they begin with.
-            out.extend((start as i32).to_le_bytes());
+            .collect()
+    }
+
+    /// What sums of a channel begin with.
+    fn start(&self, w: &Weights, c: i64) -> i32 {
+        let taps = self.taps() as usize;
+        let sum: i64 = w.weights[c as usize * taps..][..taps].iter().sum();
+        let start = w.start[c as usize % w.start.len()] - (w.zero + self.shape.more) * sum;
+        // Sums wrap, and so does what they begin with.
+        start as i32
+    }
+
+    fn pack_block(&self, w: &Weights, channels: &[i64], out: &mut Vec<u8>) {
+        let s = &self.shape;
+        let of = |c: i64, ky: i64, kx: i64| {
+            w.weights[(c * self.taps() + ky * s.at.kernel[1] + kx) as usize]
+        };
+        for &c in channels {
+            out.extend(self.start(w, c).to_le_bytes());
         }
         for j in 0..s.packed_rows {
             for (_, rows) in s.groups(j) {
                 for kx in 0..s.at.kernel[1] {
-                    for &c in &channels {
+                    for &c in channels {
                         for k in 0..s.parts as usize {
                             let ky = rows.get(k).copied().flatten();
                             let weight = ky.map_or(0, |ky| of(c, ky, kx));
@@ -152,6 +184,99 @@ impl Plan {
                 }
             }
         }
+    }
+
+    /// Stores each weight once, as a byte; the layer begins with loops that make of them what [`Plan::pack_block`] does.
+    fn spread(&self, cx: &mut LowerCx, w: &Weights, blocks: &[Vec<i64>]) -> Result<BufId> {
+        let (s, taps) = (&self.shape, self.taps());
+        let all = || blocks.iter().flatten();
+        let starts: Vec<u8> = all()
+            .flat_map(|&c| self.start(w, c).to_le_bytes())
+            .collect();
+        let mut bytes: Vec<u8> = vec![];
+        for channels in blocks {
+            for tap in 0..taps {
+                let of = |c: &i64| w.weights[(c * taps + tap) as usize] as u8;
+                bytes.extend(channels.iter().map(of));
+            }
+        }
+        let count = all().count() as i64;
+        let starts = Tensor::new(DType::I32, vec![count], starts.into())?;
+        // A part that holds a byte needs no sign.
+        let d = if s.parts == 4 { DType::U8 } else { DType::I8 };
+        let bytes = Tensor::new(d, vec![bytes.len() as i64], bytes.into())?;
+        let (starts, bytes) = (cx.constant("starts", starts), cx.constant("taps", bytes));
+        let size = s.block();
+        let packed = s.packed_vectors() * s.lanes;
+        let len = Dim::Fixed(packed * blocks.len() as i64);
+        let panels = cx.scratch_per_thread("panels", DType::I32, len);
+        // Rows of the window in the parts of a lane, in the order in which they are packed.
+        let groups = (0..s.packed_rows).flat_map(|j| s.groups(j));
+        let groups: Vec<Vec<Option<i64>>> = groups.map(|g| g.1).collect();
+        let (size_e, n) = (cx.b.i(size), cx.b.i(blocks.len() as i64));
+        cx.for_(n, LoopKind::Seq, |cx, block| {
+            let to = ex!(cx.b; block * {cx.b.i(packed)});
+            let to = cx.b.let_(to);
+            cx.for_(size_e, LoopKind::Lanes, |cx, lane| {
+                let at = ex!(cx.b; (block * size_e) + lane);
+                let start = cx.b.load(starts, at);
+                let at = cx.b.add(to, lane);
+                cx.b.store(panels, at, start);
+                Ok(())
+            })?;
+            let from = ex!(cx.b; block * {cx.b.i(size * taps)});
+            let from = cx.b.let_(from);
+            // Lanes of the columns of a window lie side by side in both.
+            let row = s.at.kernel[1] * size;
+            for (g, rows) in groups.iter().enumerate() {
+                let to = ex!(cx.b; to + {cx.b.i(size + g as i64 * row)});
+                let to = cx.b.let_(to);
+                let lanes = cx.b.i(row);
+                cx.for_(lanes, LoopKind::Lanes, |cx, lane| {
+                    let value = self.parts_of_lane(cx, bytes, [from, lane], rows);
+                    let at = cx.b.add(to, lane);
+                    cx.b.store(panels, at, value);
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })?;
+        Ok(panels)
+    }
+
+    /// A lane of weights: those of `rows` of the window, one in each part. `at`: the block's weights, and which of a row's.
+    fn parts_of_lane(
+        &self,
+        cx: &mut LowerCx,
+        bytes: BufId,
+        at: [ExprId; 2],
+        rows: &[Option<i64>],
+    ) -> ExprId {
+        let s = &self.shape;
+        let bits = 32 / s.parts;
+        let mut all = None;
+        for (k, ky) in rows.iter().enumerate() {
+            let Some(ky) = ky else { continue };
+            let b = &mut cx.b;
+            let row = b.i(ky * s.at.kernel[1] * s.block());
+            let from = b.add(at[0], row);
+            let from = b.add(from, at[1]);
+            let mut v = b.load(bytes, from);
+            let (k, last) = (k as i64, k as i64 + 1 == s.parts);
+            if !last && s.parts == 2 {
+                let mask = b.int(Ty::I32, (1 << bits) - 1);
+                v = b.and(v, mask);
+            }
+            if k > 0 {
+                let by = b.int(Ty::I32, k * bits);
+                v = b.bin(BinOp::Shl, v, by);
+            }
+            all = Some(match all {
+                None => v,
+                Some(before) => b.bin(BinOp::Or, before, v),
+            });
+        }
+        all.unwrap_or_else(|| cx.b.int(Ty::I32, 0))
     }
 }
 

@@ -4,8 +4,8 @@
 //! lanes. Products of bytes are half the work where several fit a word together: `flush` says after which elements of the window a word's sum is
 //! added to its lane. Whoever packs weights has proved that none overflows.
 //!
-//! A tile is one row of what it is in [`super::depthwise_tile`], and so are the arguments of a call. Elements outside of the image count as `zero`, whose
-//! products what sums begin with makes up for. Channels are done in blocks of `vectors` vectors; the last block of a call ends with the last channel,
+//! A tile is one row of what it is in [`super::depthwise_tile`], and so are the arguments of a call. Elements outside of the image count as what the number
+//! `outside` of a call says, whose products what sums begin with makes up for. Channels are done in blocks of `vectors` vectors; the last block of a call ends with the last channel,
 //! and so overlaps the one before where channels are no whole blocks. A call has a block at least.
 //!
 //! W is i32: for each block the numbers that sums begin with, then for each element of the window the weights of the block's channels in order, as
@@ -43,8 +43,8 @@ pub struct Shape {
     pub flush: i64,
     /// How X is stored: U8 or I8.
     pub x_type: DType,
-    /// What bytes have for 0.
-    pub zero: i64,
+    /// Whether elements outside of the image count: with `more`, they are not 0.
+    pub outside: bool,
     /// What is added to every element before it is multiplied: -128 makes bytes without a sign such with one.
     pub more: i64,
     /// How results are stored.
@@ -55,6 +55,10 @@ impl Shape {
     /// Channels of a block.
     pub fn block(&self) -> i64 {
         self.vectors * self.lanes
+    }
+    /// Parts of a lane of `outside`.
+    pub fn parts(&self) -> i64 {
+        4 / self.w_type.size() as i64
     }
     /// Elements of a window.
     pub fn taps(&self) -> i64 {
@@ -76,7 +80,7 @@ impl Shape {
             ("w_type", i64::from(self.w_type.onnx())),
             ("flush", self.flush),
             ("x_type", i64::from(self.x_type.onnx())),
-            ("zero", self.zero),
+            ("outside", i64::from(self.outside)),
             ("more", self.more),
             ("out_type", i64::from(self.out_type.onnx())),
         ];
@@ -94,7 +98,7 @@ impl Shape {
             w_type: dtype("w_type")?,
             flush: find("flush")?,
             x_type: dtype("x_type")?,
-            zero: find("zero")?,
+            outside: find("outside")? != 0,
             more: find("more")?,
             out_type: dtype("out_type")?,
         };
@@ -151,7 +155,11 @@ fn reference(callee: &Callee) -> Option<Func> {
         for (ky, kx) in (0..s.at.kernel[0]).flat_map(|y| (0..s.at.kernel[1]).map(move |x| (y, x))) {
             let w = weight(b, &s, call.w, first, within, ky * s.at.kernel[1] + kx);
             let x = call.element(b, of, ky, kx);
-            let x = x.unwrap_or_else(|| b.int(Ty::I32, s.zero));
+            let x = match x {
+                None if !s.outside => continue,
+                None => call.zero(b, s.parts(), s.x_type),
+                Some(x) => x,
+            };
             let more = b.int(Ty::I32, s.more);
             let x = b.add(x, more);
             let product = b.mul(x, w);

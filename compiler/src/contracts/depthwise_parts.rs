@@ -2,7 +2,7 @@
 //!
 //! Machines multiply two words or four bytes of a lane by as many weights and add the products: here they are elements of the same column and
 //! channel in two or four rows of the image. A tile is what it is in [`super::depthwise_tile`], and so are the arguments of a call; rows and columns
-//! outside of the image count as `zero`, whose products what sums begin with makes up for.
+//! outside of the image count as what the number `outside` of a call says, whose products what sums begin with makes up for.
 //!
 //! The rows that a tile's windows touch are taken in groups of so many. Channels are done in blocks of `vectors` vectors; the last block
 //! of a call ends with the last channel, and so overlaps the one before where channels are no whole blocks. A call has a block at least.
@@ -51,8 +51,6 @@ pub struct Shape {
     pub packed_rows: i64,
     /// How X is stored: U8 or I8.
     pub x_type: DType,
-    /// What bytes have for 0.
-    pub zero: i64,
     /// What is added to every element before it is multiplied: 128 makes bytes with a sign such without.
     pub more: i64,
     /// How results are stored.
@@ -105,7 +103,6 @@ impl Shape {
             ("parts", self.parts),
             ("packed_rows", self.packed_rows),
             ("x_type", i64::from(self.x_type.onnx())),
-            ("zero", self.zero),
             ("more", self.more),
             ("out_type", i64::from(self.out_type.onnx())),
         ];
@@ -124,7 +121,6 @@ impl Shape {
             parts: get("parts")?,
             packed_rows: get("packed_rows")?,
             x_type: dtype("x_type")?,
-            zero: find("zero")?,
             more: find("more")?,
             out_type: dtype("out_type")?,
         };
@@ -158,7 +154,7 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let packed = vector(b, s.weight_at(of.row, q, kx));
                     let w = part(b, packed, k as i64, s.parts);
                     let x = call.element(b, of, ky, kx);
-                    let x = x.unwrap_or_else(|| b.int(Ty::I32, s.zero));
+                    let x = x.unwrap_or_else(|| call.zero(b, s.parts, s.x_type));
                     let more = b.int(Ty::I32, s.more);
                     let x = b.add(x, more);
                     let product = b.mul(x, w);

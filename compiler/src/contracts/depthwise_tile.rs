@@ -13,13 +13,13 @@
 //!
 //! Arguments: pointers x, w, out, the tail's operands; then x_row, x_pixel, out_pixel (elements from one to the
 //! next), line (pixels from one output row to the next), channels, count, x_step (elements), out_step (pixels) from one tile to the
-//! next, and for each tail operand its pixel distance.
+//! next, outside ([`lane`]; of tiles over bytes that multiply parts of lanes), and for each tail operand its pixel distance.
 
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, BufId, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::ir::{Access, BinOp, BufId, Callee, ExprId, Func, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
 /// The contract.
@@ -203,7 +203,17 @@ pub struct Call<'a> {
     count: ExprId,
     x_step: ExprId,
     out_step: ExprId,
+    outside: ExprId,
     strides: Vec<ExprId>,
+}
+
+/// What stands for elements outside of the image, in each of 2 or 4 parts of a lane: a number of a call, so that layers of any zero point share a tile.
+pub fn lane(zero: i64, parts: i64) -> i64 {
+    let bits = match parts {
+        4 => u32::from(zero as u8) * 0x101_0101,
+        _ => u32::from(zero as u16) * 0x1_0001,
+    };
+    i64::from(bits as i32)
 }
 
 /// Which result: tile of the call, channel, row and column of the tile.
@@ -247,6 +257,7 @@ impl<'a> Call<'a> {
             count: number(),
             x_step: number(),
             out_step: number(),
+            outside: number(),
             strides: operands.iter().map(|_| number()).collect(),
             operands,
         }
@@ -279,6 +290,16 @@ impl<'a> Call<'a> {
                 }
             });
         });
+    }
+    /// The number that stands for an element outside of the image: what one of 2 or 4 parts of a lane of `outside` is.
+    pub fn zero(&self, b: &mut Builder, parts: i64, x_type: DType) -> ExprId {
+        let more = b.int(Ty::I32, 32 - 32 / parts);
+        let lane = b.cast(Ty::I32, self.outside);
+        let up = b.bin(BinOp::Shl, lane, more);
+        match (parts, x_type) {
+            (4, DType::U8) => b.bin(BinOp::ShrU, up, more),
+            _ => b.bin(BinOp::Shr, up, more),
+        }
     }
     /// The element of X that an element of the window meets; `None`: it lies outside of the image.
     pub fn element(&self, b: &mut Builder, of: Which, ky: i64, kx: i64) -> Option<ExprId> {

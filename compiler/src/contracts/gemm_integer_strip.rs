@@ -506,6 +506,7 @@ impl Job<'_> {
             a_type: self.form.a_type,
             b_type: self.form.b_type,
             c_type: DType::I32,
+            each: self.stored.each,
             apart: self.form.apart,
             ahead: self.ahead,
             ..Strip::floats()

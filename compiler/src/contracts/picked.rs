@@ -20,7 +20,7 @@ pub const REACH: i64 = 16;
 /// What the weights of one sign in a pair may add up to: 255 times it is a word.
 const MOST: i32 = 128;
 /// In place of an element: a zero.
-const NONE: u32 = 0x80;
+const NONE: u8 = 0x80;
 
 /// Four elements of a row at once: two pairs.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -157,8 +157,32 @@ pub struct Packed {
     pub own: Vec<i32>,
     /// Weights: panel, step, column, four of them.
     pub weights: Vec<u8>,
-    /// Order: panel, step, what is picked and from where.
-    pub order: Vec<i32>,
+    /// Order: panel, step, for each four bytes that say what is picked and how far the sixteen bytes lie behind those of the step before.
+    pub order: Vec<u8>,
+    /// Bytes of a step of the order: 5, or 6 where distances are too large for one.
+    pub each: i64,
+}
+
+/// The largest distance of steps that so many bytes say.
+fn farthest(each: i64) -> i64 {
+    (1 << (8 * (each - 4))) - 1
+}
+
+/// Steps of which none lies farther behind the one before than `most`: some that multiply nothing are put between.
+fn near(steps: Vec<Step>, most: i64) -> Vec<Step> {
+    let (mut out, mut at) = (vec![], 0);
+    for s in steps {
+        while s.first - at > most {
+            at += most;
+            out.push(Step {
+                first: at,
+                elements: [None; 4],
+            });
+        }
+        at = s.first;
+        out.push(s);
+    }
+    out
 }
 
 /// Weights of `matrices` products one behind the other, whose rows have the same places. `weight`: matrix, element, column. `None`: they have no such form.
@@ -170,7 +194,6 @@ pub fn pack(
 ) -> Option<Packed> {
     i32::try_from(*places.last()?).ok()?;
     let mut all = vec![];
-    let mut most = vec![1; panels.len()];
     for matrix in 0..matrices {
         for (group, p) in panels.iter().enumerate() {
             for t in 0..p.count {
@@ -180,30 +203,45 @@ pub fn pack(
                 if !fits(&steps, places, p.n, own) {
                     return None;
                 }
-                most[group] = steps.len().max(most[group]);
                 all.push((matrix, group, first, steps));
             }
         }
     }
+    let far = |steps: &[Step]| {
+        let first = steps.first().map_or(0, |s| s.first);
+        let others = steps.windows(2).map(|s| s[1].first - s[0].first);
+        others.fold(first, i64::max) > farthest(5)
+    };
+    let each = if all.iter().any(|a| far(&a.3)) { 6 } else { 5 };
+    let mut most = vec![1; panels.len()];
+    for (_, group, _, steps) in &mut all {
+        *steps = near(std::mem::take(steps), farthest(each));
+        most[*group] = steps.len().max(most[*group]);
+    }
     let mut packed = Packed {
         steps: most.iter().map(|&n| n as i64).collect(),
+        each,
         ..Packed::default()
     };
     for (matrix, group, first, steps) in all {
         packed.own.push(steps.len() as i32);
         let p = panels[group];
+        // Those behind the last are never done.
         let nothing = Step {
-            first: 0,
+            first: steps.last().map_or(0, |s| s.first),
             elements: [None; 4],
         };
+        let mut before = 0;
         for s in steps
             .iter()
             .chain(std::iter::repeat(&nothing))
             .take(most[group])
         {
-            let byte = |e: Option<usize>| e.map_or(NONE, |e| (places[e] - s.first) as u32);
-            let which = (s.elements.iter().rev()).fold(0, |all, &e| all << 8 | byte(e));
-            packed.order.extend([which as i32, s.first as i32]);
+            let byte = |e: &Option<usize>| e.map_or(NONE, |e| (places[e] - s.first) as u8);
+            packed.order.extend(s.elements.iter().map(byte));
+            let distance = (s.first - before).to_le_bytes();
+            packed.order.extend(&distance[..each as usize - 4]);
+            before = s.first;
             for j in 0..p.padded {
                 packed.weights.extend(s.elements.map(|e| match e {
                     Some(e) if j < p.n => weight(matrix, e, first + j) as i8 as u8,
@@ -221,6 +259,8 @@ pub struct Stored {
     pub buf: BufId,
     /// Of panels whose A is picked: their order, and the steps of each.
     order: Option<(BufId, BufId)>,
+    /// Bytes of a step of the order; 0 where there is none.
+    pub each: i64,
     /// Elements of a column of a panel, for each group of panels.
     columns: Vec<i64>,
 }
@@ -231,6 +271,7 @@ impl Stored {
         Stored {
             buf,
             order: None,
+            each: 0,
             columns: vec![elements; panels.len()],
         }
     }
@@ -238,14 +279,15 @@ impl Stored {
     pub fn picked(cx: &mut LowerCx, packed: Packed) -> Result<Stored> {
         let n = packed.weights.len() as i64;
         let weights = Tensor::new(DType::I8, vec![n], packed.weights.into())?;
-        let numbers = |n: &[i32]| {
-            let bytes: Vec<u8> = n.iter().flat_map(|o| o.to_le_bytes()).collect();
-            Tensor::new(DType::I32, vec![n.len() as i64], bytes.into())
-        };
-        let (order, own) = (numbers(&packed.order)?, numbers(&packed.own)?);
+        let n = packed.order.len() as i64;
+        let order = Tensor::new(DType::U8, vec![n], packed.order.into())?;
+        let n = packed.own.len() as i64;
+        let own: Vec<u8> = packed.own.iter().flat_map(|o| o.to_le_bytes()).collect();
+        let own = Tensor::new(DType::I32, vec![n], own.into())?;
         Ok(Stored {
             buf: cx.constant("panels", weights),
             order: Some((cx.constant("order", order), cx.constant("steps", own))),
+            each: packed.each,
             columns: packed.steps.iter().map(|s| s * 4).collect(),
         })
     }
@@ -268,8 +310,8 @@ impl Stored {
         t: ExprId,
     ) -> Option<Picks> {
         let (order, own) = self.order?;
-        // Two numbers of the order for each step, so half as many as a column has elements.
-        let of = |i: usize| self.columns[i] / 2;
+        // Each step has four elements of a column.
+        let of = |i: usize| self.columns[i] / 4 * self.each;
         let before = |to: usize| (0..to).map(|i| panels[i].count * of(i)).sum::<i64>();
         let count = |to: usize| panels[..to].iter().map(|p| p.count).sum::<i64>();
         let all = panels.len();
@@ -352,6 +394,28 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_lie_far_apart_have_others_between() {
+        let panel = Panels {
+            first: 0,
+            count: 1,
+            n: 4,
+            padded: 8,
+            m: 4,
+            split: 1,
+        };
+        for (apart, each, between) in [(200, 5, 0), (5000, 6, 0), (70_000, 6, 1)] {
+            let places: Vec<i64> = (0..16).chain(apart..apart + 16).collect();
+            let p = pack(&[panel], 1, &places, |_, _, _| 50).unwrap_or_default();
+            assert_eq!((p.each, p.own), (each, vec![8 + between]));
+            let distances = p.order.chunks(each as usize).map(|s| {
+                let far = s.get(5).copied().unwrap_or(0);
+                i64::from(s[4]) + 256 * i64::from(far)
+            });
+            assert_eq!(distances.sum::<i64>(), apart);
+        }
+    }
+
+    #[test]
     fn zeros_cost_nothing() {
         let places: Vec<i64> = (0..64).collect();
         let sparse = |e: usize, _: i64| if e < 16 { 100 } else { 0 };
@@ -367,7 +431,7 @@ mod tests {
         let p = pack(&[panel], 1, &places, |_, e, j| sparse(e, j)).unwrap_or_default();
         assert_eq!(
             (p.steps, p.order.len(), p.weights.len()),
-            (vec![8], 32, 2 * 8 * 32)
+            (vec![8], 2 * 8 * 5, 2 * 8 * 32)
         );
     }
 }

@@ -27,7 +27,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, BinOp, BufId, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::ir::{Access, BinOp, BufId, Callee, ExprId, Func, LoopKind, Ty, VarId};
 use crate::loops::tail::Tail;
 
 /// The contract.
@@ -135,6 +135,8 @@ pub struct Strip {
     pub b_type: DType,
     /// How results are stored.
     pub c_type: DType,
+    /// Bytes of a step of the order of a picked A: 5 or 6; 0 of others.
+    pub each: i64,
     /// Columns of a vector whose words lie apart; 0: a group lies in one piece.
     pub apart: i64,
     /// Whether what lies `ahead` elements behind B is fetched meanwhile: the next panel, where weights come from far away.
@@ -169,6 +171,7 @@ impl Strip {
             a_type: DType::F32,
             b_type: DType::F32,
             c_type: DType::F32,
+            each: 0,
             apart: 0,
             ahead: false,
             narrow: None,
@@ -191,10 +194,7 @@ impl Strip {
         if self.numbers != Numbers::Floats {
             shape.extend([
                 ("group".to_string(), self.numbers.group()),
-                (
-                    "picked".to_string(),
-                    i64::from(self.numbers == Numbers::Picked),
-                ),
+                ("picked".to_string(), self.each),
                 ("a_type".to_string(), i64::from(self.a_type.onnx())),
                 ("c_type".to_string(), i64::from(self.c_type.onnx())),
                 ("apart".to_string(), self.apart),
@@ -216,7 +216,7 @@ impl Strip {
             None => Numbers::Floats,
             Some(2) => Numbers::Words,
             Some(4) => match get("picked", 0)? {
-                1 => Numbers::Picked,
+                5 | 6 => Numbers::Picked,
                 _ => Numbers::Bytes,
             },
             Some(8) => Numbers::Matrices,
@@ -239,6 +239,10 @@ impl Strip {
             c_type: match dtype("c_type")? {
                 d @ (DType::F32 | DType::I32 | DType::U8 | DType::I8) => d,
                 _ => return None,
+            },
+            each: match numbers {
+                Numbers::Picked => get("picked", 0)?,
+                _ => 0,
             },
             apart: if whole { get("apart", 0)? } else { 0 },
             m: get("m", 1)?,
@@ -288,7 +292,7 @@ fn reference(callee: &Callee) -> Option<Func> {
         Start::Zero => b.buffer("c", s.c_type, unknown.clone(), Access::Write),
     };
     let order = (s.numbers == Numbers::Picked)
-        .then(|| b.buffer("order", DType::I32, unknown.clone(), Access::Read));
+        .then(|| b.buffer("order", DType::U8, unknown.clone(), Access::Read));
     let kinds: Vec<DType> = s.tail.operands().filter_map(|n| n.element()).collect();
     let operands: Vec<_> = kinds
         .into_iter()
@@ -316,7 +320,12 @@ fn reference(callee: &Callee) -> Option<Func> {
                 .map(|p| b.var(if p == 0 { start } else { zero }))
                 .collect();
             b.for_(segs, LoopKind::Seq, |b, g| {
+                let none = b.i(0);
+                let first = b.var(none);
                 b.for_(k, LoopKind::Seq, |b, p| {
+                    if let Some(order) = order {
+                        s.step(b, order, p, first);
+                    }
                     let a_start = b.mul(i, a_row);
                     let a_seg = b.mul(g, seg);
                     let a_at = b.add(a_start, a_seg);
@@ -335,7 +344,11 @@ fn reference(callee: &Callee) -> Option<Func> {
                                 let at = b.add(a_at, part);
                                 b.load(pa, at)
                             }
-                            Some(order) => picked(b, part, pa, a_start, order, p),
+                            Some(order) => {
+                                let first = b.get(first);
+                                let from = b.add(a_start, first);
+                                s.picked(b, part, pa, from, order, p)
+                            }
                         };
                         let at = s.place_of_b(b, part, b_at, j);
                         let y = b.load(pb, at);
@@ -370,28 +383,42 @@ fn reference(callee: &Callee) -> Option<Func> {
     Some(b.finish())
 }
 
-/// Part `part` of what step `step` of the order picks from the row that begins at `row`.
-fn picked(b: &mut Builder, part: i64, a: BufId, row: ExprId, order: BufId, step: ExprId) -> ExprId {
-    let two = b.i(2);
-    let at = b.mul(step, two);
-    let which = b.load(order, at);
-    let (by, byte) = (b.int(Ty::I32, 8 * part), b.int(Ty::I32, 0xff));
-    let which = b.bin(BinOp::Shr, which, by);
-    let which = b.bin(BinOp::And, which, byte);
-    let which = b.cast(Ty::I64, which);
-    let one = b.i(1);
-    let at = b.add(at, one);
-    let first = b.load(order, at);
-    let first = b.cast(Ty::I64, first);
-    let none = b.i(128);
-    let there = b.lt(which, none);
-    let at = b.add(row, first);
-    let at = b.add(at, which);
-    let zero = b.int(Ty::I32, 0);
-    b.load_if(a, there, at, zero)
-}
-
 impl Strip {
+    /// Adds to `first` how far the bytes of a step of the order lie behind those of the step before.
+    fn step(&self, b: &mut Builder, order: BufId, step: ExprId, first: VarId) {
+        for n in 0..self.each - 4 {
+            let (each, at, by) = (b.i(self.each), b.i(4 + n), b.i(8 * n));
+            let before = b.mul(step, each);
+            let at = b.add(before, at);
+            let byte = b.load(order, at);
+            let byte = b.cast(Ty::I64, byte);
+            let more = b.bin(BinOp::Shl, byte, by);
+            let so_far = b.get(first);
+            let now = b.add(so_far, more);
+            b.set(first, now);
+        }
+    }
+    /// Part `part` of what step `step` of the order picks from the bytes that begin at `from`.
+    fn picked(
+        &self,
+        b: &mut Builder,
+        part: i64,
+        a: BufId,
+        from: ExprId,
+        order: BufId,
+        step: ExprId,
+    ) -> ExprId {
+        let (each, part) = (b.i(self.each), b.i(part));
+        let before = b.mul(step, each);
+        let at = b.add(before, part);
+        let which = b.load(order, at);
+        let which = b.cast(Ty::I64, which);
+        let none = b.i(128);
+        let there = b.lt(which, none);
+        let at = b.add(from, which);
+        let zero = b.int(Ty::I32, 0);
+        b.load_if(a, there, at, zero)
+    }
     /// The element of B that part `part` of a group is multiplied with, the group standing at `b` in its first column.
     fn place_of_b(&self, e: &mut Builder, part: i64, b: ExprId, column: ExprId) -> ExprId {
         if self.numbers == Numbers::Floats {

@@ -49,14 +49,14 @@ fn shifted(cx: &mut PointCx, x: ExprId) -> ExprId {
     }
 }
 
-/// Inputs: whole numbers x (i32 or narrower); its multiplier in two parts (f32), high and low; an offset (f32). Attributes `shift`, `to`, `lo` and `hi` as
-/// those of [`REQUANTIZE_SINGLE`], and `zero`.
+/// Inputs: whole numbers x (i32 or narrower); its multiplier in two parts (f32), high and low; an offset (f32); the zero point less the bits of [`LARGE`]
+/// (i32): an input, so that layers of any zero point share code. Attributes `shift`, `to`, `lo` and `hi` as those of [`REQUANTIZE_SINGLE`].
 /// Output, with `s = x + shift` and `v = fma(s, high, LARGE)`: `v + (fma(s, high, LARGE - v) + fma(s, low, offset)) - LARGE + zero` within the bounds,
 /// where `LARGE` is so large that adding to it rounds to whole numbers.
 pub static REQUANTIZE_PARTS: OpDef = OpDef {
     name: "RequantizeParts",
-    inputs: (4, 4),
-    infer: |cx| infer(cx, &[0], &[1, 2, 3], |d| d == DType::F32),
+    inputs: (5, 5),
+    infer: |cx| infer(cx, &[0, 4], &[1, 2, 3], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
         let s = shifted(cx, x[0]);
         let real = cx.b.cast(Ty::F32, s);
@@ -69,9 +69,7 @@ pub static REQUANTIZE_PARTS: OpDef = OpDef {
         let v = cx.b.add(v, rest);
         // Whole numbers follow one another as the bits of floats of this size do.
         let bits = cx.b.un(UnOp::ToBits, v);
-        let zero = cx.attrs.int("zero", 0) - i64::from(LARGE.to_bits());
-        let zero = cx.b.int(Ty::I32, zero);
-        let v = cx.b.add(bits, zero);
+        let v = cx.b.add(bits, x[4]);
         Ok(within(cx, v))
     }),
     in_range: true,

@@ -25,7 +25,9 @@ enum Value {
     Const(u32),
     /// A whole vector in memory, read where it is used.
     Mem(Mem),
-    /// The same, its pointer being an argument of the call.
+    /// One element in memory, for all lanes.
+    Splat(Mem),
+    /// A whole vector in memory, its pointer being an argument of the call.
     Far(Far),
     /// f64: the first half of the lanes, and the others.
     Reals {
@@ -88,6 +90,7 @@ pub fn apply_in_order(
                 match fetch(w.vm, operand - 1, *n) {
                     Operand::Reg(v) => Value::Reg { v, own: true },
                     Operand::Mem(m) => Value::Mem(m),
+                    Operand::Splat(m) => Value::Splat(m),
                     Operand::Far(f) => Value::Far(f),
                     Operand::Reals(v) => Value::Reals { v },
                     Operand::RealMem(m) => Value::RealMem(m),
@@ -140,6 +143,11 @@ pub fn apply_in_order(
         Some(Value::Far(f)) => {
             let (m, d) = (f.near(w.vm), w.vm.v());
             w.vm.load(d, m, Lanes::All);
+            Ok(d)
+        }
+        Some(Value::Splat(at)) => {
+            let d = w.vm.v();
+            w.vm.op(Op::Splat { d, at });
             Ok(d)
         }
         Some(Value::Mem(m)) => {
@@ -357,6 +365,11 @@ impl Writer<'_> {
                 self.vm.op(Op::Const { d, bits });
                 (d, true)
             }
+            Value::Splat(at) => {
+                let d = self.vm.v();
+                self.vm.op(Op::Splat { d, at });
+                (d, true)
+            }
             Value::Mem(m) => {
                 let d = self.vm.v();
                 self.vm.load(d, m, Lanes::All);
@@ -377,6 +390,7 @@ impl Writer<'_> {
             Value::Reg { v, .. } => Src::Reg(v),
             Value::Const(bits) => Src::Const(bits),
             Value::Mem(m) => Src::Mem(m),
+            Value::Splat(m) => Src::Splat(m),
             Value::Far(f) => Src::Mem(f.near(self.vm)),
             Value::Reals { v } => Src::Reg(v[0]),
             Value::RealConst(bits) => Src::Const(bits as u32),

@@ -2,7 +2,7 @@
 
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::depthwise_parts::Shape;
-use onnxc_compiler::contracts::depthwise_tile::Geometry;
+use onnxc_compiler::contracts::depthwise_tile::{Geometry, lane};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::tail::Tail;
 use onnxc_targets::vector::depthwise::{dots, parts};
@@ -23,7 +23,14 @@ impl Numbers {
     }
 }
 
-fn case(isa: Isa, tile: &Tile, s: &Shape, more_channels: i64, r: &mut Numbers) -> Option<Case> {
+fn case(
+    isa: Isa,
+    tile: &Tile,
+    s: &Shape,
+    zero: i64,
+    more_channels: i64,
+    r: &mut Numbers,
+) -> Option<Case> {
     let g = &s.at;
     let channels = s.block() + more_channels;
     let blocks = (channels + s.block() - 1) / s.block();
@@ -81,6 +88,7 @@ fn case(isa: Isa, tile: &Tile, s: &Shape, more_channels: i64, r: &mut Numbers) -
         1,
         0,
         0,
+        lane(zero, s.parts),
     ];
     let mut args: Vec<Arg> = [0, W, OUT].map(|at| Arg::Pointer(at as i64)).to_vec();
     args.extend(numbers.map(Arg::Number));
@@ -102,7 +110,7 @@ fn case(isa: Isa, tile: &Tile, s: &Shape, more_channels: i64, r: &mut Numbers) -
             let y = oy * g.stride[0] + ky * g.dilation[0];
             let x = ox * g.stride[1] + kx * g.dilation[1];
             let byte = match g.exists(0, y) && g.exists(1, x) {
-                false => s.zero,
+                false => zero,
                 true => {
                     let (y, x) = (y - g.cut_rows[0], x - g.cut_cols[0]);
                     let byte = case.memory[((y * cols + x) * channels + c) as usize];
@@ -172,7 +180,6 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                         parts,
                         packed_rows,
                         x_type,
-                        zero: if x_type == DType::I8 { -77 } else { 201 },
                         more: match (x_type, parts, isa.by_lane) {
                             (DType::I8, 4, false) => 128,
                             (DType::U8, 4, true) => -128,
@@ -180,8 +187,9 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                         },
                         out_type: DType::I32,
                     };
+                    let zero = if x_type == DType::I8 { -77 } else { 201 };
                     for more in [0, 5] {
-                        all.extend(case(isa, tile, &s, more, &mut r));
+                        all.extend(case(isa, tile, &s, zero, more, &mut r));
                     }
                 }
             }

@@ -3,7 +3,7 @@
 
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::depthwise_long::{Shape, flush};
-use onnxc_compiler::contracts::depthwise_tile::Geometry;
+use onnxc_compiler::contracts::depthwise_tile::{Geometry, lane};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::tail::Tail;
 use onnxc_targets::vector::depthwise::long;
@@ -24,7 +24,14 @@ impl Numbers {
     }
 }
 
-fn case(isa: Isa, tile: &Tile, s: &Shape, weights: &[i64], r: &mut Numbers) -> Option<Case> {
+fn case(
+    isa: Isa,
+    tile: &Tile,
+    s: &Shape,
+    zero: i64,
+    weights: &[i64],
+    r: &mut Numbers,
+) -> Option<Case> {
     let g = &s.at;
     let taps = s.taps();
     let channels = weights.len() as i64 / taps;
@@ -70,6 +77,7 @@ fn case(isa: Isa, tile: &Tile, s: &Shape, weights: &[i64], r: &mut Numbers) -> O
         1,
         0,
         0,
+        lane(zero, s.parts()),
     ];
     let mut args: Vec<Arg> = [0, W, OUT].map(|at| Arg::Pointer(at as i64)).to_vec();
     args.extend(numbers.map(Arg::Number));
@@ -86,7 +94,7 @@ fn case(isa: Isa, tile: &Tile, s: &Shape, weights: &[i64], r: &mut Numbers) -> O
             let y = ky * g.dilation[0];
             let x = ox * g.stride[1] + kx * g.dilation[1];
             let byte = match g.exists(0, y) && g.exists(1, x) {
-                false => s.zero,
+                false => zero,
                 true => {
                     let (y, x) = (y - g.cut_rows[0], x - g.cut_cols[0]);
                     let byte = case.memory[((y * cols + x) * channels + c) as usize];
@@ -148,6 +156,16 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
                         _ => r.next(511) - 255,
                     };
                     let weights: Vec<i64> = (0..count).map(|_| weight(&mut r)).collect();
+                    let zero = match (x_type, cols) {
+                        (DType::I8, 2) => 0,
+                        (DType::I8, _) => -77,
+                        (_, 2) => 128,
+                        _ => 201,
+                    };
+                    let more = match (x_type, w_type) {
+                        (DType::U8, DType::I8) => -128,
+                        _ => 0,
+                    };
                     let s = Shape {
                         at: Geometry {
                             rows: 1,
@@ -167,20 +185,11 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
                             _ => 1 << (taps - 1),
                         },
                         x_type,
-                        zero: match (x_type, cols) {
-                            (DType::I8, 2) => 0,
-                            (DType::I8, _) => -77,
-                            (_, 2) => 128,
-                            _ => 201,
-                        },
-                        more: if x_type == DType::U8 && w_type == DType::I8 {
-                            -128
-                        } else {
-                            0
-                        },
+                        outside: zero + more != 0,
+                        more,
                         out_type: DType::I32,
                     };
-                    all.extend(case(isa, tile, &s, &weights, &mut r));
+                    all.extend(case(isa, tile, &s, zero, &weights, &mut r));
                 }
             }
         }

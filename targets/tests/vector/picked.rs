@@ -44,12 +44,13 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
         a_type: DType::U8,
         b_type: DType::I8,
         c_type: DType::I32,
+        each: packed.each,
         ahead,
         ..Strip::floats()
     };
     let a_row = *places.last()? as usize + 3;
     let (rows, c_row) = (TILES * m, n + 1);
-    let order: Vec<u8> = packed.order.iter().flat_map(|o| o.to_le_bytes()).collect();
+    let order = &packed.order;
     let fits = A + rows * a_row <= B
         && B + packed.weights.len() <= ORDER
         && ORDER + order.len() <= C
@@ -61,7 +62,7 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
     let byte = |i: usize| [255, 255, 0, 128, 254, 1, 255, 77][(i * i + i / 5) % 8];
     let mut memory: Vec<u8> = (0..MEMORY).map(byte).collect();
     memory[B..B + packed.weights.len()].copy_from_slice(&packed.weights);
-    memory[ORDER..ORDER + order.len()].copy_from_slice(&order);
+    memory[ORDER..ORDER + order.len()].copy_from_slice(order);
     let k = packed.steps[0];
     let mut args: Vec<Arg> = [A, B, C, ORDER].map(|p| Arg::Pointer(p as i64)).to_vec();
     let numbers = [a_row, c_row, k as usize, 0, padded, TILES, 64];
@@ -95,7 +96,13 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
         let piece = move |p: i64| (0..each).map(move |c| p * apart + c);
         (0..pieces).flat_map(piece).collect()
     };
-    let rows = [row(1, 16, 0), row(1, 37, 0), row(3, 9, 23), row(2, 20, 40)];
+    let rows = [
+        row(1, 16, 0),
+        row(1, 37, 0),
+        row(3, 9, 23),
+        row(2, 20, 40),
+        row(2, 12, 300),
+    ];
     let mut all = vec![];
     for m in [1, 2, 3, 4, 5, 6, 7, 12] {
         for n in [1, 5, 8, 12, 16, 24] {

@@ -449,6 +449,7 @@ impl Job<'_> {
             a_type: self.form.a_type,
             b_type: self.form.b_type,
             c_type: self.form.numbers.sums(),
+            each: self.weights.each,
             apart: self.form.apart,
             ahead: self.ahead,
             narrow: None,

@@ -19,6 +19,7 @@ use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
+use crate::ops::requantize_single::LARGE;
 use crate::pass::{Pass, PassCx};
 use lines::{bent, sloped, straight};
 use pair::Pair;
@@ -155,8 +156,10 @@ fn requantized_parts(
         return Ok(None);
     };
     let shifts: Vec<i64> = numbers.iter().map(|p| p.shift).collect();
-    let own = attrs(g, n, (lo, hi)).with("zero", Attr::Int(zero));
+    let own = attrs(g, n, (lo, hi));
     let (x, own) = shifted(g, cx, n, shape, &shifts, own)?;
+    let zero = zero - i64::from(LARGE.to_bits());
+    let zero = g.add_const("", Tensor::from_f64s(DType::I32, &[], &[zero as f64]));
     let mut constant = |of: fn(&Parts) -> f32| {
         let all: Vec<f32> = numbers.iter().map(of).collect();
         Some(g.add_const("", Tensor::f32(shape, &all)))
@@ -166,6 +169,7 @@ fn requantized_parts(
         constant(|p| p.high),
         constant(|p| p.low),
         constant(|p| p.rest),
+        Some(zero),
     ];
     let loc = g.node(n).loc.clone();
     make(g, cx, n, "RequantizeParts", own, &ins, loc).map(Some)

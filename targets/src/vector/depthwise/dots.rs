@@ -178,10 +178,7 @@ impl Template<'_> {
         for (d, place) in [a, b, c, d].into_iter().zip(places) {
             match place {
                 Some(at) => self.f.vm.load(d, *at, Lanes::First(2)),
-                None => {
-                    let bits = u32::from(self.s.zero as u8) * 0x101_0101;
-                    self.f.vm.op(Op::Const { d, bits });
-                }
+                None => self.f.outside_in(d),
             }
         }
         // Rows beyond the list have no weights, and hold anything.

@@ -138,16 +138,13 @@ impl Template<'_> {
     fn zeros(&mut self) -> Option<V> {
         let s = self.s;
         let cut = s.at.cut_rows.iter().chain(&s.at.cut_cols).any(|c| *c > 0);
-        let zero = s.zero + s.more;
-        if !cut || zero == 0 {
+        if !cut || !s.outside {
             return None;
         }
-        let bits = match self.bytes() {
-            true => u32::from(zero as u8) * 0x101_0101,
-            false => u32::from(zero as i16 as u16) * 0x1_0001,
-        };
-        let d = self.f.vm.v();
-        self.f.vm.op(Op::Const { d, bits });
+        let d = self.f.outside();
+        if let Some(flip) = self.flip {
+            self.f.vm.bin(Bin::Xor, d, d, flip);
+        }
         Some(d)
     }
 

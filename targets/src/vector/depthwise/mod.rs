@@ -28,6 +28,7 @@ enum Int {
     Count,
     XStep,
     OutStep,
+    Outside,
 }
 
 /// Numbers of the call's arguments.
@@ -45,8 +46,8 @@ impl Args {
         Args {
             operands: 3,
             ints: 3 + operands,
-            strides: 3 + operands + 8,
-            all: 3 + 2 * operands + 8,
+            strides: 3 + operands + 9,
+            all: 3 + 2 * operands + 9,
         }
     }
 }
@@ -115,6 +116,18 @@ impl<'s> Frame<'s> {
     }
     fn int(&mut self, i: Int) -> X {
         self.vm.arg(self.args.ints + i as u8)
+    }
+    /// What stands for elements outside of the image, in every part of every lane.
+    fn outside(&mut self) -> V {
+        let d = self.vm.v();
+        self.outside_in(d);
+        d
+    }
+    /// The same in a given register.
+    fn outside_in(&mut self, d: V) {
+        let x = self.int(Int::Outside);
+        self.vm.op(Op::SplatX { d, x });
+        self.vm.free_x(x);
     }
     /// A number of elements of a type in bytes.
     fn bytes(&mut self, i: Int, d: DType) -> X {

@@ -242,13 +242,10 @@ impl Template<'_> {
 
     /// What stands for elements outside of the image; `flipped`: as it is multiplied, where that differs from how it is stored.
     fn zeros(&mut self, flipped: bool) -> V {
-        let d = self.f.vm.v();
-        let byte = u32::from(self.s.zero as u8) ^ if flipped { 0x80 } else { 0 };
-        let bits = match self.dot {
-            Dot::Words => u32::from(self.s.zero as i16 as u16) * 0x1_0001,
-            _ => byte * 0x101_0101,
-        };
-        self.f.vm.op(Op::Const { d, bits });
+        let d = self.f.outside();
+        if flipped {
+            self.f.vm.bin(Bin::Xor, d, d, Src::Const(0x8080_8080));
+        }
         d
     }
 
@@ -270,20 +267,16 @@ impl Template<'_> {
 
     /// Bytes of a place as words. `None`: what is not there.
     fn words(&mut self, place: Option<Mem>, signed: bool) -> V {
-        let d = self.f.vm.v();
-        match place {
-            Some(at) => self.f.vm.op(Op::LoadWords { d, at, signed }),
-            None => {
-                let bits = match self.dot {
-                    Dot::Words => u32::from(self.s.zero as i16 as u16),
-                    _ => u32::from(self.s.zero as u8),
-                };
-                self.f.vm.op(Op::Const {
-                    d,
-                    bits: bits * 0x1_0001,
-                });
+        let Some(at) = place else {
+            let d = self.f.outside();
+            if self.dot != Dot::Words {
+                // A byte in each word.
+                self.f.vm.bin(Bin::And, d, d, Src::Const(0x00ff_00ff));
             }
-        }
+            return d;
+        };
+        let d = self.f.vm.v();
+        self.f.vm.op(Op::LoadWords { d, at, signed });
         d
     }
 

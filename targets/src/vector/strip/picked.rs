@@ -16,7 +16,7 @@ pub fn registers(m: usize, cols: usize) -> usize {
 
 /// What steps read and write.
 struct Loop {
-    /// The first row of A, the distance of rows, and three times it.
+    /// What a step picks from in the first row of A, the distance of rows, and three times it.
     a: X,
     row: X,
     rows: Option<X>,
@@ -99,16 +99,21 @@ impl Template<'_> {
     fn picked_steps(&mut self, l: &Loop, count: usize) {
         let (m, cols) = (self.m(), self.cols);
         let [order, a, pairs] = [(); 3].map(|()| self.vm.v());
-        let bases: Vec<X> = (0..m.div_ceil(PER_BASE)).map(|_| self.vm.x()).collect();
+        let each = self.s.each as i32;
+        let distance = self.vm.x();
+        let others = m.div_ceil(PER_BASE) - 1;
+        let bases: Vec<X> = std::iter::once(l.a)
+            .chain((0..others).map(|_| self.vm.x()))
+            .collect();
         for step in 0..count {
-            let at = Mem::at(l.order, step as i32 * 8);
+            let at = Mem::at(l.order, step as i32 * each);
             self.vm.op(Op::Splat { d: order, at });
             self.vm.op(Op::LoadSmallX {
-                d: bases[0],
+                d: distance,
                 at: at.plus(4),
-                bytes: 4,
+                bytes: each as u8 - 4,
             });
-            self.vm.add_x(bases[0], l.a, 0);
+            self.vm.add_x(l.a, distance, 0);
             if let Some(b) = l.rows {
                 for pair in bases.windows(2) {
                     let (a, d) = (pair[0], pair[1]);
@@ -152,8 +157,10 @@ impl Template<'_> {
             }
         }
         self.vm.add_i(l.b, (count as i64 * self.s.b_row) as i32 * 4);
-        self.vm.add_i(l.order, count as i32 * 8);
+        self.vm.add_i(l.order, count as i32 * each);
         self.vm.free_all(&[order, a, pairs]);
-        bases.into_iter().for_each(|x| self.vm.free_x(x));
+        for x in bases.into_iter().skip(1).chain([distance]) {
+            self.vm.free_x(x);
+        }
     }
 }

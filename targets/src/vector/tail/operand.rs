@@ -12,6 +12,8 @@ pub enum Operand {
     Reg(V),
     /// As a whole vector in memory.
     Mem(Mem),
+    /// As one element in memory for all lanes, which operations take where [`Isa::splat_operand`].
+    Splat(Mem),
     /// As a whole vector in memory, whose pointer is an argument of the call: taken where it is used.
     Far(Far),
     /// f64, in two registers that become the tail's.
@@ -53,6 +55,7 @@ pub fn far_operand(vm: &mut Vm, kind: Node, far: Far, lanes: Lanes) -> Operand {
     match operand(vm, kind, at, lanes) {
         Operand::RealMem(places) => Operand::Reals(places.map(|at| loaded(vm, at))),
         Operand::Mem(at) => Operand::Reg(loaded(vm, at)),
+        Operand::Splat(at) => Operand::Reg(splat(vm, at)),
         other => other,
     }
 }
@@ -60,6 +63,12 @@ pub fn far_operand(vm: &mut Vm, kind: Node, far: Far, lanes: Lanes) -> Operand {
 fn loaded(vm: &mut Vm, at: Mem) -> V {
     let d = vm.v();
     vm.load(d, at, Lanes::All);
+    d
+}
+
+fn splat(vm: &mut Vm, at: Mem) -> V {
+    let d = vm.v();
+    vm.op(Op::Splat { d, at });
     d
 }
 
@@ -126,9 +135,10 @@ pub fn operand(vm: &mut Vm, kind: Node, at: Mem, lanes: Lanes) -> Operand {
         _ => {}
     }
     if single {
-        let d = vm.v();
-        vm.op(Op::Splat { d, at });
-        return Operand::Reg(d);
+        return match vm.isa.splat_operand {
+            true => Operand::Splat(at),
+            false => Operand::Reg(splat(vm, at)),
+        };
     }
     if lanes == Lanes::All && !vm.isa.by_lane {
         return Operand::Mem(at);
