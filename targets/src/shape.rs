@@ -18,11 +18,7 @@ impl GemmShape {
     /// Reads `m`, `n` and `accumulate`, the first two from 1 to `limits`.
     pub fn of(callee: &Callee, limits: (i64, i64)) -> Result<GemmShape> {
         let get = |name: &str, lo: i64, hi: i64| {
-            let found = callee
-                .shape
-                .iter()
-                .find(|(n, _)| n == name)
-                .map(|(_, v)| *v);
+            let found = callee.get(name);
             match found {
                 Some(v) if (lo..=hi).contains(&v) => Ok(v as usize),
                 _ => Err(Diagnostic::internal(format!(

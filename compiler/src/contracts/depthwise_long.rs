@@ -88,7 +88,7 @@ impl Shape {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {
-        let find = |name: &str| callee.shape.iter().find(|(n, _)| n == name).map(|n| n.1);
+        let find = |name: &str| callee.get(name);
         let dtype = |name: &str| DType::from_onnx(i32::try_from(find(name)?).ok()?);
         let s = Shape {
             at: Geometry::of(callee)?,

@@ -110,7 +110,7 @@ impl Shape {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {
-        let find = |name: &str| callee.shape.iter().find(|(n, _)| n == name).map(|n| n.1);
+        let find = |name: &str| callee.get(name);
         let get = |name: &str| find(name).filter(|v| (1..1 << 10).contains(v));
         let dtype = |name: &str| DType::from_onnx(i32::try_from(find(name)?).ok()?);
         let s = Shape {

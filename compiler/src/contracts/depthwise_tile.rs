@@ -121,12 +121,8 @@ impl Geometry {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Geometry> {
-        let get = |name: &str, least: i64| {
-            let found = callee.shape.iter().find(|(n, _)| n == name);
-            found
-                .map(|(_, v)| *v)
-                .filter(|v| (least..1 << 10).contains(v))
-        };
+        let get =
+            |name: &str, least: i64| callee.get(name).filter(|v| (least..1 << 10).contains(v));
         let pair = |a: &str, b: &str, least| Some([get(a, least)?, get(b, least)?]);
         Some(Geometry {
             rows: get("rows", 1)?,
@@ -161,7 +157,7 @@ impl Shape {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Shape> {
-        let find = |name: &str| callee.shape.iter().find(|(n, _)| n == name).map(|n| n.1);
+        let find = |name: &str| callee.get(name);
         let get = |name: &str, least: i64| find(name).filter(|v| (least..1 << 10).contains(v));
         let dtype = |name: &str| match find(name) {
             None => Some(DType::F32),

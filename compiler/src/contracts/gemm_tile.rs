@@ -24,14 +24,7 @@ pub static GEMM_TILE: Contract = Contract {
 
 /// The plain meaning: buffers a, b, c from where the call points, ints a_row, a_k, b_k, c_row, k.
 fn reference(callee: &Callee) -> Option<Func> {
-    let get = |name: &str| {
-        callee
-            .shape
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| *v)
-            .filter(|v| *v >= 0)
-    };
+    let get = |name: &str| callee.get(name).filter(|v| *v >= 0);
     let (m, n, accumulate) = (get("m")?, get("n")?, get("accumulate")? != 0);
     let mut b = Builder::new("gemm_tile");
     // A call says where its buffers begin, not where they end.

@@ -206,12 +206,8 @@ impl Strip {
     }
     /// Reads a callee; `None` where it says nothing sensible.
     pub fn of(callee: &Callee) -> Option<Strip> {
-        let get = |name: &str, least: i64| {
-            let found = callee.shape.iter().find(|(n, _)| n == name);
-            found
-                .map(|(_, v)| *v)
-                .filter(|v| (least..1 << 16).contains(v))
-        };
+        let get =
+            |name: &str, least: i64| callee.get(name).filter(|v| (least..1 << 16).contains(v));
         let numbers = match get("group", 1) {
             None => Numbers::Floats,
             Some(2) => Numbers::Words,

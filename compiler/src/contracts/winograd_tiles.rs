@@ -210,8 +210,7 @@ pub struct Out {
 }
 
 fn get(callee: &Callee, name: &str, range: std::ops::Range<i64>) -> Option<i64> {
-    let found = callee.shape.iter().find(|(n, _)| n == name);
-    found.map(|(_, v)| *v).filter(|v| range.contains(v))
+    callee.get(name).filter(|v| range.contains(v))
 }
 
 fn named(shape: &[(&str, i64)]) -> Vec<(String, i64)> {

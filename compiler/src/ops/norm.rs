@@ -1,6 +1,6 @@
 //! InstanceNormalization, GroupNormalization, MeanVarianceNormalization, LpNormalization, LRN.
 
-use super::axes::{count, fold, origin, others, over};
+use super::axes::{count, fold, fold_in_parts, origin, others, over};
 use super::pool::{add_power, root};
 use super::util::{accept, accept_same, bad, float, float_unary, resolve_axes, since};
 use crate::base::attr::Attr;
@@ -8,6 +8,7 @@ use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::ex;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{BinOp, ExprId, LoopKind, UnOp};
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx, resolve_axis};
 
@@ -155,13 +156,13 @@ fn moments(
     let zero = cx.b.num(ty, 0.0);
     let n = cx.b.dim(&count(shape, axes));
     let n = cx.b.cast(ty, n);
-    let sum = fold(cx, shape, axes, at, zero, |cx, at, sum| {
+    let sum = fold_in_parts(cx, shape, axes, at, zero, &Builder::add, &|cx, at, sum| {
         let v = load(cx, at)?;
         Ok(cx.b.add(sum, v))
     })?;
     let mean = cx.b.div(sum, n);
     let mean = cx.b.let_(mean);
-    let square = fold(cx, shape, axes, at, zero, |cx, at, sum| {
+    let square = fold_in_parts(cx, shape, axes, at, zero, &Builder::add, &|cx, at, sum| {
         let v = load(cx, at)?;
         let d = cx.b.sub(v, mean);
         let d = cx.b.let_(d);

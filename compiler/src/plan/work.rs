@@ -123,8 +123,7 @@ impl<'a> Work<'a> {
             }
         }
         // A sum in several chains is written as a choice among them.
-        let shape = self.func.callees[callee].shape.iter();
-        let split = shape.clone().find(|(n, _)| n == "split").map_or(1, |s| s.1);
+        let split = self.func.callees[callee].get("split").unwrap_or(1);
         inner.products(&f.body) / split.max(1) as f64
     }
     // Multiply-adds, and rounds of innermost loops that have none.

@@ -156,10 +156,7 @@ struct Shape<'a>(&'a Callee);
 
 impl Shape<'_> {
     fn get(&self, name: &str, least: i64) -> Option<i64> {
-        let found = self.0.shape.iter().find(|(n, _)| n == name);
-        found
-            .map(|(_, v)| *v)
-            .filter(|v| (least..1 << 16).contains(v))
+        self.0.get(name).filter(|v| (least..1 << 16).contains(v))
     }
     fn numbers(&self) -> Option<Numbers> {
         match self.get("words", 0)? {

@@ -86,8 +86,10 @@ impl Layout<'_, '_, '_> {
             return Ok(false);
         }
         let conv = self.g.node(n).op.name.starts_with("Conv");
-        // Pooling alone is no reason to transpose.
-        if !conv && self.laid(x).is_none() {
+        // Pooling alone is a reason to transpose only where many channels are read many times.
+        let channels = self.shape(x).and_then(|s| s[1].fixed()).unwrap_or(0);
+        let window: i64 = attrs.ints("kernel_shape").map_or(1, |k| k.iter().product());
+        if !conv && self.laid(x).is_none() && (channels < 16 || window < 9) {
             return Ok(false);
         }
         let perm = channels_last(rank);
