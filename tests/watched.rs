@@ -86,7 +86,8 @@ fn compare(model: &Model, machine: &Machine, seed: u64, what: &str) -> Program {
     for (k, (w, s)) in want[own..].iter().zip(&seen).enumerate() {
         match s {
             Some(s) => {
-                if let Some(d) = difference(&[w.clone()], &[s.clone()], 1e-4) {
+                if let Some(d) = difference(std::slice::from_ref(w), std::slice::from_ref(s), 1e-4)
+                {
                     panic!("{what}: watched value {k}: {d}");
                 }
             }
@@ -151,7 +152,7 @@ fn values_of_every_form() {
         assert!(own <= room, "{own} bytes of {room}");
         let kept = plan(
             &kept,
-            &target,
+            target,
             &Options::default(),
             &mut Diagnostics::default(),
         );
