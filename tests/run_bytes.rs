@@ -173,7 +173,7 @@ fn rows_have_a_table_of_shares() {
         let mut rng = Rng(6);
         for (signed, to_signed) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             for n in LENGTHS.into_iter().filter(|n| *n >= 32) {
-                for scale in [0.02f64, 0.3] {
+                for ratio in [0.98f64, 0.74] {
                     let bufs = [
                         (n, DType::U8, Access::Read),
                         (512, DType::F64, Access::Read),
@@ -182,12 +182,14 @@ fn rows_have_a_table_of_shares() {
                     ];
                     let shape = [("signed", signed), ("to_signed", to_signed)];
                     let f = calling_over(tile, &shape, &bufs, &[n]);
-                    let power = |i: i32| (f64::exp(f64::from(i - 255) * scale) * 1e12).round();
-                    let rising = (0..512).map(|i| if i < 256 { power(i) } else { 0.0 });
+                    let powers = std::iter::successors(Some(1e12f64), |p| Some(p * ratio));
+                    let mut rising: Vec<f64> = powers.take(256).map(f64::trunc).collect();
+                    rising.reverse();
+                    rising.resize(512, 0.0);
                     let floats = |v: Vec<f64>| v.into_iter().flat_map(f64::to_le_bytes).collect();
                     let start = vec![
                         bytes(&mut rng, n),
-                        floats(rising.collect()),
+                        floats(rising),
                         floats(vec![256.0, f64::from(-128 * to_signed as i32)]),
                         vec![0; 256],
                     ];
