@@ -7,5 +7,6 @@ pub mod graphs;
 pub mod http;
 pub mod instructions;
 pub mod models;
+pub mod oracle;
 pub mod run;
 pub mod tools;

@@ -74,6 +74,7 @@ roll! {
     qlinear,
     qlinear_pointwise,
     quantize,
+    quantized_layer_norm,
     quantized_softmax,
     reduce,
     relu,

@@ -155,6 +155,7 @@ fn makes(g: &Graph, n: NodeId, set: &BTreeSet<ValueId>) -> bool {
     let node = g.node(n);
     match node.op.name {
         "Requantize" | "RescaledSum" | "RescaledProduct" | "RescaledPRelu" => true,
+        "QuantizedLayerNorm" => true,
         "Lookup" => node.ins[1].is_some_and(|t| g.konst(t).is_some()),
         name => carries(g, n, name, set),
     }
@@ -172,7 +173,7 @@ fn reads(g: &Graph, n: NodeId, v: ValueId, set: &BTreeSet<ValueId>) -> bool {
             let zero = node.ins.get(2).copied().flatten();
             only(&[0]) && zero.is_none_or(|z| g.konst(z).is_some_and(|z| z.len() == 1))
         }
-        "Requantize" | "RescaledPRelu" | "Lookup" => only(&[0]),
+        "Requantize" | "RescaledPRelu" | "Lookup" | "QuantizedLayerNorm" => only(&[0]),
         "ReduceSum" => only(&[0]) && added(g, n).is_some(),
         name @ ("RescaledSum" | "RescaledProduct") => only(&[0, second(name)]),
         name => carries(g, n, name, set) && (name == "Concat" || only(&[0])),

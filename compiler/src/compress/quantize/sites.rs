@@ -166,6 +166,9 @@ fn computes(g: &Graph, n: NodeId) -> bool {
             !(padded || automatic || node.attrs.flag("ceil_mode"))
                 || node.attrs.flag("count_include_pad")
         }
+        "LayerNormalization" => {
+            konst(1).is_some() && (absent(2) || konst(2).is_some()) && node.outs.len() == 1
+        }
         "BatchNormalization" => (1..5).all(|i| konst(i).is_some()),
         "Softmax" => !node.attrs.flag("flat"),
         "Relu" | "Clip" => bounds(g, n),

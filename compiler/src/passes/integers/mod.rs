@@ -111,6 +111,7 @@ impl Integers<'_, '_, '_> {
                 "Mul" => self.product(m, t, bounds, &spot)?,
                 "PRelu" => self.prelu(m, t, bounds, &spot)?,
                 "BatchNormalization" => self.normalized(m, t, bounds, &spot)?,
+                "LayerNormalization" => self.layer_normalized(m, t, bounds, &spot)?,
                 "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
                     self.mean(m, t, bounds, &spot)?
                 }

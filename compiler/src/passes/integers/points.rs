@@ -4,12 +4,14 @@ use super::real::{Bounds, Real, Target};
 use super::{Integers, Spot, less};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
+use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::infer;
 use crate::graph::ir::{NodeId, ValueId};
-use crate::op::Lower;
+use crate::op::{Lower, resolve_axis};
 use crate::ops::quantized::{byte, byte_or_word};
+use crate::ops::quantized_layer_norm::MOST;
 use std::collections::HashMap;
 
 /// Operators in a function of one number at most.
@@ -172,6 +174,65 @@ impl Integers<'_, '_, '_> {
         let (m, offset) = (self.reals(&shape, &m), self.reals(&shape, &offset));
         self.requantize(r.q, r.zero[0], r.most(), m, Some(offset), t, bounds, spot)
             .map(Some)
+    }
+
+    /// A LayerNormalization whose scale and bias are known.
+    pub(super) fn layer_normalized(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
+        let axis = node.attrs.int("axis", -1);
+        let [Some(x), Some(scale), bias] = [0, 1, 2].map(|i| node.ins.get(i).copied().flatten())
+        else {
+            return Ok(None);
+        };
+        let others = node.outs[1..].iter().any(|&v| self.g.is_used(v));
+        let shape = self.g.ty(scale).and_then(|t| t.fixed_shape());
+        let alike = bias.is_none_or(|b| self.g.ty(b).and_then(|t| t.fixed_shape()) == shape);
+        let all = self.g.ty(x).and_then(|t| {
+            let axis = resolve_axis(axis, t.rank()).ok()?;
+            t.shape[axis..].iter().cloned().product::<Dim>().fixed()
+        });
+        let fits =
+            !others && alike && epsilon > 0.0 && all.is_some_and(|n| (1..=MOST).contains(&n));
+        let (Some((r, s)), Some(scale), Some(shape), Some(all), true) = (
+            self.single(x),
+            self.known(scale),
+            shape,
+            all,
+            fits && self.alone(node.outs[0]),
+        ) else {
+            return Ok(None);
+        };
+        if !byte(r.dtype) || !byte(t.dtype) {
+            return Ok(None);
+        }
+        let bias = match bias {
+            Some(b) => self.known(b),
+            None => Some(vec![0.0; scale.len()]),
+        };
+        let Some(bias) = bias else {
+            return Ok(None);
+        };
+        let mut over = |values: Vec<f64>| {
+            let all: Vec<f32> = values.iter().map(|v| (v / t.scale) as f32).collect();
+            all.iter()
+                .all(|v| v.is_finite())
+                .then(|| self.g.add_const("", Tensor::f32(&shape, &all)))
+        };
+        let (Some(scale), Some(bias)) = (over(scale), over(bias)) else {
+            return Ok(None);
+        };
+        let steps = all as f64 / s;
+        let epsilon = self.reals(&[1], &[epsilon * steps * steps]);
+        let attrs = self.finishing(t, bounds).with("axis", Attr::Int(axis));
+        let ins = [r.q, scale, bias, epsilon].map(Some);
+        self.make("QuantizedLayerNorm", attrs, &ins, spot).map(Some)
     }
 
     /// PRelu of many constant slopes; with one it is a table.

@@ -1,0 +1,13 @@
+//! Normalizations and softmaxes between quantized numbers are computed from whole numbers, and are what their definitions over real numbers say, rounded
+//! once: `tests/byte_norms.py` computes these in f64.
+
+use onnxc_tests::oracle::Models;
+
+#[test]
+fn norms_of_bytes() {
+    if let Some(models) = Models::of("byte_norms.py", 70) {
+        let exact = ["--steps", "0", "--require-int8"];
+        models.verified_here(&exact);
+        models.verified_on_aarch64(&exact);
+    }
+}
