@@ -14,6 +14,7 @@ pub mod zip;
 use crate::vector::ir::Level;
 use crate::vector::rows;
 use iced_x86::IcedError;
+use iced_x86::code_asm::*;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
@@ -29,6 +30,31 @@ fn assembled(callee: &Callee, bytes: std::result::Result<Vec<u8>, IcedError>) ->
         align: 64,
         stack: 0,
     })
+}
+
+/// Steps of 16 from 0 to `n`, the last of which overlaps the one before; then to `done`. To `small` where there are fewer. `at` is what is next, `last` where
+/// the last 16 begin.
+fn by_sixteen(
+    a: &mut CodeAssembler,
+    [n, at, last]: [AsmRegister64; 3],
+    [small, done]: [CodeLabel; 2],
+    step: impl Fn(&mut CodeAssembler) -> Emitted,
+) -> Emitted {
+    let mut next = a.create_label();
+    a.lea(last, qword_ptr(n - 16))?;
+    a.test(last, last)?;
+    a.js(small)?;
+    a.xor(at, at)?;
+    a.set_label(&mut next)?;
+    step(a)?;
+    a.add(at, 16)?;
+    a.cmp(at, last)?;
+    a.jle(next)?;
+    a.cmp(at, n)?;
+    a.jge(done)?;
+    a.mov(at, last)?;
+    step(a)?;
+    a.jmp(done)
 }
 
 /// What AVX-512 kernels need.

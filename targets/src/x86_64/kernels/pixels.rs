@@ -3,7 +3,7 @@
 //! Contract `byte_pixels`. The last step overlaps the one before, so that nothing is done byte by byte where there are 16 pixels and more. Nothing that
 //! a caller owns is touched: rax, rcx, rdx, rsi, rdi, r8-r11 and xmm0-xmm8 only, no stack.
 
-use super::{Emitted, assembled};
+use super::{Emitted, assembled, by_sixteen};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use onnxc_compiler::base::diag::Result;
@@ -99,25 +99,12 @@ fn emit(landing_pad: bool) -> std::result::Result<Vec<u8>, IcedError> {
     if landing_pad {
         a.endbr64()?;
     }
-    let [mut by_16, mut small, mut done, mut packed] = [(); 4].map(|()| a.create_label());
+    let [mut small, mut done, mut packed] = [(); 3].map(|()| a.create_label());
     a.test(N, N)?;
     a.jle(done)?;
     a.lea(OTHERS[0], qword_ptr(X + PLANE))?;
     a.lea(OTHERS[1], qword_ptr(X + PLANE * 2))?;
-    a.lea(LAST, qword_ptr(N - 16))?;
-    a.test(LAST, LAST)?;
-    a.js(small)?;
-    a.xor(AT, AT)?;
-    a.set_label(&mut by_16)?;
-    step(&mut a, packed)?;
-    a.add(AT, 16)?;
-    a.cmp(AT, LAST)?;
-    a.jle(by_16)?;
-    a.cmp(AT, N)?;
-    a.jge(done)?;
-    a.mov(AT, LAST)?;
-    step(&mut a, packed)?;
-    a.jmp(done)?;
+    by_sixteen(&mut a, [N, AT, LAST], [small, done], |a| step(a, packed))?;
     singles(&mut a, &mut small)?;
     a.set_label(&mut done)?;
     a.ret()?;

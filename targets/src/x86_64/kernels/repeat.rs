@@ -3,7 +3,7 @@
 //! Contract `byte_repeat`. The last step overlaps the one before, so that nothing is done byte by byte where there are 16 bytes and more. Nothing that
 //! a caller owns is touched: rax, rdx, rsi, rdi, r8-r10 and xmm0, xmm1 only, no stack.
 
-use super::{Emitted, assembled};
+use super::{Emitted, assembled, by_sixteen};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
@@ -54,23 +54,12 @@ fn emit(times: i32, landing_pad: bool) -> std::result::Result<Vec<u8>, IcedError
     if landing_pad {
         a.endbr64()?;
     }
-    let [mut by_16, mut small, mut done, mut picks] = [(); 4].map(|()| a.create_label());
+    let [mut small, mut done, mut picks] = [(); 3].map(|()| a.create_label());
     a.test(N, N)?;
     a.jle(done)?;
-    a.lea(LAST, qword_ptr(N - 16))?;
-    a.test(LAST, LAST)?;
-    a.js(small)?;
-    a.xor(AT, AT)?;
-    a.set_label(&mut by_16)?;
-    step(&mut a, times, picks)?;
-    a.add(AT, 16)?;
-    a.cmp(AT, LAST)?;
-    a.jle(by_16)?;
-    a.cmp(AT, N)?;
-    a.jge(done)?;
-    a.mov(AT, LAST)?;
-    step(&mut a, times, picks)?;
-    a.jmp(done)?;
+    by_sixteen(&mut a, [N, AT, LAST], [small, done], |a| {
+        step(a, times, picks)
+    })?;
     a.set_label(&mut small)?;
     a.movzx(eax, byte_ptr(X))?;
     for k in 0..times {
