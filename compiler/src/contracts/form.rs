@@ -194,7 +194,7 @@ impl Form {
     pub fn nothing(&self, b: &mut Builder) -> ExprId {
         b.num(Ty::of(self.a_type), self.zero as f64)
     }
-    /// What comes off the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
+    /// What is added to the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
     pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Option<BufId> {
         let zero = match self.numbers {
             Numbers::Bytes | Numbers::Picked | Numbers::Matrices => self.zero,
@@ -208,7 +208,7 @@ impl Form {
             n => self.start[c % n],
         };
         let values = sums.iter().enumerate();
-        let values: Vec<f64> = values.map(|(c, s)| (s * zero - start(c)) as f64).collect();
+        let values: Vec<f64> = values.map(|(c, s)| (start(c) - s * zero) as f64).collect();
         let t = Tensor::from_f64s(DType::I32, &[values.len() as i64], &values);
         Some(cx.constant("corrections", t))
     }

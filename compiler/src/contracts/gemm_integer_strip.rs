@@ -258,7 +258,7 @@ fn finish(
             }
         };
         let c = cx.b.load(buf, at);
-        sum = cx.b.sub(sum, c);
+        sum = cx.b.add(sum, c);
     }
     cx.store(
         0,

@@ -335,6 +335,10 @@ impl Builder {
             _ => None,
         }
     }
+    /// How an expression is made.
+    pub fn made(&self, e: ExprId) -> &Expr {
+        &self.func.exprs[e]
+    }
     /// The constant index, if it is one.
     pub fn as_i64(&self, e: ExprId) -> Option<i64> {
         match self.as_const(e)? {

@@ -1,17 +1,18 @@
-//! Requantizing by single precision: RequantizeSingle, RequantizeParts, RescaledSumSingle, RescaledSumParts,
+//! Requantizing by single precision: RequantizeSingle, RequantizeLarge, RequantizeParts, RescaledSumSingle, RescaledSumParts,
 //! RescaledProductSingle, Bend. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
 use super::requantize::{infer, nearest, within};
 use crate::base::dtype::DType;
-use crate::loops::ir::{BinOp, ExprId, Ty, UnOp};
+use crate::loops::build::Builder;
+use crate::loops::ir::{BinOp, Const, Expr, ExprId, Ty, UnOp};
 use crate::op::{BASE, Lower, OpDef, PointCx};
 
 /// An f32 of this size has no fraction, and its last bit is that of whole numbers: 1.5 * 2^23.
 pub const LARGE: f32 = 12_582_912.0;
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &REQUANTIZE_PARTS, &RESCALED_SUM_SINGLE,
+pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &REQUANTIZE_LARGE, &REQUANTIZE_PARTS, &RESCALED_SUM_SINGLE,
     &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND];
 
 /// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
@@ -25,18 +26,77 @@ pub static REQUANTIZE_SINGLE: OpDef = OpDef {
         let s = shifted(cx, x[0]);
         let real = cx.b.cast(Ty::F32, s);
         let v = cx.b.fma(real, x[1], x[2]);
-        let mut v = nearest(cx.b, v);
-        for &wrong in &x[3..] {
-            let met = cx.b.bin(BinOp::Eq, s, wrong);
-            let (one, none) = (cx.b.int(Ty::I32, -1), cx.b.int(Ty::I32, 0));
-            let less = cx.b.select(met, one, none);
-            v = cx.b.add(v, less);
-        }
+        let v = nearest(cx.b, v);
+        let v = less_at(cx, v, s, &x[3..]);
         Ok(within(cx, v))
     }),
     in_range: true,
     ..BASE
 };
+
+/// Inputs and attributes as those of [`REQUANTIZE_SINGLE`], the offset having [`LARGE`] in it.
+/// Output, with `s = x + shift`: `fma(s, multiplier, offset) - LARGE`, less one where `s` is such a sum, within the bounds; what is that large
+/// is rounded to whole numbers by the product and sum.
+pub static REQUANTIZE_LARGE: OpDef = OpDef {
+    name: "RequantizeLarge",
+    inputs: (3, 5),
+    infer: |cx| infer(cx, &[0, 3, 4], &[1, 2], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let s = shifted(cx, x[0]);
+        let real = cx.b.cast(Ty::F32, s);
+        let v = cx.b.fma(real, x[1], x[2]);
+        // Whole numbers follow one another as the bits of floats of this size do.
+        let bits = cx.b.un(UnOp::ToBits, v);
+        let large = cx.b.int(Ty::I32, -i64::from(LARGE.to_bits()));
+        let v = cx.b.add(bits, large);
+        let v = less_at(cx, v, s, &x[3..]);
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// A result, less one where the sum is one of `wrong`.
+fn less_at(cx: &mut PointCx, mut v: ExprId, s: ExprId, wrong: &[ExprId]) -> ExprId {
+    for &wrong in wrong {
+        let met = cx.b.bin(BinOp::Eq, s, wrong);
+        let (one, none) = (cx.b.int(Ty::I32, -1), cx.b.int(Ty::I32, 0));
+        let less = cx.b.select(met, one, none);
+        v = cx.b.add(v, less);
+    }
+    v
+}
+
+/// A whole number as f32. What [`REQUANTIZE_LARGE`] makes is one already but for [`LARGE`], and its limits are as good there.
+fn real(b: &mut Builder, x: ExprId) -> ExprId {
+    float_of(b, x).unwrap_or_else(|| b.cast(Ty::F32, x))
+}
+
+fn float_of(b: &mut Builder, x: ExprId) -> Option<ExprId> {
+    let number = |b: &Builder, e: ExprId| match b.as_const(e) {
+        Some(Const::I32(v)) => Some(v),
+        _ => None,
+    };
+    match *b.made(x) {
+        Expr::Bin(op @ (BinOp::Min | BinOp::Max), inner, limit) => {
+            let limit = number(b, limit).filter(|v| v.abs() <= 1 << 24)?;
+            let inner = float_of(b, inner)?;
+            let limit = b.num(Ty::F32, f64::from(limit));
+            Some(b.bin(op, inner, limit))
+        }
+        Expr::Bin(BinOp::Add, bits, less) => {
+            let Expr::Un(UnOp::ToBits, v) = *b.made(bits) else {
+                return None;
+            };
+            if number(b, less)? != -(LARGE.to_bits() as i32) {
+                return None;
+            }
+            let large = b.num(Ty::F32, f64::from(LARGE));
+            Some(b.sub(v, large))
+        }
+        _ => None,
+    }
+}
 
 /// A sum and the attribute `shift`.
 fn shifted(cx: &mut PointCx, x: ExprId) -> ExprId {
@@ -83,7 +143,7 @@ pub static RESCALED_SUM_SINGLE: OpDef = OpDef {
     inputs: (5, 5),
     infer: |cx| infer(cx, &[0, 2], &[1, 3, 4], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let (a, b) = (cx.b.cast(Ty::F32, x[0]), cx.b.cast(Ty::F32, x[2]));
+        let (a, b) = (real(cx.b, x[0]), real(cx.b, x[2]));
         let v = cx.b.fma(b, x[3], x[4]);
         let v = cx.b.fma(a, x[1], v);
         let v = nearest(cx.b, v);
@@ -101,7 +161,7 @@ pub static RESCALED_SUM_PARTS: OpDef = OpDef {
     inputs: (8, 8),
     infer: |cx| infer(cx, &[0, 3], &[1, 2, 4, 5, 6, 7], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let (a, b) = (cx.b.cast(Ty::F32, x[0]), cx.b.cast(Ty::F32, x[3]));
+        let (a, b) = (real(cx.b, x[0]), real(cx.b, x[3]));
         let mut sum = |part: usize| {
             let v = cx.b.fma(b, x[4 + part], x[6 + part]);
             cx.b.fma(a, x[1 + part], v)
@@ -127,22 +187,27 @@ pub static RESCALED_PRODUCT_SINGLE: OpDef = OpDef {
     inputs: (4, 6),
     infer: |cx| infer(cx, &[0, 1], &[2, 3, 4, 5], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let mut real = |at: usize, zero: &str| {
-            let z = cx.b.int(Ty::I32, cx.attrs.int(zero, 0));
-            let v = cx.b.sub(x[at], z);
-            cx.b.cast(Ty::F32, v)
+        let mut centred = |at: usize, zero: &str| match float_of(cx.b, x[at]) {
+            // Small whole numbers are exact in f32.
+            Some(v) => match cx.attrs.int(zero, 0) {
+                0 => v,
+                z => {
+                    let z = cx.b.num(Ty::F32, z as f64);
+                    cx.b.sub(v, z)
+                }
+            },
+            None => {
+                let z = cx.b.int(Ty::I32, cx.attrs.int(zero, 0));
+                let v = cx.b.sub(x[at], z);
+                cx.b.cast(Ty::F32, v)
+            }
         };
-        let (a, b) = (real(0, "zero_a"), real(1, "zero_b"));
+        let (a, b) = (centred(0, "zero_a"), centred(1, "zero_b"));
         let shift = cx.b.num(Ty::F32, cx.attrs.int("shift", 0) as f64);
         let s = cx.b.fma(a, b, shift);
         let v = cx.b.fma(s, x[2], x[3]);
-        let mut v = nearest(cx.b, v);
-        for &wrong in &x[4..] {
-            let met = cx.b.bin(BinOp::Eq, s, wrong);
-            let (one, none) = (cx.b.int(Ty::I32, -1), cx.b.int(Ty::I32, 0));
-            let less = cx.b.select(met, one, none);
-            v = cx.b.add(v, less);
-        }
+        let v = nearest(cx.b, v);
+        let v = less_at(cx, v, s, &x[4..]);
         Ok(within(cx, v))
     }),
     in_range: true,
@@ -157,20 +222,20 @@ pub static BEND: OpDef = OpDef {
     inputs: (1, 5),
     infer: |cx| infer(cx, &[0], &[1, 2, 3, 4], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let real = cx.b.cast(Ty::F32, x[0]);
+        let whole = real(cx.b, x[0]);
         let own = cx.attrs.floats("lines").unwrap_or(&[]).iter();
         let mut numbers: Vec<_> = own.map(|v| cx.b.num(Ty::F32, f64::from(*v))).collect();
         numbers.extend(&x[1..]);
         let mut v = None;
         for line in numbers.chunks_exact(2) {
-            let y = cx.b.fma(real, line[0], line[1]);
+            let y = cx.b.fma(whole, line[0], line[1]);
             v = Some(match v {
                 None => y,
                 Some(v) if cx.attrs.flag("least") => cx.b.min(v, y),
                 Some(v) => cx.b.max(v, y),
             });
         }
-        let v = nearest(cx.b, v.unwrap_or(real));
+        let v = nearest(cx.b, v.unwrap_or(whole));
         Ok(within(cx, v))
     }),
     in_range: true,

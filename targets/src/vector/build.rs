@@ -1,6 +1,7 @@
 //! Writing programs of the vector machine: registers are taken and given back, operations appended.
 
 use super::ir::*;
+use super::weave::{Strands, in_turns};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 
 /// A program under construction.
@@ -15,7 +16,9 @@ pub struct Vm {
     free_x: Vec<X>,
     labels: u32,
     slots: u16,
-    passage: Option<u16>,
+    /// By the number of the strand.
+    passages: Vec<u16>,
+    pub(super) strands: Option<Strands>,
     args: u8,
     /// Most vector registers in use at once.
     most: usize,
@@ -34,7 +37,8 @@ impl Vm {
             free_x: (0..XREGS).rev().map(X).collect(),
             labels: 0,
             slots: 0,
-            passage: None,
+            passages: vec![],
+            strands: None,
             args,
             most: 0,
             error: None,
@@ -56,11 +60,22 @@ impl Vm {
     pub fn op(&mut self, op: Op) {
         self.ops.push(op);
     }
+    /// Operations so far.
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+    /// Has strands, which begin at these operations, take turns.
+    pub(super) fn interleave(&mut self, starts: &[usize]) {
+        self.ops = in_turns(std::mem::take(&mut self.ops), starts);
+    }
 
     // Registers
 
     /// A free vector register.
     pub fn v(&mut self) -> V {
+        if let Some(v) = self.strands.as_mut().and_then(|s| s.own_v.pop()) {
+            return v;
+        }
         let used = self.isa.vregs.saturating_sub(self.free_v.len()) + 1;
         self.most = self.most.max(used);
         self.free_v.pop().unwrap_or_else(|| {
@@ -76,6 +91,12 @@ impl Vm {
     }
     /// Gives a vector register back.
     pub fn free(&mut self, v: V) {
+        if let Some(s) = &mut self.strands {
+            if !s.own_v.contains(&v) {
+                s.own_v.push(v);
+            }
+            return;
+        }
         if !self.free_v.contains(&v) {
             self.free_v.push(v);
             // Deterministic and dense: the lowest is taken next.
@@ -86,7 +107,7 @@ impl Vm {
     pub fn free_all(&mut self, vs: &[V]) {
         vs.iter().for_each(|v| self.free(*v));
     }
-    /// Vector registers that are free.
+    /// Vector registers that are free, before strands are opened.
     pub fn spare(&self) -> usize {
         self.free_v.len()
     }
@@ -96,6 +117,9 @@ impl Vm {
     }
     /// A free address register.
     pub fn x(&mut self) -> X {
+        if let Some(x) = self.strands.as_mut().and_then(|s| s.own_x.pop()) {
+            return x;
+        }
         self.free_x.pop().unwrap_or_else(|| {
             self.error = self
                 .error
@@ -105,6 +129,12 @@ impl Vm {
     }
     /// Gives an address register back.
     pub fn free_x(&mut self, x: X) {
+        if let Some(s) = &mut self.strands {
+            if !s.own_x.contains(&x) {
+                s.own_x.push(x);
+            }
+            return;
+        }
         if !self.free_x.contains(&x) {
             self.free_x.push(x);
             self.free_x.sort_unstable_by(|a, b| b.cmp(a));
@@ -119,16 +149,14 @@ impl Vm {
         self.slots += 1;
         self.slots - 1
     }
-    /// The slot for what goes through memory at once.
+    /// The slot for what goes through memory at once; each strand has its own.
     pub fn passage(&mut self) -> u16 {
-        match self.passage {
-            Some(slot) => slot,
-            None => {
-                let slot = self.slot();
-                self.passage = Some(slot);
-                slot
-            }
+        let strand = self.strands.as_ref().map_or(0, Strands::number);
+        while self.passages.len() <= strand {
+            let slot = self.slot();
+            self.passages.push(slot);
         }
+        self.passages[strand]
     }
     /// A new label, not yet placed.
     pub fn label(&mut self) -> Label {

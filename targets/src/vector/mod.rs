@@ -10,6 +10,7 @@ pub mod rows;
 pub mod sparse;
 pub mod strip;
 pub mod tail;
+mod weave;
 pub mod winograd;
 pub mod winograd_in;
 pub mod winograd_out;

@@ -12,6 +12,7 @@ use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::narrow::Zero;
 use onnxc_compiler::contracts::strip::{Numbers, Start, Strip};
 use onnxc_compiler::loops::ir::Callee;
+use onnxc_compiler::loops::tail::Tail;
 
 mod finish;
 mod matrices;
@@ -76,6 +77,10 @@ struct Template<'s> {
     args: Args,
     /// Vectors of a row.
     cols: usize,
+    /// What is done with the sums.
+    tail: Tail,
+    /// The operand of the whole tail that sums begin with.
+    begin: Option<usize>,
     /// Accumulators: chain, row, vector.
     acc: Vec<V>,
     /// How far ahead B is fetched, in bytes.
@@ -92,11 +97,19 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
     })?;
     let args = Args::of(&s);
+    // Floats are added in a fixed order; matrices and narrow weights begin in their own ways.
+    let plain = !matches!(s.numbers, Numbers::Floats | Numbers::Matrices) && s.narrow.is_none();
+    let begun = match plain && s.start == Start::Zero {
+        true => tail::begun(&s.tail),
+        false => None,
+    };
     let mut t = Template {
         vm: Vm::new(isa, args.all),
         s: &s,
         cols: (s.n as usize).div_ceil(isa.lanes),
         args,
+        begin: begun.as_ref().map(|b| b.operand),
+        tail: begun.map_or_else(|| s.tail.clone(), |b| b.tail),
         acc: vec![],
         ahead: None,
         first: vec![],
@@ -269,12 +282,24 @@ impl Template<'_> {
 
     fn start(&mut self) {
         let first = self.sums_of_a_chain();
-        let zeros = match self.s.start {
-            Start::Zero => 0,
-            Start::Sum => first,
+        let zeros = match (self.s.start, self.begin) {
+            (Start::Zero, None) => 0,
+            _ => first,
         };
         for &d in &self.acc[zeros..] {
             self.vm.op(Op::Zero { d });
+        }
+        if let Some(operand) = self.begin {
+            let columns = self.vm.arg(self.args.operands + operand as u8);
+            for j in 0..self.cols {
+                let (d, lanes) = (self.acc(0, 0, j), self.lanes(j));
+                self.vm.load(d, Mem::at(columns, self.disp(j)), lanes);
+                for i in 1..self.m() {
+                    let copy = self.acc(0, i, j);
+                    self.vm.op(Op::Move { d: copy, a: d });
+                }
+            }
+            self.vm.free_x(columns);
         }
         if self.s.start == Start::Sum {
             let (bases, stride) = self.bases(self.args.c, self.args.c_row);

@@ -7,12 +7,14 @@ use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::loops::ir::{BinOp, Const, Ty, UnOp};
 use onnxc_compiler::loops::tail::{Node, Tail};
 
+mod begun;
 mod ends;
 mod less;
 mod operand;
 mod reals;
 
-pub use ends::{mixes, over_floats, without_limits};
+pub use begun::begun;
+pub use ends::{mixes, over_floats, weaves, without_limits};
 pub use operand::{Far, Operand, elem, far_ones, far_operand, operand};
 
 /// What a node's value is while code is written.
@@ -42,8 +44,7 @@ enum Value {
 /// Gives the operand with that number (counted over [`Tail::operands`]).
 pub type Fetch<'a> = &'a mut dyn FnMut(&mut Vm, usize, Node) -> Operand;
 
-/// Applies a tail to `result`, which is left alone unless it is the answer itself. The answer lies in a register that the
-/// caller gives back where it is not `result`.
+/// Applies a tail to `result`, a register that becomes the tail's. The answer lies in one that the caller gives back.
 pub fn apply(vm: &mut Vm, tail: &Tail, result: V, fetch: Fetch) -> Result<V> {
     apply_in_order(vm, tail, result, fetch, None)
 }
@@ -76,7 +77,7 @@ pub fn apply_in_order(
         let value = match *n {
             Node::Result(_) => Value::Reg {
                 v: result,
-                own: false,
+                own: true,
             },
             Node::Const(Const::F64(bits)) => Value::RealConst(bits),
             Node::Const(c) => Value::Const(match c {
@@ -103,13 +104,8 @@ pub fn apply_in_order(
             }
             // What is rounded in f32 is a whole number from then on.
             Node::Un(UnOp::Near, a) if types[a as usize] == Ty::F32 => {
-                let (x, fresh) = w.reg(a);
-                let d = w.vm.v();
+                let (x, d) = w.instead(a);
                 w.vm.op(Op::NearInt { d, a: x });
-                if fresh {
-                    w.vm.free(x);
-                }
-                w.done(a);
                 Value::Reg { v: d, own: true }
             }
             Node::Cast(Ty::I32, a) if nearest(tail, &types, a) => w.taken(a),
@@ -279,6 +275,15 @@ impl Writer<'_> {
             Value::RealConst(_) | Value::RealMem(_) => (self.vm.v(), true),
         }
     }
+    /// The node in a register, and one for what is made of it, which may be the same: its last use is over, if this was it.
+    fn instead(&mut self, n: u8) -> (V, V) {
+        let (x, fresh) = self.reg(n);
+        if fresh {
+            self.vm.free(x);
+        }
+        self.done(n);
+        (x, self.vm.v())
+    }
     fn src(&mut self, n: u8) -> Src {
         match self.values[n as usize] {
             Value::Reg { v, .. } => Src::Reg(v),
@@ -296,13 +301,8 @@ impl Writer<'_> {
             Node::Un(op, a) => self.un(op, a, types[a as usize]),
             Node::Bin(op, a, b) => self.bin(op, a, b, types[a as usize]),
             Node::Fma(a, b, c) => {
-                let (c_reg, fresh) = self.reg(c);
-                let d = if fresh {
-                    c_reg
-                } else {
-                    let d = self.vm.v();
-                    self.vm.op(Op::Move { d, a: c_reg });
-                    d
+                let Value::Reg { v: d, .. } = self.taken(c) else {
+                    return Err(refused(n));
                 };
                 let (a_reg, a_fresh) = self.reg(a);
                 let b_src = self.src(b);
@@ -314,7 +314,7 @@ impl Writer<'_> {
                 if a_fresh {
                     self.vm.free(a_reg);
                 }
-                [a, b, c].into_iter().for_each(|n| self.done(n));
+                [a, b].into_iter().for_each(|n| self.done(n));
                 Ok(d)
             }
             Node::Select(m, a, b) => {
@@ -335,22 +335,17 @@ impl Writer<'_> {
                 Ok(d)
             }
             Node::Cast(Ty::I32, a) if types[a as usize] == Ty::F64 => self.whole(a),
-            Node::Cast(to, a) => {
+            Node::Cast(Ty::F32, a) if types[a as usize] == Ty::I32 => {
+                let (x, d) = self.instead(a);
+                let op = Un::FromInt;
+                self.vm.op(Op::Un { op, d, a: x });
+                Ok(d)
+            }
+            Node::Cast(Ty::I32, a) if types[a as usize] == Ty::F32 => {
                 let (x, fresh) = self.reg(a);
-                let d = self.vm.v();
-                match (types[a as usize], to) {
-                    (Ty::I32, Ty::F32) => self.vm.op(Op::Un {
-                        op: Un::FromInt,
-                        d,
-                        a: x,
-                    }),
-                    (Ty::F32, Ty::I32) => {
-                        let tmp = self.vm.v();
-                        self.vm.op(Op::ToInt { d, a: x, tmp });
-                        self.vm.free(tmp);
-                    }
-                    _ => return Err(refused(n)),
-                }
+                let (d, tmp) = (self.vm.v(), self.vm.v());
+                self.vm.op(Op::ToInt { d, a: x, tmp });
+                self.vm.free(tmp);
                 if fresh {
                     self.vm.free(x);
                 }
@@ -382,8 +377,6 @@ impl Writer<'_> {
         Ok(d)
     }
     fn un(&mut self, op: UnOp, a: u8, ty: Ty) -> Result<V> {
-        let (x, fresh) = self.reg(a);
-        let d = self.vm.v();
         let float = ty == Ty::F32;
         let simple = match op {
             UnOp::Sqrt => Some(Un::Sqrt),
@@ -391,17 +384,29 @@ impl Writer<'_> {
             UnOp::Ceil => Some(Un::Ceil),
             UnOp::Trunc => Some(Un::Trunc),
             UnOp::Round => Some(Un::Round),
+            UnOp::ToBits | UnOp::FromBits => {
+                return match self.taken(a) {
+                    Value::Reg { v, .. } => Ok(v),
+                    _ => Err(refused(Node::Un(op, a))),
+                };
+            }
             _ => None,
         };
-        match (op, simple) {
-            (_, Some(op)) => self.vm.op(Op::Un { op, d, a: x }),
-            (UnOp::Neg, _) if float => self.vm.bin(Bin::Xor, d, x, Src::Const(1 << 31)),
-            (UnOp::Abs, _) if float => self.vm.bin(Bin::And, d, x, Src::Const(!(1 << 31))),
-            (UnOp::Neg, _) => {
+        if let Some(op) = simple {
+            let (x, d) = self.instead(a);
+            self.vm.op(Op::Un { op, d, a: x });
+            return Ok(d);
+        }
+        let (x, fresh) = self.reg(a);
+        let d = self.vm.v();
+        match (op, float) {
+            (UnOp::Neg, true) => self.vm.bin(Bin::Xor, d, x, Src::Const(1 << 31)),
+            (UnOp::Abs, true) => self.vm.bin(Bin::And, d, x, Src::Const(!(1 << 31))),
+            (UnOp::Neg, false) => {
                 self.vm.op(Op::Zero { d });
                 self.vm.bin(Bin::SubI, d, d, x);
             }
-            (UnOp::Abs, _) => {
+            (UnOp::Abs, false) => {
                 // x ^ sign, minus sign.
                 let sign = self.vm.v();
                 self.vm.op(Op::Shift {
@@ -415,7 +420,6 @@ impl Writer<'_> {
                 self.vm.free(sign);
             }
             (UnOp::Not, _) => self.vm.bin(Bin::Xor, d, x, Src::Const(u32::MAX)),
-            (UnOp::ToBits | UnOp::FromBits, _) => self.vm.op(Op::Move { d, a: x }),
             _ => return Err(refused(Node::Un(op, a))),
         }
         if fresh {

@@ -509,9 +509,6 @@ impl Template<'_> {
                 }
             };
             let answer = tail::apply_in_order(&mut self.vm, &self.tail, result, &mut fetch, mixes)?;
-            if answer != result {
-                self.vm.free(result);
-            }
             match (before, first.take()) {
                 (None, _) => {
                     let tmp = self.vm.v();

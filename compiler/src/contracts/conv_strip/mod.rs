@@ -210,7 +210,7 @@ fn finish(
     let mut sum = sum;
     if let (Some(buf), Some(&channel)) = (correction, index.last()) {
         let c = cx.b.load(buf, channel);
-        sum = cx.b.sub(sum, c);
+        sum = cx.b.add(sum, c);
     }
     cx.store(0, index, sum);
     Ok(())

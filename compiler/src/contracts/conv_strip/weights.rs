@@ -59,7 +59,7 @@ pub(super) fn pack(
     Ok(Stored::plain(buf, panels, per_window))
 }
 
-/// What comes off the sums of each channel.
+/// What is added to the sums of each channel.
 pub(super) fn correction(cx: &mut LowerCx, v: &View, form: &Form) -> Option<BufId> {
     let each = (v.cin * v.taps()).max(1) as usize;
     let sums: Vec<i64> = (form.weights.chunks_exact(each))

@@ -234,7 +234,7 @@ impl Ready {
             return sum;
         };
         let c = cx.b.load(buf, channel);
-        cx.b.sub(sum, c)
+        cx.b.add(sum, c)
     }
 }
 

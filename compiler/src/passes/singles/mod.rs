@@ -6,6 +6,7 @@
 //! a product and a sum once.
 
 mod bend;
+mod large;
 mod lines;
 mod pair;
 mod parts;
@@ -93,14 +94,28 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
     }
     let zero_x = g.node(n).attrs.int("zero_x", 0);
     let less = |shift: i64| i32::try_from(shift - zero_x).ok().map(i64::from);
-    let of = |reals: &Reals, domain| {
-        let mut s = reals.single(domain, WRONG)?;
-        s.shift = less(s.shift)?;
-        Some(s)
+    type Find = fn(&Reals, (i64, i64), usize) -> Option<Single>;
+    let all = |find: Find, bound: usize| {
+        let of = |(reals, domain): &(Reals, (i64, i64))| {
+            let mut s = find(reals, *domain, bound)?;
+            s.shift = less(s.shift)?;
+            Some(s)
+        };
+        channels.iter().map(of).collect::<Option<Vec<_>>>()
     };
-    let singles = channels.iter().map(|(reals, domain)| of(reals, *domain));
-    if let Some(numbers) = singles.collect::<Option<Vec<_>>>() {
-        return requantized_single(g, cx, n, &shape, &numbers);
+    // Both take as many instructions where they are right everywhere.
+    let most = |numbers: &[Single]| numbers.iter().map(|s| s.wrong.len()).max().unwrap_or(0);
+    let large = all(Reals::large, WRONG);
+    let bound = match large.as_deref().map(most) {
+        Some(0) => None,
+        Some(wrong) => Some(wrong - 1),
+        None => Some(WRONG),
+    };
+    if let Some(numbers) = bound.and_then(|bound| all(Reals::single, bound)) {
+        return requantized_single(g, cx, n, "RequantizeSingle", &shape, &numbers);
+    }
+    if let Some(numbers) = large {
+        return requantized_single(g, cx, n, "RequantizeLarge", &shape, &numbers);
     }
     let of = |reals: &Reals, domain| {
         let mut p = reals.parts(domain)?;
@@ -118,6 +133,7 @@ fn requantized_single(
     g: &mut Graph,
     cx: &mut PassCx,
     n: NodeId,
+    op: &str,
     shape: &[i64],
     numbers: &[Single],
 ) -> Result<Option<ValueId>> {
@@ -142,7 +158,7 @@ fn requantized_single(
         ins.push(constant(DType::I32, &of));
     }
     let loc = g.node(n).loc.clone();
-    make(g, cx, n, "RequantizeSingle", own, &ins, loc).map(Some)
+    make(g, cx, n, op, own, &ins, loc).map(Some)
 }
 
 fn requantized_parts(

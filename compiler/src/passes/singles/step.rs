@@ -42,7 +42,7 @@ impl Reals {
         v.clamp(self.lo as f64, self.hi as f64) as i64
     }
     /// The least sum of a domain that gives `k` or more; one past the domain where none does.
-    fn step(&self, k: i64, (least, most): (i64, i64)) -> Option<i64> {
+    pub fn step(&self, k: i64, (least, most): (i64, i64)) -> Option<i64> {
         let guess = ((k - self.zero) as f64 - 0.5 - self.o) / self.m;
         let mut s = guess.clamp(least as f64, (most + 1) as f64) as i64;
         // The guess is off by roundings alone.

@@ -110,9 +110,6 @@ impl Frame<'_> {
                         }
                     };
                     let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;
-                    if answer != result {
-                        self.vm.free(result);
-                    }
                     let at = Mem::at(line.out.0, disp * self.out_type.size() as i32);
                     match waiting.take() {
                         None if pairs && v + 1 < n => waiting = Some(answer),

@@ -227,9 +227,6 @@ impl Template<'_> {
                 }
             };
             let answer = tail::apply(&mut self.vm, &self.tail, result, &mut fetch)?;
-            if answer != result {
-                self.vm.free(result);
-            }
             let at = match c.stride {
                 Some(stride) => super::row(&mut self.vm, c.first, stride, r, tmp),
                 None => Mem::at(c.first, 0),

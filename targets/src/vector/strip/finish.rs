@@ -3,15 +3,77 @@
 use super::Template;
 use crate::vector::build::Vm;
 use crate::vector::ir::*;
-use crate::vector::tail::{self, Far};
+use crate::vector::tail::{self, Far, Operand};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::contracts::strip::Numbers;
-use onnxc_compiler::loops::tail::Node;
+use onnxc_compiler::loops::tail::{Node, Tail};
+
+/// What the tails and stores of a tile share.
+struct End {
+    tail: Tail,
+    /// How results are stored.
+    elem: Elem,
+    /// Vector registers that a tail needs beside its result.
+    need: usize,
+    /// Whether two vectors of bytes are stored at once.
+    pairs: bool,
+    /// The node from which lanes of pairs lie mixed.
+    mixes: Option<u8>,
+    c: X,
+    c_row: X,
+    operands: Vec<Source>,
+}
+
+/// Where an operand of the tail comes from.
+struct Source {
+    kind: Node,
+    /// The first element of the row, and the distance of rows in bytes; far operands have neither.
+    place: Option<(X, Option<X>)>,
+    /// Number of the argument that points to it.
+    arg: u8,
+    /// Number of the argument that has the distance of rows.
+    row_arg: u8,
+}
+
+impl Source {
+    fn size(&self) -> i32 {
+        self.kind.element().map_or(4, |d| d.size() as i32)
+    }
+    fn has_rows(&self) -> bool {
+        matches!(self.kind, Node::Tile(_))
+    }
+    /// The vector of columns from `first` in the row `below` the one that pointers are at, 0 or 1.
+    fn fetch(&self, vm: &mut Vm, first: i32, below: usize, lanes: Lanes) -> Operand {
+        let disp = match self.kind {
+            Node::Single(_) => 0,
+            _ => first * self.size(),
+        };
+        match self.place {
+            Some((base, row)) => {
+                let index = row.filter(|_| below > 0).map(|row| (row, 0));
+                tail::operand(vm, self.kind, Mem { base, index, disp }, lanes)
+            }
+            None => {
+                let (arg, at) = (self.arg, None);
+                tail::far_operand(vm, self.kind, Far { arg, at, disp }, lanes)
+            }
+        }
+    }
+}
+
+/// Vectors whose tails are woven: as many as hide what an operation of a tail waits for.
+const ABREAST: usize = 4;
+
+/// Where a sum is.
+enum Kept {
+    Reg(V),
+    Slot(u16),
+}
 
 impl Template<'_> {
-    /// Tails and stores, row by row.
+    /// Tails and stores.
     pub(super) fn finish(&mut self) -> Result<()> {
-        let (tail, elem) = tail::without_limits(&self.s.tail, self.s.c_type);
+        let (tail, elem) = tail::without_limits(&self.tail, self.s.c_type);
         // Rows of whole numbers name the extension that packs 512 bits.
         let level = match (self.vm.isa.level, self.s.numbers) {
             (Level::Avx2 | Level::Neon, _) => true,
@@ -19,156 +81,227 @@ impl Template<'_> {
             _ => false,
         };
         let pairs = level && elem.is_limited();
-        // One register more for stores of some lanes, or for the other of a pair.
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
-        let need = tail::registers(&tail, self.vm.isa)? + 1 + usize::from(pairs);
+        let need = tail::registers(&tail, self.vm.isa)?;
         let acc = std::mem::take(&mut self.acc);
-        let spilled = need.saturating_sub(self.vm.spare()).min(acc.len());
-        let mut slots = vec![];
-        for v in &acc[acc.len() - spilled..] {
+        // One register more for stores of some lanes, or for the other of a pair; tails that are woven need theirs at the same time.
+        let one = need + 1 + usize::from(pairs);
+        let woven = tail::weaves(&tail, &self.vm.isa);
+        let wanted = match woven {
+            true => one.max(2 * need + 3),
+            false => one,
+        };
+        let spilled = wanted.saturating_sub(self.vm.spare()).min(acc.len());
+        let (kept, more) = acc.split_at(acc.len() - spilled);
+        let mut results: Vec<Kept> = kept.iter().map(|v| Kept::Reg(*v)).collect();
+        for v in more {
             let slot = self.vm.slot();
             self.vm.op(Op::Spill { s: *v, slot });
             self.vm.free(*v);
-            slots.push(slot);
+            results.push(Kept::Slot(slot));
         }
-        let kinds: Vec<Node> = tail.operands().collect();
-        let stride = |t: &mut Self, n: u8, bytes: i32| {
-            let x = t.vm.arg(n);
-            let by = bytes.trailing_zeros() as u8;
-            if by > 0 {
-                t.vm.op(Op::ShlX { d: x, a: x, by });
-            }
-            x
+        let end = self.end(tail, elem, need, pairs, mixes);
+        // A second row is reached by the distance of rows as an index.
+        let near = end.operands.iter().all(|o| o.place.is_some());
+        let together = match near && woven && self.cols < ABREAST {
+            true => 2,
+            false => 1,
         };
+        let mut results = results.into_iter();
+        let mut at = 0;
+        while at < self.m() {
+            let rows = together.min(self.m() - at);
+            self.rows(&end, rows, near && woven, &mut results)?;
+            self.next_rows(&end, rows);
+            at += rows;
+        }
+        self.leave(end);
+        Ok(())
+    }
+
+    fn end(&mut self, tail: Tail, elem: Elem, need: usize, pairs: bool, mixes: Option<u8>) -> End {
+        let kinds: Vec<Node> = tail.operands().collect();
         let c = self.vm.arg(self.args.c);
-        let c_bytes = elem.bytes();
-        let c_row = stride(self, self.args.c_row, c_bytes);
-        let size = |kind: &Node| kind.element().map_or(4, |d| d.size() as i32);
-        let mut pointers = vec![];
-        let mut strides = vec![];
+        let c_row = self.distance(self.args.c_row, elem.bytes());
         // One for what is far, another for the distance by which it moves.
         let far = tail::far_ones(&self.vm, &kinds, 2);
-        for (k, kind) in kinds.iter().enumerate() {
-            if far[k] {
-                pointers.push(c);
-                strides.push(None);
-                continue;
+        let mut operands = vec![];
+        // Those of the whole tail, without what sums begin with.
+        let numbers = (0..).filter(|k| self.begin != Some(*k));
+        let numbers: Vec<usize> = numbers.take(kinds.len()).collect();
+        for ((kind, far), k) in kinds.into_iter().zip(far).zip(numbers) {
+            let mut source = Source {
+                kind,
+                place: None,
+                arg: self.args.operands + k as u8,
+                row_arg: self.args.operand_rows + k as u8,
+            };
+            if !far {
+                let first = self.vm.arg(source.arg);
+                let row = source
+                    .has_rows()
+                    .then(|| self.distance(source.row_arg, source.size()));
+                source.place = Some((first, row));
             }
-            pointers.push(self.vm.arg(self.args.operands + k as u8));
-            strides.push(match kind {
-                Node::Tile(_) => Some(stride(self, self.args.operand_rows + k as u8, size(kind))),
-                _ => None,
-            });
+            operands.push(source);
         }
-        let operands = self.args.operands;
-        for i in 0..self.m() {
-            let mut first_of_pair = None;
-            for j in 0..self.cols {
-                let at = i * self.cols + j;
-                let kept = acc.len() - spilled;
-                let result = if at < kept {
-                    acc[at]
-                } else {
-                    let d = self.vm.v();
-                    self.vm.op(Op::Fill {
-                        d,
-                        slot: slots[at - kept],
-                    });
-                    d
+        End {
+            tail,
+            elem,
+            need,
+            pairs,
+            mixes,
+            c,
+            c_row,
+            operands,
+        }
+    }
+
+    /// An argument that counts elements of so many bytes, in bytes.
+    fn distance(&mut self, n: u8, bytes: i32) -> X {
+        let x = self.vm.arg(n);
+        let by = bytes.trailing_zeros() as u8;
+        if by > 0 {
+            self.vm.op(Op::ShlX { d: x, a: x, by });
+        }
+        x
+    }
+
+    /// Tails and stores of one row or two. `woven`: those of several vectors take turns.
+    fn rows(
+        &mut self,
+        end: &End,
+        rows: usize,
+        woven: bool,
+        results: &mut dyn Iterator<Item = Kept>,
+    ) -> Result<()> {
+        let spots: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|below| (0..self.cols).map(move |j| (below, j)))
+            .collect();
+        let results: Vec<Kept> = results.take(spots.len()).collect();
+        let mut first_of_pair: Option<(V, Mem)> = None;
+        // Whether the vector before, in the order of spots, waits for its pair.
+        let mut waits = false;
+        let mut at = 0;
+        while at < spots.len() {
+            let abreast = match woven {
+                true => self.abreast(end.need, &results[at..]),
+                false => 1,
+            };
+            let mut answers = vec![];
+            for (&(below, j), result) in spots[at..].iter().zip(&results[at..]).take(abreast) {
+                if abreast > 1 {
+                    self.vm.strand();
+                }
+                let result = match *result {
+                    Kept::Reg(v) => v,
+                    Kept::Slot(slot) => {
+                        let d = self.vm.v();
+                        self.vm.op(Op::Fill { d, slot });
+                        d
+                    }
                 };
                 let (lanes, first) = (self.lanes(j), (j * self.vm.isa.lanes) as i32);
-                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| {
-                    let disp = match kind {
-                        Node::Single(_) => 0,
-                        _ => first * size(&kind),
-                    };
-                    if far[k] {
-                        let far = Far {
-                            arg: operands + k as u8,
-                            at: None,
-                            disp,
-                        };
-                        return tail::far_operand(vm, kind, far, lanes);
-                    }
-                    tail::operand(vm, kind, Mem::at(pointers[k], disp), lanes)
-                };
                 // Both of a pair, or neither.
-                let pair = first_of_pair.is_some()
-                    || pairs && j + 1 < self.cols && self.lanes(j + 1) == Lanes::All;
-                let mixes = mixes.filter(|_| pair);
-                let answer = tail::apply_in_order(&mut self.vm, &tail, result, &mut fetch, mixes)?;
-                if answer != result {
-                    self.vm.free(result);
-                }
-                let place = Mem::at(c, first * c_bytes);
+                let opens =
+                    !waits && end.pairs && j + 1 < self.cols && self.lanes(j + 1) == Lanes::All;
+                let pair = waits || opens;
+                waits = opens;
+                let mixes = end.mixes.filter(|_| pair);
+                let mut fetch =
+                    |vm: &mut Vm, k: usize, _: Node| end.operands[k].fetch(vm, first, below, lanes);
+                let answer =
+                    tail::apply_in_order(&mut self.vm, &end.tail, result, &mut fetch, mixes)?;
+                answers.push((answer, pair));
+            }
+            self.vm.weave();
+            for (&(below, j), (answer, pair)) in spots[at..].iter().zip(answers) {
+                let first = (j * self.vm.isa.lanes) as i32;
+                let place = Mem {
+                    base: end.c,
+                    index: (below > 0).then_some((end.c_row, 0)),
+                    disp: first * end.elem.bytes(),
+                };
                 match first_of_pair.take() {
                     Some((a, at)) => {
-                        let signed = elem == Elem::I8Limited;
                         self.vm.op(Op::StorePair {
                             a,
                             b: answer,
                             at,
-                            signed,
-                            mixed: mixes.is_some(),
+                            signed: end.elem == Elem::I8Limited,
+                            mixed: end.mixes.is_some(),
                         });
-                        self.vm.free(a);
+                        self.vm.free_all(&[a, answer]);
                     }
-                    None if pair => {
-                        first_of_pair = Some((answer, place));
-                        continue;
-                    }
+                    None if pair => first_of_pair = Some((answer, place)),
                     None => {
                         let tmp = self.vm.v();
                         self.vm.op(Op::Store {
                             s: answer,
                             at: place,
-                            elem,
-                            lanes,
+                            elem: end.elem,
+                            lanes: self.lanes(j),
                             tmp,
                         });
-                        self.vm.free(tmp);
+                        self.vm.free_all(&[tmp, answer]);
                     }
                 }
-                self.vm.free(answer);
             }
-            self.vm.add_x(c, c_row, 0);
-            for (p, s) in pointers.iter().zip(&strides) {
-                if let Some(s) = s {
-                    self.vm.add_x(*p, *s, 0);
-                }
-            }
-            for (k, kind) in kinds.iter().enumerate() {
-                if far[k] && matches!(kind, Node::Tile(_)) {
-                    let n = operands + k as u8;
-                    let p = self.vm.arg(n);
-                    let by = stride(self, self.args.operand_rows + k as u8, size(kind));
-                    self.vm.add_x(p, by, 0);
-                    self.vm.op(Op::SetArg { n, s: p });
+            at += abreast;
+        }
+        Ok(())
+    }
+
+    /// How many tails of the results that come next have registers at once: at least one.
+    fn abreast(&self, need: usize, results: &[Kept]) -> usize {
+        // One remains for stores.
+        let mut spare = self.vm.spare().saturating_sub(1);
+        let fits = results.iter().take(ABREAST).take_while(|r| {
+            let own = need + usize::from(matches!(r, Kept::Slot(_)));
+            let fits = own <= spare;
+            spare = spare.saturating_sub(own);
+            fits
+        });
+        fits.count().max(1)
+    }
+
+    /// Pointers so many rows further.
+    fn next_rows(&mut self, end: &End, rows: usize) {
+        let shift = rows.trailing_zeros() as u8;
+        self.vm.add_x(end.c, end.c_row, shift);
+        for o in &end.operands {
+            match o.place {
+                Some((p, Some(row))) => self.vm.add_x(p, row, shift),
+                None if o.has_rows() => {
+                    let p = self.vm.arg(o.arg);
+                    let by = self.distance(o.row_arg, o.size());
+                    self.vm.add_x(p, by, shift);
+                    self.vm.op(Op::SetArg { n: o.arg, s: p });
                     self.vm.free_x(p);
                     self.vm.free_x(by);
                 }
+                _ => {}
             }
         }
-        // Results and operands of the next tile lie where this one's end.
+    }
+
+    /// Results and operands of the next tile lie where this one's end.
+    fn leave(&mut self, end: End) {
         self.vm.op(Op::SetArg {
             n: self.args.c,
-            s: c,
+            s: end.c,
         });
-        for (k, kind) in kinds.iter().enumerate() {
-            if matches!(kind, Node::Tile(_)) && !far[k] {
-                self.vm.op(Op::SetArg {
-                    n: self.args.operands + k as u8,
-                    s: pointers[k],
-                });
+        for o in &end.operands {
+            if let Some((p, row)) = o.place {
+                if let Some(row) = row {
+                    self.vm.op(Op::SetArg { n: o.arg, s: p });
+                    self.vm.free_x(row);
+                }
+                self.vm.free_x(p);
             }
         }
-        let own = pointers.into_iter().zip(&far).filter(|(_, far)| !**far);
-        for x in own.map(|p| p.0).chain(strides.into_iter().flatten()) {
-            self.vm.free_x(x);
-        }
-        self.vm.free_x(c);
-        self.vm.free_x(c_row);
-        Ok(())
+        self.vm.free_x(end.c);
+        self.vm.free_x(end.c_row);
     }
 
     /// A of the next tile.

@@ -30,6 +30,15 @@ pub fn mixes(tail: &Tail, isa: Isa) -> Option<u8> {
     }
 }
 
+/// Whether tails of several vectors are woven: where they are long enough that their operations wait for one another more than for the machine,
+/// and cores may issue in order. Those of x86_64 look ahead far enough by themselves; registers are worth more there.
+pub fn weaves(tail: &Tail, isa: &Isa) -> bool {
+    /// Operations that any core overlaps.
+    const SHORT: usize = 3;
+    let computes = |n: &&Node| !matches!(n, Node::Result(_) | Node::Const(_)) && !n.is_operand();
+    isa.level == Level::Neon && tail.nodes.iter().filter(computes).count() > SHORT
+}
+
 /// The tail without limits that are those of the bytes which it ends in, and how these are stored then; as it is where it has none.
 pub fn without_limits(tail: &Tail, d: DType) -> (Tail, Elem) {
     let as_is = || (tail.clone(), elem(d));

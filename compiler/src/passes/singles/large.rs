@@ -1,0 +1,248 @@
+//! Requantizing in f32 with one rounding.
+//!
+//! A product added to a number so large that an f32 of its size has no fraction is rounded to a whole number by the fused multiply-add itself. So nothing is
+//! rounded before the end, and only two things are wrong: the multiplier, which f32 holds to 24 bits, and what whole numbers of sums cannot move results
+//! by. The whole number on top, of which the large one may have any, is free: results between sums come nearest to the exact ones for
+//! some of them. The proof looks at both sides of each step, as `step` does; only steps with sums nearer to a half than a candidate is to
+//! the exact form can go wrong.
+
+use super::step::{EXACT, Reals, Single};
+use crate::ops::requantize_single::LARGE;
+
+/// Products beyond this lose the large number's size.
+const MOST: f64 = (1u32 << 22) as f64 - 1024.0;
+/// Whole numbers on top that are tried go so far beyond the results.
+const BEYOND: i64 = 64;
+/// Candidates that are looked at, the nearest to the exact form first.
+const TRIED: usize = 96;
+
+/// A candidate: `rint((s + shift) * m + top)`.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    shift: i64,
+    m: f32,
+    top: i64,
+}
+
+impl Form {
+    /// The result for a sum, with one rounding, halves to even.
+    fn at(self, sum: i64) -> i64 {
+        // Exact: two numbers of 24 bits.
+        let product = (sum + self.shift) as f64 * f64::from(self.m);
+        let whole = libm::floor(product);
+        let left = product - whole;
+        let v = whole as i64 + self.top;
+        v + i64::from(left > 0.5 || left == 0.5 && v % 2 != 0)
+    }
+}
+
+/// A step of the exact form: the least sum that gives `k` or more, and how near to it results come to the half.
+struct Step {
+    k: i64,
+    sum: i64,
+    margin: f64,
+}
+
+impl Reals {
+    /// The form with one rounding for sums from `least` to `most`, with as few wrong sums as can be found; `None` if there are more than `bound` at best.
+    /// Its offset has [`LARGE`] in it.
+    pub fn large(&self, domain: (i64, i64), bound: usize) -> Option<Single> {
+        let (least, most) = domain;
+        let known = self.m > 0.0 && self.m.is_finite() && self.o.is_finite();
+        if !known || least > most || self.zero.abs() > 256 {
+            return None;
+        }
+        let steps = self.margins(domain)?;
+        let own = self.form(self.m as f32, self.zero)?;
+        let mut best = None;
+        // The zero point on top is right where the bias is a whole number of sums.
+        if self.better(own, domain, &steps, bound, &mut best) {
+            return best;
+        }
+        let mut forms: Vec<(f64, Form)> = [0, 1, -1]
+            .into_iter()
+            .flat_map(|ulps: i32| {
+                let m = f32::from_bits((self.m as f32).to_bits().wrapping_add_signed(ulps));
+                (self.lo - BEYOND..=self.hi + BEYOND).filter_map(move |top| self.form(m, top))
+            })
+            .map(|f| (self.distance(f), f))
+            .filter(|(d, _)| d.is_finite())
+            .collect();
+        forms.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, f) in forms.into_iter().take(TRIED) {
+            if self.better(f, domain, &steps, bound, &mut best) {
+                break;
+            }
+        }
+        best
+    }
+    /// The candidate with a multiplier and a whole number on top.
+    fn form(&self, m: f32, top: i64) -> Option<Form> {
+        let shift = libm::rint((self.o + (self.zero - top) as f64) / f64::from(m));
+        let fits = libm::fabs(shift) < EXACT as f64 && m > 0.0;
+        fits.then_some(Form {
+            shift: shift as i64,
+            m,
+            top,
+        })
+    }
+    /// How far a candidate is at most from the exact form where results are within the bounds.
+    fn distance(&self, f: Form) -> f64 {
+        let own = self.o + self.zero as f64;
+        let at = |y: f64| {
+            let s = (y - own) / self.m;
+            libm::fabs((s + f.shift as f64) * f64::from(f.m) + f.top as f64 - y)
+        };
+        at(self.lo as f64).max(at(self.hi as f64))
+    }
+    /// Keeps a candidate that is wrong at fewer sums than the best so far; whether that is right everywhere.
+    fn better(
+        &self,
+        f: Form,
+        (least, most): (i64, i64),
+        steps: &[Step],
+        bound: usize,
+        best: &mut Option<Single>,
+    ) -> bool {
+        let allowed = match best {
+            Some(b) if b.wrong.is_empty() => return true,
+            Some(b) => b.wrong.len() - 1,
+            None => bound,
+        };
+        let ends = [least, most].map(|s| libm::fabs((s + f.shift) as f64));
+        let farthest = ends[0].max(ends[1]);
+        if farthest > EXACT as f64 || farthest * f64::from(f.m) > MOST {
+            return false;
+        }
+        // Twice, for the roundings of the distance itself.
+        let reach = 2.0 * self.distance(f) + 1e-9;
+        let mut wrong = vec![];
+        for s in steps.iter().take_while(|s| s.margin <= reach) {
+            if s.sum <= most && f.at(s.sum) < s.k {
+                return false;
+            }
+            if s.sum > least && f.at(s.sum - 1) >= s.k {
+                // One sum before it is right again, and none is two too large.
+                let alone = s.sum - 1 == least || f.at(s.sum - 2) < s.k;
+                let Ok(own) = i32::try_from(s.sum - 1 + f.shift) else {
+                    return false;
+                };
+                if !alone || wrong.contains(&own) || wrong.len() == allowed {
+                    return false;
+                }
+                wrong.push(own);
+            }
+        }
+        let done = wrong.is_empty();
+        *best = Some(Single {
+            shift: f.shift,
+            m: f.m,
+            o: LARGE + f.top as f32,
+            wrong,
+        });
+        done
+    }
+    /// The steps, those with sums next to a half first.
+    fn margins(&self, domain: (i64, i64)) -> Option<Vec<Step>> {
+        let real = |s: i64| s as f64 * self.m + self.o + self.zero as f64;
+        let steps = (self.lo + 1..=self.hi).map(|k| {
+            let sum = self.step(k, domain)?;
+            let half = k as f64 - 0.5;
+            let margin = libm::fabs(real(sum) - half).min(libm::fabs(real(sum - 1) - half));
+            Some(Step { k, sum, margin })
+        });
+        let mut steps: Vec<Step> = steps.collect::<Option<_>>()?;
+        steps.sort_by(|a, b| a.margin.total_cmp(&b.margin));
+        Some(steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the instructions that a machine runs, at every sum of a domain.
+    fn same(r: &Reals, f: &Single, domain: (i64, i64)) {
+        for x in domain.0..=domain.1 {
+            let sum = (x + f.shift) as i32;
+            let v = libm::fmaf(sum as f32, f.m, f.o).to_bits() as i64 - i64::from(LARGE.to_bits());
+            let v = v - f.wrong.iter().filter(|w| **w == sum).count() as i64;
+            assert_eq!(v.clamp(r.lo, r.hi), r.at(x), "{r:?} {f:?} at {x}");
+        }
+    }
+
+    #[test]
+    fn equal_at_every_sum() {
+        let mut state = 3u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let (mut found, mut right, mut singles) = (0, 0, 0);
+        for round in 0..60 {
+            let signed = round % 4 == 1 || round % 4 == 2;
+            let r = Reals {
+                m: 0.0003 + random() * random() * 0.01,
+                o: [0.0, random() * 100.0 - 50.0][round % 2],
+                zero: [0, -128, 17, 128][round % 4],
+                lo: if signed { -128 } else { 0 },
+                hi: if signed { 127 } else { 255 },
+            };
+            let domain = (-600_000, 600_000);
+            if let Some(f) = r.large(domain, 2) {
+                found += 1;
+                right += usize::from(f.wrong.is_empty());
+                same(&r, &f, domain);
+            }
+            let single = r.single(domain, 2);
+            singles += usize::from(single.is_some_and(|s| s.wrong.is_empty()));
+        }
+        // Which is why there is this form.
+        assert!(found > 50 && right > singles, "{found} {right} {singles}");
+    }
+
+    #[test]
+    fn ties_go_to_the_even_number() {
+        for (m, zero) in [(0.5, 0), (0.25, 1), (0.0009765625, -3), (1.5, 10)] {
+            let r = Reals {
+                m,
+                o: 0.0,
+                zero,
+                lo: -128,
+                hi: 127,
+            };
+            let domain = (-300_000, 300_000);
+            let form = r.large(domain, 2);
+            // A tie goes to the number that is even before the zero point joins it: with an odd one that is another.
+            assert_eq!(form.is_some(), zero % 2 == 0, "{r:?}");
+            form.iter().for_each(|f| same(&r, f, domain));
+        }
+    }
+
+    #[test]
+    fn large_and_tiny_multipliers() {
+        for m in [3.7, 40.0, 1e-9] {
+            let r = Reals {
+                m,
+                o: 0.25,
+                zero: -5,
+                lo: -128,
+                hi: 127,
+            };
+            let domain = (-70_000, 70_000);
+            if let Some(f) = r.large(domain, 2) {
+                same(&r, &f, domain);
+            }
+        }
+        let r = Reals {
+            m: f64::NAN,
+            o: 0.0,
+            zero: 0,
+            lo: 0,
+            hi: 255,
+        };
+        assert_eq!(r.large((0, 10), 2), None);
+    }
+}
