@@ -9,12 +9,14 @@ use onnxc_compiler::loops::tail::{Node, Tail};
 
 mod begun;
 mod ends;
+mod kept;
 mod less;
 mod operand;
 mod reals;
 
 pub use begun::begun;
 pub use ends::{mixes, over_floats, weaves, without_limits};
+pub use kept::{ABREAST, Kept, abreast, keep};
 pub use operand::{Far, Operand, elem, far_ones, far_operand, operand};
 
 /// What a node's value is while code is written.

@@ -1,7 +1,7 @@
 //! What becomes of a tile's sums: tails and stores.
 
 use super::*;
-use crate::vector::tail::{self, Far, Operand};
+use crate::vector::tail::{self, Far, Kept, Operand};
 use onnxc_compiler::base::diag::Result;
 
 /// The sums of a tile for a vector of channels or several.
@@ -26,6 +26,24 @@ struct Line {
     operands: Vec<(X, Option<X>)>,
 }
 
+/// What tails and stores of a row of pixels share.
+struct End<'a> {
+    tail: &'a Tail,
+    /// How results are stored.
+    elem: Elem,
+    /// Vector registers that a tail needs beside its result.
+    need: usize,
+    /// Whether floats become whole numbers first.
+    to_whole: bool,
+    /// Whether two vectors of bytes are stored at once.
+    pairs: bool,
+    /// Whether tails of several vectors take turns.
+    woven: bool,
+    /// Which operands have no address register.
+    far: &'a [bool],
+    line: &'a Line,
+}
+
 impl Frame<'_> {
     /// Tails and stores.
     pub(super) fn finish(&mut self, sums: Sums) -> Result<()> {
@@ -36,17 +54,13 @@ impl Frame<'_> {
         let n = sums.vectors;
         // Beside a tail's own: one for what is stored, another that waits for its pair, and two that bring lanes into order.
         let more = if n > 1 { 2 } else { 1 };
-        let need =
-            (tail::registers(&tail, self.vm.isa)? + more).max(if sums.mixed { 2 } else { 0 });
-        let spilled = need.saturating_sub(self.vm.spare()).min(sums.acc.len());
-        let kept = sums.acc.len() - spilled;
-        let mut slots = vec![];
-        for v in &sums.acc[kept..] {
-            let slot = self.vm.slot();
-            self.vm.op(Op::Spill { s: *v, slot });
-            self.vm.free(*v);
-            slots.push(slot);
-        }
+        let need = tail::registers(&tail, self.vm.isa)?;
+        let more = more.max(if sums.mixed {
+            2usize.saturating_sub(need)
+        } else {
+            0
+        });
+        let kept = tail::keep(&mut self.vm, &tail, need, more, &sums.acc);
         let kinds: Vec<Node> = tail.operands().collect();
         // Two for the output, three for where something far is and by how much it moves.
         let far = tail::far_ones(&self.vm, &kinds, 5);
@@ -60,90 +74,46 @@ impl Frame<'_> {
         };
         let pairs =
             n > 1 && elem.is_limited() && sums.lanes == Lanes::All && self.vm.isa.has(&pair);
+        // What is far has no index.
+        let woven = tail::weaves(&tail, &self.vm.isa) && !far.contains(&true);
         for r in 0..self.at.rows as usize {
             let line = self.pointers(&kinds, &far, r, sums.at);
-            for c in 0..self.at.cols as usize {
+            // A second pixel is reached by the distance of pixels as an index.
+            let together = if woven { 2 } else { 1 };
+            let mut c = 0;
+            while c < self.at.cols as usize {
+                let pixels = together.min(self.at.cols as usize - c);
                 let first = (r * self.at.cols as usize + c) * n;
-                let results: Vec<V> = (first..first + n)
-                    .map(|at| match at < kept {
-                        true => sums.acc[at],
-                        false => {
-                            let (d, slot) = (self.vm.v(), slots[at - kept]);
-                            self.vm.op(Op::Fill { d, slot });
-                            d
-                        }
-                    })
-                    .collect();
+                let mut results = kept[first..first + pixels * n].to_vec();
                 if sums.mixed {
-                    self.in_order(&results);
-                }
-                let mut waiting: Option<V> = None;
-                for (v, result) in results.into_iter().enumerate() {
-                    let disp = (v * self.vm.isa.lanes) as i32;
-                    if to_whole {
-                        self.vm.op(Op::WholeInt {
-                            d: result,
-                            a: result,
-                        });
-                    }
-                    let first = self.args.operands;
-                    let mut fetch = |vm: &mut Vm, k: usize, kind: Node| -> Operand {
-                        let bytes = match kind {
-                            Node::Single(_) => 0,
-                            kind => disp * of(&kind).size() as i32,
-                        };
-                        match far[k] {
-                            false => {
-                                let at = Mem::at(line.operands[k].0, bytes);
-                                tail::operand(vm, kind, at, sums.lanes)
-                            }
-                            true => {
-                                let along = !matches!(kind, Node::Single(_));
-                                let at = (sums.at, shift_of(of(&kind)));
-                                let far = Far {
-                                    arg: first + k as u8,
-                                    at: along.then_some(at),
-                                    disp: bytes,
-                                };
-                                tail::far_operand(vm, kind, far, sums.lanes)
-                            }
-                        }
-                    };
-                    let answer = tail::apply(&mut self.vm, &tail, result, &mut fetch)?;
-                    let at = Mem::at(line.out.0, disp * self.out_type.size() as i32);
-                    match waiting.take() {
-                        None if pairs && v + 1 < n => waiting = Some(answer),
-                        Some(a) => {
-                            let before = self.vm.isa.lanes as i32 * self.out_type.size() as i32;
-                            self.vm.op(Op::StorePair {
-                                a,
-                                b: answer,
-                                at: at.plus(-before),
-                                signed: elem == Elem::I8Limited,
-                                mixed: false,
-                            });
-                            self.vm.free_all(&[a, answer]);
-                        }
-                        None => {
-                            let tmp = self.vm.v();
-                            self.vm.op(Op::Store {
-                                s: answer,
-                                at,
-                                elem,
-                                lanes: sums.lanes,
-                                tmp,
-                            });
-                            self.vm.free_all(&[tmp, answer]);
-                        }
+                    for pixel in results.chunks_exact_mut(n) {
+                        let of: Vec<V> = pixel.iter().map(|s| s.fetch(&mut self.vm)).collect();
+                        self.in_order(&of);
+                        pixel
+                            .iter_mut()
+                            .zip(of)
+                            .for_each(|(s, v)| *s = Kept::Reg(v));
                     }
                 }
-                if c + 1 < self.at.cols as usize {
+                let end = End {
+                    tail: &tail,
+                    elem,
+                    need,
+                    to_whole,
+                    pairs,
+                    woven,
+                    far: &far,
+                    line: &line,
+                };
+                self.pixels(&end, &sums, &results)?;
+                c += pixels;
+                if c < self.at.cols as usize {
                     for (p, step) in std::iter::once(&line.out).chain(&line.operands) {
                         if let Some(step) = step {
-                            self.vm.add_x(*p, *step, 0);
+                            self.vm.add_x(*p, *step, pixels.trailing_zeros() as u8);
                         }
                     }
-                    self.far_tiles_move(&kinds, &far, 0, 1);
+                    self.far_tiles_move(&kinds, &far, 0, pixels as i64);
                 }
             }
             // To the next row, or back to the first.
@@ -160,6 +130,96 @@ impl Frame<'_> {
                 self.vm.free_x(p);
                 step.into_iter().for_each(|x| self.vm.free_x(x));
             }
+        }
+        Ok(())
+    }
+
+    /// Tails and stores of a pixel, or of two that are woven.
+    fn pixels(&mut self, end: &End, sums: &Sums, results: &[Kept]) -> Result<()> {
+        let n = sums.vectors;
+        let lanes = self.vm.isa.lanes;
+        let operands = self.args.operands;
+        // In a row of pixels: the place of a vector behind the pointer of a row.
+        let place = |(base, step): (X, Option<X>), pixel: usize, disp: i32| Mem {
+            base,
+            index: step.filter(|_| pixel > 0).map(|step| (step, 0)),
+            disp,
+        };
+        let mut waiting: Option<V> = None;
+        let mut at = 0;
+        while at < results.len() {
+            let abreast = match end.woven {
+                true => tail::abreast(&self.vm, end.need, &results[at..]),
+                false => 1,
+            };
+            let mut answers = vec![];
+            for (spot, sum) in (at..).zip(&results[at..]).take(abreast) {
+                let (pixel, disp) = (spot / n, (spot % n * lanes) as i32);
+                if abreast > 1 {
+                    self.vm.strand();
+                }
+                let result = sum.fetch(&mut self.vm);
+                if end.to_whole {
+                    self.vm.op(Op::WholeInt {
+                        d: result,
+                        a: result,
+                    });
+                }
+                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| -> Operand {
+                    let bytes = match kind {
+                        Node::Single(_) => 0,
+                        kind => disp * of(&kind).size() as i32,
+                    };
+                    match end.far[k] {
+                        false => {
+                            let at = place(end.line.operands[k], pixel, bytes);
+                            tail::operand(vm, kind, at, sums.lanes)
+                        }
+                        true => {
+                            let along = !matches!(kind, Node::Single(_));
+                            let at = (sums.at, shift_of(of(&kind)));
+                            let far = Far {
+                                arg: operands + k as u8,
+                                at: along.then_some(at),
+                                disp: bytes,
+                            };
+                            tail::far_operand(vm, kind, far, sums.lanes)
+                        }
+                    }
+                };
+                answers.push(tail::apply(&mut self.vm, end.tail, result, &mut fetch)?);
+            }
+            self.vm.weave();
+            for (spot, answer) in (at..).zip(answers) {
+                let (pixel, v) = (spot / n, spot % n);
+                let size = self.out_type.size() as i32;
+                let at = place(end.line.out, pixel, (v * lanes) as i32 * size);
+                match waiting.take() {
+                    None if end.pairs && v + 1 < n => waiting = Some(answer),
+                    Some(a) => {
+                        self.vm.op(Op::StorePair {
+                            a,
+                            b: answer,
+                            at: at.plus(-(lanes as i32) * size),
+                            signed: end.elem == Elem::I8Limited,
+                            mixed: false,
+                        });
+                        self.vm.free_all(&[a, answer]);
+                    }
+                    None => {
+                        let tmp = self.vm.v();
+                        self.vm.op(Op::Store {
+                            s: answer,
+                            at,
+                            elem: end.elem,
+                            lanes: sums.lanes,
+                            tmp,
+                        });
+                        self.vm.free_all(&[tmp, answer]);
+                    }
+                }
+            }
+            at += abreast;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::Template;
 use crate::vector::build::Vm;
 use crate::vector::ir::*;
-use crate::vector::tail::{self, Far, Operand};
+use crate::vector::tail::{self, Far, Kept, Operand};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::contracts::strip::Numbers;
 use onnxc_compiler::loops::tail::{Node, Tail};
@@ -61,15 +61,6 @@ impl Source {
     }
 }
 
-/// Vectors whose tails are woven: as many as hide what an operation of a tail waits for.
-const ABREAST: usize = 4;
-
-/// Where a sum is.
-enum Kept {
-    Reg(V),
-    Slot(u16),
-}
-
 impl Template<'_> {
     /// Tails and stores.
     pub(super) fn finish(&mut self) -> Result<()> {
@@ -84,26 +75,14 @@ impl Template<'_> {
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
         let need = tail::registers(&tail, self.vm.isa)?;
         let acc = std::mem::take(&mut self.acc);
-        // One register more for stores of some lanes, or for the other of a pair; tails that are woven need theirs at the same time.
-        let one = need + 1 + usize::from(pairs);
+        // One register more for stores of some lanes, or for the other of a pair.
+        let more = 1 + usize::from(pairs);
+        let results = tail::keep(&mut self.vm, &tail, need, more, &acc);
         let woven = tail::weaves(&tail, &self.vm.isa);
-        let wanted = match woven {
-            true => one.max(2 * need + 3),
-            false => one,
-        };
-        let spilled = wanted.saturating_sub(self.vm.spare()).min(acc.len());
-        let (kept, more) = acc.split_at(acc.len() - spilled);
-        let mut results: Vec<Kept> = kept.iter().map(|v| Kept::Reg(*v)).collect();
-        for v in more {
-            let slot = self.vm.slot();
-            self.vm.op(Op::Spill { s: *v, slot });
-            self.vm.free(*v);
-            results.push(Kept::Slot(slot));
-        }
         let end = self.end(tail, elem, need, pairs, mixes);
         // A second row is reached by the distance of rows as an index.
         let near = end.operands.iter().all(|o| o.place.is_some());
-        let together = match near && woven && self.cols < ABREAST {
+        let together = match near && woven && self.cols < tail::ABREAST {
             true => 2,
             false => 1,
         };
@@ -185,7 +164,7 @@ impl Template<'_> {
         let mut at = 0;
         while at < spots.len() {
             let abreast = match woven {
-                true => self.abreast(end.need, &results[at..]),
+                true => tail::abreast(&self.vm, end.need, &results[at..]),
                 false => 1,
             };
             let mut answers = vec![];
@@ -193,14 +172,7 @@ impl Template<'_> {
                 if abreast > 1 {
                     self.vm.strand();
                 }
-                let result = match *result {
-                    Kept::Reg(v) => v,
-                    Kept::Slot(slot) => {
-                        let d = self.vm.v();
-                        self.vm.op(Op::Fill { d, slot });
-                        d
-                    }
-                };
+                let result = result.fetch(&mut self.vm);
                 let (lanes, first) = (self.lanes(j), (j * self.vm.isa.lanes) as i32);
                 // Both of a pair, or neither.
                 let opens =
@@ -250,19 +222,6 @@ impl Template<'_> {
             at += abreast;
         }
         Ok(())
-    }
-
-    /// How many tails of the results that come next have registers at once: at least one.
-    fn abreast(&self, need: usize, results: &[Kept]) -> usize {
-        // One remains for stores.
-        let mut spare = self.vm.spare().saturating_sub(1);
-        let fits = results.iter().take(ABREAST).take_while(|r| {
-            let own = need + usize::from(matches!(r, Kept::Slot(_)));
-            let fits = own <= spare;
-            spare = spare.saturating_sub(own);
-            fits
-        });
-        fits.count().max(1)
     }
 
     /// Pointers so many rows further.
