@@ -192,7 +192,9 @@ fn leading(g: &Graph) -> BTreeSet<NodeId> {
 /// and 8 bits would be seen. A bias and a function right behind a product are still part of it.
 fn finishes(g: &Graph, n: NodeId, nodes: &BTreeSet<NodeId>) -> bool {
     let node = g.node(n);
-    let mut source = node.ins.first().copied().flatten();
+    // The bias may be named first.
+    let known = |v: &ValueId| g.konst(*v).is_some();
+    let mut source = node.ins.iter().copied().flatten().find(|v| !known(v));
     while let Some((m, _)) = source.and_then(|v| g.maker(v))
         && moves(g.node(m).op.name)
     {

@@ -341,6 +341,7 @@ fn domains(g: &Graph, x: ValueId) -> Option<Vec<(i64, i64)>> {
             let each = w.shape.get(1..)?.iter().product::<i64>().max(1) as usize;
             products(g, n, |at| at / each)
         }
+        "MatMulInteger" if g.konst(input(1)?).is_none() => unknown(g, n),
         "MatMulInteger" => {
             let w = g.konst(input(1)?)?;
             let columns = usize::try_from(*w.shape.last()?).ok()?.max(1);
@@ -348,6 +349,30 @@ fn domains(g: &Graph, x: ValueId) -> Option<Vec<(i64, i64)>> {
         }
         _ => None,
     }
+}
+
+/// The sums that products of two matrices of bytes can reach, of which neither is known.
+fn unknown(g: &Graph, n: NodeId) -> Option<Vec<(i64, i64)>> {
+    let node = g.node(n);
+    let input = |i: usize| node.ins.get(i).copied().flatten();
+    // What a byte less its zero points can be.
+    let range = |i: usize| {
+        let d = g.ty(input(i)?)?.dtype;
+        let (lo, hi) = d.int_range().filter(|_| byte(d))?;
+        let zeros = match input(i + 2) {
+            None => vec![0],
+            Some(z) => g.konst(z)?.to_i64s()?,
+        };
+        Some([
+            lo as i64 - zeros.iter().max()?,
+            hi as i64 - zeros.iter().min()?,
+        ])
+    };
+    let (a, b) = (range(0)?, range(1)?);
+    let k = g.ty(input(0)?)?.shape.last()?.fixed()?;
+    let products = a.iter().flat_map(|x| b.map(|y| x * y));
+    let (lo, hi) = products.fold((0, 0), |d, p| (d.0.min(p), d.1.max(p)));
+    Some(vec![(lo.checked_mul(k)?, hi.checked_mul(k)?)])
 }
 
 /// The sums that products of bytes with constant weights can reach; `channel`: to which output an element of the weights belongs.
