@@ -51,14 +51,23 @@ impl Atoms {
             of: 0,
         };
         match pattern {
-            Pattern::Block(size) => {
+            Pattern::Block { out, into } => {
                 let each = l.rows / l.groups;
-                for first in (0..l.rows).filter(|r| (r % each).is_multiple_of(size)) {
+                for first in (0..l.rows).filter(|r| (r % each).is_multiple_of(out)) {
                     // The last block of a group may be smaller.
                     let last = (first / each + 1) * each;
-                    let rows = first..(first + size).min(last);
-                    for k in 0..l.depth {
-                        a.list.push(rows.clone().map(|r| r * l.depth + k).collect());
+                    let rows = first..(first + out).min(last);
+                    // Inputs that follow each other lie as far apart as the window has elements.
+                    let channels = l.depth / l.taps;
+                    for c in (0..channels).step_by(into) {
+                        for t in 0..l.taps {
+                            let all = c..(c + into).min(channels);
+                            let of = |r: usize| {
+                                let place = move |c: usize| r * l.depth + c * l.taps + t;
+                                all.clone().map(place)
+                            };
+                            a.list.push(rows.clone().flat_map(of).collect());
+                        }
                     }
                 }
             }
