@@ -120,3 +120,37 @@ impl Atoms {
         stay
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ir::{NodeId, ValueId};
+
+    #[test]
+    fn blocks_are_neighbouring_inputs_of_the_same_place() {
+        let layer = Layer {
+            node: NodeId(0),
+            name: String::new(),
+            op: "Conv",
+            value: ValueId(0),
+            rows: 5,
+            depth: 6 * 2,
+            groups: 1,
+            taps: 2,
+            out_axis: 0,
+            in_axis: 1,
+            stored: None,
+        };
+        let a = Atoms::of(&layer, Pattern::Block { out: 1, into: 4 });
+        assert_eq!(a.list[0], [0, 2, 4, 6]);
+        assert_eq!(a.list[1], [1, 3, 5, 7]);
+        // What is left of six inputs.
+        assert_eq!(a.list[2], [8, 10]);
+        let a = Atoms::of(&layer, Pattern::Block { out: 4, into: 4 });
+        assert_eq!(a.list[0].len(), 16);
+        assert_eq!(a.list[0][4..8], [12, 14, 16, 18]);
+        let mut all: Vec<usize> = a.list.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..60).collect::<Vec<_>>());
+    }
+}

@@ -98,3 +98,39 @@ fn global(atoms: &[Atoms], judged: &[Vec<f64>], uses: &[f64], part: f64) -> Vec<
     }
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_multiplied_more_often_goes_first() {
+        use crate::graph::ir::{NodeId, ValueId};
+        let layer = |node| Layer {
+            node: NodeId(node),
+            name: String::new(),
+            op: "Gemm",
+            value: ValueId(node),
+            rows: 4,
+            depth: 25,
+            groups: 1,
+            taps: 1,
+            out_axis: 0,
+            in_axis: 1,
+            stored: None,
+        };
+        let layers = [layer(0), layer(1)];
+        let atoms: Vec<Atoms> = (layers.iter())
+            .map(|l| Atoms::of(l, Pattern::Unstructured))
+            .collect();
+        let scores: Vec<f64> = (0..100).map(|i| f64::from(i + 1)).collect();
+        let judged = [scores.clone(), scores];
+        let gone = |uses: [f64; 2]| global(&atoms, &judged, &uses, 0.5);
+        let even = gone([1.0, 1.0]);
+        assert_eq!(even.iter().sum::<usize>(), 100);
+        assert!(even[0].abs_diff(even[1]) <= 1);
+        let often = gone([1.0, 1000.0]);
+        assert_eq!(often.iter().sum::<usize>(), 100);
+        assert!(often[1] > often[0] + 20, "{often:?}");
+    }
+}

@@ -197,7 +197,7 @@ fn shares(m: &Machine, numbers: Numbers) -> [f64; 3] {
     let wide = m.vector.is_some_and(|v| v.lanes >= 16);
     if let Numbers::Near(near) = numbers {
         return match (near, wide) {
-            (Near::Bytes, true) => [0.34, 3.0, 6.0],
+            (Near::Bytes, true) => [0.34, 3.0, 2.0],
             (Near::Bytes, false) => [0.3, 2.0, 2.0],
             (Near::Pairs, _) => [0.74, 3.2, 1.8],
             // As against dense products of the same instruction.
