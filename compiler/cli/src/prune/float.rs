@@ -56,8 +56,17 @@ impl<'a> Float<'a> {
         let mut model = job.load_plain()?;
         let mut diags = Diagnostics::default();
         plain(&mut model, &mut diags)?;
-        let layers = Layer::all(&model.graph)?;
-        let quantized = layers.iter().any(|l| l.stored.is_some());
+        let mut layers = Layer::all(&model.graph)?;
+        let mut quantized = false;
+        if quantized_already(&model).is_err() {
+            // Nothing is folded, so that whole numbers stay what they are.
+            let written = job.load_written()?;
+            let stored = Layer::all(&written.graph)?;
+            quantized = stored.iter().any(|l| l.stored.is_some());
+            if zeros && quantized {
+                (model, layers) = (written, stored);
+            }
+        }
         if !(zeros && quantized) {
             let help = match quantized {
                 true => {

@@ -235,7 +235,7 @@ impl Product<'_> {
             Node::Tile(_) => 2,
             _ => 1,
         };
-        let most = |f: &&Found| f.tail.operands().map(registers).sum::<usize>() <= 8;
+        let most = |f: &&Found| f.tail.operands().map(registers).sum::<usize>() <= 9;
         self.found.filter(most)
     }
 
