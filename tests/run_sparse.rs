@@ -8,7 +8,7 @@ use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::References;
 use onnxc_compiler::contracts::sparse::pattern::{Rows, blocks, encode};
 use onnxc_compiler::contracts::sparse::product::tiles;
-use onnxc_compiler::contracts::sparse::tiles::{In, Numbers, Out, Strip};
+use onnxc_compiler::contracts::sparse::tiles::{In, Near, Numbers, Out, Strip};
 use onnxc_compiler::loops::build::Builder;
 use onnxc_compiler::loops::interp::{Env, Memory, run as interpret};
 use onnxc_compiler::loops::ir::{Access, Arg, BinOp, BufId, Callee, Const, Func, Ty, UnOp};
@@ -27,8 +27,18 @@ fn targets() -> Vec<Target> {
     if std::arch::is_x86_feature_detected!("avx512f") {
         all.push(target(Arch::X86_64, "x86-64-v4"));
     }
+    // Products of bytes.
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512vnni") {
+        all.push(target(Arch::X86_64, "cascadelake"));
+    }
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avxvnni") {
+        all.push(target(Arch::X86_64, "alderlake"));
+    }
     if have(EMULATOR) && all.iter().all(|t| t.arch != Arch::Aarch64) {
         all.push(target(Arch::Aarch64, ""));
+        all.push(target(Arch::Aarch64, "cortex-a76"));
     }
     assert!(!all.is_empty());
     all
@@ -154,31 +164,44 @@ fn product(
     let [t_in, t_strip, t_out] = tiles(&t.machine, numbers).expect("tiles");
     let lanes = t.machine.vector.expect("a vector machine").lanes;
     let pitch = units * lanes * numbers.group();
+    let width = numbers.width();
+    let rows_of_k = (k + width - 1) / width;
     let mut c = Calls {
         b: Builder::new("product"),
         bufs: vec![],
         rng: Rng(seed),
     };
-    let mask: Vec<bool> = (0..k * n)
+    let mask: Vec<bool> = (0..rows_of_k * n)
         .map(|_| !c.rng.bits().is_multiple_of(5))
         .collect();
-    let kept = blocks(k, n, block, |p, o| {
+    let kept = blocks(rows_of_k, n, block, |p, o| {
         // The first block has nothing, and rows far away are there.
-        o < block || mask[(o / block * k + p) as usize]
+        o < block || mask[(o / block * rows_of_k + p) as usize]
     });
     let e = encode(&kept, Rows::Even, n, block, numbers, chains);
     let group = numbers.group();
     let places = e.values(n, group, 0, |_, _| 1).len() as i64;
     let a_type = match numbers {
         Numbers::Floats => DType::F32,
-        Numbers::Words(_) if seed.is_multiple_of(2) => DType::I8,
-        Numbers::Words(_) => DType::U8,
+        _ if seed.is_multiple_of(2) => DType::I8,
+        _ => DType::U8,
     };
     let a_row = k + seed as i64 % 3;
     let a = c.buffer(a_type, (pixels - 1) * a_row + k, Access::Read);
-    let channels = c.buffer(numbers.rows(), k * pitch, Access::ReadWrite);
+    let channels = c.buffer(numbers.rows(), rows_of_k * pitch, Access::ReadWrite);
     let values = match numbers {
         Numbers::Floats => c.buffer(DType::F32, places, Access::Read),
+        Numbers::Near(near) => {
+            let word = |r: &mut Rng| match near {
+                Near::Pairs => {
+                    let mut word = || (r.bits() % 512) as i16 - 256;
+                    [word(), word()].map(i16::to_le_bytes).concat()
+                }
+                _ => (r.bits() as u32).to_le_bytes().to_vec(),
+            };
+            let words = (0..places).flat_map(|_| word(&mut c.rng)).collect();
+            c.given(DType::I32, words)
+        }
         Numbers::Words(_) => {
             let words = (0..places).map(|_| (c.rng.bits() % 512) as i16 - 256);
             let words: Vec<u8> = words.flat_map(i16::to_le_bytes).collect();
@@ -210,7 +233,11 @@ fn product(
         ahead: seed.is_multiple_of(2),
         numbers,
     };
-    c.call(first.callee(t_in), &[a, channels], &[a_row, k / 4]);
+    c.call(
+        first.callee(t_in),
+        &[a, channels],
+        &[a_row, k / (4 * width)],
+    );
     let strip = Strip {
         pitch,
         block,
@@ -221,7 +248,7 @@ fn product(
     };
     let bufs = [channels, values, stream, sums];
     c.call(strip.callee(t_strip), &bufs, &[kept.len() as i64, 0]);
-    let last = Out {
+    let mut last = Out {
         pixels,
         pitch,
         n,
@@ -229,10 +256,14 @@ fn product(
         c_type: *c_type,
         numbers,
         tail: tail.clone(),
+        across: false,
     };
     let mut ints = vec![c_row];
     ints.extend(operands.iter().map(|_| c_row));
     let bufs = [vec![sums, to], operands].concat();
+    let across = t.machine.tile("sparse_out_across");
+    last.across = across.is_some() && last.may_cross();
+    let t_out = across.filter(|_| last.across).unwrap_or(t_out);
     c.call(last.callee(t_out), &bufs, &ints);
     let (f, start) = (c.b.finish(), c.bufs);
     let what = format!(
@@ -289,6 +320,55 @@ fn products(words: bool) {
             product(&t, numbers, [1, 1, 8, 8 * unit - 5, 8, 8], &tails[1], 4);
         }
     }
+}
+
+#[test]
+fn products_of_neighbours() {
+    let (mut met, mut crossed) = (0, 0);
+    for t in targets() {
+        let v = t.machine.vector.expect("a vector machine");
+        for near in [Near::Pairs, Near::Bytes, Near::SignedBytes] {
+            let numbers = Numbers::Near(near);
+            // Which bytes have signs is the machine's.
+            let others = match v.by_lane {
+                true => near != Near::SignedBytes,
+                false => near == Near::SignedBytes,
+            };
+            if others || tiles(&t.machine, numbers).is_none() {
+                continue;
+            }
+            met += 1;
+            crossed += i32::from(t.machine.tile("sparse_out_across").is_some());
+            let mut tails = whole_tails();
+            let bias = vec![
+                Node::Result(Ty::I32),
+                Node::Column(DType::I32),
+                Node::Bin(BinOp::Add, 0, 1),
+                Node::Single(DType::I8),
+                Node::Bin(BinOp::Add, 2, 3),
+                Node::Const(Const::I32(0)),
+                Node::Bin(BinOp::Max, 4, 5),
+                Node::Const(Const::I32(255)),
+                Node::Bin(BinOp::Min, 6, 7),
+            ];
+            tails.push((DType::U8, Tail { nodes: bias }));
+            let mut seed = 0;
+            for (block, chains, units) in [(4, 1, 2), (4, 2, 1), (1, 1, 4), (1, 2, 2), (1, 4, 1)] {
+                for less in [0, 1, v.lanes - 1] {
+                    for n in [16, 1 + seed as i64 * 7 % 40] {
+                        let tail = &tails[seed as usize % tails.len()];
+                        let pixels = (units * v.lanes - less).max(1);
+                        let k = near.width() * [4, 12, 300][seed as usize % 3];
+                        let sizes = [block, chains, units, pixels, k, n];
+                        product(&t, numbers, sizes, tail, seed);
+                        seed += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(met > 0 || host_arch() != Some(Arch::X86_64));
+    assert!(crossed > 0 || host_arch() != Some(Arch::X86_64));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub static CONV_INTEGER: Contract = Contract {
         conv_strip::WORDS,
         sparse::integer::CONV_FOUR,
         sparse::integer::CONV_ONE,
+        sparse::integer::CONV_FOUR_NEAR,
+        sparse::integer::CONV_ONE_NEAR,
         LOOPS,
     ],
 };

@@ -26,6 +26,8 @@ pub static GEMM_INTEGER: Contract = Contract {
         gemm_integer_strip::WORDS,
         sparse::integer::GEMM_FOUR,
         sparse::integer::GEMM_ONE,
+        sparse::integer::GEMM_FOUR_NEAR,
+        sparse::integer::GEMM_ONE_NEAR,
         LOOPS,
     ],
 };

@@ -101,6 +101,10 @@ sparse_tiles! {
     SPARSE_IN_WORDS "sparse_in_words";
     SPARSE_STRIP_WORDS "sparse_strip_words";
     SPARSE_OUT_WORDS "sparse_out_words";
+    SPARSE_IN_NEAR "sparse_in_near";
+    SPARSE_STRIP_PAIRS "sparse_strip_pairs";
+    SPARSE_STRIP_QUADS "sparse_strip_quads";
+    SPARSE_OUT_ACROSS "sparse_out_across";
 }
 
 fn machine() -> Machine {
@@ -113,6 +117,9 @@ fn machine() -> Machine {
             &SPARSE_IN_WORDS,
             &SPARSE_STRIP_WORDS,
             &SPARSE_OUT_WORDS,
+            &SPARSE_IN_NEAR,
+            &SPARSE_STRIP_PAIRS,
+            &SPARSE_OUT_ACROSS,
             &TILE,
             &STRIP,
             &DEPTHWISE,

@@ -87,6 +87,34 @@ impl Tail {
     pub fn operands(&self) -> impl Iterator<Item = Node> + '_ {
         self.nodes.iter().copied().filter(|n| n.is_operand())
     }
+    /// The tail without limits that are those of the bytes which it ends in; `None`: it has none.
+    pub fn without_limits(&self, d: DType) -> Option<Tail> {
+        if !matches!(d, DType::U8 | DType::I8) {
+            return None;
+        }
+        let (lo, hi) = d.int_range()?;
+        let limits = [(BinOp::Max, lo), (BinOp::Min, hi)];
+        let number = |n: u8| match self.nodes.get(usize::from(n)) {
+            Some(Node::Const(Const::I32(v))) => Some(i128::from(*v)),
+            _ => None,
+        };
+        // Down from the last node, as long as that is one of both limits.
+        let mut at = self.nodes.len().wrapping_sub(1) as u8;
+        for _ in 0..2 {
+            let Some(Node::Bin(op, a, b)) = self.nodes.get(usize::from(at)).copied() else {
+                return None;
+            };
+            at = match (number(a), number(b)) {
+                (Some(v), None) if limits.contains(&(op, v)) => b,
+                (None, Some(v)) if limits.contains(&(op, v)) => a,
+                _ => return None,
+            };
+        }
+        // What remains ends in the last node that is neither limit nor its number.
+        let nodes = self.nodes[..=usize::from(at)].to_vec();
+        let operands = nodes.iter().filter(|n| n.is_operand()).count();
+        (operands == self.operands().count()).then_some(Tail { nodes })
+    }
     /// Loads what each operand, in order, has for the result at a row and a column; `strides` are the operands' row
     /// distances in elements.
     pub fn load(

@@ -308,7 +308,10 @@ impl<'p> Emit<'p> {
                 a, b, at, signed, ..
             } => self.store_pair([a, b], at, signed),
             Op::Splat { d, at } => self.splat(d, at),
-            Op::LoadQuad { .. } | Op::Transpose { .. } | Op::PairWords { .. } => self.quads(op),
+            Op::LoadQuad { .. }
+            | Op::StoreQuad { .. }
+            | Op::Transpose { .. }
+            | Op::PairWords { .. } => self.quads(op),
             Op::Prefetch { at } => self.prefetch(at),
             Op::Spill { s, slot } => {
                 let (s, at) = (self.v(s), self.slot(slot));

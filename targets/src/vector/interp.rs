@@ -458,6 +458,9 @@ impl Machine<'_> {
                 self.long(op)?
             }
             Op::LoadQuad { .. }
+            | Op::StoreQuad { .. }
+            | Op::SplatReal { .. }
+            | Op::PackBytes { .. }
             | Op::Transpose { .. }
             | Op::PairWords { .. }
             | Op::PickBytes { .. }

@@ -368,6 +368,23 @@ pub enum Op {
         elem: Elem,
         tmp: V,
     },
+    /// An f64 of memory in every pair of lanes.
+    SplatReal {
+        d: V,
+        at: Mem,
+    },
+    /// A quarter to memory.
+    StoreQuad {
+        s: V,
+        at: Mem,
+        part: u8,
+    },
+    /// Numbers limited to bytes, those of the same lane of four vectors side by side in that lane of the first, which `signed` bytes hold or unsigned ones;
+    /// the others are clobbered. All four differ.
+    PackBytes {
+        v: [V; 4],
+        signed: bool,
+    },
     /// Four vectors transposed by quarters: lane r of a quarter of vector c was lane c of that quarter of vector r. All six differ.
     Transpose {
         v: [V; 4],

@@ -244,6 +244,57 @@ sparse_rows! {
     sparse_out sparse_out_words "sparse_out" "sparse_out_words" sparse::rows_out::program;
 }
 
+/// Contract `sparse_in_near`.
+pub const fn sparse_in_near(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "sparse_in_near",
+        ..sparse_in(level, name, needs)
+    }
+}
+
+/// Contract `sparse_strip_pairs`.
+pub const fn sparse_strip_pairs(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "sparse_strip_pairs",
+        ..sparse_strip(level, name, needs)
+    }
+}
+
+/// Contract `sparse_strip_quads`.
+pub const fn sparse_strip_quads(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        contract: "sparse_strip_quads",
+        ..sparse_strip(level, name, needs)
+    }
+}
+
+/// Contract `sparse_out_across`.
+pub const fn sparse_out_across(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        name,
+        contract: "sparse_out_across",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, sparse::across::program),
+    }
+}
+
 /// Contract `sparse_line`.
 pub const fn sparse_line(level: Level, name: &'static str, needs: &'static [&'static str]) -> Tile {
     Tile {

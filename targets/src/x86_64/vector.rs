@@ -394,6 +394,9 @@ impl<'p> Emit<'p> {
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
             Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op),
             Op::LoadQuad { .. }
+            | Op::StoreQuad { .. }
+            | Op::SplatReal { .. }
+            | Op::PackBytes { .. }
             | Op::Transpose { .. }
             | Op::PairWords { .. }
             | Op::PickBytes { .. }

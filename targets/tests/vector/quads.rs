@@ -7,7 +7,7 @@ pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
     let mut w = Writer::new(isa);
     let parts = (isa.lanes / 4) as u8;
     for rotation in 0..6i32 {
-        for elem in [Elem::W32, Elem::U8, Elem::I8] {
+        for elem in [Elem::W32, Elem::U8, Elem::I8, Elem::U8x2, Elem::I8x2] {
             let [d, tmp] = [w.vm.v(), w.vm.v()];
             let load = |part: u8| Op::LoadQuad {
                 d,
@@ -31,6 +31,39 @@ pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
         w.vm.op(Op::Transpose { v, tmp });
         w.vm.free_all(&tmp);
         v.into_iter().for_each(|v| w.keep(v));
+        w.vm.free_all(&v);
+        let d = w.vm.v();
+        let at = Mem::at(w.base, rotation * 12 + 3);
+        if isa.has(&Op::SplatReal { d, at }) {
+            w.vm.op(Op::SplatReal { d, at });
+            w.keep(d);
+        }
+        w.vm.free(d);
+        let v = [0, 1, 2, 3].map(|i| w.load(rotation * 4 + i * 28));
+        for part in 0..parts {
+            for s in v {
+                let at = Mem::at(w.base, w.at);
+                w.vm.op(Op::StoreQuad { s, at, part });
+                w.at += 16;
+            }
+        }
+        for signed in [false, true] {
+            let of = |by: u8, w: &mut Writer| {
+                v.map(|a| {
+                    let d = w.vm.v();
+                    let op = Shift::Right;
+                    w.vm.op(Op::Shift { op, d, a, by });
+                    d
+                })
+            };
+            // Numbers of all sizes: some are limited, some are not.
+            let v = of(14 + rotation as u8 * 3 % 12, &mut w);
+            if isa.has(&Op::PackBytes { v, signed }) {
+                w.vm.op(Op::PackBytes { v, signed });
+                w.keep(v[0]);
+            }
+            w.vm.free_all(&v);
+        }
         w.vm.free_all(&v);
         let (x, at) = (w.vm.x(), w.base);
         for (bytes, disp) in [(1, 3), (2, 6), (1, 4093), (2, 255 * 2)] {

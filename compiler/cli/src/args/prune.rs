@@ -45,7 +45,7 @@ pub struct PruneFlags {
     /// Let the weights of each layer take so many values at most, 2 to 256: up to 16, objects store four bits for each, above, eight. Alone or after pruning
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=256))]
     pub cluster: Option<u16>,
-    /// What goes together: unstructured, N:M, 4x1, 8x1, channels, heads
+    /// What goes together: unstructured, N:M, 4x1, 8x1, 1x4, 4x4, channels, heads
     #[arg(long, value_name = "PATTERN", default_value = "unstructured", value_parser = parse_pattern)]
     pub pattern: Pattern,
     /// What is least important in the whole model, the same share of each layer, or the shares that a file gives
@@ -140,7 +140,7 @@ fn parse_sparsity(text: &str) -> Result<f64, String> {
 
 fn parse_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).ok_or_else(|| {
-        "a pattern is unstructured, 4x1, 8x1, channels, heads, or N:M such as 2:4 with N below M and M up to 64".to_string()
+        "a pattern is unstructured, 4x1, 8x1, 1x4, 4x4, channels, heads, or N:M such as 2:4 with N below M and M up to 64".to_string()
     })
 }
 

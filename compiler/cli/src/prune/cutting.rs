@@ -140,7 +140,10 @@ impl Cutting {
         match &self.what {
             What::Weights { layers, .. } => {
                 let spread = match &self.scope {
-                    Scope::Global => Spread::Global(share),
+                    Scope::Global => Spread::Global {
+                        share,
+                        uses: layers.iter().map(|l| self.uses(l)).collect(),
+                    },
                     Scope::Uniform => Spread::Uniform(share),
                     Scope::Each(_) => {
                         let of = |(k, l): (usize, &Layer)| {
@@ -169,6 +172,12 @@ impl Cutting {
                 self.without(&want, float)
             }
         }
+    }
+
+    /// How often a layer multiplies each of its weights.
+    fn uses(&self, l: &Layer) -> f64 {
+        let cost = self.macs.iter().find(|c| c.node == l.node);
+        cost.map_or(1.0, |c| c.base / (l.rows * l.depth).max(1) as f64)
     }
 
     /// The model with a share of each of some pieces gone.

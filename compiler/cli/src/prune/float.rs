@@ -39,12 +39,15 @@ pub struct Float<'a> {
     /// Cases in use.
     pub count: usize,
     samples: Option<Samples>,
+    /// Whether weights are whole numbers with scales.
+    pub quantized: bool,
     ui: &'a Ui,
 }
 
 impl<'a> Float<'a> {
     /// Reads the model and finds the data.
-    pub fn open(job: &'a Job<'a>, data: &PruneData, ui: &'a Ui) -> Outcome<Float<'a>> {
+    /// `zeros`: weights become zeros and nothing else, so they may be whole numbers.
+    pub fn open(job: &'a Job<'a>, data: &PruneData, zeros: bool, ui: &'a Ui) -> Outcome<Float<'a>> {
         let preprocess = Preprocess::load(data.data.preprocess.as_deref())?;
         let samples = match &data.calibration {
             Some(path) => Some(Samples::open(path, job.wanted()?, preprocess)?),
@@ -53,9 +56,26 @@ impl<'a> Float<'a> {
         let mut model = job.load_plain()?;
         let mut diags = Diagnostics::default();
         plain(&mut model, &mut diags)?;
-        quantized_already(&model)
-            .map_err(|d| d.help("prune the float model, and quantize what is left"))?;
-        let layers = Layer::all(&model.graph)?;
+        let mut layers = Layer::all(&model.graph)?;
+        let mut quantized = false;
+        if quantized_already(&model).is_err() {
+            // Nothing is folded, so that whole numbers stay what they are.
+            let written = job.load_written()?;
+            let stored = Layer::all(&written.graph)?;
+            quantized = stored.iter().any(|l| l.stored.is_some());
+            if zeros && quantized {
+                (model, layers) = (written, stored);
+            }
+        }
+        if !(zeros && quantized) {
+            let help = match quantized {
+                true => {
+                    "patterns of zeros can be pruned as they are; else prune the float model, and quantize what is left"
+                }
+                false => "prune the float model, and quantize what is left",
+            };
+            quantized_already(&model).map_err(|d| d.help(help))?;
+        }
         if layers.is_empty() {
             let text = "the model has no convolution or product with constant weights in floats: there is nothing to prune";
             return Err(Diagnostic::model("PRUNE001", text).into());
@@ -74,6 +94,7 @@ impl<'a> Float<'a> {
             outputs: vec![],
             count,
             samples,
+            quantized,
             ui,
         })
     }

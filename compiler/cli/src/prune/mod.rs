@@ -71,7 +71,12 @@ pub fn pruned(
     let silent = ui.silent();
     let quiet = job.clone().telling(&silent);
     check(flags, goals, data)?;
-    let mut float = Float::open(job, data, ui)?;
+    let mut float = Float::open(
+        job,
+        data,
+        !flags.pattern.cuts() && flags.cluster.is_none(),
+        ui,
+    )?;
     let criterion = match flags.criterion {
         Some(CriterionName::Magnitude) => Criterion::Magnitude,
         Some(CriterionName::L2) => Criterion::L2,
@@ -106,7 +111,10 @@ pub fn pruned(
     let before = float.compare(&plain, &quiet, ui)?;
     let mut after = None;
     let mut file = plain;
-    if float.has_data() && !flags.no_reconstruct {
+    if float.has_data() && !flags.no_reconstruct && float.quantized {
+        let text = "weights are whole numbers with scales: they are not reconstructed";
+        ui.note(&Diagnostic::remark("PRUNE002", text));
+    } else if float.has_data() && !flags.no_reconstruct {
         let whole = std::mem::replace(&mut cut.model, bare);
         let skipped = recover::recover(&mut float, &mut cut, clusters.as_ref(), &quiet, ui)?;
         for d in skipped {

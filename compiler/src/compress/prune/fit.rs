@@ -352,6 +352,7 @@ mod tests {
             taps,
             out_axis: 0,
             in_axis: 1,
+            stored: None,
         }
     }
     fn noise(k: usize) -> f32 {

@@ -1,5 +1,6 @@
 //! Layers with constant weights, and where each weight stands: for every output channel (a row) the weights of its sum.
 
+use super::stored::Stored;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::tensor::Tensor;
 use crate::graph::ir::{Graph, NodeId, ValueId};
@@ -27,6 +28,8 @@ pub struct Layer {
     pub out_axis: usize,
     /// Axis along input channels (of a group, for Conv).
     pub in_axis: usize,
+    /// How whole numbers stand for the weights; `None`: they are floats.
+    pub stored: Option<Stored>,
 }
 
 impl Layer {
@@ -36,10 +39,14 @@ impl Layer {
         let Some(value) = node.ins.get(1).copied().flatten() else {
             return Ok(None);
         };
+        let (value, stored) = match Stored::of(g, value) {
+            Some((value, stored)) => (value, Some(stored)),
+            None => (value, None),
+        };
         let Some(t) = g.konst(value) else {
             return Ok(None);
         };
-        if !t.dtype.is_float() || t.is_empty() {
+        if !t.dtype.is_float() && stored.is_none() || t.is_empty() {
             return Ok(None);
         }
         let size = |a: usize| t.shape[a] as usize;
@@ -83,6 +90,7 @@ impl Layer {
             taps,
             out_axis,
             in_axis,
+            stored,
         }))
     }
     /// All of a graph, in its order; of several that share weights the first.
@@ -128,7 +136,11 @@ impl Layer {
             .konst(self.value)
             .and_then(Tensor::to_f64s)
             .unwrap_or_default();
-        let at = |i: usize| all.get(self.at(i / self.depth, i % self.depth)).copied();
+        let at = |i: usize| {
+            let at = self.at(i / self.depth, i % self.depth);
+            let v = all.get(at).copied()?;
+            Some(self.stored.as_ref().map_or(v, |s| s.real(at, v)))
+        };
         (0..self.rows * self.depth)
             .map(|i| at(i).unwrap_or(0.0))
             .collect()
@@ -139,7 +151,11 @@ impl Layer {
         let (dtype, shape) = (t.dtype, t.shape.clone());
         let mut all = vec![0.0; t.len()];
         for (i, w) in weights.iter().enumerate() {
-            all[self.at(i / self.depth, i % self.depth)] = *w;
+            let at = self.at(i / self.depth, i % self.depth);
+            all[at] = match &self.stored {
+                Some(s) => s.whole(at, *w, dtype),
+                None => *w,
+            };
         }
         let t = Tensor::from_f64s(dtype, &shape, &all);
         g.make_const(self.value, t);

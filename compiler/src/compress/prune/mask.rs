@@ -51,14 +51,23 @@ impl Atoms {
             of: 0,
         };
         match pattern {
-            Pattern::Block(size) => {
+            Pattern::Block { out, into } => {
                 let each = l.rows / l.groups;
-                for first in (0..l.rows).filter(|r| (r % each).is_multiple_of(size)) {
+                for first in (0..l.rows).filter(|r| (r % each).is_multiple_of(out)) {
                     // The last block of a group may be smaller.
                     let last = (first / each + 1) * each;
-                    let rows = first..(first + size).min(last);
-                    for k in 0..l.depth {
-                        a.list.push(rows.clone().map(|r| r * l.depth + k).collect());
+                    let rows = first..(first + out).min(last);
+                    // Inputs that follow each other lie as far apart as the window has elements.
+                    let channels = l.depth / l.taps;
+                    for c in (0..channels).step_by(into) {
+                        for t in 0..l.taps {
+                            let all = c..(c + into).min(channels);
+                            let of = |r: usize| {
+                                let place = move |c: usize| r * l.depth + c * l.taps + t;
+                                all.clone().map(place)
+                            };
+                            a.list.push(rows.clone().flat_map(of).collect());
+                        }
                     }
                 }
             }
@@ -109,5 +118,39 @@ impl Atoms {
         }
         debug_assert!(self.rows > 0);
         stay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ir::{NodeId, ValueId};
+
+    #[test]
+    fn blocks_are_neighbouring_inputs_of_the_same_place() {
+        let layer = Layer {
+            node: NodeId(0),
+            name: String::new(),
+            op: "Conv",
+            value: ValueId(0),
+            rows: 5,
+            depth: 6 * 2,
+            groups: 1,
+            taps: 2,
+            out_axis: 0,
+            in_axis: 1,
+            stored: None,
+        };
+        let a = Atoms::of(&layer, Pattern::Block { out: 1, into: 4 });
+        assert_eq!(a.list[0], [0, 2, 4, 6]);
+        assert_eq!(a.list[1], [1, 3, 5, 7]);
+        // What is left of six inputs.
+        assert_eq!(a.list[2], [8, 10]);
+        let a = Atoms::of(&layer, Pattern::Block { out: 4, into: 4 });
+        assert_eq!(a.list[0].len(), 16);
+        assert_eq!(a.list[0][4..8], [12, 14, 16, 18]);
+        let mut all: Vec<usize> = a.list.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..60).collect::<Vec<_>>());
     }
 }

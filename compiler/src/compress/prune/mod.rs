@@ -23,6 +23,7 @@ mod rules;
 pub mod seen;
 pub mod segment;
 mod solve;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -42,8 +43,13 @@ pub enum Pattern {
         /// Weights of a run.
         of: usize,
     },
-    /// Blocks of so many output channels that read the same input.
-    Block(usize),
+    /// Blocks of so many output channels that read the same inputs, so many of which follow each other.
+    Block {
+        /// Output channels.
+        out: usize,
+        /// Inputs.
+        into: usize,
+    },
     /// Whole channels.
     Channels,
     /// Heads of attention.
@@ -51,12 +57,14 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// By its name: `unstructured`, `2:4`, `4x1`, `8x1`, `channels`, `heads`.
+    /// By its name: `unstructured`, `2:4`, `4x1`, `8x1`, `1x4`, `4x4`, `channels`, `heads`.
     pub fn parse(text: &str) -> Option<Pattern> {
         Some(match text {
             "unstructured" => Pattern::Unstructured,
-            "4x1" => Pattern::Block(4),
-            "8x1" => Pattern::Block(8),
+            "4x1" => Pattern::Block { out: 4, into: 1 },
+            "8x1" => Pattern::Block { out: 8, into: 1 },
+            "1x4" => Pattern::Block { out: 1, into: 4 },
+            "4x4" => Pattern::Block { out: 4, into: 4 },
             "channels" => Pattern::Channels,
             "heads" => Pattern::Heads,
             other => {
@@ -94,7 +102,9 @@ mod names {
             Pattern::parse("2:4"),
             Some(Pattern::Some { keep: 2, of: 4 })
         );
-        assert_eq!(Pattern::parse("8x1"), Some(Pattern::Block(8)));
+        for (name, out, into) in [("8x1", 8, 1), ("1x4", 1, 4), ("4x4", 4, 4)] {
+            assert_eq!(Pattern::parse(name), Some(Pattern::Block { out, into }));
+        }
         for wrong in ["4:2", "0:4", "4:4", "3x1", "", "1:1000", "a:b"] {
             assert_eq!(Pattern::parse(wrong), None, "{wrong}");
         }

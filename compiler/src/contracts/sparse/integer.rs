@@ -1,10 +1,11 @@
 //! `conv_i8_sparse4`, `conv_i8_sparse1`, `gemm_i8_sparse4`, `gemm_i8_sparse1`: products of bytes with sparse weights, exact. Activations are
-//! multiplied as they are; what their zero point adds comes off each sum.
+//! multiplied as they are; what their zero point adds comes off each sum. `.._near`: neighbouring inputs at once, where a machine multiplies what
+//! fills 32 bits.
 
 use super::conv::{DENSEST, apart, bytes, flat, pixels, plain, run_on};
 use super::pattern::{self, Rows, blocks};
-use super::product::{Cut, Kind, Product, tiles, work};
-use super::tiles::Numbers;
+use super::product::{Cut, Kind, Product, rows_of, tiles, work};
+use super::tiles::{Near, Numbers};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -18,48 +19,41 @@ use crate::contracts::tail::Element;
 use crate::kernel::{Contract, Kernel, LowerCx, Machine, Query};
 use crate::loops::ir::{BufId, ExprId, LoopKind};
 
-macro_rules! row {
-    ($name:ident, $text:literal, $doc:literal, $block:literal, $emit:path) => {
-        #[doc = $doc]
-        pub const $name: Kernel = Kernel {
-            name: $text,
-            needs: &[],
-            accepts,
-            work: |q| work_of(q, $block),
-            tails: true,
-            emit: |cx, q| $emit(cx, q, $block),
-        };
+/// How a row multiplies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Way {
+    /// Output channels of a block.
+    block: i64,
+    /// Whether an entry is of inputs that are neighbours ([`Near`]), those of which the weights are not all zero; else of any two.
+    near: bool,
+}
+
+macro_rules! rows {
+    ($($name:ident $text:literal $block:literal $near:literal $emit:ident $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            pub const $name: Kernel = Kernel {
+                name: $text,
+                needs: &[],
+                accepts: |q| accepts(q, Way { block: $block, near: $near }),
+                work: |q| work_of(q, Way { block: $block, near: $near }),
+                tails: true,
+                emit: |cx, q| $emit(cx, q, Way { block: $block, near: $near }),
+            };
+        )*
     };
 }
 
-row!(
-    CONV_FOUR,
-    "conv_i8_sparse4",
-    "Convolutions, blocks of four output channels.",
-    4,
-    conv
-);
-row!(
-    CONV_ONE,
-    "conv_i8_sparse1",
-    "Convolutions, single weights.",
-    1,
-    conv
-);
-row!(
-    GEMM_FOUR,
-    "gemm_i8_sparse4",
-    "Matrix products, blocks of four columns.",
-    4,
-    product
-);
-row!(
-    GEMM_ONE,
-    "gemm_i8_sparse1",
-    "Matrix products, single weights.",
-    1,
-    product
-);
+rows! {
+    CONV_FOUR "conv_i8_sparse4" 4 false conv "Convolutions, blocks of four output channels.";
+    CONV_ONE "conv_i8_sparse1" 1 false conv "Convolutions, single weights.";
+    CONV_FOUR_NEAR "conv_i8_sparse4_near" 4 true conv "Convolutions, four output channels by neighbouring inputs.";
+    CONV_ONE_NEAR "conv_i8_sparse1_near" 1 true conv "Convolutions, weights of neighbouring inputs.";
+    GEMM_FOUR "gemm_i8_sparse4" 4 false product "Matrix products, blocks of four columns.";
+    GEMM_ONE "gemm_i8_sparse1" 1 false product "Matrix products, single weights.";
+    GEMM_FOUR_NEAR "gemm_i8_sparse4_near" 4 true product "Matrix products, four columns by neighbouring inputs.";
+    GEMM_ONE_NEAR "gemm_i8_sparse1_near" 1 true product "Matrix products, weights of neighbouring inputs.";
+}
 
 /// A product of whole numbers whose weights are known.
 struct Whole {
@@ -129,8 +123,26 @@ impl Whole {
     fn at(&self, p: i64, c: i64) -> i32 {
         self.weights[(c * self.k + p) as usize]
     }
-    fn kept(&self, block: i64) -> Vec<Vec<i64>> {
-        blocks(self.k, self.n, block, |p, c| self.at(p, c) == 0)
+    /// Entries of each block: rows of channels.
+    fn kept(&self, numbers: Numbers, block: i64) -> Vec<Vec<i64>> {
+        let width = numbers.width();
+        let rows = rows_of(numbers, self.k);
+        blocks(rows, self.n, block, |row, c| {
+            (row * width..((row + 1) * width).min(self.k)).all(|p| self.at(p, c) == 0)
+        })
+    }
+    /// What stands for the inputs of a row at an output channel.
+    fn value(&self, numbers: Numbers, row: i64, c: i64) -> i32 {
+        let width = numbers.width();
+        match numbers {
+            Numbers::Near(_) => (0..width).fold(0, |all, part| {
+                let p = row * width + part;
+                let bits = 32 / width as u32;
+                let w = if p < self.k { self.at(p, c) as u32 } else { 0 };
+                all | (w & (u32::MAX >> (32 - bits))) << (bits * part as u32)
+            }) as i32,
+            _ => self.at(row, c),
+        }
     }
 }
 
@@ -140,23 +152,33 @@ fn view(q: &Query) -> Option<gemm::View> {
     gemm::View::of(&Attrs::default(), shape(0)?, shape(1)?, out).ok()
 }
 
-fn numbers(q: &Query) -> Option<Numbers> {
-    let numbers = Numbers::Words(q.machine.vector?.lanes);
-    tiles(q.machine, numbers).map(|_| numbers)
+fn numbers(q: &Query, way: Way) -> Option<Numbers> {
+    let v = q.machine.vector?;
+    let all = match (way.near, v.by_lane) {
+        (false, _) => vec![Numbers::Words(v.lanes)],
+        (true, true) => vec![Numbers::Near(Near::SignedBytes)],
+        (true, false) => vec![Numbers::Near(Near::Bytes), Numbers::Near(Near::Pairs)],
+    };
+    all.into_iter().find(|n| tiles(q.machine, *n).is_some())
 }
 
-fn accepts(q: &Query) -> bool {
-    numbers(q).is_some() && Whole::of(q).is_some()
+fn accepts(q: &Query, way: Way) -> bool {
+    let (Some(numbers), Some(w)) = (numbers(q, way), Whole::of(q)) else {
+        return false;
+    };
+    let bytes = matches!(numbers, Numbers::Near(n) if n != Near::Pairs);
+    !bytes || w.weights.iter().all(|w| i8::try_from(*w).is_ok())
 }
 
-fn work_of(q: &Query, block: i64) -> Work {
+fn work_of(q: &Query, way: Way) -> Work {
     let whole = || {
-        let (numbers, w) = (numbers(q)?, Whole::of(q)?);
+        let (numbers, w) = (numbers(q, way)?, Whole::of(q)?);
         let sizes = [w.k, w.n, w.rows];
-        let kept = w.kept(block);
+        let block = way.block;
+        let kept = w.kept(numbers, block);
         let kind = Kind { block, line: false };
         let all = work(q.machine, numbers, kind, &kept, sizes, w.images)?;
-        let [product, into, out] = shares(q.machine);
+        let [product, into, out] = shares(q.machine, numbers);
         let turned = w.rows as f64 * (w.k as f64 * into + w.n as f64 * out);
         Some(Work {
             macs: all.macs * product,
@@ -170,9 +192,19 @@ fn work_of(q: &Query, block: i64) -> Work {
 /// What a product, turning an input around, and the way of a sum to its place cost on a machine, in parts of the table's rates for products and for elements.
 /// Rates count in products of a dense kernel, and what dense kernels spend on results they spend too, so the parts depend on the best of these. Measured on one
 /// machine at each level: dense products 0.0031, 0.0065, 0.014 ns, an input 0.27, 0.15, 0.15 ns, a result 0.21, 0.27, 0.02 ns more than a dense one.
-fn shares(m: &Machine) -> [f64; 3] {
+fn shares(m: &Machine, numbers: Numbers) -> [f64; 3] {
     let has = |contract: &Contract| m.tile(contract.name).is_some();
-    match m.vector.is_some_and(|v| v.lanes >= 16) {
+    let wide = m.vector.is_some_and(|v| v.lanes >= 16);
+    if let Numbers::Near(near) = numbers {
+        return match (near, wide) {
+            (Near::Bytes, true) => [0.34, 3.0, 2.0],
+            (Near::Bytes, false) => [0.3, 2.0, 2.0],
+            (Near::Pairs, _) => [0.74, 3.2, 1.8],
+            // As against dense products of the same instruction.
+            (Near::SignedBytes, _) => [0.4, 2.0, 4.0],
+        };
+    }
+    match wide {
         true if has(&strip::GEMM_STRIP_BYTES) => [0.8, 21.6, 17.0],
         false if has(&strip::GEMM_STRIP_BYTES) => [0.8, 6.2, 10.8],
         _ if has(&strip::GEMM_STRIP_PICKED) => [0.7, 5.5, 2.2],
@@ -191,27 +223,42 @@ struct Ready {
     correction: Option<BufId>,
 }
 
-fn ready(cx: &mut LowerCx, q: &Query, block: i64) -> Result<Ready> {
+fn ready(cx: &mut LowerCx, q: &Query, way: Way) -> Result<Ready> {
+    let block = way.block;
     let missing = || Diagnostic::internal("sparse weights that are none");
     let w = Whole::of(q).ok_or_else(missing)?;
-    let numbers = numbers(q).ok_or_else(missing)?;
+    let numbers = numbers(q, way).ok_or_else(missing)?;
     let vector = cx.machine.vector.ok_or_else(missing)?;
-    let cut = Cut::of(cx.machine, &vector, numbers, block, w.k, w.rows);
-    let encoded = pattern::encode(&w.kept(block), Rows::Even, w.n, block, numbers, cut.chains);
-    let values = encoded.values(w.n, numbers.group(), 0, |p, c| w.at(p, c));
+    let cut = Cut::of(
+        cx.machine,
+        &vector,
+        numbers,
+        block,
+        rows_of(numbers, w.k),
+        w.rows,
+    );
+    let kept = w.kept(numbers, block);
+    let encoded = pattern::encode(&kept, Rows::Even, w.n, block, numbers, cut.chains);
+    let values = encoded.values(w.n, numbers.group(), 0, |p, c| w.value(numbers, p, c));
+    let size = numbers.rows().size();
     let data: Vec<u8> = values
         .iter()
-        .flat_map(|v| (*v as i16).to_le_bytes())
+        .flat_map(|v| v.to_le_bytes()[..size].to_vec())
         .collect();
-    let values = Tensor::new(DType::I16, vec![values.len() as i64], data.into())?;
+    let values = Tensor::new(numbers.rows(), vec![values.len() as i64], data.into())?;
     let values = cx.constant("values", values);
     let stream = bytes(cx, &encoded.stream)?;
     let sums: Vec<i64> = (0..w.n)
         .map(|c| (0..w.k).map(|p| i64::from(w.at(p, c))).sum())
         .collect();
+    let shift = match numbers {
+        Numbers::Near(near) => near.shift(cx.input(0)?.ty.dtype),
+        _ => 0,
+    };
     let form = Form {
         numbers: strip::Numbers::Bytes,
-        zero: w.zero,
+        // Inputs are multiplied as they lie in rows of channels.
+        zero: w.zero + shift,
         start: w.start.clone(),
         ..Form::floats(DType::I8)
     };
@@ -238,10 +285,10 @@ impl Ready {
     }
 }
 
-fn conv(cx: &mut LowerCx, q: &Query, block: i64) -> Result<()> {
+fn conv(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
     let missing = || Diagnostic::internal("sparse weights that are none");
     let v = plain(q).ok_or_else(missing)?;
-    let r = ready(cx, q, block)?;
+    let r = ready(cx, q, way)?;
     let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let rank = v.window.rank();
     let mut element = Element::whole(&mut cx.b, &fixed, rank);
@@ -285,10 +332,10 @@ fn conv(cx: &mut LowerCx, q: &Query, block: i64) -> Result<()> {
     })
 }
 
-fn product(cx: &mut LowerCx, q: &Query, block: i64) -> Result<()> {
+fn product(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
     let missing = || Diagnostic::internal("sparse weights that are none");
     let v = view(q).ok_or_else(missing)?;
-    let r = ready(cx, q, block)?;
+    let r = ready(cx, q, way)?;
     let shape = cx.out_shape()?;
     let fixed: Vec<Option<i64>> = shape.iter().map(Dim::fixed).collect();
     let rank = v.batch.len() + 2;

@@ -23,11 +23,16 @@ pub fn products(callee: &Callee, numbers: &[Option<i64>]) -> Option<i64> {
         let entries: usize = line.blocks()?.iter().map(|b| b.1.len()).sum();
         return Some(entries as i64 * line.strip.block * line.strip.pitch);
     }
-    let strips = [&tiles::SPARSE_STRIP, &tiles::SPARSE_STRIP_WORDS];
+    let strips = [
+        &tiles::SPARSE_STRIP,
+        &tiles::SPARSE_STRIP_WORDS,
+        &tiles::SPARSE_STRIP_PAIRS,
+        &tiles::SPARSE_STRIP_QUADS,
+    ];
     if strips.iter().all(|c| c.name != callee.contract) {
         return None;
     }
     let strip = tiles::Strip::of(callee)?;
     let entries = numbers.get(1).copied().flatten()?;
-    Some(entries * strip.numbers.group() * strip.block * strip.pitch)
+    Some(entries * strip.numbers.group() * strip.numbers.width() * strip.block * strip.pitch)
 }

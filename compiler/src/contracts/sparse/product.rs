@@ -2,7 +2,7 @@
 
 use super::line::{Line, SPARSE_LINE};
 use super::pattern::{self, Chunk, Encoded, Rows};
-use super::tiles::{In, Numbers, Out, Strip, place};
+use super::tiles::{In, Near, Numbers, Out, SPARSE_OUT_ACROSS, Strip, gathered, place};
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
@@ -40,6 +40,9 @@ impl Cut {
             Numbers::Floats if block == 1 => units + 2,
             Numbers::Floats => block * units + units + 1 + i64::from(!v.fused),
             Numbers::Words(_) => block * units * per + 5,
+            // Products of words that are added by a second instruction need a register between.
+            Numbers::Near(_) if block == 1 => units + 3,
+            Numbers::Near(near) => block * units + units + 1 + i64::from(near == Near::Pairs),
         };
         let near = i64::from(m.l1d.max(16 << 10)) * 3 / 4;
         let bytes = |units: i64| k * units * unit * numbers.rows().size() as i64;
@@ -91,7 +94,7 @@ pub fn work(
 ) -> Option<Work> {
     let v = m.vector?;
     let block = kind.block;
-    let cut = Cut::of(m, &v, numbers, block, k, rows);
+    let cut = Cut::of(m, &v, numbers, block, rows_of(numbers, k), rows);
     let group = numbers.group();
     let entries = pattern::entries(blocks, Rows::Even, group, cut.chains);
     let mut bytes = entries * (group + block * group * numbers.rows().size() as i64);
@@ -102,7 +105,7 @@ pub fn work(
         }
         bytes += code;
     }
-    let products = (entries * block * group * cut.padded(rows)) as f64;
+    let products = (entries * block * group * numbers.width() * cut.padded(rows)) as f64;
     let work = Work {
         // Results are written where others lie between them.
         transforms: times * (rows * (k + 2 * n)) as f64,
@@ -115,6 +118,11 @@ pub fn work(
         work.far += times * moved as f64;
     }
     Some(work)
+}
+
+/// Rows of channels of `k` inputs.
+pub fn rows_of(numbers: Numbers, k: i64) -> i64 {
+    (k + numbers.width() - 1) / numbers.width()
 }
 
 /// Whether so many bytes come from beyond the second cache: what is small is there still.
@@ -168,6 +176,7 @@ pub fn tiles(m: &Machine, numbers: Numbers) -> Option<[&'static Tile; 3]> {
         c_type: DType::F32,
         numbers,
         tail: Default::default(),
+        across: false,
     };
     Some([
         m.tile(one.contract())?,
@@ -226,13 +235,14 @@ impl Product<'_> {
             Node::Tile(_) => 2,
             _ => 1,
         };
-        let most = |f: &&Found| f.tail.operands().map(registers).sum::<usize>() <= 8;
+        let most = |f: &&Found| f.tail.operands().map(registers).sum::<usize>() <= 9;
         self.found.filter(most)
     }
 
     /// Writes it for the pixels of A from element `base` on.
     pub fn emit(&self, cx: &mut LowerCx, a: BufId, base: ExprId) -> Result<()> {
-        let s = self.scratch(cx, self.k * self.cut.units * self.cut.unit);
+        let rows = rows_of(self.numbers, self.k);
+        let s = self.scratch(cx, rows * self.cut.units * self.cut.unit);
         self.runs(cx, self.rows, &mut |cx, at, pixels, pitch| {
             self.run(cx, &s, a, base, at, pixels, pitch)
         })
@@ -322,8 +332,9 @@ impl Product<'_> {
             ahead: far(cx.machine, self.rows * self.k * self.a_type.size() as i64),
             numbers: self.numbers,
         };
-        if self.k >= 4 {
-            let (quads, a_row, to) = (cx.b.i(self.k / 4), cx.b.i(self.a_row), cx.b.i(to));
+        let four = 4 * self.numbers.width();
+        if self.k >= four {
+            let (quads, a_row, to) = (cx.b.i(self.k / four), cx.b.i(self.a_row), cx.b.i(to));
             let ptr = |buf, offset| Arg::Ptr { buf, offset };
             let args = vec![
                 ptr(a, from),
@@ -332,9 +343,28 @@ impl Product<'_> {
                 Arg::Int(quads),
             ];
             cx.b.call(input.callee(tile), args);
+            if self.overlaps() {
+                let rows = rows_of(self.numbers, self.k);
+                let back = cx.b.i(self.k - four);
+                let (from, to) = (cx.b.add(from, back), cx.b.i((rows - 4) * pitch));
+                let one = cx.b.i(1);
+                let args = vec![
+                    ptr(a, from),
+                    ptr(s.channels, to),
+                    Arg::Int(a_row),
+                    Arg::Int(one),
+                ];
+                cx.b.call(input.callee(tile), args);
+                return Ok(());
+            }
         }
         self.last_channels(cx, s, a, from, to, pixels, pitch);
         Ok(())
+    }
+    /// Whether the last four rows of channels are turned around together, those among them that have been before once more.
+    fn overlaps(&self) -> bool {
+        let width = self.numbers.width();
+        width > 1 && self.k >= 4 * width && self.k % width == 0 && self.k % (4 * width) != 0
     }
     fn tiles(&self, cx: &LowerCx) -> Result<[&'static Tile; 3]> {
         tiles(cx.machine, self.numbers)
@@ -388,7 +418,7 @@ impl Product<'_> {
                 let first = cx.b.i(c.first);
                 let index = (self.index)(cx, at, first);
                 let (operands, to) = found.block(cx, &index);
-                let out = Out {
+                let mut out = Out {
                     pixels,
                     pitch,
                     n: c.channels,
@@ -396,6 +426,13 @@ impl Product<'_> {
                     c_type: cx.b.func().bufs[to.buf].dtype,
                     numbers: self.numbers,
                     tail: found.tail.clone(),
+                    across: false,
+                };
+                let tile_across = cx.machine.tile(SPARSE_OUT_ACROSS.name);
+                out.across = tile_across.is_some() && out.may_cross();
+                let tile_out = match tile_across.filter(|_| out.across) {
+                    Some(tile) => tile,
+                    None => tile_out,
                 };
                 let mut args = vec![ptr(s.sums, zero), ptr(to.buf, to.at)];
                 args.extend(operands.iter().map(|o| ptr(o.buf, o.at)));
@@ -421,14 +458,20 @@ impl Product<'_> {
         pixels: i64,
         pitch: i64,
     ) {
-        let done = self.k / 4 * 4;
+        let width = self.numbers.width();
         let b = &mut cx.b;
-        for k in done..self.k {
+        for row in self.k / (4 * width) * 4..rows_of(self.numbers, self.k) {
+            let k = row * width;
             let (here, a_row) = (b.i(pixels), b.i(self.a_row));
             b.for_(here, LoopKind::Seq, |b, i| {
                 let at = ex!(b; (from + (i * a_row)) + {b.i(k)});
-                let x = b.load(a, at);
-                let at = ex!(b; i + {b.i(to + k * pitch)});
+                let x = match self.numbers {
+                    Numbers::Near(near) => {
+                        gathered(b, near, self.a_type, a, at, width.min(self.k - k))
+                    }
+                    _ => b.load(a, at),
+                };
+                let at = ex!(b; i + {b.i(to + row * pitch)});
                 b.store(s.channels, at, x);
             });
             let whole = (pixels + self.cut.unit - 1) / self.cut.unit * self.cut.unit;
@@ -436,7 +479,7 @@ impl Product<'_> {
                 let rest = b.i(whole - pixels);
                 let nothing = b.num(Ty::of(self.numbers.rows()), 0.0);
                 b.for_(rest, LoopKind::Seq, |b, i| {
-                    let at = ex!(b; i + {b.i(to + k * pitch + pixels)});
+                    let at = ex!(b; i + {b.i(to + row * pitch + pixels)});
                     b.store(s.channels, at, nothing);
                 });
             }
@@ -455,7 +498,7 @@ impl Product<'_> {
     ) -> Result<()> {
         // Where a pixel's sum stands is a number for each quarter of a vector.
         let quarter = match self.numbers {
-            Numbers::Floats => pixels,
+            Numbers::Floats | Numbers::Near(_) => pixels,
             Numbers::Words(_) => 4.min(pixels),
         };
         for start in (0..pixels).step_by(quarter as usize) {

@@ -7,6 +7,9 @@
 //! Floats are multiplied one by one. Whole numbers go by pairs of words: rows of channels are words, an entry names two of them, sums
 //! are i32 and wrap. Pixels of such sums stand as the machine's pairing of words leaves them: [`place`].
 //!
+//! Where a machine multiplies neighbours that lie in 32 bits, two words or four bytes ([`Near`]), a row of channels has those of as many
+//! neighbouring inputs for each pixel, and one value of an entry their weights. Sums are i32 again, of pixels in order.
+//!
 //! `sparse_in`: pointers a, t; then a_row (elements from one pixel to the next), quads (of channels): `t[k][i] = a[i][k]`. What is
 //! left of the last vector of pixels gets anything.
 //!
@@ -23,8 +26,8 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
 use crate::loops::build::Builder;
-use crate::loops::ir::{Access, Callee, ExprId, Func, LoopKind, Ty};
-use crate::loops::tail::Tail;
+use crate::loops::ir::{Access, BinOp, BufId, Callee, ExprId, Func, LoopKind, Ty};
+use crate::loops::tail::{Node, Tail};
 
 macro_rules! contract {
     ($name:ident, $text:literal, $doc:literal, $reference:path) => {
@@ -69,6 +72,30 @@ contract!(
     reference_strip
 );
 contract!(
+    SPARSE_IN_NEAR,
+    "sparse_in_near",
+    "Rows of 8-bit pixels turned into rows of neighbouring channels, 32 bits for each pixel.",
+    reference_in_near
+);
+contract!(
+    SPARSE_STRIP_PAIRS,
+    "sparse_strip_pairs",
+    "Products of rows of two neighbouring 16-bit channels with sparse weights.",
+    reference_strip
+);
+contract!(
+    SPARSE_STRIP_QUADS,
+    "sparse_strip_quads",
+    "Products of rows of four neighbouring 8-bit channels with sparse weights.",
+    reference_strip
+);
+contract!(
+    SPARSE_OUT_ACROSS,
+    "sparse_out_across",
+    "Rows of 32-bit sums through a pointwise tail as they are, then turned into rows of pixels as bytes.",
+    reference_out
+);
+contract!(
     SPARSE_OUT_WORDS,
     "sparse_out_words",
     "Rows of 32-bit sums turned into rows of pixels, with a pointwise tail.",
@@ -82,21 +109,63 @@ pub enum Numbers {
     Floats,
     /// Pairs of words; sums lie as vectors of so many lanes have them.
     Words(i64),
+    /// Neighbouring inputs in 32 bits.
+    Near(Near),
+}
+
+/// What 32 bits hold.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Near {
+    /// Two words.
+    Pairs,
+    /// Four bytes, inputs unsigned: those that have a sign are 128 more than they were.
+    Bytes,
+    /// Four bytes with signs: inputs without are 128 less than they were.
+    SignedBytes,
+}
+
+impl Near {
+    /// Inputs in 32 bits.
+    pub fn width(self) -> i64 {
+        match self {
+            Near::Pairs => 2,
+            Near::Bytes | Near::SignedBytes => 4,
+        }
+    }
+    /// What inputs of a type are more than they were.
+    pub fn shift(self, a_type: DType) -> i64 {
+        match (self, a_type) {
+            (Near::Bytes, DType::I8) => 128,
+            (Near::SignedBytes, DType::U8) => -128,
+            _ => 0,
+        }
+    }
+    /// Bits of an input.
+    fn bits(self) -> i64 {
+        32 / self.width()
+    }
 }
 
 impl Numbers {
     /// Rows of channels that an entry names.
     pub fn group(self) -> i64 {
         match self {
-            Numbers::Floats => 1,
+            Numbers::Floats | Numbers::Near(_) => 1,
             Numbers::Words(_) => 2,
+        }
+    }
+    /// Neighbouring inputs of a row of channels.
+    pub fn width(self) -> i64 {
+        match self {
+            Numbers::Near(near) => near.width(),
+            _ => 1,
         }
     }
     /// How sums are stored.
     pub fn sums(self) -> DType {
         match self {
             Numbers::Floats => DType::F32,
-            Numbers::Words(_) => DType::I32,
+            Numbers::Words(_) | Numbers::Near(_) => DType::I32,
         }
     }
     /// How rows of channels are stored, and values.
@@ -104,18 +173,23 @@ impl Numbers {
         match self {
             Numbers::Floats => DType::F32,
             Numbers::Words(_) => DType::I16,
+            Numbers::Near(_) => DType::I32,
         }
     }
-    fn contract(self, floats: &'static str, words: &'static str) -> &'static str {
+    fn contract(self, [floats, words, near]: [&'static str; 3]) -> &'static str {
         match self {
             Numbers::Floats => floats,
             Numbers::Words(_) => words,
+            Numbers::Near(_) => near,
         }
     }
     fn to_shape(self) -> (String, i64) {
         let lanes = match self {
             Numbers::Floats => 0,
             Numbers::Words(lanes) => lanes,
+            Numbers::Near(Near::Pairs) => 1,
+            Numbers::Near(Near::Bytes) => 2,
+            Numbers::Near(Near::SignedBytes) => 3,
         };
         ("words".to_string(), lanes)
     }
@@ -124,7 +198,7 @@ impl Numbers {
 /// Where pixel `i` of a row of sums stands.
 pub fn place(numbers: Numbers, i: i64) -> i64 {
     match numbers {
-        Numbers::Floats => i,
+        Numbers::Floats | Numbers::Near(_) => i,
         Numbers::Words(lanes) => {
             let (pair, rest) = (i / (2 * lanes), i % (2 * lanes));
             let (quarter, half) = (rest / 8, rest % 8 / 4);
@@ -161,6 +235,9 @@ impl Shape<'_> {
     fn numbers(&self) -> Option<Numbers> {
         match self.get("words", 0)? {
             0 => Some(Numbers::Floats),
+            1 => Some(Numbers::Near(Near::Pairs)),
+            2 => Some(Numbers::Near(Near::Bytes)),
+            3 => Some(Numbers::Near(Near::SignedBytes)),
             lanes @ (4 | 8 | 16) => Some(Numbers::Words(lanes)),
             _ => None,
         }
@@ -201,7 +278,8 @@ pub struct In {
 impl In {
     /// The tile contract.
     pub fn contract(&self) -> &'static str {
-        self.numbers.contract(SPARSE_IN.name, SPARSE_IN_WORDS.name)
+        let names = [SPARSE_IN.name, SPARSE_IN_WORDS.name, SPARSE_IN_NEAR.name];
+        self.numbers.contract(names)
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
@@ -220,7 +298,7 @@ impl In {
         let numbers = s.numbers()?;
         let a_type = match numbers {
             Numbers::Floats => s.dtype("a_type", &[DType::F32])?,
-            Numbers::Words(_) => s.dtype("a_type", &[DType::U8, DType::I8])?,
+            _ => s.dtype("a_type", &[DType::U8, DType::I8])?,
         };
         Some(In {
             pixels,
@@ -256,8 +334,12 @@ impl Strip {
     }
     /// The tile contract.
     pub fn contract(&self) -> &'static str {
-        self.numbers
-            .contract(SPARSE_STRIP.name, SPARSE_STRIP_WORDS.name)
+        let near = match self.numbers {
+            Numbers::Near(Near::Pairs) => SPARSE_STRIP_PAIRS.name,
+            _ => SPARSE_STRIP_QUADS.name,
+        };
+        let names = [SPARSE_STRIP.name, SPARSE_STRIP_WORDS.name, near];
+        self.numbers.contract(names)
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
@@ -305,13 +387,18 @@ pub struct Out {
     pub numbers: Numbers,
     /// What is done with a sum.
     pub tail: Tail,
+    /// Whether tails see rows of channels ([`Out::may_cross`]).
+    pub across: bool,
 }
 
 impl Out {
     /// The tile contract.
     pub fn contract(&self) -> &'static str {
-        self.numbers
-            .contract(SPARSE_OUT.name, SPARSE_OUT_WORDS.name)
+        if self.across {
+            return SPARSE_OUT_ACROSS.name;
+        }
+        let whole = SPARSE_OUT_WORDS.name;
+        self.numbers.contract([SPARSE_OUT.name, whole, whole])
     }
     /// As the callee of a tile.
     pub fn callee(&self, tile: &Tile) -> Callee {
@@ -320,6 +407,7 @@ impl Out {
             ("pitch", self.pitch),
             ("n", self.n),
             ("ahead", i64::from(self.ahead)),
+            ("across", i64::from(self.across)),
             ("c_type", i64::from(self.c_type.onnx())),
         ];
         let mut callee = callee(tile, shape, self.numbers);
@@ -333,7 +421,7 @@ impl Out {
         let numbers = s.numbers()?;
         let known: &[DType] = match numbers {
             Numbers::Floats => &[DType::F32],
-            Numbers::Words(_) => &[DType::F32, DType::I32, DType::U8, DType::I8],
+            _ => &[DType::F32, DType::I32, DType::U8, DType::I8],
         };
         Some(Out {
             pixels,
@@ -343,7 +431,16 @@ impl Out {
             c_type: s.dtype("c_type", known)?,
             numbers,
             tail: Tail::of_shape(&callee.shape)?,
+            across: s.get("across", 0)? == 1,
         })
+    }
+    /// Whether tails can see rows of channels: columns are then what all lanes share. Results are bytes, and sixteen columns at least, as they are turned
+    /// into rows of pixels by so many.
+    pub fn may_cross(&self) -> bool {
+        let rows = self.tail.operands().any(|n| matches!(n, Node::Tile(_)));
+        let bytes = matches!(self.c_type, DType::U8 | DType::I8);
+        let whole = self.numbers != Numbers::Floats;
+        whole && bytes && self.n >= 16 && !rows && self.tail.without_limits(self.c_type).is_some()
     }
 }
 
@@ -370,6 +467,68 @@ fn reference_in(callee: &Callee) -> Option<Func> {
         });
     });
     Some(b.finish())
+}
+
+fn reference_in_near(callee: &Callee) -> Option<Func> {
+    let s = In::of(callee)?;
+    let Numbers::Near(near) = s.numbers else {
+        return None;
+    };
+    let mut b = Builder::new(s.contract());
+    let a = b.buffer("a", s.a_type, UNKNOWN, Access::Read);
+    let t = b.buffer("t", s.numbers.rows(), UNKNOWN, Access::Write);
+    let [a_row, quads] = [(); 2].map(|()| b.int_param());
+    let four = b.i(4);
+    let rows = b.mul(quads, four);
+    let (pixels, pitch, width) = (b.i(s.pixels), b.i(s.pitch), b.i(near.width()));
+    b.for_(rows, LoopKind::Seq, |b, k| {
+        b.for_(pixels, LoopKind::Seq, |b, i| {
+            let from = b.mul(i, a_row);
+            let first = b.mul(k, width);
+            let from = b.add(from, first);
+            let x = gathered(b, near, s.a_type, a, from, near.width());
+            let to = b.mul(k, pitch);
+            let to = b.add(to, i);
+            b.store(t, to, x);
+        });
+    });
+    Some(b.finish())
+}
+
+/// The 32 bits of `count` neighbouring inputs from element `from` on.
+pub fn gathered(
+    b: &mut Builder,
+    near: Near,
+    a_type: DType,
+    a: BufId,
+    from: ExprId,
+    count: i64,
+) -> ExprId {
+    let bits = near.bits();
+    let mut all = b.int(Ty::I32, 0);
+    for part in 0..count {
+        let by = b.i(part);
+        let at = b.add(from, by);
+        let x = b.load(a, at);
+        let more = b.int(Ty::I32, near.shift(a_type));
+        let mask = b.int(Ty::I32, (1 << bits) - 1);
+        let place = b.int(Ty::I32, i64::from((1i64 << (bits * part)) as i32));
+        let x = b.add(x, more);
+        let x = b.and(x, mask);
+        let x = b.mul(x, place);
+        all = b.or(all, x);
+    }
+    all
+}
+
+/// Input number `part` of 32 bits; `signed`: it has a sign.
+fn part_of(b: &mut Builder, near: Near, x: ExprId, part: i64, signed: bool) -> ExprId {
+    let bits = near.bits();
+    let (up, down) = (32 - bits * (part + 1), 32 - bits);
+    let [up, down] = [up, down].map(|n| b.int(Ty::I32, n));
+    let top = b.bin(BinOp::Shl, x, up);
+    let op = if signed { BinOp::Shr } else { BinOp::ShrU };
+    b.bin(op, top, down)
 }
 
 fn reference_strip(callee: &Callee) -> Option<Func> {
@@ -452,6 +611,16 @@ fn reference_strip(callee: &Callee) -> Option<Func> {
                                 Numbers::Words(_) => {
                                     let product = b.mul(x, w);
                                     b.add(so_far, product)
+                                }
+                                Numbers::Near(near) => {
+                                    let mut sum = so_far;
+                                    for part in 0..near.width() {
+                                        let x = part_of(b, near, x, part, near != Near::Bytes);
+                                        let w = part_of(b, near, w, part, true);
+                                        let product = b.mul(x, w);
+                                        sum = b.add(sum, product);
+                                    }
+                                    sum
                                 }
                             };
                             let c = b.i(c as i64);

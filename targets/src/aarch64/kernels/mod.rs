@@ -35,6 +35,8 @@ pub static TILES: &[&Tile] = &[
     &rows::sparse_out(Level::Neon, "sparse_out_f32_neon", NEON),
     &rows::sparse_in_words(Level::Neon, "sparse_in_u8_neon", NEON),
     &rows::sparse_strip_words(Level::Neon, "sparse_strip_i16_neon", NEON),
+    &rows::sparse_in_near(Level::Neon, "sparse_in_near_neon", NEON),
+    &rows::sparse_strip_quads(Level::Neon, "sparse_strip_i8_dotprod", DOTPROD),
     &rows::sparse_out_words(Level::Neon, "sparse_out_i32_neon", NEON),
     &gemm::GEMM_TILE_F32_8X12_NEON,
 ];

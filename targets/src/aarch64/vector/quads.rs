@@ -9,6 +9,7 @@ impl Emit<'_> {
     pub(super) fn quads(&mut self, op: Op) {
         match op {
             Op::LoadQuad { d, at, elem, .. } => self.load(d, at, elem, Lanes::All),
+            Op::StoreQuad { s, at, .. } => self.store(s, at, Elem::W32, Lanes::All, s),
             Op::Transpose { v, tmp } => {
                 let [a, b, c, d] = v.map(|v| self.v(v));
                 let [t, u] = tmp.map(|v| self.v(v));

@@ -26,6 +26,32 @@ impl Machine<'_> {
                 self.set(tmp, [UNDEFINED; MAX_LANES])?;
                 self.set(d, to)
             }
+            Op::SplatReal { d, at } => {
+                let pair = [self.word(&at, 0)?, self.word(&at, 4)?];
+                self.set(d, std::array::from_fn(|i| pair[i % 2]))
+            }
+            Op::StoreQuad { s, at, part } => {
+                let from = self.v(s)?;
+                let mut four = [UNDEFINED; MAX_LANES];
+                let first = usize::from(part) * 4;
+                four[..4].copy_from_slice(&from[first..first + 4]);
+                self.store(four, &at, Elem::W32, Lanes::First(4))
+            }
+            Op::PackBytes { v, signed } => {
+                if (0..4).any(|i| v[..i].contains(&v[i])) {
+                    return wrong("the registers of bytes that are packed are not four");
+                }
+                let all = [self.v(v[0])?, self.v(v[1])?, self.v(v[2])?, self.v(v[3])?];
+                let byte = |x: u32| match signed {
+                    true => (x as i32).clamp(-128, 127) as u8,
+                    false => (x as i32).clamp(0, 255) as u8,
+                };
+                for d in v {
+                    self.set(d, [UNDEFINED; MAX_LANES])?;
+                }
+                let lane = |i: usize| u32::from_le_bytes(all.map(|x| byte(x[i])));
+                self.set(v[0], std::array::from_fn(lane))
+            }
             Op::Transpose { v, tmp } => {
                 let all = [v[0], v[1], v[2], v[3], tmp[0], tmp[1]];
                 if (0..6).any(|i| all[..i].contains(&all[i])) {

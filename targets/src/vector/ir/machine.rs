@@ -106,6 +106,10 @@ impl Isa {
                 matches!(self.level, Level::Avx2 | Level::Avx512)
             }
             Op::LoadSmallX { bytes, .. } => *bytes < 4 || self.level != Level::Neon,
+            Op::StoreQuad { part, .. } => self.has_quarter(*part),
+            Op::PackBytes { .. } | Op::SplatReal { .. } => {
+                matches!(self.level, Level::Avx2 | Level::Avx512)
+            }
             Op::PairBytes { .. } | Op::PickBytes { .. } => self.level == Level::Avx2,
             Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
                 self.level == Level::Avx2
@@ -117,7 +121,8 @@ impl Isa {
             },
             Op::LoadQuad { elem: e, part, .. } => {
                 let bytes = matches!(e, Elem::U8 | Elem::I8);
-                self.has_quarter(*part) && (*e == Elem::W32 || bytes && !sse2)
+                let pairs = matches!(e, Elem::U8x2 | Elem::I8x2) && !self.by_lane;
+                self.has_quarter(*part) && (*e == Elem::W32 || (bytes || pairs) && !sse2)
             }
             Op::Load { elem: e, lanes, .. } => {
                 let pairs = matches!(e, Elem::I8x2 | Elem::U8x2);

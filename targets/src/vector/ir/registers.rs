@@ -16,6 +16,8 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         | Op::StorePair { at, .. }
         | Op::Splat { at, .. }
         | Op::LoadQuad { at, .. }
+        | Op::StoreQuad { at, .. }
+        | Op::SplatReal { at, .. }
         | Op::LoadWords { at, .. }
         | Op::PickBytes { at, .. }
         | Op::Prefetch { at } => mem(at, f),

@@ -1,5 +1,6 @@
 //! The templates of contracts `sparse_in`, `sparse_strip` and `sparse_out`, and of the same over words.
 
+pub mod across;
 pub mod rows_in;
 pub mod rows_out;
 pub mod strip;

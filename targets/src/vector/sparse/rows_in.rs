@@ -5,7 +5,8 @@ use crate::vector::build::Vm;
 use crate::vector::ir::*;
 use crate::vector::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::contracts::sparse::tiles::{In, Numbers};
+use onnxc_compiler::base::dtype::DType;
+use onnxc_compiler::contracts::sparse::tiles::{In, Near, Numbers};
 use onnxc_compiler::loops::ir::Callee;
 
 /// The program.
@@ -15,11 +16,23 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     })?;
     // Arguments: a, t, a_row, quads.
     let mut vm = Vm::new(isa, 4);
-    let elem = tail::elem(s.a_type);
-    let bytes = elem.bytes();
+    let elem = match s.numbers {
+        Numbers::Near(Near::Pairs) if s.a_type == DType::I8 => Elem::I8x2,
+        Numbers::Near(Near::Pairs) => Elem::U8x2,
+        Numbers::Near(_) => Elem::W32,
+        _ => tail::elem(s.a_type),
+    };
+    // Bytes of an element of A, and of what becomes a lane.
+    let bytes = s.a_type.size() as i32;
+    let lane = bytes * s.numbers.width() as i32;
+    let shifted = match s.numbers {
+        Numbers::Near(near) => near.shift(s.a_type) != 0,
+        _ => false,
+    };
     let (to, to_bytes) = match s.numbers {
         Numbers::Floats => (Elem::W32, 4),
         Numbers::Words(_) => (Elem::I16, 2),
+        Numbers::Near(_) => (Elem::W32, 4),
     };
     let pitch = s.pitch as i32 * to_bytes;
     let end = vm.label();
@@ -72,7 +85,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         });
         vm.repeat(quads, 1, |vm| {
             if let Some(x) = ahead {
-                let bytes = here as i32 * 4 * bytes;
+                let bytes = here as i32 * 4 * lane;
                 for line in (0..bytes).step_by(64) {
                     vm.op(Op::Prefetch {
                         at: Mem::at(x, line),
@@ -101,6 +114,12 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
                     });
                 }
             }
+            if shifted {
+                // 128 more or less, in each byte.
+                for &d in &four {
+                    vm.bin(Bin::Xor, d, d, Src::Const(0x8080_8080));
+                }
+            }
             vm.op(Op::Transpose { v: four, tmp });
             for (c, &s) in four.iter().enumerate() {
                 vm.op(Op::Store {
@@ -114,7 +133,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
             vm.free_all(&four);
             vm.free_all(&tmp);
             for &x in &bases {
-                vm.add_i(x, 4 * bytes);
+                vm.add_i(x, 4 * lane);
             }
             vm.add_i(t, 4 * pitch);
         });

@@ -5,7 +5,7 @@ use crate::vector::build::Vm;
 use crate::vector::ir::*;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::contracts::sparse::line::Line;
-use onnxc_compiler::contracts::sparse::tiles::{Numbers, Strip};
+use onnxc_compiler::contracts::sparse::tiles::{Near, Numbers, Strip};
 use onnxc_compiler::loops::ir::Callee;
 
 struct Template {
@@ -29,7 +29,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let wrong = || Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel));
     let s = Strip::of(callee).ok_or_else(wrong)?;
     let cols = s.pitch as usize / isa.lanes;
-    let vector = isa.lanes as i64 * if s.numbers == Numbers::Floats { 1 } else { 2 };
+    let vector = isa.lanes as i64 * s.numbers.group();
     if s.pitch % vector != 0 {
         return Err(wrong());
     }
@@ -160,6 +160,10 @@ impl Template {
                     self.advance(row, at, by);
                     self.floats(chain, Mem::at(row, 0), w);
                 }
+                Numbers::Near(near) => {
+                    self.advance(row, at, by);
+                    self.near(near, chain, Mem::at(row, 0), w);
+                }
                 Numbers::Words(_) => {
                     self.advance(row, at, by);
                     let first = self.vm.x();
@@ -246,6 +250,59 @@ impl Template {
         self.vm.free_all(&pixels);
     }
 
+    /// The products of a row of neighbours.
+    fn near(&mut self, near: Near, chain: usize, row: Mem, w: Mem) {
+        let lanes = self.vm.isa.lanes;
+        let dot = match near {
+            Near::Pairs => Dot::Words,
+            Near::Bytes => Dot::BytesU,
+            Near::SignedBytes => Dot::BytesS,
+        };
+        let between = near == Near::Pairs && !self.vm.isa.fused_words;
+        let pixels = match self.block() {
+            1 => vec![self.vm.v()],
+            _ => self.vm.vs(self.cols),
+        };
+        let of = |v: usize| pixels[v % pixels.len()];
+        let load = |vm: &mut Vm, v: usize| {
+            let at = row.plus((v * lanes) as i32 * 4);
+            vm.load(of(v), at, Lanes::All);
+        };
+        if self.block() > 1 {
+            (0..self.cols).for_each(|v| load(&mut self.vm, v));
+        }
+        if let Some(b) = self.weights.filter(|_| self.block() > 1) {
+            self.vm.load(b, w, Lanes::All);
+            for c in 0..4 {
+                for v in 0..self.cols {
+                    let (d, a, lane) = (self.acc(chain, c, v), of(v), c as u8);
+                    self.vm.op(Op::DotLane { dot, d, a, b, lane });
+                }
+            }
+            return self.vm.free_all(&pixels);
+        }
+        let a = self.vm.v();
+        let tmp = (between && self.block() > 1).then(|| self.vm.v());
+        for c in 0..self.block() {
+            let at = w.plus(c as i32 * 4);
+            self.vm.op(Op::Splat { d: a, at });
+            for v in 0..self.cols {
+                if self.block() == 1 {
+                    load(&mut self.vm, v);
+                }
+                let b = of(v);
+                // What is read for one product alone may be overwritten.
+                let tmp = between.then(|| tmp.unwrap_or(b));
+                let d = self.acc(chain, c, v);
+                let a = Src::Reg(a);
+                self.vm.op(Op::Dot { dot, d, a, b, tmp });
+            }
+        }
+        self.vm.free_all(&pixels);
+        self.vm.free(a);
+        tmp.into_iter().for_each(|t| self.vm.free(t));
+    }
+
     /// The products of two rows of words.
     fn words(&mut self, chain: usize, first: X, second: X, w: Mem) {
         let lanes = self.vm.isa.lanes;
@@ -305,7 +362,7 @@ impl Template {
         let (block, cols, lanes) = (self.block(), self.cols, self.vm.isa.lanes);
         let add = match self.s.numbers {
             Numbers::Floats => Bin::Add,
-            Numbers::Words(_) => Bin::AddI,
+            Numbers::Words(_) | Numbers::Near(_) => Bin::AddI,
         };
         let tmp = self.vm.v();
         for c in 0..block {

@@ -3,7 +3,7 @@
 use super::elem;
 use crate::vector::ir::*;
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::loops::ir::{BinOp, Const, Ty};
+use onnxc_compiler::loops::ir::Ty;
 use onnxc_compiler::loops::tail::{Node, Tail};
 
 /// The last node that makes whole numbers of f64, if the order of lanes makes no difference from there on: only constants meet them.
@@ -41,40 +41,13 @@ pub fn weaves(tail: &Tail, isa: &Isa) -> bool {
 
 /// The tail without limits that are those of the bytes which it ends in, and how these are stored then; as it is where it has none.
 pub fn without_limits(tail: &Tail, d: DType) -> (Tail, Elem) {
-    let as_is = || (tail.clone(), elem(d));
     let limited = match d {
         DType::U8 => Elem::U8Limited,
-        DType::I8 => Elem::I8Limited,
-        _ => return as_is(),
+        _ => Elem::I8Limited,
     };
-    let (lo, hi) = d.int_range().unwrap_or((0, 255));
-    let limits = [(BinOp::Max, lo), (BinOp::Min, hi)];
-    let number = |n: u8| match tail.nodes.get(usize::from(n)) {
-        Some(Node::Const(Const::I32(v))) => Some(i128::from(*v)),
-        _ => None,
-    };
-    // Down from the last node, as long as that is one of both limits.
-    let mut at = tail.nodes.len().wrapping_sub(1) as u8;
-    let mut left = 2;
-    while let Some(Node::Bin(op, a, b)) = tail.nodes.get(usize::from(at)).copied() {
-        let inner = match (number(a), number(b)) {
-            (Some(v), None) if limits.contains(&(op, v)) => b,
-            (None, Some(v)) if limits.contains(&(op, v)) => a,
-            _ => break,
-        };
-        at = inner;
-        left -= 1;
-        if left == 0 {
-            break;
-        }
-    }
-    // What remains ends in the last node that is neither limit nor its number.
-    let nodes = tail.nodes[..=usize::from(at)].to_vec();
-    match left {
-        0 if nodes.iter().filter(|n| n.is_operand()).count() == tail.operands().count() => {
-            (Tail { nodes }, limited)
-        }
-        _ => as_is(),
+    match tail.without_limits(d) {
+        Some(tail) => (tail, limited),
+        None => (tail.clone(), elem(d)),
     }
 }
 

@@ -23,6 +23,16 @@ impl Emit<'_> {
                 Elem::W32 => self.load_quad(d, at, part),
                 _ => self.load_quad_of_bytes(d, at, part, elem, tmp),
             },
+            Op::SplatReal { d, at } => {
+                let code = match self.level {
+                    Level::Avx512 => Ins::EVEX_Vpbroadcastq_zmm_k1z_xmmm64,
+                    _ => Ins::VEX_Vpbroadcastq_ymm_xmmm64,
+                };
+                let m = self.mem(at);
+                self.rm(code, self.v(d), m)
+            }
+            Op::StoreQuad { s, at, part } => self.store_quad(s, at, part),
+            Op::PackBytes { v, signed } => self.pack_bytes(v, signed),
             Op::Transpose { v, tmp } => self.transpose(v, tmp),
             Op::PairWords { lo, a, b } => {
                 self.both(&codes::UNPACK_LO_W, lo, a, b)?;
@@ -73,13 +83,46 @@ impl Emit<'_> {
             (level, _) => self.rm(codes::LOAD.at(level), self.v(d), m),
         }
     }
+    fn store_quad(&mut self, s: V, at: Mem, part: u8) -> Emitted {
+        let (m, x, s) = (self.mem(at), self.xmm(s), self.v(s));
+        let code = match (self.level, part) {
+            (Level::Sse2, _) => return self.mr(codes::STORE.at(Level::Sse2), m, s),
+            (Level::Avx2, 0) => {
+                return self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x);
+            }
+            (Level::Avx512, _) => Ins::EVEX_Vextracti32x4_xmmm128_k1z_zmm_imm8,
+            _ => Ins::VEX_Vextracti128_xmmm128_ymm_imm8,
+        };
+        self.push(Instruction::with3(code, m, s, u32::from(part))?);
+        Ok(())
+    }
+    fn pack_bytes(&mut self, v: [V; 4], signed: bool) -> Emitted {
+        let [a, b, c, d] = v;
+        self.both(&codes::PACK_W, a, a, b)?;
+        self.both(&codes::PACK_W, c, c, d)?;
+        let bytes = match signed {
+            true => &codes::PACK_I8,
+            false => &codes::PACK_U8,
+        };
+        self.both(bytes, a, a, c)?;
+        // A quarter holds four bytes of each vector now.
+        let order = (0..16u8).map(|i| i % 4 * 4 + i / 4);
+        let order: Vec<u8> = order.cycle().take(4 * self.p.isa.lanes).collect();
+        let (m, a) = (self.constant(order), self.v(a));
+        let code = codes::PICK.at(self.level);
+        self.push(Instruction::with3(code, a, a, m)?);
+        Ok(())
+    }
     fn load_quad_of_bytes(&mut self, d: V, at: Mem, part: u8, elem: Elem, tmp: V) -> Emitted {
         let m = self.mem(at);
-        let signed = elem == Elem::I8;
+        let signed = matches!(elem, Elem::I8 | Elem::I8x2);
+        let pairs = matches!(elem, Elem::I8x2 | Elem::U8x2);
         if self.level == Level::Avx512 {
-            let code = match signed {
-                true => Ins::EVEX_Vpmovsxbd_xmm_k1z_xmmm32,
-                false => Ins::EVEX_Vpmovzxbd_xmm_k1z_xmmm32,
+            let code = match (signed, pairs) {
+                (true, false) => Ins::EVEX_Vpmovsxbd_xmm_k1z_xmmm32,
+                (false, false) => Ins::EVEX_Vpmovzxbd_xmm_k1z_xmmm32,
+                (true, true) => Ins::EVEX_Vpmovsxbw_xmm_k1z_xmmm64,
+                (false, true) => Ins::EVEX_Vpmovzxbw_xmm_k1z_xmmm64,
             };
             if part == 0 {
                 return self.rm(code, self.xmm(d), m);
@@ -90,9 +133,11 @@ impl Emit<'_> {
             self.push(Instruction::with4(code, d, d, x, u32::from(part))?);
             return Ok(());
         }
-        let code = match signed {
-            true => Ins::VEX_Vpmovsxbd_xmm_xmmm32,
-            false => Ins::VEX_Vpmovzxbd_xmm_xmmm32,
+        let code = match (signed, pairs) {
+            (true, false) => Ins::VEX_Vpmovsxbd_xmm_xmmm32,
+            (false, false) => Ins::VEX_Vpmovzxbd_xmm_xmmm32,
+            (true, true) => Ins::VEX_Vpmovsxbw_xmm_xmmm64,
+            (false, true) => Ins::VEX_Vpmovzxbw_xmm_xmmm64,
         };
         if part == 0 {
             return self.rm(code, self.xmm(d), m);
