@@ -1,6 +1,7 @@
 """What exporters and optimizers write: sizes that are free until the model runs, operators with several outputs, fused attention.
 
-exported.py FOLDER: writes models NAME.onnx with what onnxruntime answers, NAME.npz: for those with free sizes, several cases.
+exported.py FOLDER: writes models NAME.onnx with what onnxruntime answers, NAME.npz: for those with free sizes, several cases, and
+NAME.words, which keep the sizes free.
 """
 import sys
 
@@ -50,6 +51,10 @@ def model(name, nodes, cases, outputs, constants=None, free=None):
         arrays.update({f"c{c}_in{i}": v for i, v in enumerate(case.values())})
         arrays.update({f"c{c}_out{i}": v for i, v in enumerate(session.run(None, case))})
     np.savez(path + ".npz", **arrays)
+    symbols = sorted({s for axes in (free or {}).values() for s in axes.values()})
+    if symbols:
+        with open(path + ".words", "w") as file:
+            file.write(" ".join(f"--dim {s}=1..16" for s in symbols))
 
 
 def whole(*v):
@@ -130,12 +135,11 @@ model(
 
 # The pads of a free axis, turned as exporters turn them: pairs from the last axis on, then first all ends before, then all behind.
 model(
-    "pads_to_a_multiple",
+    "pads_to_a_size",
     [
         node("Shape", "x", "shape"),
         node("Gather", "shape last", "width"),
-        node("Mod", "width four", "over"),
-        node("Sub", "four over", "missing"),
+        node("Sub", "most width", "missing"),
         node("Concat", "none missing none none none none none none", "pairs", axis=0),
         node("Reshape", "pairs two", "table"),
         node("Slice", "table from to zeroth back", "turned"),
@@ -146,7 +150,7 @@ model(
     [{"x": floats(1, 2, 3, w)} for w in [5, 4, 7]],
     {"y": FLOAT},
     {
-        "last": whole(3), "four": whole(4), "none": whole(0), "two": whole(-1, 2), "line": whole(-1),
+        "last": whole(3), "most": whole(12), "none": whole(0), "two": whole(-1, 2), "line": whole(-1),
         "from": whole(-1), "to": whole(-(2**63) + 1), "zeroth": whole(0), "back": whole(-1),
     },
     free={"x": {3: "w"}},
