@@ -67,6 +67,17 @@ pub enum Dim {
     Expr(Arc<Sum>),
 }
 
+/// Terms of a quotient, at most.
+const MAX_TERMS: usize = 64;
+
+impl Sum {
+    /// The term of the highest degree, of several the first: an order that products keep.
+    fn leading(&self) -> Option<(&Vec<Atom>, &i64)> {
+        let degree = |k: &Vec<Atom>| std::cmp::Reverse(k.len());
+        self.0.iter().min_by_key(|(k, _)| (degree(k), *k))
+    }
+}
+
 impl Dim {
     /// A symbol's dimension.
     pub fn sym(s: SymId) -> Dim {
@@ -138,26 +149,30 @@ impl Dim {
             Box::new(d.clone()),
         )))
     }
-    /// `self / d` if the division is exact for every value of the symbols.
+    /// `self / d` if the division is exact for every value of the symbols: the leading terms are divided until nothing is left.
     pub fn exact_div(&self, d: &Dim) -> Option<Dim> {
-        let (s, dv) = (self.sum(), d.sum());
-        let (dk, dc) = match dv.0.iter().next() {
-            Some((k, c)) if dv.0.len() == 1 => (k.clone(), *c),
-            _ => return None,
-        };
-        let mut out = Sum::default();
-        for (k, c) in &s.0 {
-            if dc == 0 || c % dc != 0 {
+        let d = d.sum();
+        let (dk, &dc) = d.leading().filter(|(_, c)| **c != 0)?;
+        let (mut left, mut out) = (self.clone(), Dim::Fixed(0));
+        // Each round takes a term off; more rounds than terms can come up are a division that does not end.
+        for _ in 0..MAX_TERMS {
+            let sum = left.sum();
+            let Some((k, &c)) = sum.leading() else {
+                return Some(out);
+            };
+            if c % dc != 0 {
                 return None;
             }
-            let mut left = k.clone();
-            for a in &dk {
-                let at = left.iter().position(|x| x == a)?;
-                left.remove(at);
+            let mut factors = k.clone();
+            for a in dk {
+                let at = factors.iter().position(|x| x == a)?;
+                factors.remove(at);
             }
-            out.0.insert(left, c / dc);
+            let term = Dim::from_sum(Sum(BTreeMap::from([(factors, c / dc)])));
+            left = left - term.clone() * Dim::from_sum(d.clone());
+            out = out + term;
         }
-        Some(Dim::from_sum(out))
+        None
     }
     /// `ceil(self / d)`.
     pub fn ceil_div(&self, d: &Dim) -> Option<Dim> {

@@ -32,7 +32,7 @@ pub static DFT: OpDef = OpDef {
     ..BASE
 };
 
-/// Inputs: signal `[batch, samples, 1 or 2]`, step, window, frame length.
+/// Inputs: signal `[batch, samples, 1 or 2]` or, as exporters write it, `[batch, samples]`, step, window, frame length.
 pub static STFT: OpDef = OpDef {
     name: "STFT",
     onnx: &[onnx("STFT", 17, LATEST, |cx| cx.keep_int("onesided", 1))],
@@ -233,13 +233,19 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     })
 }
 
+/// Whether a signal's elements are pairs.
+fn pairs_of(signal: &[Dim]) -> Result<bool> {
+    match signal.len() {
+        2 => Ok(false),
+        3 => complex(signal),
+        _ => bad("the signal must be [batch, samples, 1 or 2] or [batch, samples]"),
+    }
+}
+
 fn infer_stft(cx: &mut InferCx) -> Result<()> {
     let d = accept(cx, 0, float)?;
     let x = cx.shape(0)?;
-    if x.len() != 3 {
-        return bad("the signal must be [batch, samples, 1 or 2]");
-    }
-    complex(&x)?;
+    pairs_of(&x)?;
     let step = const_int(cx, 1, "frame_step")?;
     let length = match (cx.opt(3), cx.opt(2)) {
         (Some(_), _) => const_int(cx, 3, "frame_length")?,
@@ -273,7 +279,7 @@ fn infer_stft(cx: &mut InferCx) -> Result<()> {
 
 fn lower_stft(cx: &mut LowerCx) -> Result<()> {
     let (x, out) = (cx.in_shape(0)?, cx.out_shape()?);
-    let pairs = complex(&x)?;
+    let pairs = pairs_of(&x)?;
     let konst = |i: usize| {
         cx.opt(i)
             .and_then(|o| o.konst.as_ref())
@@ -300,7 +306,7 @@ fn lower_stft(cx: &mut LowerCx) -> Result<()> {
         let (re, im) = transform(cx, ty, n, tables, at[2], count, false, &|cx, t| {
             let from = cx.b.add(first, t);
             let (zero, one) = (cx.b.i(0), cx.b.i(1));
-            let mut a = cx.load(0, &[at[0], from, zero])?;
+            let mut a = cx.load(0, &[at[0], from, zero][..x.len()])?;
             let mut b = cx.b.num(ty, 0.0);
             if pairs {
                 b = cx.load(0, &[at[0], from, one])?;

@@ -25,7 +25,8 @@ pub mod quantized;
 mod quotient;
 pub mod recurrent;
 mod recurrent_weights;
-pub mod resize_table;
+pub mod resize_free;
+mod resize_table;
 pub mod small_float;
 pub mod spatial;
 #[cfg(test)]

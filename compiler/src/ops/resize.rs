@@ -1,5 +1,6 @@
 //! Resize and Upsample: every output element is a weighted sum of few input elements, axis by axis.
 
+use super::resize_free::{refused, scaled, tables};
 use super::resize_table::{How, Taps, taps};
 use super::util::{accept, any, bad};
 use crate::base::attr::{Attr, Attrs};
@@ -142,8 +143,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
             out.push(match d {
                 _ if s == 1.0 => d.clone(),
                 Dim::Fixed(n) => Dim::Fixed(libm::floorf(*n as f32 * s as f32) as i64),
-                d if s == libm::floor(s) => d.clone() * Dim::Fixed(s as i64),
-                _ => return Err(free()),
+                d => scaled(d, s)?,
             });
         }
         cx.out(0, d, out);
@@ -191,11 +191,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
 }
 
 fn free() -> Box<Diagnostic> {
-    Diagnostic::unsupported(
-        "ONNX012",
-        "an axis of unknown size is resized by other than a whole number",
-    )
-    .help("fix the dimension with --dim or --input")
+    refused("`keep_aspect_ratio_policy` needs sizes that are known at compile time")
 }
 
 /// What is done along one axis.
@@ -282,7 +278,22 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let mut most = 1.0;
     for i in 0..rank {
         let (Some(size), Some(to)) = (x[i].fixed(), out[i].fixed()) else {
-            plan.push(symbolic(&how, &x[i], &out[i])?);
+            if let Some(axis) = symbolic(&how, &x[i], &out[i]) {
+                plan.push(axis);
+                continue;
+            }
+            if one.is_some() {
+                return Err(free());
+            }
+            let scale = given.as_ref().map(|s| s[i]);
+            let made = tables(cx, &how, &x[i], &out[i], scale, ty)?;
+            most *= made.largest;
+            plan.push(Axis::Table {
+                n: made.n,
+                index: made.index,
+                weight: made.weight,
+                outside: None,
+            });
             continue;
         };
         let scale = match (&given, one) {
@@ -306,14 +317,13 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     emit(cx, &out, &plan, &how, dtype, ty, i64::from(units))
 }
 
-fn symbolic(how: &How, x: &Dim, out: &Dim) -> Result<Axis> {
-    if x == out {
-        return Ok(Axis::Same);
+/// What is done along an axis of unknown size, where it needs no table.
+fn symbolic(how: &How, x: &Dim, out: &Dim) -> Option<Axis> {
+    let crop = how.coordinates == "tf_crop_and_resize";
+    if x == out && !crop {
+        return Some(Axis::Same);
     }
-    let whole = match out.exact_div(x).and_then(|k| k.fixed()) {
-        Some(k) if k >= 1 => k,
-        _ => return Err(free()),
-    };
+    let whole = out.exact_div(x)?.fixed().filter(|&k| k >= 1)?;
     let coordinates = how.coordinates.as_str();
     let repeats = how.mode == "nearest"
         && match how.nearest.as_str() {
@@ -326,11 +336,7 @@ fn symbolic(how: &How, x: &Dim, out: &Dim) -> Result<Axis> {
             }
             _ => false,
         };
-    if repeats {
-        Ok(Axis::Repeat(whole))
-    } else {
-        Err(free())
-    }
+    repeats.then_some(Axis::Repeat(whole))
 }
 
 fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {

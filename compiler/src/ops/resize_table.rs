@@ -91,7 +91,8 @@ pub fn taps(how: &How, size: i64, out: i64, scale: f64, roi: (f64, f64)) -> Resu
     Ok(t)
 }
 
-fn unknown<T>(what: &str, value: &str) -> Result<T> {
+/// What a file asks for that no version of the operator has.
+pub fn unknown<T>(what: &str, value: &str) -> Result<T> {
     Err(Diagnostic::unsupported(
         "ONNX008",
         format!("`{what}` = {value} is not known"),
@@ -104,7 +105,7 @@ fn coordinate(how: &How, size: i64, out: i64, scale: f64, roi: (f64, f64), y: i6
     let half = (y + 0.5) / scale - 0.5;
     Ok(match how.coordinates.as_str() {
         "half_pixel" => half,
-        "pytorch_half_pixel" if width == 1.0 => -0.5,
+        "pytorch_half_pixel" if width == 1.0 => 0.0,
         "pytorch_half_pixel" => half,
         "half_pixel_symmetric" => {
             let adjustment = out as f64 / width;
@@ -137,7 +138,8 @@ fn nearest(how: &How, x: f64, whole: f64, scale: f64) -> Result<i64> {
     })
 }
 
-fn cubic(r: f64, a: f64) -> Vec<f64> {
+/// Weights of four neighbours.
+pub fn cubic(r: f64, a: f64) -> Vec<f64> {
     let far = |t: f64| ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a;
     let near = |t: f64| ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0;
     vec![far(r + 1.0), near(r), near(1.0 - r), far(2.0 - r)]

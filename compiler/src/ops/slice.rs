@@ -4,7 +4,7 @@
 //! the output's size is data-dependent, bounded by the input's.
 
 use crate::base::diag::Result;
-use crate::base::dim::Dim;
+use crate::base::dim::{Dim, fixed_shape};
 use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
 use crate::loops::ir::ExprId;
@@ -95,23 +95,36 @@ fn infer_slice(cx: &mut InferCx) -> Result<()> {
     }
     let old = cx.shape(0)?;
     cx.out(0, d, shape);
-    if old.len() == 1
-        && let (Some(all), Some(s), Some(e)) = (contents(cx, 0), starts, ends)
+    if let (Some(old), Some(all), Some(s), Some(e)) =
+        (fixed_shape(&old), contents(cx, 0), starts, ends)
     {
-        let dims = match (cuts.first(), s.first(), e.first()) {
-            (None, ..) => Some(all),
-            (Some(&(_, step)), Some(s), Some(e)) => s.fixed().zip(e.fixed()).map(|(s, e)| {
-                let n = all.len() as i64;
-                let (s, len) = fixed_cut(n, s, e, step);
-                (0..len)
-                    .map(|i| all[(s + i * step) as usize].clone())
-                    .collect()
-            }),
-            _ => None,
-        };
+        let dims = sliced(&old, &all, &cuts, &s, &e);
         cx.set_dims(0, dims);
     }
     Ok(())
+}
+
+/// What is left of known contents of a fixed shape, if every cut is known.
+fn sliced(
+    shape: &[i64],
+    all: &[Dim],
+    cuts: &[(usize, i64)],
+    starts: &[Dim],
+    ends: &[Dim],
+) -> Option<Vec<Dim>> {
+    let (mut shape, mut all) = (shape.to_vec(), all.to_vec());
+    for ((&(axis, step), s), e) in cuts.iter().zip(starts).zip(ends) {
+        let (first, len) = fixed_cut(shape[axis], s.fixed()?, e.fixed()?, step);
+        let inner = shape[axis + 1..].iter().product::<i64>();
+        let outer = shape[..axis].iter().product::<i64>();
+        let mut left = vec![];
+        for (o, i) in (0..outer).flat_map(|o| (0..len).map(move |i| (o, i))) {
+            let at = (o * shape[axis] + first + i * step) * inner;
+            left.extend_from_slice(all.get(at as usize..(at + inner) as usize)?);
+        }
+        (shape[axis], all) = (len, left);
+    }
+    Some(all)
 }
 
 /// First element and number of elements for numbers.

@@ -2,7 +2,7 @@
 
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
-use crate::base::dim::Dim;
+use crate::base::dim::{Dim, fixed_shape};
 use crate::contracts::pixels::CHANNELS;
 use crate::ex;
 use crate::kernel::LowerCx;
@@ -22,6 +22,22 @@ pub static OPS: &[&OpDef] = &[
 /// Last axes up to this length are written out.
 const SHORT: i64 = 8;
 
+/// Known contents in the order of the output.
+fn transposed(all: &[Dim], shape: &[i64], perm: &[usize]) -> Option<Vec<Dim>> {
+    let mut out = vec![];
+    for number in 0..all.len() as i64 {
+        // The index in the output, the last axis first, gives the place in the input.
+        let (mut rest, mut at) = (number, 0);
+        for &p in perm.iter().rev() {
+            let step = shape[p + 1..].iter().product::<i64>();
+            at += rest % shape[p] * step;
+            rest /= shape[p];
+        }
+        out.push(all.get(at as usize)?.clone());
+    }
+    Some(out)
+}
+
 /// Axis i of the output is axis `perm[i]` of the input; without `perm` the axes are reversed.
 pub static TRANSPOSE: OpDef = OpDef {
     name: "Transpose",
@@ -32,10 +48,8 @@ pub static TRANSPOSE: OpDef = OpDef {
         let perm = perm(cx.attrs.ints("perm"), old.len())?;
         let shape = perm.iter().map(|&p| old[p].clone()).collect();
         cx.out(0, d, shape);
-        if old.len() < 2 {
-            let dims = contents(cx, 0);
-            cx.set_dims(0, dims);
-        }
+        let dims = contents(cx, 0).and_then(|v| transposed(&v, &fixed_shape(&old)?, &perm));
+        cx.set_dims(0, dims);
         Ok(())
     },
     lower: Lower::Loops(|cx| {

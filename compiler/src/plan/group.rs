@@ -93,6 +93,7 @@ impl Grouping<'_> {
                 self.groups[at].as_ref().is_some_and(|(group, s, open)| {
                     *open && s == space && group.nodes.len() < MAX_NODES
                 }) && !self.splits(at, n)
+                    && !self.reads_beside(at, n)
             })
             .collect();
         // The group that runs last first: what others need is then there.
@@ -117,6 +118,9 @@ impl Grouping<'_> {
             if a.anchored && self.needs(a.nodes[0]).any(|x| x == other) {
                 continue;
             }
+            if b.nodes.iter().any(|&m| self.reads_beside(home, m)) {
+                continue;
+            }
             // Merging is safe if neither group needs the other by way of a third.
             let (a, b) = (a.nodes.clone(), b.nodes.clone());
             if a.iter().any(|&m| self.reaches(other, m, home))
@@ -136,6 +140,17 @@ impl Grouping<'_> {
             }
         }
         Some(home)
+    }
+
+    /// Whether `n` reads an output of the group's anchor that is not its first: tails are computed where the first is stored, and the others
+    /// are complete only when the anchor is done.
+    fn reads_beside(&self, at: usize, n: NodeId) -> bool {
+        let Some((group, ..)) = self.groups[at].as_ref().filter(|s| s.0.anchored) else {
+            return false;
+        };
+        let made = self.g.node(n).ins.iter().flatten();
+        let mut made = made.filter_map(|&v| self.g.maker(v));
+        made.any(|(m, output)| m == group.nodes[0] && output != 0)
     }
 
     /// Whether sums of whole numbers would have to be stored in two forms if `n` joined them: kernels store one, and a node that reads bytes again is

@@ -1,4 +1,5 @@
-//! Scaled dot product attention: Attention (ai.onnx 23 and 24) and MultiHeadAttention (com.microsoft).
+//! Scaled dot product attention: Attention (ai.onnx 23 and 24) and MultiHeadAttention (com.microsoft). `embedding` has what optimizers of
+//! BERT-like models make besides.
 //!
 //! `softmax(softcap(sqrt(s) Q * (sqrt(s) K)^T) + bias) * V`, where the bias sums the mask, the causal triangle and the
 //! lengths of padded caches. Key and value heads are repeated where the query has more of them.
@@ -23,27 +24,35 @@ pub const EXPANSIONS: &[Expansion] = &[
 ];
 
 /// Heads apart: `[batch, heads, sequence, head size]`.
-struct Core {
-    q: ValueId,
-    k: ValueId,
-    v: ValueId,
-    scale: Option<f32>,
-    softcap: f32,
-    causal: bool,
+pub(super) struct Core {
+    /// Queries.
+    pub q: ValueId,
+    /// Keys.
+    pub k: ValueId,
+    /// Values.
+    pub v: ValueId,
+    /// Of the products; 1 / sqrt(head size) if not given.
+    pub scale: Option<f32>,
+    /// Bound of the scores, 0: none.
+    pub softcap: f32,
+    /// Keys behind the query take no part.
+    pub causal: bool,
     /// Added to the scores, or a bool mask of what takes part.
-    mask: Option<ValueId>,
+    pub mask: Option<ValueId>,
     /// Positions of keys before the first query.
-    past: Option<ValueId>,
+    pub past: Option<ValueId>,
     /// Valid keys per sample.
-    lengths: Option<ValueId>,
-    precision: Option<DType>,
+    pub lengths: Option<ValueId>,
+    /// Type of the softmax.
+    pub precision: Option<DType>,
 }
 
 /// What the middle of the computation gives.
-struct Parts {
-    y: ValueId,
+pub(super) struct Parts {
+    /// The result, heads apart.
+    pub y: ValueId,
     /// Raw scores, after softcap, after bias, after softmax.
-    scores: [ValueId; 4],
+    pub scores: [ValueId; 4],
 }
 
 fn attention(cx: &mut ExpandCx) -> Result<()> {
@@ -103,10 +112,7 @@ fn multi_head(cx: &mut ExpandCx) -> Result<()> {
     let heads = cx.attrs.int("num_heads", 0)?;
     let scale = cx.attrs.opt_float("scale")?.filter(|s| *s != 0.0);
     let causal = cx.attrs.int("unidirectional", 0)? != 0;
-    cx.attrs.ignore("mask_filter_value");
-    if cx.opt(4).is_some() {
-        return cx.attrs.unsupported("a key padding mask is not supported");
-    }
+    let filter = cx.attrs.float("mask_filter_value", -10000.0)?;
     if cx.ins.len() > 8 {
         return cx.attrs.unsupported("a shared cache is not supported");
     }
@@ -137,6 +143,11 @@ fn multi_head(cx: &mut ExpandCx) -> Result<()> {
     if let Some(p) = cx.opt(7) {
         v = cx.concat(&[p, v], 2)?;
     }
+    let mask = match cx.opt(4) {
+        Some(m) => Some(super::embedding::padding(cx, m, k, filter)?),
+        None => None,
+    };
+    let mask = super::embedding::sum(cx, mask, cx.opt(5))?;
     let core = Core {
         q,
         k,
@@ -144,7 +155,7 @@ fn multi_head(cx: &mut ExpandCx) -> Result<()> {
         scale,
         softcap: 0.0,
         causal,
-        mask: cx.opt(5),
+        mask,
         past: cx.opt(6),
         lengths: None,
         precision: None,
@@ -159,7 +170,7 @@ fn multi_head(cx: &mut ExpandCx) -> Result<()> {
 }
 
 /// `[batch, sequence, heads * size]` to `[batch, heads, sequence, size]`.
-fn split_heads(cx: &mut ExpandCx, x: ValueId, heads: i64) -> Result<ValueId> {
+pub(super) fn split_heads(cx: &mut ExpandCx, x: ValueId, heads: i64) -> Result<ValueId> {
     if heads < 1 {
         return Err(Diagnostic::model("ONNX009", format!("{heads} heads")));
     }
@@ -167,7 +178,8 @@ fn split_heads(cx: &mut ExpandCx, x: ValueId, heads: i64) -> Result<ValueId> {
     cx.transpose(x, &[0, 2, 1, 3])
 }
 
-fn join_heads(cx: &mut ExpandCx, x: ValueId) -> Result<ValueId> {
+/// The way back.
+pub(super) fn join_heads(cx: &mut ExpandCx, x: ValueId) -> Result<ValueId> {
     let x = cx.transpose(x, &[0, 2, 1, 3])?;
     cx.reshape(x, &[0, 0, -1])
 }
@@ -182,7 +194,8 @@ fn repeat(cx: &mut ExpandCx, x: ValueId, times: i64, heads: i64) -> Result<Value
     cx.reshape(x, &[0, heads, -1, size])
 }
 
-fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
+/// The computation with heads apart.
+pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     let dtype = cx.ty(c.q)?.dtype;
     if cx.ty(c.q)?.rank() != 4 || cx.ty(c.k)?.rank() != 4 || cx.ty(c.v)?.rank() != 4 {
         return Err(Diagnostic::model("ONNX010", "query, key and value must have 3 or 4 axes"));
@@ -263,12 +276,12 @@ fn biases(cx: &mut ExpandCx, c: &Core, dtype: DType) -> Result<Vec<ValueId>> {
         out.push(m);
     }
     let keys = if c.causal || c.lengths.is_some() {
-        Some(positions(cx, c.k)?)
+        Some(positions(cx, c.k, 2)?)
     } else {
         None
     };
     if let Some(keys) = keys.filter(|_| c.causal) {
-        let mut rows = positions(cx, c.q)?;
+        let mut rows = positions(cx, c.q, 2)?;
         if let Some(p) = c.past {
             let n = cx.size_of(p, 2)?;
             rows = cx.plain("Add", &[rows, n])?;
@@ -288,13 +301,13 @@ fn biases(cx: &mut ExpandCx, c: &Core, dtype: DType) -> Result<Vec<ValueId>> {
     Ok(out)
 }
 
-/// 0, 1, ... along axis 2 of a value.
-fn positions(cx: &mut ExpandCx, x: ValueId) -> Result<ValueId> {
+/// 0, 1, ... along an axis of a value.
+pub(super) fn positions(cx: &mut ExpandCx, x: ValueId, axis: usize) -> Result<ValueId> {
     let (start, step) = (cx.scalar(DType::I64, 0.0), cx.scalar(DType::I64, 1.0));
-    let end = match cx.ty(x)?.shape[2].fixed() {
+    let end = match cx.ty(x)?.shape[axis].fixed() {
         Some(n) => cx.konst(Tensor::i64(&[], &[n])),
         None => {
-            let n = cx.size_of(x, 2)?;
+            let n = cx.size_of(x, axis as i64)?;
             let axis = cx.list(&[0]);
             cx.plain("Squeeze", &[n, axis])?
         }

@@ -42,6 +42,7 @@ macro_rules! roll {
 roll! {
     attention,
     causal_conv,
+    embedding,
     integer_products,
     linear_attention,
     loss,
