@@ -182,9 +182,6 @@ impl Template<'_> {
                     tail::operand(vm, same, at, Lanes::All)
                 };
                 let answer = tail::apply(&mut self.vm, &self.tail, result, &mut fetch)?;
-                if answer != result {
-                    self.vm.free(result);
-                }
                 let kept = self.keep(answer, (packed.len() + four.len()) as i32);
                 four.push(kept);
             }
