@@ -54,9 +54,9 @@ tool mdbook 0.5.4 --no-default-features
 tool cargo-deb 3.8.0 --no-default-features
 tool cargo-cyclonedx 0.5.9
 venv=$root/target/venv
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin' 2>/dev/null; then
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin, oelint_adv' 2>/dev/null; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy onnxruntime maturin
+  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy onnxruntime maturin oelint-adv
 fi
 # The official operator tests lie inside the onnx package.
 ONNXC_ONNX_TESTS=$("$venv/bin/python" -c 'import os, onnx.backend.test as t; print(os.path.join(os.path.dirname(t.__file__), "data"))')

@@ -3,7 +3,7 @@
 //! A page is data ([`Page`]); how it looks is said here once for all reports. No script, no font, no picture from outside. All
 //! text is escaped here: names come from models. The same page gives the same bytes.
 
-mod chart;
+pub mod chart;
 mod curves;
 mod histogram;
 mod memory;
