@@ -71,6 +71,15 @@ say "format and lints"
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# The libraries and the tool are for this Rust and later ones; everything else here is by the machine's own.
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+say "Rust $oldest"
+if command -v rustup >/dev/null && rustup toolchain install "$oldest" --profile minimal >/dev/null 2>&1; then
+  cargo "+$oldest" check -q --locked -p onnxc -p onnxc-build -p onnxc-runtime -p onnxc-sim --target-dir target/oldest
+else
+  echo "rustup brings no Rust $oldest: not checked"
+fi
+
 say "tests"
 cargo build --workspace --locked --bins
 cargo test --workspace --locked 2>&1 | tee target/tests.log
