@@ -103,7 +103,7 @@ fn regions_of_an_owned_model() {
     let held: SharedDriver = shared.clone();
     let twice = [0, 1].map(|_| {
         let owned = OwnedModel::new(model).unwrap();
-        owned.offload_shared(&[held.clone()], Settings::default())
+        owned.offload_shared(std::slice::from_ref(&held), Settings::default())
     });
     let watched = Arc::downgrade(&shared);
     drop((held, shared));
