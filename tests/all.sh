@@ -54,9 +54,9 @@ tool mdbook 0.5.4 --no-default-features
 tool cargo-deb 3.8.0 --no-default-features
 tool cargo-cyclonedx 0.5.9
 venv=$root/target/venv
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin' 2>/dev/null; then
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import onnx, numpy, onnxruntime, maturin, oelint_adv' 2>/dev/null; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy onnxruntime maturin
+  "$venv/bin/pip" install -q 'onnx==1.22.0' numpy onnxruntime maturin oelint-adv
 fi
 # The official operator tests lie inside the onnx package.
 ONNXC_ONNX_TESTS=$("$venv/bin/python" -c 'import os, onnx.backend.test as t; print(os.path.join(os.path.dirname(t.__file__), "data"))')
@@ -70,6 +70,15 @@ cargo fetch --locked --manifest-path examples/service/Cargo.toml
 say "format and lints"
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The libraries and the tool are for this Rust and later ones; everything else here is by the machine's own.
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+say "Rust $oldest"
+if command -v rustup >/dev/null && rustup toolchain install "$oldest" --profile minimal >/dev/null 2>&1; then
+  cargo "+$oldest" check -q --locked -p onnxc -p onnxc-build -p onnxc-runtime -p onnxc-sim --target-dir target/oldest
+else
+  echo "rustup brings no Rust $oldest: not checked"
+fi
 
 say "tests"
 cargo build --workspace --locked --bins

@@ -4,13 +4,14 @@
 use libloading::{Library, Symbol};
 use onnxc_runtime::model::Entry;
 use onnxc_runtime::offload::{Health, Settings};
-use onnxc_runtime::{Error, Input, Model, OwnedModel};
+use onnxc_runtime::{Error, Input, Model, OwnedModel, SharedDriver};
 use onnxc_sim::device::SUBCOMMAND;
 use onnxc_sim::driver::{Program, Sim};
 use onnxc_sim::faults::Options;
 use onnxc_tests::generate::root;
 use onnxc_tests::tools::run;
 use std::path::Path;
+use std::sync::Arc;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_onnxc-in-tests");
 
@@ -36,15 +37,12 @@ fn loaded(dir: &Path, name: &str, more: &[&str]) -> Model {
     }
 }
 
-fn sim(options: &str) -> &'static Sim {
+fn sim(options: &str) -> Sim {
     let program = Program {
         path: Some(TOOL.into()),
         args: vec![SUBCOMMAND.into()],
     };
-    Box::leak(Box::new(Sim::new(
-        Options::parse(options).unwrap(),
-        program,
-    )))
+    Sim::new(Options::parse(options).unwrap(), program)
 }
 
 /// The scores of some pictures, in bits.
@@ -81,7 +79,7 @@ fn regions_of_an_owned_model() {
     assert_eq!(scores(&mut owned), expected);
     assert!(owned.regions().is_none());
     for (options, good, bad) in [("", 6, 0), ("script=ok/error", 5, 1)] {
-        let driver = sim(options).driver();
+        let driver = Box::leak(Box::new(sim(options))).driver();
         let mut owned = OwnedModel::new(model)
             .unwrap()
             .offload(&[driver], Settings::default());
@@ -100,11 +98,30 @@ fn regions_of_an_owned_model() {
             );
         }
     }
+    // A driver that goes with the last model that has it, and takes its device with it.
+    let shared = Arc::new(sim(""));
+    let held: SharedDriver = shared.clone();
+    let twice = [0, 1].map(|_| {
+        let owned = OwnedModel::new(model).unwrap();
+        owned.offload_shared(std::slice::from_ref(&held), Settings::default())
+    });
+    let watched = Arc::downgrade(&shared);
+    drop((held, shared));
+    for mut owned in twice {
+        assert_eq!(scores(&mut owned), expected);
+        let c = owned.regions().unwrap().counters(0);
+        assert_eq!((c.device, c.cpu), (6, 0));
+        assert!(watched.upgrade().is_some_and(|s| s.process().is_some()));
+        // Others in its place: the first are closed, and let go of when the model is.
+        let owned = owned.offload_shared(&[], Settings::default());
+        assert!(owned.regions().unwrap().status(0) != 0);
+    }
+    assert!(watched.upgrade().is_none());
     // A driver of another name takes nothing, and one that is absent neither; the CPU computes.
-    for drivers in [&[][..], &[sim("absent").driver()]] {
+    for drivers in [&[][..], &[Arc::new(sim("absent")) as SharedDriver]] {
         let mut owned = OwnedModel::new(model)
             .unwrap()
-            .offload(drivers, Settings::default());
+            .offload_shared(drivers, Settings::default());
         assert_eq!(scores(&mut owned), expected);
         let of = owned.regions().unwrap();
         assert_eq!((of.counters(0).device, of.counters(0).cpu), (0, 6));
@@ -117,6 +134,6 @@ fn regions_of_an_owned_model() {
     let mut owned = OwnedModel::new(model).unwrap();
     let missing = owned.run(&[Input::from(&image)]).err();
     assert!(matches!(missing, Some(Error::Status(_))), "{missing:?}");
-    let mut owned = owned.offload(&[sim("").driver()], Settings::default());
+    let mut owned = owned.offload_shared(&[Arc::new(sim(""))], Settings::default());
     assert!(owned.run(&[Input::from(&image)]).is_ok());
 }

@@ -332,7 +332,8 @@ fn pages_lie_right_in_a_browser() {
                     "--headless",
                     "--no-sandbox",
                     "--disable-gpu",
-                    "--window-size=1200,900",
+                    // In the dark, on a telephone.
+                    &format!("--window-size={},900", if dark { 500 } else { 1200 }),
                 ])
                 .arg("--host-resolver-rules=MAP * ~NOTFOUND")
                 .arg(format!(

@@ -6,7 +6,7 @@ use onnxc_targets::aarch64::arch::VERSIONS;
 use onnxc_targets::flags::{Selection, Words};
 use onnxc_targets::{Arch, cpu};
 use onnxc_tests::generate::{check_fresh, root};
-use onnxc_tests::tools::{have, run, text};
+use onnxc_tests::tools::{have, python, run, text};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -174,6 +174,58 @@ fn crates_and_licences_are_those_of_the_checkout() {
             recipe.contains(&format!("file://{file};md5={md5}")),
             "{file} has another digest: {md5}"
         );
+    }
+}
+
+/// The linter of recipes has nothing to say, for the oldest series of the layer and for the newest.
+#[test]
+fn recipes_are_clean() {
+    let Some(python) = python() else { return };
+    let found = Command::new(&python)
+        .args(["-c", "import oelint_adv"])
+        .status();
+    if !found.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: {python} has no oelint_adv");
+        return;
+    }
+    let layer = root().join(LAYER);
+    let of = |pattern: &str| -> Vec<String> {
+        let folders = fs::read_dir(layer.join(pattern)).unwrap();
+        let all = folders.map(|e| e.unwrap().path().display().to_string());
+        all.collect()
+    };
+    let mut files = vec![layer.join("conf/layer.conf").display().to_string()];
+    for folder in [
+        "classes-recipe",
+        "recipes-devtools/onnxc",
+        "recipes-example/images",
+        "recipes-example/onnxc-digits",
+    ] {
+        let known = |f: &String| [".bb", ".inc", ".bbclass"].iter().any(|e| f.ends_with(e));
+        files.extend(of(folder).into_iter().filter(known));
+    }
+    assert!(files.len() >= 8, "{files:?}");
+    let conf = fs::read_to_string(layer.join("conf/layer.conf")).unwrap();
+    let (_, series) = conf
+        .split_once("LAYERSERIES_COMPAT_onnxc = \"")
+        .expect("a list of series");
+    let series: Vec<&str> = series.split('"').next().unwrap().split(' ').collect();
+    // The oldest and the newest: those between know no rule that neither of them has.
+    for series in [series[0], series[series.len() - 1]] {
+        let out = Command::new(&python)
+            // Whether the network has the project's page today is not the recipes' doing.
+            .args(["-m", "oelint_adv", "--quiet", "--mode", "all"])
+            .args([
+                "--suppress",
+                "oelint.vars.homepageping",
+                "--release",
+                series,
+            ])
+            .args(&files)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned() + &text(&out);
+        assert!(out.status.success() && said.is_empty(), "{series}: {said}");
     }
 }
 

@@ -42,7 +42,7 @@ pub use error::Error;
 pub use model::Model;
 pub use onnxc_abi as abi;
 #[cfg(feature = "alloc")]
-pub use owned::{Input, Outputs, OwnedModel};
+pub use owned::{Input, Outputs, OwnedModel, SharedDriver};
 #[cfg(feature = "std")]
 pub use pool::Pool;
 pub use session::{Parallel, Session, Tracer};

@@ -17,6 +17,9 @@ use onnxc_abi::context::Context;
 use onnxc_abi::reader::Port;
 use onnxc_abi::status;
 
+/// A driver that is shared: whatever has a [`Driver`] inside.
+pub type SharedDriver = Arc<dyn AsRef<Driver> + Send + Sync>;
+
 /// A model with an arena and outputs of its own.
 pub struct OwnedModel {
     model: Model,
@@ -25,7 +28,9 @@ pub struct OwnedModel {
     dims: Vec<i64>,
     sizes: Vec<i64>,
     threads: Option<Arc<dyn Parallel + Send + Sync>>,
+    // Before the drivers that it calls when it is dropped.
     regions: Option<Regions<'static>>,
+    drivers: Vec<SharedDriver>,
     #[cfg(feature = "std")]
     weights: Option<crate::weights::WeightsFile>,
 }
@@ -63,6 +68,7 @@ impl OwnedModel {
             sizes: vec![0; d.num_out_dims() as usize],
             threads: None,
             regions: None,
+            drivers: vec![],
             #[cfg(feature = "std")]
             weights: None,
         })
@@ -87,14 +93,31 @@ impl OwnedModel {
     }
 
     /// Leaves the regions that were cut out for accelerators to these drivers, each to the one that it names. Results don't depend on it: what
-    /// can't be opened, and what a device gets wrong, the CPU computes; [`OwnedModel::regions`] tells. A driver that is no static can be leaked.
+    /// can't be opened, and what a device gets wrong, the CPU computes; [`OwnedModel::regions`] tells.
     pub fn offload(mut self, drivers: &[&'static Driver], settings: Settings) -> OwnedModel {
         self.regions = Some(Regions::open(&self.model, drivers, settings));
+        self.drivers.clear();
+        self
+    }
+
+    /// The same with drivers that live as long as the last model that shares them.
+    pub fn offload_shared(mut self, drivers: &[SharedDriver], settings: Settings) -> OwnedModel {
+        // What was open before is closed while its drivers live.
+        self.regions = None;
+        self.drivers = drivers.to_vec();
+        let held = self.drivers.iter().map(|d| {
+            let driver: &Driver = (**d).as_ref();
+            // SAFETY: what an `Arc` holds neither moves nor is lent exclusively while this model has it, and the model keeps it until after its
+            // regions are closed; nothing that the model gives out refers to a driver.
+            unsafe { &*core::ptr::from_ref(driver) }
+        });
+        let held: Vec<&'static Driver> = held.collect();
+        self.regions = Some(Regions::open(&self.model, &held, settings));
         self
     }
 
     /// The regions and what became of their runs, after [`OwnedModel::offload`].
-    pub fn regions(&self) -> Option<&Regions<'static>> {
+    pub fn regions(&self) -> Option<&Regions<'_>> {
         self.regions.as_ref()
     }
 

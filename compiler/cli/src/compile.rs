@@ -28,7 +28,7 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
         return Err(Diagnostic::usage("USE001", "no model is given").into());
     };
     let source = Source::open(path, &flags.model_flags)?;
-    if let Some(path) = &flags.report {
+    for path in &flags.report {
         account::page_or_json(path)?;
     }
     let plan = Plan::new(&flags.emit, flags.output.as_deref(), &source.stem())?;
@@ -53,7 +53,7 @@ pub fn run(flags: &Compile, ui: &Ui) -> Outcome {
         let contents = contents(*kind, &artifact, &said, &plan, &source, flags)?;
         outputs.add(path, &contents)?;
     }
-    if let Some(path) = &flags.report {
+    for path in &flags.report {
         let text = account::of(&artifact, &said).by_ending(path)?;
         outputs.add(path, text.as_bytes())?;
     }

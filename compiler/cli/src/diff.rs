@@ -13,6 +13,7 @@ use crate::account::VERSION;
 use crate::args::reports::Diff;
 use crate::failure::{Outcome, Status, file_error};
 use crate::outputs;
+use crate::report::chart::short;
 use crate::table::{Align, Table, thousands};
 
 /// Widest column.
@@ -371,8 +372,9 @@ impl Changes {
             if !list.is_empty() {
                 out += &format!("\nlayers {word}: {}\n", list.len());
             }
+            // Some tools write names of hundreds of characters; the JSON has them whole.
             for l in list {
-                out += &format!("  {l}\n");
+                out += &format!("  {}\n", short(l, 2 * WIDEST));
             }
         }
         if !self.changed.is_empty() {

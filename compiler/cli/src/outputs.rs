@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use onnxc_compiler::base::diag::Result;
+use onnxc_compiler::base::diag::{Diagnostic, Result};
 use tempfile::NamedTempFile;
 
 use crate::failure::file_error;
@@ -35,6 +35,11 @@ impl Outputs {
         let staged = stage(path, contents).map_err(|e| file_error("write", path, e))?;
         // A link is written through, as every compiler does.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let streamed = matches!(staged, Staged::Stream(_));
+        if !streamed && self.staged.iter().any(|s| place(&s.0) == place(&path)) {
+            let twice = format!("two outputs would be written to `{}`", path.display());
+            return Err(Diagnostic::usage("USE001", twice));
+        }
         self.staged.push((path, staged));
         Ok(())
     }
@@ -83,6 +88,12 @@ fn folder(path: &Path) -> &Path {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     }
+}
+
+/// One spelling of a path, whether there is a file yet or not.
+fn place(path: &Path) -> PathBuf {
+    let folder = fs::canonicalize(folder(path)).unwrap_or_else(|_| folder(path).to_path_buf());
+    folder.join(path.file_name().unwrap_or_default())
 }
 
 fn stage(path: &Path, contents: &[u8]) -> io::Result<Staged> {
@@ -198,5 +209,12 @@ mod tests {
         o.commit().unwrap();
         assert_eq!(names(dir.path()), ["a.h", "a.o"]);
         assert_eq!(fs::read(dir.path().join("a.o")).unwrap(), b"new");
+        // One file for two outputs, however it is spelled.
+        let mut o = Outputs::default();
+        o.add(&dir.path().join("b.o"), b"one").unwrap();
+        let again = o.add(&dir.path().join("./b.o"), b"two").unwrap_err();
+        assert!(again.to_string().contains("two outputs"), "{again}");
+        drop(o);
+        assert_eq!(names(dir.path()), ["a.h", "a.o"]);
     }
 }

@@ -66,17 +66,26 @@ pub fn decode(bytes: Bytes, options: &ImportOptions) -> Result<ModelProto> {
         )
         .help("--max-model-size raises the limit"));
     }
+    // What a checkout has in place of a large file.
+    let pointer = bytes.starts_with(b"version https://git-lfs.github.com/spec/");
+    let help = match (pointer, bytes.is_empty()) {
+        (true, _) => "it is a pointer of Git LFS: `git lfs pull` brings the model itself",
+        (false, true) => "the file is empty",
+        (false, false) => {
+            "it is no ONNX file, or not all of it: compare its size with the original's"
+        }
+    };
     super::wire::check(&bytes, options)?;
     let model = ModelProto::decode(bytes).map_err(|e| {
         let text = e.to_string();
         if text.contains("recursion") {
             Diagnostic::limit("ONNX006", "the file's messages are nested too deep")
         } else {
-            Diagnostic::model("ONNX001", text)
+            Diagnostic::model("ONNX001", text).help(help)
         }
     })?;
     if model.graph.is_none() {
-        return Err(Diagnostic::model("ONNX001", "the file holds no graph"));
+        return Err(Diagnostic::model("ONNX001", "the file holds no graph").help(help));
     }
     Ok(model)
 }

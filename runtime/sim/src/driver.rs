@@ -137,6 +137,12 @@ impl Sim {
     }
 }
 
+impl AsRef<Driver> for Sim {
+    fn as_ref(&self) -> &Driver {
+        &self.driver
+    }
+}
+
 fn locked<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }

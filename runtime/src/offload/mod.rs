@@ -70,6 +70,12 @@ impl Driver {
     }
 }
 
+impl AsRef<Driver> for Driver {
+    fn as_ref(&self) -> &Driver {
+        self
+    }
+}
+
 /// A slot before it is opened: all zero.
 pub const CLOSED: NpuSlot = NpuSlot {
     table: OffloadTable {

@@ -279,9 +279,9 @@ pub struct Compile {
     /// What to write: obj, staticlib, so, header, rust, dep-info, report, html, graph, loops, clif, asm, dot, bench-c, hpp; each may be KIND=PATH
     #[arg(long, value_name = "KIND[=PATH]", value_delimiter = ',', value_parser = crate::emit::parse_emit)]
     pub emit: Vec<crate::emit::Emit>,
-    /// Write the report beside all else: a page of HTML or JSON, by the ending
+    /// Write the report beside all else: a page of HTML or JSON, by the ending; both, where it is given twice
     #[arg(long, value_name = "FILE.html|FILE.json")]
-    pub report: Option<PathBuf>,
+    pub report: Vec<PathBuf>,
     /// Print a list and end
     #[arg(long, value_enum, value_name = "LIST")]
     pub print: Option<Print>,

@@ -341,6 +341,7 @@ impl Layers {
                     ),
                 ]),
                 Part::Heading("Roofline".into()),
+                Part::Text("The roof is that of f32 without tricks: layers of whole numbers, and those by Winograd, may lie above it.".into()),
                 Part::Roof(Roof {
                     peak: self.roof.peak,
                     slopes: (self.roof.levels.iter())

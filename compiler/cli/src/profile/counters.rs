@@ -28,7 +28,6 @@ impl Counters {
     /// Opens what may be opened.
     #[cfg(target_os = "linux")]
     pub fn open() -> Counters {
-        use perf_event::Builder;
         use perf_event::events::Hardware;
         let events = [
             Hardware::CPU_CYCLES,
@@ -37,6 +36,13 @@ impl Counters {
             Hardware::CACHE_MISSES,
             Hardware::BRANCH_MISSES,
         ];
+        Counters::of(events)
+    }
+
+    /// Counters of these events, one for each of [`NAMES`] in their order.
+    #[cfg(target_os = "linux")]
+    fn of<E: perf_event::events::Event>(events: [E; NAMES.len()]) -> Counters {
+        use perf_event::Builder;
         let mut all = Counters::default();
         for (k, event) in events.into_iter().enumerate() {
             let made = Builder::new(event).build();
@@ -126,6 +132,44 @@ fn reason(e: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the system counts by itself stands in where there is no hardware to ask: pages that are touched for the first time.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn counts_are_of_what_happens_between() {
+        use perf_event::events::Software;
+        let events = [
+            Software::PAGE_FAULTS,
+            Software::PAGE_FAULTS_MIN,
+            Software::DUMMY,
+            Software::EMULATION_FAULTS,
+            Software::PAGE_FAULTS_MAJ,
+        ];
+        let mut c = Counters::of(events);
+        if !c.missing.is_empty() {
+            eprintln!("skipped: {}", c.why_not().unwrap_or_default());
+            return;
+        }
+        let pages = |n: usize| {
+            // Fresh pages of the system, in an allocation that is too large to be one given back before.
+            let mut room = vec![0u8; n << 12];
+            for k in (0..room.len()).step_by(4096) {
+                room[k] = std::hint::black_box(1);
+            }
+            std::hint::black_box(&room);
+        };
+        let before = c.read();
+        pages(4096);
+        let (one, middle) = (c.read(), c.read());
+        let counted = between(&before, &one);
+        // At least a few, where the system gives large pages; each is a small fault, and none emulates anything.
+        assert!(
+            counted[0] >= Some(8) && counted[0] >= counted[1],
+            "{counted:?}"
+        );
+        assert_eq!((counted[2], counted[3]), (Some(0), Some(0)));
+        assert!(between(&one, &middle)[0] < counted[0], "{counted:?}");
+    }
 
     #[test]
     fn what_is_not_counted_is_said() {

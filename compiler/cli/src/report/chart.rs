@@ -19,7 +19,7 @@ pub fn bars(out: &mut String, b: &Bars) {
     // Writing to a String can't fail.
     let _ = writeln!(
         out,
-        "<svg viewBox=\"0 0 {WIDE} {tall}\" width=\"{WIDE}\" role=\"img\" aria-label=\"{0}\">\n<text x=\"{left}\" y=\"14\" class=\"dim\">{0}</text>",
+        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDE} {tall}\" width=\"{WIDE}\" role=\"img\" aria-label=\"{0}\">\n<text x=\"{left}\" y=\"14\" class=\"dim\">{0}</text>",
         escape(&b.title)
     );
     for (k, (name, value, part)) in b.bars.iter().enumerate() {
@@ -42,7 +42,7 @@ pub fn bars(out: &mut String, b: &Bars) {
             figure(value)
         );
     }
-    *out += "</svg>\n";
+    *out += "</svg></div>\n";
 }
 
 /// At most so many characters.
@@ -114,7 +114,7 @@ pub fn roof(out: &mut String, r: &Roof) {
     let y = Axis::of(points.iter().map(|p| p.2).chain([r.peak]), bottom, -high);
     let _ = writeln!(
         out,
-        "<svg viewBox=\"0 0 {WIDE} {tall}\" width=\"{WIDE}\" role=\"img\" aria-label=\"Roofline\">"
+        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDE} {tall}\" width=\"{WIDE}\" role=\"img\" aria-label=\"Roofline\">"
     );
     for v in x.powers() {
         let at = x.place(v);
@@ -174,5 +174,5 @@ pub fn roof(out: &mut String, r: &Roof) {
             y.place(*speed)
         );
     }
-    *out += "</svg>\n";
+    *out += "</svg></div>\n";
 }

@@ -18,7 +18,7 @@ pub fn curves(out: &mut String, c: &Curves) {
     // Writing to a String can't fail.
     let _ = writeln!(
         out,
-        "<svg viewBox=\"0 0 {WIDE} {TALL}\" width=\"{WIDE}\" role=\"img\" aria-label=\"{0}\">\n<text x=\"{left}\" y=\"14\" class=\"dim\">{0}</text>",
+        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDE} {TALL}\" width=\"{WIDE}\" role=\"img\" aria-label=\"{0}\">\n<text x=\"{left}\" y=\"14\" class=\"dim\">{0}</text>",
         escape(&c.title)
     );
     for k in 0..=5 {
@@ -54,5 +54,5 @@ pub fn curves(out: &mut String, c: &Curves) {
             escape(name)
         );
     }
-    *out += "</svg>\n";
+    *out += "</svg></div>\n";
 }

@@ -3,7 +3,7 @@
 //! A page is data ([`Page`]); how it looks is said here once for all reports. No script, no font, no picture from outside. All
 //! text is escaped here: names come from models. The same page gives the same bytes.
 
-mod chart;
+pub mod chart;
 mod curves;
 mod histogram;
 mod memory;
@@ -180,7 +180,7 @@ pub fn html(page: &Page) -> String {
             Part::Bars(b) => chart::bars(&mut out, b),
             Part::Roof(r) => chart::roof(&mut out, r),
             Part::Picture(svg) => {
-                let _ = writeln!(out, "<div style=\"overflow:auto\">{svg}</div>");
+                let _ = writeln!(out, "<div class=\"wide\">{svg}</div>");
             }
             Part::Histograms(h) => histogram::histograms(&mut out, h),
             Part::Curves(c) => curves::curves(&mut out, c),
@@ -257,10 +257,10 @@ pub fn escape(text: &str) -> String {
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c1e21;--dim:#667;--line:#dde;--bar:#4a7fc1;--mark:#e0883a;--head:#f4f5f8;--soft:#dfeafb}
 @media (prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e4e6ea;--dim:#99a;--line:#333844;--bar:#6b9fe0;--mark:#f0a050;--head:#20242b;--soft:#22344f}}
-body{background:var(--bg);color:var(--fg);font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
+body{background:var(--bg);color:var(--fg);font:15px/1.45 system-ui,sans-serif;max-width:108rem;margin:2rem auto;padding:0 1rem}p,dl{max-width:72rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--dim)}dd{margin:0}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem}
+.wide{overflow-x:auto}.wide svg{max-width:none}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
 thead th{background:var(--head);position:sticky;top:0}.n{text-align:right}td.l,.f details[open]{white-space:normal;overflow-wrap:anywhere;min-width:24rem}.f summary{cursor:pointer}
 svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--fg);font:12px system-ui,sans-serif}

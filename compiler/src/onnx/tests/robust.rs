@@ -90,6 +90,9 @@ fn bytes_that_are_no_model() {
     assert_eq!(errors(&bytes(vec![])), ["ONNX001"]);
     assert_eq!(errors(&bytes(b"\x89PNG\r\n\x1a\n".to_vec())), ["ONNX001"]);
     assert_eq!(errors(&bytes(vec![0xff; 100])), ["ONNX001"]);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
+    let said = bytes(pointer.as_bytes().to_vec()).list;
+    assert!(said[0].help.contains("git lfs pull"), "{said:?}");
     let whole = everything().encode_to_vec();
     for n in 0..whole.len() {
         // A cut can fall between two fields of the model; then it is no broken message but a broken graph.

@@ -1,3 +1,4 @@
+# nooelint: oelint.bbclass.underscores
 # Compiles an ONNX model to a static library with a C and a C++ header and a .pc file.
 #
 #   SRC_URI = "file://digits.onnx"
@@ -14,6 +15,7 @@ ONNXC_PREFIX ??= "${@onnxc.tune.prefix(d.getVar('BPN'))}"
 # A CPU of `onnxc --print target-cpus`, or several parted by commas for one object that chooses when it runs. Empty: the tune's.
 ONNXC_CPU ??= ""
 # Features to switch on or off: +dotprod,-fp16
+# nooelint: oelint.vars.mispell.unknown
 ONNXC_FEATURES ??= ""
 # int8, and the data that ranges are measured on, below ${S}.
 ONNXC_QUANTIZE ??= ""
@@ -36,6 +38,7 @@ B = "${WORKDIR}/onnxc"
 
 PACKAGE_ARCH = "${@d.getVar('MACHINE_ARCH') if d.getVar('ONNXC_NPU') else d.getVar('TUNE_PKGARCH')}"
 
+# nooelint: oelint.vars.mispell.unknown
 ONNXC_TUNE_CFLAGS = "${@onnxc.tune.cflags(d.getVar('TUNE_CCARGS'), d.getVar('TARGET_ARCH'))}"
 
 # All words but paths.

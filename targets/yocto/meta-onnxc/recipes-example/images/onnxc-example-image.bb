@@ -3,6 +3,7 @@ DESCRIPTION = "core-image-minimal with onnxc-classify: run `onnxc-classify /usr/
 HOMEPAGE = "https://github.com/onnxc/onnxc"
 BUGTRACKER = "https://github.com/onnxc/onnxc/issues"
 SECTION = "images"
+CVE_PRODUCT = "onnxc"
 LICENSE = "MIT"
 
 # nooelint: oelint.file.requirenotfound

@@ -1,3 +1,4 @@
+# nooelint: oelint.var.bbclassextend
 SUMMARY = "Says which digit a picture shows"
 DESCRIPTION = "Example of a program that links a compiled model, and finds it by pkg-config."
 HOMEPAGE = "https://github.com/onnxc/onnxc"

@@ -1,3 +1,4 @@
+# nooelint: oelint.var.bbclassextend
 SUMMARY = "A model that reads handwritten digits of 8x8 pixels, compiled"
 DESCRIPTION = "Example of the class onnxc-model: a static library with headers, its weights in a file of their own."
 HOMEPAGE = "https://github.com/onnxc/onnxc"
