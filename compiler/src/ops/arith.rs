@@ -100,8 +100,11 @@ fn infer_mod(cx: &mut InferCx) -> Result<()> {
     if d.is_float() && !cx.attrs.flag("fmod") {
         return bad("Mod of floats needs `fmod` = 1");
     }
+    // The remainder of floor division, unless the file asks for the dividend's sign.
+    let floor = !cx.attrs.flag("fmod");
     propagate(cx, |d| match (d[0].fixed(), d[1].fixed()) {
         (Some(a), Some(b)) if a >= 0 && b > 0 => Some(Dim::Fixed(a % b)),
+        (None, Some(b)) if floor && b > 0 => d[0].modulo(&d[1]),
         _ => None,
     });
     Ok(())
