@@ -15,9 +15,10 @@ use crate::base::tensor::Tensor;
 use crate::contracts::form::Form;
 use crate::contracts::gemm;
 use crate::contracts::strip;
-use crate::contracts::tail::Element;
+use crate::contracts::tail::{Element, Found};
 use crate::kernel::{Contract, Kernel, LowerCx, Machine, Query};
 use crate::loops::ir::{BufId, ExprId, LoopKind};
+use crate::loops::tail::Node;
 
 /// How a row multiplies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -285,9 +286,34 @@ impl Ready {
     }
 }
 
+/// The dense row that costs least.
+fn dense<'q>(q: &Query<'q>) -> Option<&'q Kernel> {
+    let rows = q.contract.rows.iter().filter(|r| !r.name.contains("sparse"));
+    let cost = |r: &Kernel| q.machine.costs.cost(r.name, &(r.work)(q), None);
+    rows.filter(|r| (r.accepts)(q))
+        .map(|r| (cost(r), r))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|r| r.1)
+}
+
 fn conv(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
     let missing = || Diagnostic::internal("sparse weights that are none");
     let v = plain(q).ok_or_else(missing)?;
+    if way.near {
+        // What the tail reads by pixels is not seen when kernels are compared; such tails cost more than zeros save.
+        let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
+        let element = Element::whole(&mut cx.b, &fixed, v.window.rank());
+        let found = element.probe(cx, |cx, index, sum| {
+            cx.store(0, index, sum);
+            Ok(())
+        })?;
+        let by_pixels = |f: &Found| f.tail.operands().any(|n| matches!(n, Node::Tile(_)));
+        if found.as_ref().is_some_and(by_pixels)
+            && let Some(row) = dense(q)
+        {
+            return (row.emit)(cx, q);
+        }
+    }
     let r = ready(cx, q, way)?;
     let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let rank = v.window.rank();
