@@ -288,7 +288,11 @@ impl Ready {
 
 /// The dense row that costs least.
 fn dense<'q>(q: &Query<'q>) -> Option<&'q Kernel> {
-    let rows = q.contract.rows.iter().filter(|r| !r.name.contains("sparse"));
+    let rows = q
+        .contract
+        .rows
+        .iter()
+        .filter(|r| !r.name.contains("sparse"));
     let cost = |r: &Kernel| q.machine.costs.cost(r.name, &(r.work)(q), None);
     rows.filter(|r| (r.accepts)(q))
         .map(|r| (cost(r), r))
