@@ -7,24 +7,8 @@ pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
     let mut w = Writer::new(isa);
     let parts = (isa.lanes / 4) as u8;
     for rotation in 0..6i32 {
-        for elem in [Elem::W32, Elem::U8, Elem::I8, Elem::U8x2, Elem::I8x2] {
-            let [d, tmp] = [w.vm.v(), w.vm.v()];
-            let load = |part: u8| Op::LoadQuad {
-                d,
-                at: Mem::at(w.base, rotation * 20 + i32::from(part) * 24),
-                part,
-                elem,
-                tmp,
-            };
-            if isa.has(&load(0)) {
-                (0..parts)
-                    .map(load)
-                    .collect::<Vec<_>>()
-                    .into_iter()
-                    .for_each(|op| w.vm.op(op));
-                w.keep(d);
-            }
-            w.vm.free_all(&[d, tmp]);
+        for elem in [Elem::W32, Elem::U8, Elem::I8] {
+            loads(&mut w, rotation, elem);
         }
         let v = [0, 1, 2, 3].map(|i| w.load(rotation * 4 + i * 32));
         let tmp = [w.vm.v(), w.vm.v()];
@@ -47,23 +31,6 @@ pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
                 w.at += 16;
             }
         }
-        for signed in [false, true] {
-            let of = |by: u8, w: &mut Writer| {
-                v.map(|a| {
-                    let d = w.vm.v();
-                    let op = Shift::Right;
-                    w.vm.op(Op::Shift { op, d, a, by });
-                    d
-                })
-            };
-            // Numbers of all sizes: some are limited, some are not.
-            let v = of(14 + rotation as u8 * 3 % 12, &mut w);
-            if isa.has(&Op::PackBytes { v, signed }) {
-                w.vm.op(Op::PackBytes { v, signed });
-                w.keep(v[0]);
-            }
-            w.vm.free_all(&v);
-        }
         w.vm.free_all(&v);
         let (x, at) = (w.vm.x(), w.base);
         for (bytes, disp) in [(1, 3), (2, 6), (1, 4093), (2, 255 * 2)] {
@@ -85,7 +52,26 @@ pub fn quads(isa: Isa, cases: &mut Vec<Case>) {
     cases.push(w.case("quads".into()));
 }
 
-/// What pairs words.
+/// A vector loaded quarter by quarter.
+fn loads(w: &mut Writer, rotation: i32, elem: Elem) {
+    let isa = w.vm.isa;
+    let [d, tmp] = [w.vm.v(), w.vm.v()];
+    let base = w.base;
+    let load = |part: u8| Op::LoadQuad {
+        d,
+        at: Mem::at(base, rotation * 20 + i32::from(part) * 24),
+        part,
+        elem,
+        tmp,
+    };
+    if isa.has(&load(0)) {
+        (0..(isa.lanes / 4) as u8).for_each(|part| w.vm.op(load(part)));
+        w.keep(d);
+    }
+    w.vm.free_all(&[d, tmp]);
+}
+
+/// What pairs words, and what packs them.
 pub fn quads_of_words(isa: Isa) -> Vec<Case> {
     let mut w = Writer::new(isa);
     for rotation in 0..8i32 {
@@ -95,6 +81,28 @@ pub fn quads_of_words(isa: Isa) -> Vec<Case> {
         w.keep(lo);
         w.keep(a);
         w.vm.free_all(&[a, b, lo]);
+        for elem in [Elem::U8x2, Elem::I8x2] {
+            loads(&mut w, rotation, elem);
+        }
+        let v = [0, 1, 2, 3].map(|i| w.load(rotation * 4 + i * 28));
+        for signed in [false, true] {
+            let of = |by: u8, w: &mut Writer| {
+                v.map(|a| {
+                    let d = w.vm.v();
+                    let op = Shift::Right;
+                    w.vm.op(Op::Shift { op, d, a, by });
+                    d
+                })
+            };
+            // Numbers of all sizes: some are limited, some are not.
+            let v = of(14 + rotation as u8 * 3 % 12, &mut w);
+            if isa.has(&Op::PackBytes { v, signed }) {
+                w.vm.op(Op::PackBytes { v, signed });
+                w.keep(v[0]);
+            }
+            w.vm.free_all(&v);
+        }
+        w.vm.free_all(&v);
         if w.full() {
             w.at = OUT;
         }
