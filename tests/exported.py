@@ -133,51 +133,35 @@ model(
     free={"x": {2: "h", 3: "w"}},
 )
 
-# The pads of a free axis, turned as exporters turn them: pairs from the last axis on, then first all ends before, then all behind.
-model(
-    "pads_to_a_size",
-    [
-        node("Shape", "x", "shape"),
-        node("Gather", "shape last", "width"),
-        node("Sub", "most width", "missing"),
-        node("Concat", "none missing none none none none none none", "pairs", axis=0),
-        node("Reshape", "pairs two", "table"),
-        node("Slice", "table from to zeroth back", "turned"),
-        node("Transpose", "turned", "columns", perm=[1, 0]),
-        node("Reshape", "columns line", "pads"),
-        node("Pad", "x pads", "y"),
-    ],
-    [{"x": floats(1, 2, 3, w)} for w in [5, 4, 7]],
-    {"y": FLOAT},
-    {
-        "last": whole(3), "most": whole(12), "none": whole(0), "two": whole(-1, 2), "line": whole(-1),
-        "from": whole(-1), "to": whole(-(2**63) + 1), "zeroth": whole(0), "back": whole(-1),
-    },
-    free={"x": {3: "w"}},
-)
+def padded(name, missing, **numbers):
+    """Pads of a free axis, turned as exporters turn them: pairs from the last axis on, then first all ends before, then all behind."""
+    model(
+        name,
+        [node("Shape", "x", "shape"), node("Gather", "shape last", "width")]
+        + missing
+        + [
+            node("Concat", "none missing none none none none none none", "pairs", axis=0),
+            node("Reshape", "pairs two", "table"),
+            node("Slice", "table from to zeroth back", "turned"),
+            node("Transpose", "turned", "columns", perm=[1, 0]),
+            node("Reshape", "columns line", "pads"),
+            node("Pad", "x pads", "y"),
+        ],
+        [{"x": floats(1, 2, 3, w)} for w in [5, 4, 7]],
+        {"y": FLOAT},
+        {
+            "last": whole(3), "none": whole(0), "two": whole(-1, 2), "line": whole(-1), "from": whole(-1),
+            "to": whole(-(2**63) + 1), "zeroth": whole(0), "back": whole(-1), **numbers,
+        },
+        free={"x": {3: "w"}},
+    )
 
-model(
+
+padded("pads_to_a_size", [node("Sub", "most width", "missing")], most=whole(12))
+padded(
     "pads_to_a_multiple",
-    [
-        node("Shape", "x", "shape"),
-        node("Gather", "shape last", "width"),
-        node("Mod", "width four", "over"),
-        node("Sub", "four over", "wanted"),
-        node("Mod", "wanted four", "missing"),
-        node("Concat", "none missing none none none none none none", "pairs", axis=0),
-        node("Reshape", "pairs two", "table"),
-        node("Slice", "table from to zeroth back", "turned"),
-        node("Transpose", "turned", "columns", perm=[1, 0]),
-        node("Reshape", "columns line", "pads"),
-        node("Pad", "x pads", "y"),
-    ],
-    [{"x": floats(1, 2, 3, w)} for w in [5, 4, 7]],
-    {"y": FLOAT},
-    {
-        "last": whole(3), "four": whole(4), "none": whole(0), "two": whole(-1, 2), "line": whole(-1),
-        "from": whole(-1), "to": whole(-(2**63) + 1), "zeroth": whole(0), "back": whole(-1),
-    },
-    free={"x": {3: "w"}},
+    [node("Mod", "width four", "over"), node("Sub", "four over", "wanted"), node("Mod", "wanted four", "missing")],
+    four=whole(4),
 )
 
 # Frames of a signal without an axis for what is real.

@@ -5,7 +5,7 @@
 
 use super::build::Vm;
 use super::ir::*;
-use super::tail::{self, Far};
+use super::tail::{self, Far, Kept};
 use super::winograd::{Numbers, Walk, bytes, tiles, times};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
@@ -84,13 +84,6 @@ struct Bases {
     plane: X,
     /// The current column.
     at: X,
-}
-
-/// A value that is in a register, or waits in the frame.
-#[derive(Clone, Copy)]
-enum Kept {
-    Reg(V),
-    Slot(u16),
 }
 
 /// The program of an output transform.
@@ -382,17 +375,7 @@ impl Template<'_> {
             to: end,
         });
         self.vm.free_x(left);
-        let two: Vec<V> = waiting
-            .into_iter()
-            .map(|k| match k {
-                Kept::Reg(v) => v,
-                Kept::Slot(slot) => {
-                    let d = self.vm.v();
-                    self.vm.op(Op::Fill { d, slot });
-                    d
-                }
-            })
-            .collect();
+        let two: Vec<V> = waiting.into_iter().map(|k| k.fetch(&mut self.vm)).collect();
         if self.s.whole.is_none() {
             self.k.hold(&mut self.vm, &floats::numbers(), 4 + need);
         }
@@ -493,14 +476,7 @@ impl Template<'_> {
                     self.vm.place(nothing);
                 }
             }
-            let result = match kept {
-                Kept::Reg(v) => v,
-                Kept::Slot(slot) => {
-                    let d = self.vm.v();
-                    self.vm.op(Op::Fill { d, slot });
-                    d
-                }
-            };
+            let result = kept.fetch(&mut self.vm);
             let mut fetch = |vm: &mut Vm, i: usize, kind: Node| match lines[i] {
                 Some(p) => tail::operand(vm, kind, Mem::at(p, 0), lanes),
                 None => {

@@ -1,8 +1,8 @@
 //! `conv_f32_sparse4`, `conv_f32_sparse1`, the same with `_line`: 1x1 convolutions over channels-last data with sparse weights.
 
+use super::numbers::Numbers;
 use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Kind, Product, tiles, work};
-use super::tiles::Numbers;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;

@@ -1,9 +1,9 @@
 //! `gemm_f32_sparse4`, `gemm_f32_sparse1`: matrix products whose B is known and sparse.
 
 use super::conv::{bytes, sparse_weights};
+use super::numbers::Numbers;
 use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Kind, Product, tiles, work};
-use super::tiles::Numbers;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;

@@ -3,9 +3,9 @@
 //! fills 32 bits.
 
 use super::conv::{DENSEST, apart, bytes, flat, pixels, plain, run_on};
+use super::numbers::{Near, Numbers};
 use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Kind, Product, rows_of, tiles, work};
-use super::tiles::{Near, Numbers};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};

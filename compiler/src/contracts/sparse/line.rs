@@ -3,7 +3,8 @@
 //!
 //! Pointers t, values, s. The shape holds the stream, seven bytes to a number.
 
-use super::tiles::{Numbers, Strip};
+use super::numbers::Numbers;
+use super::tiles::Strip;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};

@@ -11,6 +11,7 @@ pub mod gemm;
 pub mod integer;
 
 pub mod line;
+pub mod numbers;
 pub mod pattern;
 pub mod product;
 pub mod tiles;

@@ -1,6 +1,6 @@
 //! Sparse weights as a stream of entries: values, and how many rows further each one lies.
 
-use super::tiles::Numbers;
+use super::numbers::Numbers;
 use crate::kernel::Query;
 
 /// Output channels that one call computes at most.

@@ -1,8 +1,9 @@
 //! The loops around the tiles of a sparse product: pixels by runs, output channels by chunks.
 
 use super::line::{Line, SPARSE_LINE};
+use super::numbers::{Near, Numbers, gathered, place};
 use super::pattern::{self, Chunk, Encoded, Rows};
-use super::tiles::{In, Near, Numbers, Out, SPARSE_OUT_ACROSS, Strip, gathered, place};
+use super::tiles::{In, Out, SPARSE_OUT_ACROSS, Strip};
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;

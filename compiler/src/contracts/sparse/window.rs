@@ -4,9 +4,9 @@
 //! window's width. An element of the window is then one of those rows, some places further: nothing is laid out for it.
 
 use super::conv::{apart, bytes, flat, run_on, sparse_weights};
+use super::numbers::Numbers;
 use super::pattern::{self, Rows, blocks};
 use super::product::{Cut, Product, tiles};
-use super::tiles::Numbers;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;

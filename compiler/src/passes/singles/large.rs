@@ -6,7 +6,7 @@
 //! some of them. The proof looks at both sides of each step, as `step` does; only steps with sums nearer to a half than a candidate is to
 //! the exact form can go wrong.
 
-use super::step::{EXACT, Reals, Single};
+use super::step::{EXACT, Reals, Single, wrong};
 use crate::ops::requantize_single::LARGE;
 
 /// Products beyond this lose the large number's size.
@@ -116,23 +116,11 @@ impl Reals {
         }
         // Twice, for the roundings of the distance itself.
         let reach = 2.0 * self.distance(f) + 1e-9;
-        let mut wrong = vec![];
-        for s in steps.iter().take_while(|s| s.margin <= reach) {
-            if s.sum <= most && f.at(s.sum) < s.k {
-                return false;
-            }
-            if s.sum > least && f.at(s.sum - 1) >= s.k {
-                // One sum before it is right again, and none is two too large.
-                let alone = s.sum - 1 == least || f.at(s.sum - 2) < s.k;
-                let Ok(own) = i32::try_from(s.sum - 1 + f.shift) else {
-                    return false;
-                };
-                if !alone || wrong.contains(&own) || wrong.len() == allowed {
-                    return false;
-                }
-                wrong.push(own);
-            }
-        }
+        let near = steps.iter().take_while(|s| s.margin <= reach);
+        let near = near.map(|s| (s.k, s.sum));
+        let Some(wrong) = wrong(|s| f.at(s), f.shift, near, (least, most), allowed) else {
+            return false;
+        };
         let done = wrong.is_empty();
         *best = Some(Single {
             shift: f.shift,

@@ -80,7 +80,8 @@ impl Reals {
         let mut best: Option<Single> = None;
         for (m, o) in candidates(self.m as f32, rest) {
             let allowed = best.as_ref().map_or(bound, |b| b.wrong.len() - 1);
-            let Some(wrong) = wrong(m, o, shift, &steps, domain, allowed) else {
+            let at = |s: i64| near(s + shift, m, o);
+            let Some(wrong) = wrong(at, shift, steps.iter().copied(), domain, allowed) else {
                 continue;
             };
             let done = wrong.is_empty();
@@ -107,18 +108,17 @@ fn candidates(m: f32, rest: f64) -> impl Iterator<Item = (f32, f32)> {
     })
 }
 
-/// The sums at which the f32 form is one too large; `None` where it is wrong otherwise or at more than `bound` sums.
-fn wrong(
-    m: f32,
-    o: f32,
+/// The sums, with `shift`, at which a form that grows is one too large; `None` where it is wrong otherwise or at more than `bound` sums. `steps`: results and
+/// the least sum that gives each.
+pub fn wrong(
+    at: impl Fn(i64) -> i64,
     shift: i64,
-    steps: &[(i64, i64)],
+    steps: impl Iterator<Item = (i64, i64)>,
     (least, most): (i64, i64),
     bound: usize,
 ) -> Option<Vec<i32>> {
-    let at = |s: i64| near(s + shift, m, o);
     let mut wrong = vec![];
-    for &(k, s) in steps {
+    for (k, s) in steps {
         if s <= most && at(s) < k {
             return None;
         }

@@ -3,10 +3,11 @@
 
 use crate::vector::build::Vm;
 use crate::vector::ir::*;
-use crate::vector::tail;
+use crate::vector::tail::{self, Kept};
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::contracts::sparse::tiles::{Numbers, Out};
+use onnxc_compiler::contracts::sparse::numbers::Numbers;
+use onnxc_compiler::contracts::sparse::tiles::Out;
 use onnxc_compiler::loops::ir::Callee;
 use onnxc_compiler::loops::tail::{Node, Tail};
 
@@ -22,13 +23,6 @@ struct Template<'s> {
     room: usize,
     /// Slots for the rest.
     slots: Vec<u16>,
-}
-
-/// What waits.
-#[derive(Clone, Copy)]
-enum Kept {
-    Reg(V),
-    Slot(u16),
 }
 
 /// Where the columns of a round begin: sums, operands, results.
@@ -185,14 +179,14 @@ impl Template<'_> {
                 let kept = self.keep(answer, (packed.len() + four.len()) as i32);
                 four.push(kept);
             }
-            let v: Vec<V> = four.into_iter().map(|k| self.fetch(k)).collect();
+            let v: Vec<V> = four.into_iter().map(|k| k.fetch(&mut self.vm)).collect();
             let v = [v[0], v[1], v[2], v[3]];
             self.vm.op(Op::PackBytes { v, signed });
             self.vm.free_all(&v[1..]);
             let kept = self.keep(v[0], packed.len() as i32);
             packed.push(kept);
         }
-        let all: Vec<V> = packed.into_iter().map(|k| self.fetch(k)).collect();
+        let all: Vec<V> = packed.into_iter().map(|k| k.fetch(&mut self.vm)).collect();
         let all = [all[0], all[1], all[2], all[3]];
         let tmp = [self.vm.v(), self.vm.v()];
         self.vm.op(Op::Transpose { v: all, tmp });
@@ -237,16 +231,6 @@ impl Template<'_> {
         self.vm.op(Op::Spill { s: v, slot });
         self.vm.free(v);
         Kept::Slot(slot)
-    }
-    fn fetch(&mut self, kept: Kept) -> V {
-        match kept {
-            Kept::Reg(v) => v,
-            Kept::Slot(slot) => {
-                let d = self.vm.v();
-                self.vm.op(Op::Fill { d, slot });
-                d
-            }
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::vector::ir::*;
 use crate::vector::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::contracts::sparse::tiles::{In, Near, Numbers};
+use onnxc_compiler::contracts::sparse::numbers::{Near, Numbers};
+use onnxc_compiler::contracts::sparse::tiles::In;
 use onnxc_compiler::loops::ir::Callee;
 
 /// The program.

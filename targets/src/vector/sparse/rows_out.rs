@@ -5,7 +5,8 @@ use crate::vector::build::Vm;
 use crate::vector::ir::*;
 use crate::vector::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::contracts::sparse::tiles::{Out, place};
+use onnxc_compiler::contracts::sparse::numbers::place;
+use onnxc_compiler::contracts::sparse::tiles::Out;
 use onnxc_compiler::loops::ir::Callee;
 use onnxc_compiler::loops::tail::{Node, Tail};
 

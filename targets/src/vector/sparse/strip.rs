@@ -5,7 +5,8 @@ use crate::vector::build::Vm;
 use crate::vector::ir::*;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::contracts::sparse::line::Line;
-use onnxc_compiler::contracts::sparse::tiles::{Near, Numbers, Strip};
+use onnxc_compiler::contracts::sparse::numbers::{Near, Numbers};
+use onnxc_compiler::contracts::sparse::tiles::Strip;
 use onnxc_compiler::loops::ir::Callee;
 
 struct Template {

@@ -91,7 +91,8 @@ impl Writer<'_> {
         let swap = op != BinOp::Sub && !in_registers(self, a);
         let (a, b) = if swap { (b, a) } else { (a, b) };
         let own = match self.values[a as usize] {
-            Value::Reals { v } if self.uses[a as usize] == 1 && a != b => Some(v),
+            // The halves of a number that is the same in all lanes may be one register.
+            Value::Reals { v } if self.uses[a as usize] == 1 && a != b && v[0] != v[1] => Some(v),
             _ => None,
         };
         let d = match own {
