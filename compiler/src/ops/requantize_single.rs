@@ -1,8 +1,9 @@
 //! Requantizing by single precision: RequantizeSingle, RequantizeLarge, RequantizeParts, RescaledSumSingle, RescaledSumParts,
-//! RescaledProductSingle, Bend. Not operators of ONNX: the pass `singles` makes them of the forms in f64
+//! RescaledProductSingle, Bend, Curve. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
 use super::requantize::{infer, nearest, within};
+use super::util::bad;
 use crate::base::dtype::DType;
 use crate::loops::build::Builder;
 use crate::loops::ir::{BinOp, Const, Expr, ExprId, Ty, UnOp};
@@ -13,7 +14,7 @@ pub const LARGE: f32 = 12_582_912.0;
 
 /// Operators of this file.
 pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &REQUANTIZE_LARGE, &REQUANTIZE_PARTS, &RESCALED_SUM_SINGLE,
-    &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND];
+    &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND, &CURVE];
 
 /// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
 /// Attributes: `shift`, a whole number; `to`, the result's type; `lo` and `hi`, its bounds.
@@ -69,33 +70,57 @@ fn less_at(cx: &mut PointCx, mut v: ExprId, s: ExprId, wrong: &[ExprId]) -> Expr
 
 /// A whole number as f32. What [`REQUANTIZE_LARGE`] makes is one already but for [`LARGE`], and its limits are as good there.
 fn real(b: &mut Builder, x: ExprId) -> ExprId {
-    float_of(b, x).unwrap_or_else(|| b.cast(Ty::F32, x))
+    real_less(b, x, 0, [false; 2])
 }
 
-fn float_of(b: &mut Builder, x: ExprId) -> Option<ExprId> {
+/// A whole number less a small one as f32. `open`: whether its limits below and above may be left out where its maker computes in f32.
+fn real_less(b: &mut Builder, x: ExprId, less: i64, open: [bool; 2]) -> ExprId {
+    if let Some(v) = float_of(b, x, less as f32, open) {
+        return v;
+    }
+    let v = b.cast(Ty::F32, x);
+    match less {
+        0 => v,
+        less => {
+            let less = b.num(Ty::F32, less as f64);
+            b.sub(v, less)
+        }
+    }
+}
+
+fn float_of(b: &mut Builder, x: ExprId, less: f32, open: [bool; 2]) -> Option<ExprId> {
     let number = |b: &Builder, e: ExprId| match b.as_const(e) {
         Some(Const::I32(v)) => Some(v),
         _ => None,
     };
     match *b.made(x) {
         Expr::Bin(op @ (BinOp::Min | BinOp::Max), inner, limit) => {
-            let limit = number(b, limit).filter(|v| v.abs() <= 1 << 24)?;
-            let inner = float_of(b, inner)?;
-            let limit = b.num(Ty::F32, f64::from(limit));
+            let limit = number(b, limit).filter(|v| v.abs() <= 1 << 23)?;
+            let inner = float_of(b, inner, less, open)?;
+            if open[usize::from(op == BinOp::Min)] {
+                return Some(inner);
+            }
+            let limit = b.num(Ty::F32, f64::from(limit) - f64::from(less));
             Some(b.bin(op, inner, limit))
         }
-        Expr::Bin(BinOp::Add, bits, less) => {
+        Expr::Bin(BinOp::Add, bits, offset) => {
             let Expr::Un(UnOp::ToBits, v) = *b.made(bits) else {
                 return None;
             };
-            if number(b, less)? != -(LARGE.to_bits() as i32) {
+            if number(b, offset)? != -(LARGE.to_bits() as i32) {
                 return None;
             }
-            let large = b.num(Ty::F32, f64::from(LARGE));
+            // A small number on top of the large one is exact.
+            let large = b.num(Ty::F32, f64::from(LARGE + less));
             Some(b.sub(v, large))
         }
         _ => None,
     }
+}
+
+/// The attributes `open_below` and `open_above`: numbers beyond those of a byte give what the last byte does.
+fn open(cx: &PointCx) -> [bool; 2] {
+    ["open_below", "open_above"].map(|name| cx.attrs.flag(name))
 }
 
 /// A sum and the attribute `shift`.
@@ -187,20 +212,9 @@ pub static RESCALED_PRODUCT_SINGLE: OpDef = OpDef {
     inputs: (4, 6),
     infer: |cx| infer(cx, &[0, 1], &[2, 3, 4, 5], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let mut centred = |at: usize, zero: &str| match float_of(cx.b, x[at]) {
-            // Small whole numbers are exact in f32.
-            Some(v) => match cx.attrs.int(zero, 0) {
-                0 => v,
-                z => {
-                    let z = cx.b.num(Ty::F32, z as f64);
-                    cx.b.sub(v, z)
-                }
-            },
-            None => {
-                let z = cx.b.int(Ty::I32, cx.attrs.int(zero, 0));
-                let v = cx.b.sub(x[at], z);
-                cx.b.cast(Ty::F32, v)
-            }
+        // Small whole numbers are exact in f32.
+        let mut centred = |at: usize, zero: &str| {
+            real_less(cx.b, x[at], cx.attrs.int(zero, 0), [false; 2])
         };
         let (a, b) = (centred(0, "zero_a"), centred(1, "zero_b"));
         let shift = cx.b.num(Ty::F32, cx.attrs.int("shift", 0) as f64);
@@ -215,14 +229,16 @@ pub static RESCALED_PRODUCT_SINGLE: OpDef = OpDef {
 };
 
 /// Inputs: bytes x; multiplier and offset (f32) of a first line and of a second, unless the attribute `lines` has those of one line or of two. Attributes:
-/// `least`, whether the smaller of two lines counts, else the larger does; `to`, `lo` and `hi` as those of [`REQUANTIZE_SINGLE`].
+/// `least`, whether the smaller of two lines counts, else the larger does; `open_below` and `open_above`; `to`, `lo` and `hi` as those of
+/// [`REQUANTIZE_SINGLE`].
 /// Output: `near(x * multiplier + offset)` within the bounds. Whoever makes it sees to it that products and sums are exact.
 pub static BEND: OpDef = OpDef {
     name: "Bend",
     inputs: (1, 5),
     infer: |cx| infer(cx, &[0], &[1, 2, 3, 4], |d| d == DType::F32),
     lower: Lower::Pointwise(|cx, x| {
-        let whole = real(cx.b, x[0]);
+        let open = open(cx);
+        let whole = real_less(cx.b, x[0], 0, open);
         let own = cx.attrs.floats("lines").unwrap_or(&[]).iter();
         let mut numbers: Vec<_> = own.map(|v| cx.b.num(Ty::F32, f64::from(*v))).collect();
         numbers.extend(&x[1..]);
@@ -236,6 +252,31 @@ pub static BEND: OpDef = OpDef {
             });
         }
         let v = nearest(cx.b, v.unwrap_or(whole));
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// Inputs: bytes x. Attributes: `numbers`, what x has for 0, the slope of a gate, its value there, its largest value, and the result there; `open_below` and
+/// `open_above`; `to`, `lo` and `hi` as those of [`REQUANTIZE_SINGLE`]. Output, with `d = x - zero`: `near(fma(d, clamp(fma(d, slope, middle), 0, top), offset))` within the bounds.
+pub static CURVE: OpDef = OpDef {
+    name: "Curve",
+    inputs: (1, 1),
+    infer: |cx| infer(cx, &[0], &[], |d| d == DType::F32),
+    lower: Lower::Pointwise(|cx, x| {
+        let numbers = cx.attrs.floats("numbers").unwrap_or(&[]);
+        let &[zero, slope, middle, top, offset] = numbers else {
+            return bad("Curve has five numbers");
+        };
+        let open = open(cx);
+        let d = real_less(cx.b, x[0], zero as i64, open);
+        let mut number = |v: f32| cx.b.num(Ty::F32, f64::from(v));
+        let [slope, middle, top, offset, none] = [slope, middle, top, offset, 0.0].map(&mut number);
+        let gate = cx.b.fma(d, slope, middle);
+        let gate = cx.b.clamp(gate, none, top);
+        let v = cx.b.fma(d, gate, offset);
+        let v = nearest(cx.b, v);
         Ok(within(cx, v))
     }),
     in_range: true,

@@ -19,6 +19,8 @@ pub struct Vm {
     /// By the number of the strand.
     passages: Vec<u16>,
     pub(super) strands: Option<Strands>,
+    /// Constants that are in registers, with these.
+    held: Vec<(u32, V)>,
     args: u8,
     /// Most vector registers in use at once.
     most: usize,
@@ -39,6 +41,7 @@ impl Vm {
             slots: 0,
             passages: vec![],
             strands: None,
+            held: vec![],
             args,
             most: 0,
             error: None,
@@ -114,6 +117,25 @@ impl Vm {
     /// Most vector registers that were in use at once.
     pub fn most(&self) -> usize {
         self.most
+    }
+    /// Has a constant, for all lanes, in a register until [`Vm::let_go`].
+    pub fn hold(&mut self, bits: u32) {
+        if self.held(bits).is_none() {
+            let d = self.v();
+            self.op(Op::Const { d, bits });
+            self.held.push((bits, d));
+        }
+    }
+    /// The register that holds a constant. Whoever reads it leaves it as it is.
+    pub fn held(&self, bits: u32) -> Option<V> {
+        let found = self.held.iter().find(|(b, _)| *b == bits);
+        found.map(|(_, v)| *v)
+    }
+    /// Gives the registers of all constants back.
+    pub fn let_go(&mut self) {
+        for (_, v) in std::mem::take(&mut self.held) {
+            self.free(v);
+        }
     }
     /// A free address register.
     pub fn x(&mut self) -> X {

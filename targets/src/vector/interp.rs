@@ -234,6 +234,14 @@ impl Machine<'_> {
         };
         self.set(d, std::array::from_fn(one))
     }
+    fn fma_over(&mut self, d: V, a: V, c: Vector) -> Result<()> {
+        let (x, a) = (self.v(d)?, self.v(a)?);
+        let one = |i: usize| {
+            let [x, a, c] = [x[i], a[i], c[i]].map(f32::from_bits);
+            number(x.mul_add(a, c))
+        };
+        self.set(d, std::array::from_fn(one))
+    }
     fn dot(&mut self, d: V, pairs: [([i32; 4], [i32; 4]); MAX_LANES]) -> Result<()> {
         let c = self.v(d)?;
         let one = |i: usize| {
@@ -378,6 +386,10 @@ impl Machine<'_> {
             }
             Op::Shift { op, d, a, by } => self.set(d, self.v(a)?.map(|a| shift(op, a, by)))?,
             Op::Fma { d, a, ref b } => self.fma(d, a, self.src(b)?)?,
+            Op::FmaOver { d, a, ref c } => {
+                let c = self.src(c)?;
+                self.fma_over(d, a, c)?
+            }
             Op::FmaLane { d, a, b, lane } => match self.v(b)?.get(usize::from(lane)) {
                 Some(b) if usize::from(lane) < self.isa.lanes => {
                     self.fma(d, a, [*b; MAX_LANES])?;

@@ -263,6 +263,12 @@ pub enum Op {
         a: V,
         b: Src,
     },
+    /// `d = d * a + c`, on x86_64 with fused multiply-add.
+    FmaOver {
+        d: V,
+        a: V,
+        c: Src,
+    },
     /// `d = a * b[lane] + d`, where [`Isa::by_lane`].
     FmaLane {
         d: V,

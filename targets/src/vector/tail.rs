@@ -9,6 +9,7 @@ use onnxc_compiler::loops::tail::{Node, Tail};
 
 mod begun;
 mod ends;
+mod held;
 mod kept;
 mod less;
 mod operand;
@@ -16,6 +17,7 @@ mod reals;
 
 pub use begun::begun;
 pub use ends::{mixes, over_floats, weaves, without_limits};
+pub use held::hold;
 pub use kept::{ABREAST, Kept, abreast, keep};
 pub use operand::{Far, Operand, elem, far_ones, far_operand, operand};
 
@@ -253,6 +255,9 @@ impl Writer<'_> {
         match self.values[n as usize] {
             Value::Reg { v, .. } => (v, false),
             Value::Const(bits) => {
+                if let Some(v) = self.vm.held(bits) {
+                    return (v, false);
+                }
                 let d = self.vm.v();
                 self.vm.op(Op::Const { d, bits });
                 (d, true)
@@ -289,7 +294,10 @@ impl Writer<'_> {
     fn src(&mut self, n: u8) -> Src {
         match self.values[n as usize] {
             Value::Reg { v, .. } => Src::Reg(v),
-            Value::Const(bits) => Src::Const(bits),
+            Value::Const(bits) => match self.vm.held(bits) {
+                Some(v) => Src::Reg(v),
+                None => Src::Const(bits),
+            },
             Value::Mem(m) => Src::Mem(m),
             Value::Splat(m) => Src::Splat(m),
             Value::Far(f) => Src::Mem(f.near(self.vm)),
@@ -303,6 +311,9 @@ impl Writer<'_> {
             Node::Un(op, a) => self.un(op, a, types[a as usize]),
             Node::Bin(op, a, b) => self.bin(op, a, b, types[a as usize]),
             Node::Fma(a, b, c) => {
+                if let Some(d) = self.fma_over(a, b, c) {
+                    return Ok(d);
+                }
                 let Value::Reg { v: d, .. } = self.taken(c) else {
                     return Err(refused(n));
                 };
@@ -356,6 +367,35 @@ impl Writer<'_> {
             }
             _ => Err(refused(n)),
         }
+    }
+    /// `a * b + c` in the register of `a`, where that is free to go and what is added lies in memory or waits in a register.
+    fn fma_over(&mut self, a: u8, b: u8, c: u8) -> Option<V> {
+        let Value::Reg { v: d, own: true } = self.values[a as usize] else {
+            return None;
+        };
+        let kept = matches!(self.values[c as usize], Value::Reg { own: true, .. });
+        let any = Op::FmaOver {
+            d,
+            a: d,
+            c: Src::Reg(d),
+        };
+        if self.uses[a as usize] != 1 || kept || a == b || a == c || !self.vm.isa.has(&any) {
+            return None;
+        }
+        let (by, fresh) = self.reg(b);
+        let c_src = self.src(c);
+        self.vm.op(Op::FmaOver {
+            d,
+            a: by,
+            c: c_src,
+        });
+        if fresh {
+            self.vm.free(by);
+        }
+        // The register has a new owner.
+        self.values[a as usize] = Value::Const(0);
+        [a, b, c].into_iter().for_each(|n| self.done(n));
+        Some(d)
     }
     /// The nearest whole numbers of an f64 node.
     fn whole(&mut self, a: u8) -> Result<V> {

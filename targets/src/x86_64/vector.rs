@@ -376,6 +376,10 @@ impl<'p> Emit<'p> {
                 Ok(())
             }
             Op::Fma { d, a, b } => self.fma(d, a, b),
+            Op::FmaOver { d, a, c } => {
+                let c = self.src(c);
+                self.three(codes::FMA_OVER.at(self.level), self.v(d), self.v(a), c, None)
+            }
             // No x86 has them; refused before.
             Op::FmaLane { .. } | Op::DotLane { .. } => Ok(()),
             Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => Ok(()),

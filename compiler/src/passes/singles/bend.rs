@@ -198,6 +198,25 @@ impl Bend {
         }
         (libm::rint(v) as i64).clamp(self.lo, self.hi)
     }
+    /// Whether numbers below the first entry of a table that has this form, and those above the last, give what these entries are.
+    pub fn open(&self, t: &[i64], first: i64) -> [bool; 2] {
+        /// As far as sums can lie from bytes.
+        const FAR: i64 = 1 << 22;
+        let steady = |up: bool| {
+            let slopes = self.lines.iter().map(|[m, _]| if up { *m } else { -*m });
+            slopes.clone().all(|m| (0.0..256.0).contains(&m))
+        };
+        let last = first + t.len() as i64 - 1;
+        // What only grows, or only falls, is between two numbers what it is at both.
+        let same = |near: i64, far: i64, t: Option<&i64>| {
+            let ends = [near, far].map(|x| self.at(x));
+            (steady(true) || steady(false)) && ends.iter().all(|v| Some(v) == t)
+        };
+        [
+            same(first - 1, first - FAR, t.first()),
+            same(last + 1, last + FAR, t.last()),
+        ]
+    }
     /// The same with these limits and no others.
     pub fn within(t: &[i64], first: i64, (lo, hi): (i64, i64)) -> Option<Bend> {
         Table { t, first, lo, hi }.form()

@@ -1,9 +1,10 @@
-//! What is made of lines becomes Bend, which is drawn where its bytes are made: tables, and PRelu channel by channel.
+//! What is made of lines becomes Bend, and gated numbers Curve, which are drawn where their bytes are made: tables, and PRelu channel by channel.
 
 use super::bend::Bend;
+use super::curve::Curve;
 use super::step::Reals;
 use super::{attrs, ends};
-use crate::base::attr::Attr;
+use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::tensor::Tensor;
 use crate::fusions::engine::make;
@@ -11,8 +12,8 @@ use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::byte;
 use crate::pass::PassCx;
 
-/// A table that is made of lines becomes them, so that they are drawn where its bytes are made.
-pub fn bent(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
+/// A table that is made of lines or of a curve becomes them, so that they are drawn where its bytes are made.
+pub fn drawn(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
     let node = g.node(n);
     let out = node.outs[0];
     let (Some(x), Some(table)) = (node.ins[0], node.ins[1].and_then(|t| g.konst(t))) else {
@@ -25,17 +26,42 @@ pub fn bent(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>
     let (Some((first, _)), Some((lo, hi))) = (from.int_range(), to.int_range()) else {
         return Ok(None);
     };
-    let entries = table.to_i64s().filter(|t| t.len() == 256);
-    let range = (lo as i64, hi as i64);
-    let Some(bend) = entries.and_then(|t| Bend::of(&t, first as i64, range)) else {
+    let Some(entries) = table.to_i64s().filter(|t| t.len() == 256) else {
         return Ok(None);
     };
-    let lines = bend.lines.into_iter().flatten().collect();
-    let own = attrs(g, n, (bend.lo, bend.hi))
-        .with("lines", Attr::Floats(lines))
-        .with("least", Attr::Int(i64::from(bend.least)));
+    let (first, range) = (first as i64, (lo as i64, hi as i64));
     let loc = g.node(n).loc.clone();
-    make(g, cx, n, "Bend", own, &[Some(x)], loc).map(Some)
+    if let Some(bend) = Bend::of(&entries, first, range) {
+        let ends = bend.open(&entries, first);
+        let lines = bend.lines.into_iter().flatten().collect();
+        let own = attrs(g, n, (bend.lo, bend.hi))
+            .with("lines", Attr::Floats(lines))
+            .with("least", Attr::Int(i64::from(bend.least)));
+        let own = opened(own, ends);
+        return make(g, cx, n, "Bend", own, &[Some(x)], loc).map(Some);
+    }
+    let Some(c) = Curve::of(&entries, first, range) else {
+        return Ok(None);
+    };
+    let numbers = vec![c.zero, c.slope, c.middle, c.top, c.offset];
+    let own = attrs(g, n, range).with("numbers", Attr::Floats(numbers));
+    let own = opened(own, c.open(&entries, first, range.1));
+    make(g, cx, n, "Curve", own, &[Some(x)], loc).map(Some)
+}
+
+/// Attributes that say which limits of its numbers an operator can do without.
+fn opened(mut own: Attrs, open: [bool; 2]) -> Attrs {
+    for (name, open) in ["open_below", "open_above"].into_iter().zip(open) {
+        if open {
+            own.set(name, Attr::Int(1));
+        }
+    }
+    own
+}
+
+/// What two forms can both do without.
+fn both(a: [bool; 2], b: [bool; 2]) -> [bool; 2] {
+    [a[0] && b[0], a[1] && b[1]]
 }
 
 /// A Requantize of bytes with numbers for each channel: a line for each.
@@ -53,7 +79,7 @@ pub fn straight(
     if !g.ty(x).is_some_and(|t| byte(t.dtype)) {
         return Ok(None);
     }
-    let mut lines = vec![];
+    let (mut lines, mut open) = (vec![], [true; 2]);
     for (r, (least, most)) in channels {
         let entry = |x: i64| {
             let v = libm::rint(x as f64 * r.m + r.o) + r.zero as f64;
@@ -62,15 +88,16 @@ pub fn straight(
         let table: Vec<i64> = (*least..=*most).map(entry).collect();
         let first = least + zero_x;
         let found = Bend::known(&table, first, (r.lo, r.hi), first, [r.m; 2]);
-        match found.map(|b| b.lines).as_deref() {
-            Some([line]) => lines.push(*line),
-            _ => return Ok(None),
-        }
+        let Some(bend) = found.filter(|b| b.lines.len() == 1) else {
+            return Ok(None);
+        };
+        lines.push(bend.lines[0]);
+        open = both(open, bend.open(&table, first));
     }
     let Some((r, _)) = channels.first() else {
         return Ok(None);
     };
-    let own = attrs(g, n, (r.lo, r.hi));
+    let own = opened(attrs(g, n, (r.lo, r.hi)), open);
     let mut part = |k: usize| {
         let all: Vec<f32> = lines.iter().map(|l| l[k]).collect();
         Some(g.add_const("", Tensor::f32(shape, &all)))
@@ -98,7 +125,7 @@ pub fn sloped(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueI
     };
     let (zero_x, first) = (node.attrs.int("zero_x", 0), least as i64);
     let m = m.first().copied().unwrap_or(f64::NAN);
-    let mut found: Vec<Bend> = vec![];
+    let (mut found, mut open): (Vec<Bend>, _) = (vec![], [true; 2]);
     for s in slopes {
         let entry = |x: i64| {
             let x = x - zero_x;
@@ -109,6 +136,7 @@ pub fn sloped(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueI
         let Some(bend) = Bend::known(&table, first, (lo, hi), zero_x, [s, m]) else {
             return Ok(None);
         };
+        open = both(open, bend.open(&table, first));
         found.push(bend);
     }
     // One line may be taken for the smaller or the larger of two.
@@ -124,6 +152,7 @@ pub fn sloped(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueI
         ins.push(Some(g.add_const("", Tensor::f32(&shape, &all))));
     }
     let own = attrs(g, n, (lo, hi)).with("least", Attr::Int(i64::from(least)));
+    let own = opened(own, open);
     let loc = g.node(n).loc.clone();
     make(g, cx, n, "Bend", own, &ins, loc).map(Some)
 }

@@ -6,6 +6,7 @@
 //! a product and a sum once.
 
 mod bend;
+mod curve;
 mod large;
 mod lines;
 mod pair;
@@ -22,7 +23,7 @@ use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
 use crate::ops::requantize_single::LARGE;
 use crate::pass::{Pass, PassCx};
-use lines::{bent, sloped, straight};
+use lines::{drawn, sloped, straight};
 use pair::Pair;
 use parts::Parts;
 use step::{Reals, Single};
@@ -46,7 +47,7 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             "Requantize" => requantized(g, cx, n)?,
             "RescaledSum" => summed(g, cx, n)?,
             "RescaledProduct" => multiplied(g, cx, n)?,
-            "Lookup" => bent(g, cx, n)?,
+            "Lookup" => drawn(g, cx, n)?,
             "RescaledPRelu" => sloped(g, cx, n)?,
             _ => None,
         };

@@ -33,6 +33,8 @@ struct End<'a> {
     elem: Elem,
     /// Vector registers that a tail needs beside its result.
     need: usize,
+    /// Registers beside them: for stores, and lanes that are brought into order.
+    more: usize,
     /// Whether floats become whole numbers first.
     to_whole: bool,
     /// Whether two vectors of bytes are stored at once.
@@ -99,6 +101,7 @@ impl Frame<'_> {
                     tail: &tail,
                     elem,
                     need,
+                    more,
                     to_whole,
                     pairs,
                     woven,
@@ -131,6 +134,7 @@ impl Frame<'_> {
                 step.into_iter().for_each(|x| self.vm.free_x(x));
             }
         }
+        self.vm.let_go();
         Ok(())
     }
 
@@ -148,6 +152,7 @@ impl Frame<'_> {
         let mut waiting: Option<V> = None;
         let mut at = 0;
         while at < results.len() {
+            tail::hold(&mut self.vm, end.tail, end.need, end.more);
             let abreast = match end.woven {
                 true => tail::abreast(&self.vm, end.need, &results[at..]),
                 false => 1,

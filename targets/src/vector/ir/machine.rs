@@ -89,6 +89,7 @@ impl Isa {
             }
             Op::Un { op, .. } => !sse2 || matches!(op, Un::Sqrt | Un::FromInt),
             Op::Fma { b, .. } => !matches!(b, Src::Splat(_)) || self.splat_operand,
+            Op::FmaOver { .. } => self.fma && self.level != Level::Neon,
             Op::FmaLane { .. } | Op::DotLane { .. } => self.by_lane,
             // Machines that have them differ by features, which the rows of kernels name.
             Op::Dot { dot, tmp, .. } => {

@@ -29,6 +29,10 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
             b: Src::Mem(m) | Src::Splat(m),
             ..
         }
+        | Op::FmaOver {
+            c: Src::Mem(m) | Src::Splat(m),
+            ..
+        }
         | Op::LessWhereEq {
             b: Src::Mem(m) | Src::Splat(m),
             ..

@@ -15,6 +15,8 @@ struct End {
     elem: Elem,
     /// Vector registers that a tail needs beside its result.
     need: usize,
+    /// Registers beside them, for stores.
+    more: usize,
     /// Whether two vectors of bytes are stored at once.
     pairs: bool,
     /// The node from which lanes of pairs lie mixed.
@@ -79,7 +81,7 @@ impl Template<'_> {
         let more = 1 + usize::from(pairs);
         let results = tail::keep(&mut self.vm, &tail, need, more, &acc);
         let woven = tail::weaves(&tail, &self.vm.isa);
-        let end = self.end(tail, elem, need, pairs, mixes);
+        let end = self.end(tail, elem, [need, more], pairs, mixes);
         // A second row is reached by the distance of rows as an index.
         let near = end.operands.iter().all(|o| o.place.is_some());
         let together = match near && woven && self.cols < tail::ABREAST {
@@ -94,11 +96,19 @@ impl Template<'_> {
             self.next_rows(&end, rows);
             at += rows;
         }
+        self.vm.let_go();
         self.leave(end);
         Ok(())
     }
 
-    fn end(&mut self, tail: Tail, elem: Elem, need: usize, pairs: bool, mixes: Option<u8>) -> End {
+    fn end(
+        &mut self,
+        tail: Tail,
+        elem: Elem,
+        [need, more]: [usize; 2],
+        pairs: bool,
+        mixes: Option<u8>,
+    ) -> End {
         let kinds: Vec<Node> = tail.operands().collect();
         let c = self.vm.arg(self.args.c);
         let c_row = self.distance(self.args.c_row, elem.bytes());
@@ -128,6 +138,7 @@ impl Template<'_> {
             tail,
             elem,
             need,
+            more,
             pairs,
             mixes,
             c,
@@ -163,6 +174,7 @@ impl Template<'_> {
         let mut waits = false;
         let mut at = 0;
         while at < spots.len() {
+            tail::hold(&mut self.vm, &end.tail, end.need, end.more);
             let abreast = match woven {
                 true => tail::abreast(&self.vm, end.need, &results[at..]),
                 false => 1,
