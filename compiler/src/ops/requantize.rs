@@ -75,18 +75,30 @@ pub static RESCALED_PRODUCT: OpDef = OpDef {
     ..BASE
 };
 
-/// Inputs: whole numbers x; multiplier; multiplier of negative numbers. Attributes as those of [`REQUANTIZE`]. Output: `round((x - zero_x) * m) + zero` within
-/// the bounds, `m` being the second multiplier where `x` is below `zero_x`.
+/// Inputs: whole numbers x; multiplier; multiplier of negative numbers; optional: an offset, and that of negative numbers (f64). Attributes as those of
+/// [`REQUANTIZE`]. Output: `round((x - zero_x) * m + offset) + zero` within the bounds, by the second multiplier and offset where the first make a number
+/// below 0.
 pub static RESCALED_PRELU: OpDef = OpDef {
     name: "RescaledPRelu",
-    inputs: (3, 3),
-    infer: |cx| infer(cx, &[0], &[1, 2], |d| d == DType::F64),
+    inputs: (3, 5),
+    infer: |cx| infer(cx, &[0], &[1, 2, 3, 4], |d| d == DType::F64),
     lower: Lower::Pointwise(|cx, x| {
         let v = centred(cx, x[0], "zero_x");
-        let none = cx.b.int(Ty::I32, 0);
+        let &[_, m, m_below, offset, offset_below] = x else {
+            let none = cx.b.int(Ty::I32, 0);
+            let below = cx.b.lt(v, none);
+            let m = cx.b.select(below, x[2], x[1]);
+            let v = product(cx, v, m);
+            return Ok(finish(cx, v));
+        };
+        let mut line = |m: ExprId, offset: ExprId| {
+            let v = product(cx, v, m);
+            cx.b.add(v, offset)
+        };
+        let (v, v_below) = (line(m, offset), line(m_below, offset_below));
+        let none = cx.b.num(Ty::F64, 0.0);
         let below = cx.b.lt(v, none);
-        let m = cx.b.select(below, x[2], x[1]);
-        let v = product(cx, v, m);
+        let v = cx.b.select(below, v_below, v);
         Ok(finish(cx, v))
     }),
     in_range: true,

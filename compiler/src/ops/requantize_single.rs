@@ -1,5 +1,5 @@
 //! Requantizing by single precision: RequantizeSingle, RequantizeLarge, RequantizeParts, RescaledSumSingle, RescaledSumParts,
-//! RescaledProductSingle, Bend, Curve. Not operators of ONNX: the pass `singles` makes them of the forms in f64
+//! RequantizeBent, RescaledProductSingle, Bend, Curve. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
 use super::requantize::{infer, nearest, within};
@@ -13,7 +13,7 @@ use crate::op::{BASE, Lower, OpDef, PointCx};
 pub const LARGE: f32 = 12_582_912.0;
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &REQUANTIZE_LARGE, &REQUANTIZE_PARTS, &RESCALED_SUM_SINGLE,
+pub static OPS: &[&OpDef] = &[&REQUANTIZE_SINGLE, &REQUANTIZE_LARGE, &REQUANTIZE_BENT, &REQUANTIZE_PARTS, &RESCALED_SUM_SINGLE,
     &RESCALED_SUM_PARTS, &RESCALED_PRODUCT_SINGLE, &BEND, &CURVE];
 
 /// Inputs: whole numbers x (i32 or narrower); multiplier and offset (f32); any more: sums (i32) at which the result is one too large.
@@ -46,16 +46,60 @@ pub static REQUANTIZE_LARGE: OpDef = OpDef {
         let s = shifted(cx, x[0]);
         let real = cx.b.cast(Ty::F32, s);
         let v = cx.b.fma(real, x[1], x[2]);
-        // Whole numbers follow one another as the bits of floats of this size do.
-        let bits = cx.b.un(UnOp::ToBits, v);
-        let large = cx.b.int(Ty::I32, -i64::from(LARGE.to_bits()));
-        let v = cx.b.add(bits, large);
+        let v = whole_of_large(cx.b, v);
         let v = less_at(cx, v, s, &x[3..]);
         Ok(within(cx, v))
     }),
     in_range: true,
     ..BASE
 };
+
+/// Inputs: whole numbers x (i32); multiplier and offset (f32) of a line, and of another, offsets having [`LARGE`] in them unless the
+/// attribute `near` has them rounded at the end; with the attribute `apart`: what is
+/// added to sums for the second line (f32, a whole number); any more: sums (i32) at which the result is one too large. Attributes as those of
+/// [`REQUANTIZE_SINGLE`], and `least`, whether the smaller of both lines counts, else the larger does.
+/// Output: the line `fma(x + shift, multiplier, offset) - LARGE` that counts, less one where `x + shift` is such a sum, within the bounds.
+pub static REQUANTIZE_BENT: OpDef = OpDef {
+    name: "RequantizeBent",
+    inputs: (5, 12),
+    infer: |cx| {
+        // Numbers come first, then whole ones.
+        let whole = 5 + usize::from(cx.attrs.flag("apart"));
+        let all: Vec<usize> = std::iter::once(0).chain(whole..12).collect();
+        let real: Vec<usize> = (1..whole).collect();
+        infer(cx, &all, &real, |d| d == DType::F32)
+    },
+    lower: Lower::Pointwise(|cx, x| {
+        let s = shifted(cx, x[0]);
+        let real = cx.b.cast(Ty::F32, s);
+        let above = cx.b.fma(real, x[1], x[2]);
+        let apart = cx.attrs.flag("apart");
+        let real = match apart {
+            true => cx.b.add(real, x[5]),
+            false => real,
+        };
+        let below = cx.b.fma(real, x[3], x[4]);
+        let v = match cx.attrs.flag("least") {
+            true => cx.b.min(above, below),
+            false => cx.b.max(above, below),
+        };
+        let v = match cx.attrs.flag("near") {
+            true => nearest(cx.b, v),
+            false => whole_of_large(cx.b, v),
+        };
+        let v = less_at(cx, v, s, &x[5 + usize::from(apart)..]);
+        Ok(within(cx, v))
+    }),
+    in_range: true,
+    ..BASE
+};
+
+/// The whole number that stands on top of [`LARGE`]: whole numbers follow one another as the bits of floats of this size do.
+fn whole_of_large(b: &mut Builder, v: ExprId) -> ExprId {
+    let bits = b.un(UnOp::ToBits, v);
+    let large = b.int(Ty::I32, -i64::from(LARGE.to_bits()));
+    b.add(bits, large)
+}
 
 /// A result, less one where the sum is one of `wrong`.
 fn less_at(cx: &mut PointCx, mut v: ExprId, s: ExprId, wrong: &[ExprId]) -> ExprId {

@@ -5,7 +5,7 @@ use super::moments::Reads;
 use super::weights::Weights;
 use crate::base::dtype::DType;
 use crate::graph::ir::{Graph, NodeId, ValueId};
-use crate::passes::integers::{bounds, moves};
+use crate::passes::integers::{bounds, moves, slopes};
 use std::collections::{BTreeSet, HashMap};
 
 /// A value that gets a scale.
@@ -89,7 +89,7 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
         let made = maker.is_some_and(|m| nodes.contains(&m));
         let used = reaches(g, v, &nodes);
         let moved = maker.is_some_and(|m| moves(g.node(m).op.name) && inherits(g, m, &list, used));
-        if absorbed(g, v, &nodes) || inside(g, v, &roots) || !(made || moved || used) {
+        if absorbed(g, v, &nodes, &roots) || inside(g, v, &roots) || !(made || moved || used) {
             continue;
         }
         list.push(v);
@@ -171,7 +171,7 @@ fn computes(g: &Graph, n: NodeId) -> bool {
         }
         "BatchNormalization" => (1..5).all(|i| konst(i).is_some()),
         "Softmax" => !node.attrs.flag("flat"),
-        "Relu" | "Clip" => bounds(g, n),
+        "Relu" | "Clip" | "Max" | "Min" => bounds(g, n),
         name => FUNCTIONS.contains(&name),
     }
 }
@@ -208,7 +208,7 @@ fn finishes(g: &Graph, n: NodeId, nodes: &BTreeSet<NodeId>) -> bool {
             let bias = node.ins.iter().flatten().any(|&v| g.konst(v).is_some());
             !(bias && maker.is_some_and(|m| PRODUCTS.contains(&g.node(m).op.name)))
         }
-        "Relu" | "Clip" | "Softmax" => !behind,
+        "Relu" | "Clip" | "Max" | "Min" | "Softmax" => !behind,
         name => FUNCTIONS.contains(&name) && !behind,
     }
 }
@@ -219,7 +219,8 @@ fn roots(g: &Graph, nodes: &BTreeSet<NodeId>) -> HashMap<ValueId, ValueId> {
     let mut roots: HashMap<ValueId, ValueId> = HashMap::new();
     for &n in g.order() {
         let node = g.node(n);
-        let pointwise = ["Add", "Sub", "Mul", "Div", "Relu", "Clip"].contains(&node.op.name);
+        let pointwise = ["Add", "Sub", "Mul", "Div", "Relu", "Clip", "Max", "Min"];
+        let pointwise = pointwise.contains(&node.op.name);
         if !nodes.contains(&n) || !(pointwise || FUNCTIONS.contains(&node.op.name)) {
             continue;
         }
@@ -270,12 +271,32 @@ fn reaches(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
     })
 }
 
-/// Whether a value is never quantized by itself, since what reads it is part of the same step: Relu and Clip, a constant added to a product.
-fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
+/// Whether a value is never quantized by itself, since what reads it is part of the same step: Relu and Clip, LeakyRelu and PRelu behind a
+/// product, a constant added to one.
+fn absorbed(
+    g: &Graph,
+    v: ValueId,
+    nodes: &BTreeSet<NodeId>,
+    roots: &HashMap<ValueId, ValueId>,
+) -> bool {
     let (&[u], Some((m, _))) = (g.users(v), g.maker(v)) else {
         return false;
     };
-    if g.is_output(v) || !nodes.contains(&m) || !nodes.contains(&u) {
+    if g.is_output(v) || !nodes.contains(&m) {
+        return false;
+    }
+    if bends(g, m, u) {
+        // Limits behind it are part of the step, too.
+        let mut out = g.node(u).outs[0];
+        while let &[w] = g.users(out)
+            && bounds(g, w)
+            && !g.is_output(out)
+        {
+            out = g.node(w).outs[0];
+        }
+        return reaches(g, out, nodes) && !inside(g, out, roots);
+    }
+    if !nodes.contains(&u) {
         return false;
     }
     let (user, maker) = (g.node(u), g.node(m));
@@ -291,7 +312,14 @@ fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
         "GlobalAveragePool",
     ];
     match user.op.name {
-        "Relu" | "Clip" => steps.contains(&maker.op.name),
+        "Relu" | "Clip" | "Max" | "Min" => {
+            // A slope that is part of the product before it.
+            let product = maker.ins.first().copied().flatten().and_then(|v| g.maker(v));
+            let sloped = product.is_some_and(|p| {
+                bends(g, p.0, m) && absorbed(g, g.node(p.0).outs[0], nodes, roots)
+            });
+            sloped || steps.contains(&maker.op.name)
+        }
         "Add" => {
             let other = user.ins.iter().flatten().find(|&&i| i != v);
             let bias = other.and_then(|&o| g.konst(o));
@@ -301,6 +329,13 @@ fn absorbed(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a node is a LeakyRelu or PRelu that is part of the product before it: with slopes of which none, or all, are steeper than the line above 0.
+fn bends(g: &Graph, product: NodeId, n: NodeId) -> bool {
+    let name = g.node(product).op.name;
+    let slopes = slopes(g, n, name == "Conv").filter(|_| PRODUCTS.contains(&name));
+    slopes.is_some_and(|s| s.iter().all(|s| *s <= 1.0) || s.iter().all(|s| *s >= 1.0))
 }
 
 /// Products with constant weights that read a value, and how.

@@ -23,6 +23,8 @@ use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::pass::{Pass, PassCx};
 pub use moves::moves;
+use products::End;
+pub use products::slopes;
 use real::{Bounds, Real, Target};
 
 /// The pass.
@@ -104,12 +106,21 @@ impl Integers<'_, '_, '_> {
         if let Some((m, 0)) = self.g.maker(inner) {
             names.insert(0, m);
             let spot = self.spot(n, &names);
+            let plain = End {
+                t,
+                bounds,
+                slopes: vec![],
+            };
             let made = match self.g.node(m).op.name {
-                "Conv" => self.conv(m, t, bounds, &spot)?,
-                "MatMul" | "Gemm" => self.matmul(m, None, t, bounds, &spot)?,
+                "Conv" => self.conv(m, &plain, &spot)?,
+                "MatMul" | "Gemm" => self.matmul(m, None, &plain, &spot)?,
+                "LeakyRelu" => self.sloped(m, t, bounds, &spot)?,
                 "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
                 "Mul" => self.product(m, t, bounds, &spot)?,
-                "PRelu" => self.prelu(m, t, bounds, &spot)?,
+                "PRelu" => match self.sloped(m, t, bounds, &spot)? {
+                    None => self.prelu(m, t, bounds, &spot)?,
+                    made => made,
+                },
                 "BatchNormalization" => self.normalized(m, t, bounds, &spot)?,
                 "LayerNormalization" => self.layer_normalized(m, t, bounds, &spot)?,
                 "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {

@@ -1,5 +1,6 @@
 //! Sums, products, and functions of one number.
 
+use super::products::End;
 use super::real::{Bounds, Real, Target};
 use super::{Integers, Spot, less};
 use crate::base::attr::{Attr, Attrs};
@@ -44,17 +45,14 @@ impl Integers<'_, '_, '_> {
         let Some([a, b]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
             return Ok(None);
         };
-        for (x, bias) in [(a, b), (b, a)] {
-            if minus || self.known(bias).is_none() {
-                continue;
-            }
-            if let Some((m, 0)) = self.g.maker(x)
-                && ["MatMul", "Gemm"].contains(&self.g.node(m).op.name)
-                && self.g.ty(x).map(|t| &t.shape)
-                    == self.g.ty(self.g.node(n).outs[0]).map(|t| &t.shape)
-            {
-                let spot = self.spot(spot.before, &[m, n, spot.before]);
-                return self.matmul(m, Some(bias), t, bounds, &spot);
+        if !minus {
+            let end = End {
+                t,
+                bounds,
+                slopes: vec![],
+            };
+            if let Some(v) = self.biased(n, &end, spot)? {
+                return Ok(Some(v));
             }
         }
         if let (Some((x, sx)), Some((y, sy))) = (self.single(a), self.single(b)) {

@@ -5,8 +5,16 @@ use super::{Integers, Spot};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::tensor::Tensor;
-use crate::graph::ir::{NodeId, ValueId};
+use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::ops::quantized::byte;
+
+/// What becomes of a product behind its bias: LeakyRelu or PRelu, if there are slopes, then bounds, then numbers of a target.
+pub(super) struct End<'a> {
+    pub t: &'a Target,
+    pub bounds: Bounds,
+    /// What negative results are multiplied by: none, one number, or one for each channel.
+    pub slopes: Vec<f64>,
+}
 
 /// What is added to a sum.
 enum Bias {
@@ -15,6 +23,27 @@ enum Bias {
     Real(Vec<f64>),
     /// Whole ones of the sum's own scale, for each channel.
     Whole(ValueId),
+}
+
+/// Slopes of a LeakyRelu or PRelu that are known, finite, and one for all or one for each channel (axis 1), or column (the last axis).
+pub fn slopes(g: &Graph, n: NodeId, channels: bool) -> Option<Vec<f64>> {
+    let node = g.node(n);
+    let out = g.ty(node.outs[0])?;
+    let rank = out.shape.len();
+    let all = match node.op.name {
+        "LeakyRelu" => vec![f64::from(node.attrs.float("alpha", 0.01))],
+        "PRelu" => {
+            let t = g.konst((*node.ins.get(1)?)?)?;
+            let axis = if channels { 1 } else { rank.checked_sub(1)? };
+            let along = |(i, d): (usize, &i64)| *d == 1 || i + rank == axis + t.shape.len();
+            if t.len() > 1 && !t.shape.iter().enumerate().all(along) {
+                return None;
+            }
+            t.to_f64s()?
+        }
+        _ => return None,
+    };
+    (!all.is_empty() && all.iter().all(|s| s.is_finite())).then_some(all)
 }
 
 /// Inputs without the absent ones at the end.
@@ -47,8 +76,7 @@ impl Integers<'_, '_, '_> {
     pub(super) fn conv(
         &mut self,
         n: NodeId,
-        t: &Target,
-        bounds: Bounds,
+        end: &End,
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
@@ -68,19 +96,17 @@ impl Integers<'_, '_, '_> {
         if !plain || !self.alone(node.outs[0]) {
             return Ok(None);
         }
-        self.convolution(&attrs, &x, &w, bias, t, bounds, spot)
+        self.convolution(&attrs, &x, &w, bias, end, spot)
     }
 
     /// A convolution of numbers `x` with weights `w`.
-    #[allow(clippy::too_many_arguments)]
     fn convolution(
         &mut self,
         attrs: &Attrs,
         x: &Real,
         w: &Real,
         bias: Bias,
-        t: &Target,
-        bounds: Bounds,
+        end: &End,
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let shape = self.g.ty(w.q).and_then(|t| t.fixed_shape());
@@ -112,8 +138,8 @@ impl Integers<'_, '_, '_> {
         let xz = self.zero(x.dtype, xz);
         let ins = present([Some(x.q), Some(w.q), xz, self.zeros(w)]);
         let sum = self.make("ConvInteger", own, &ins, spot)?;
-        let m = self.multiplier(xs, w, &per_channel, t);
-        self.with_bias(sum, most, m, bias, &per_channel, t, bounds, spot)
+        let m = self.multiplier(xs, w, &per_channel, end.t);
+        self.with_bias(sum, most, m, bias, &per_channel, end, spot)
     }
 
     /// A MatMul or Gemm, with what is added to it (a constant value) where that stands behind it.
@@ -121,8 +147,7 @@ impl Integers<'_, '_, '_> {
         &mut self,
         n: NodeId,
         added: Option<ValueId>,
-        t: &Target,
-        bounds: Bounds,
+        end: &End,
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
@@ -155,7 +180,7 @@ impl Integers<'_, '_, '_> {
             let perm = Attrs::default().with("perm", Attr::Ints(vec![1, 0]));
             b.q = self.make("Transpose", perm, &[Some(b.q)], spot)?;
         }
-        self.multiplication(&a, &b, bias, t, bounds, spot)
+        self.multiplication(&a, &b, bias, end, spot)
     }
 
     /// A product of matrices of numbers.
@@ -164,8 +189,7 @@ impl Integers<'_, '_, '_> {
         a: &Real,
         b: &Real,
         bias: Bias,
-        t: &Target,
-        bounds: Bounds,
+        end: &End,
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let shape = |l: &Self, r: &Real| l.g.ty(r.q).map(|t| t.shape.clone()).unwrap_or_default();
@@ -184,8 +208,8 @@ impl Integers<'_, '_, '_> {
         let za = self.zero(a.dtype, za);
         let ins = present([Some(a.q), Some(b.q), za, self.zeros(b)]);
         let sum = self.make("MatMulInteger", Attrs::default(), &ins, spot)?;
-        let m = self.multiplier(scale, b, &[n], t);
-        self.with_bias(sum, most, m, bias, &[n], t, bounds, spot)
+        let m = self.multiplier(scale, b, &[n], end.t);
+        self.with_bias(sum, most, m, bias, &[n], end, spot)
     }
 
     /// QLinearConv and QLinearMatMul, whose bias is in whole numbers.
@@ -213,13 +237,17 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         };
         let spot = self.spot(n, &[n]);
-        let open = Bounds::default();
+        let end = End {
+            t: &t,
+            bounds: Bounds::default(),
+            slopes: vec![],
+        };
         match conv {
             true => {
                 let bias = input(8).map_or(Bias::None, Bias::Whole);
-                self.convolution(&attrs, &x, &w, bias, &t, open, &spot)
+                self.convolution(&attrs, &x, &w, bias, &end, &spot)
             }
-            false => self.multiplication(&x, &w, Bias::None, &t, open, &spot),
+            false => self.multiplication(&x, &w, Bias::None, &end, &spot),
         }
     }
 
@@ -232,8 +260,7 @@ impl Integers<'_, '_, '_> {
         m: ValueId,
         bias: Bias,
         shape: &[i64],
-        t: &Target,
-        bounds: Bounds,
+        end: &End,
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let channels: i64 = shape.iter().product();
@@ -241,7 +268,7 @@ impl Integers<'_, '_, '_> {
         let (sum, offset) = match bias {
             Bias::None => (sum, None),
             Bias::Real(values) => {
-                let all: Vec<f64> = values.iter().map(|b| b / t.scale).collect();
+                let all: Vec<f64> = values.iter().map(|b| b / end.t.scale).collect();
                 let shape: &[i64] = match all.len() {
                     1 => &[],
                     n if n as i64 == channels => shape,
@@ -264,8 +291,100 @@ impl Integers<'_, '_, '_> {
                 )
             }
         };
-        self.requantize(sum, 0, most, m, offset, t, bounds, spot)
+        if !end.slopes.is_empty() {
+            return self.bent(sum, most, [Some(m), offset], shape, end, spot);
+        }
+        self.requantize(sum, 0, most, m, offset, end.t, end.bounds, spot)
             .map(Some)
+    }
+
+    /// A sum, `most` at its largest, whose negative values have slopes. `line`: multiplier and offset of the others.
+    fn bent(
+        &mut self,
+        sum: ValueId,
+        most: f64,
+        line: [Option<ValueId>; 2],
+        shape: &[i64],
+        end: &End,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let values = |l: &Self, v: Option<ValueId>| v.and_then(|v| l.g.konst(v)?.to_f64s());
+        let channels = shape.iter().product::<i64>() as usize;
+        if ![1, channels].contains(&end.slopes.len()) {
+            return Ok(None);
+        }
+        let [m, offset] = line.map(|v| values(self, v));
+        let Some(m) = m else { return Ok(None) };
+        let sloped = |l: &mut Self, values: &[f64]| {
+            let n = values.len().max(end.slopes.len());
+            let all: Vec<f64> = (0..n)
+                .map(|c| values[c % values.len()] * end.slopes[c % end.slopes.len()])
+                .collect();
+            l.reals(if n == 1 { &[] } else { shape }, &all)
+        };
+        let largest = |v: &[f64]| v.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
+        let steep = largest(&end.slopes).max(1.0);
+        let bound = most * largest(&m) + offset.as_deref().map_or(0.0, largest);
+        let mut attrs = self.finishing(end.t, end.bounds);
+        super::promise(&mut attrs, bound * steep);
+        let mut ins = vec![Some(sum), line[0], Some(sloped(self, &m))];
+        if let Some(offset) = offset {
+            ins.extend([line[1], Some(sloped(self, &offset))]);
+        }
+        self.make("RescaledPRelu", attrs, &ins, spot).map(Some)
+    }
+
+    /// A LeakyRelu or PRelu right behind a product with weights, which no scale of its own parts from it.
+    pub(super) fn sloped(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let Some(Some(x)) = node.ins.first().copied() else {
+            return Ok(None);
+        };
+        let (Some((m, 0)), true) = (self.g.maker(x), self.alone(node.outs[0])) else {
+            return Ok(None);
+        };
+        let product = self.g.node(m).op.name;
+        let Some(slopes) = slopes(self.g, n, product == "Conv") else {
+            return Ok(None);
+        };
+        let end = End { t, bounds, slopes };
+        let spot = Spot {
+            loc: Loc::join([&self.g.node(m).loc, &spot.loc]),
+            before: spot.before,
+        };
+        match product {
+            "Conv" => self.conv(m, &end, &spot),
+            "MatMul" | "Gemm" => self.matmul(m, None, &end, &spot),
+            "Add" if self.alone(x) => self.biased(m, &end, &spot),
+            _ => Ok(None),
+        }
+    }
+
+    /// A matrix product and what an Add, whose operands are in either order, adds to its columns.
+    pub(super) fn biased(&mut self, n: NodeId, end: &End, spot: &Spot) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let [Some(a), Some(b)] = node.ins[..] else {
+            return Ok(None);
+        };
+        let shape = |v: ValueId| self.g.ty(v).map(|t| &t.shape);
+        for (x, bias) in [(a, b), (b, a)] {
+            if self.known(bias).is_none() || shape(x) != shape(node.outs[0]) {
+                continue;
+            }
+            if let Some((m, 0)) = self.g.maker(x)
+                && ["MatMul", "Gemm"].contains(&self.g.node(m).op.name)
+            {
+                let spot = self.spot(spot.before, &[m, n, spot.before]);
+                return self.matmul(m, Some(bias), end, &spot);
+            }
+        }
+        Ok(None)
     }
 
     /// Zero points of weights; none where all are 0.

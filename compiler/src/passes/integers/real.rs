@@ -165,7 +165,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Of a Relu or of a Clip with constant bounds.
+    /// Of a Relu, of a Clip with constant bounds, or of a Max or Min with one constant.
     pub fn of(g: &Graph, node: &Node) -> Option<Bounds> {
         let open = Bounds::default();
         match node.op.name {
@@ -180,6 +180,18 @@ impl Bounds {
                     hi: bound(2, open.hi)?,
                 };
                 (b.lo <= b.hi).then_some(b)
+            }
+            // The constant stands behind: `through_clamps` goes on with the first input.
+            "Max" | "Min" if node.ins.len() == 2 => {
+                let limit = g.konst(node.ins[1]?).filter(|t| t.len() == 1)?;
+                let rank = |v: ValueId| g.ty(v).map_or(0, |t| t.rank());
+                let limit = limit
+                    .get_f64(0)
+                    .filter(|v| !v.is_nan() && rank(node.ins[0].unwrap_or(node.outs[0])) == rank(node.outs[0]))?;
+                Some(match node.op.name {
+                    "Max" => Bounds { lo: limit, ..open },
+                    _ => Bounds { hi: limit, ..open },
+                })
             }
             _ => None,
         }

@@ -6,6 +6,7 @@
 //! a product and a sum once.
 
 mod bend;
+mod bent;
 mod curve;
 mod large;
 mod lines;
@@ -23,6 +24,7 @@ use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::ops::quantized::{byte, rounding};
 use crate::ops::requantize_single::LARGE;
 use crate::pass::{Pass, PassCx};
+use bent::leaning;
 use lines::{drawn, sloped, straight};
 use pair::Pair;
 use parts::Parts;
@@ -48,7 +50,10 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             "RescaledSum" => summed(g, cx, n)?,
             "RescaledProduct" => multiplied(g, cx, n)?,
             "Lookup" => drawn(g, cx, n)?,
-            "RescaledPRelu" => sloped(g, cx, n)?,
+            "RescaledPRelu" => match leaning(g, cx, n)? {
+                None => sloped(g, cx, n)?,
+                made => made,
+            },
             _ => None,
         };
         if let Some(v) = made {
@@ -152,14 +157,22 @@ fn requantized_single(
         constant(DType::F32, &|s| f64::from(s.m)),
         constant(DType::F32, &|s| f64::from(s.o)),
     ];
-    let most = numbers.iter().map(|s| s.wrong.len()).max().unwrap_or(0);
-    for k in 0..most {
-        // No sum is as small as this.
-        let of = |s: &Single| f64::from(s.wrong.get(k).copied().unwrap_or(i32::MIN));
-        ins.push(constant(DType::I32, &of));
-    }
+    let wrong: Vec<&[i32]> = numbers.iter().map(|s| s.wrong.as_slice()).collect();
+    ins.extend(missed(g, shape, &wrong));
     let loc = g.node(n).loc.clone();
     make(g, cx, n, op, own, &ins, loc).map(Some)
+}
+
+/// The sums of each channel at which its form is wrong: as many constants as one channel has at most.
+fn missed(g: &mut Graph, shape: &[i64], wrong: &[&[i32]]) -> Vec<Option<ValueId>> {
+    let most = wrong.iter().map(|w| w.len()).max().unwrap_or(0);
+    let one = |k: usize| {
+        // No sum is as small as this.
+        let of = |w: &&[i32]| f64::from(w.get(k).copied().unwrap_or(i32::MIN));
+        let all: Vec<f64> = wrong.iter().map(of).collect();
+        Some(g.add_const("", Tensor::from_f64s(DType::I32, shape, &all)))
+    };
+    (0..most).map(one).collect()
 }
 
 fn requantized_parts(
