@@ -200,13 +200,25 @@ pub fn conv(r: &mut Rng, n: usize) -> Layer {
         }
         false => String::new(),
     };
+    let slopes = slopes(r, m);
+    let sum = if slopes.is_empty() { "c" } else { "v" };
     writeln!(
         t,
-        "  %c{n} = Conv(%x{n}r, %w{n}r{third}) {{ auto_pad = \"NOTSET\", strides = [{}], pads = [{}], dilations = [{dilation}, {dilation}], group = {group} }}",
+        "  %{sum}{n} = Conv(%x{n}r, %w{n}r{third}) {{ auto_pad = \"NOTSET\", strides = [{}], pads = [{}], dilations = [{dilation}, {dilation}], group = {group} }}",
         list(&stride),
         list(&pads)
     )
     .unwrap();
+    match slopes.as_slice() {
+        [] => {}
+        [alpha] => {
+            writeln!(t, "  %c{n} = LeakyRelu(%v{n}) {{ alpha = {alpha:?} }}").unwrap();
+        }
+        all => {
+            writeln!(t, "  %s{n} = lit f32[{m},1,1] [{}]", list(all)).unwrap();
+            writeln!(t, "  %c{n} = PRelu(%v{n}, %s{n})").unwrap();
+        }
+    }
     o.text(&mut t, n, &format!("%c{n}"));
     let mut want = vec![];
     for c in 0..m {
@@ -232,6 +244,9 @@ pub fn conv(r: &mut Rng, n: usize) -> Layer {
                 if biased {
                     real += bias[c] as f64 * of(c, &bs);
                 }
+                if real < 0.0 && !slopes.is_empty() {
+                    real *= of(c, &slopes);
+                }
                 want.push(o.number(real));
             }
         }
@@ -241,6 +256,20 @@ pub fn conv(r: &mut Rng, n: usize) -> Layer {
         input: format!("%x{n}: {}[1,{channels},{},{}]", xb.name(), size[0], size[1]),
         data: x.iter().map(|&v| v as u8).collect(),
         want,
+    }
+}
+
+/// Slopes of negative results behind a product, which no scale parts from it: often none, else one of LeakyRelu or those of PRelu.
+fn slopes(r: &mut Rng, channels: usize) -> Vec<f32> {
+    match r.below(4) {
+        0 => vec![*r.one(&[0.01f32, 0.1, 0.25, 0.0, 1.5, -0.125])],
+        // With one channel it would be a LeakyRelu.
+        1 if channels > 1 => {
+            let first = *r.one(&[0.0f32, -0.3, 0.5, 1.25]);
+            let steps = (0..channels).map(|_| r.below(1000) as f32 / 1500.0);
+            steps.map(|s| first + s).collect()
+        }
+        _ => vec![],
     }
 }
 

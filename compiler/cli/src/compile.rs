@@ -9,7 +9,7 @@ use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::codegen::shared;
 use onnxc_compiler::plan::program::{Program, Step};
 
-use crate::args::flags::{Compile, Palettes, TargetFlags};
+use crate::args::flags::{Compile, Palettes, QuantizeFlags, TargetFlags};
 use crate::args::prune::{PruneData, PruneGoals};
 use crate::args::weights::Weights;
 use crate::emit::{EmitKind, Plan};
@@ -130,7 +130,11 @@ fn quantized(
     };
     // Accelerators come when all is quantized.
     job.options.passes.npu = Default::default();
-    let (file, report) = quantize::quantized(how, &job, ui)?;
+    let how = QuantizeFlags {
+        every_value: how.every_value || !flags.code.npu.npu.is_empty(),
+        ..how.clone()
+    };
+    let (file, report) = quantize::quantized(&how, &job, ui)?;
     ui.note(&Diagnostic::remark("USE012", report.line()));
     let choices = choices::text(&report.choices);
     Ok(Some((source.of_bytes(file), choices)))

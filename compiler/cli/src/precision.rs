@@ -191,6 +191,7 @@ pub fn recipe(flags: &QuantizeFlags) -> Recipe {
         per_channel: !flags.per_tensor,
         method: flags.method(),
         bias_correction: !flags.no_bias_correction,
+        every_value: flags.every_value,
         exclude: flags.exclude.clone(),
         only: flags.only.clone(),
         keep: BTreeSet::new(),

@@ -82,6 +82,9 @@ pub struct QuantizeFlags {
     /// One scale for all output channels of weights
     #[arg(long)]
     pub per_tensor: bool,
+    /// Give values between a product and its LeakyRelu or PRelu a scale too, as accelerators expect; `compile --npu` does
+    #[arg(long)]
+    pub every_value: bool,
     /// Leave biases as they are: by default they take back what rounding the weights adds to a layer's mean
     #[arg(long)]
     pub no_bias_correction: bool,

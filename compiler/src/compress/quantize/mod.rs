@@ -71,6 +71,8 @@ pub struct Recipe {
     pub per_channel: bool,
     /// How ranges of activations are chosen.
     pub method: Method,
+    /// Whether values between a product and its LeakyRelu or PRelu have scales of their own.
+    pub every_value: bool,
     /// Whether biases take back what rounding weights adds.
     pub bias_correction: bool,
     /// Nodes by name that stay in floats: patterns with `*`.
@@ -93,6 +95,7 @@ impl Default for Recipe {
             per_channel: true,
             method: Method::MinMax,
             bias_correction: true,
+            every_value: false,
             exclude: vec![],
             only: vec![],
             keep: BTreeSet::new(),

@@ -89,7 +89,7 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
         let made = maker.is_some_and(|m| nodes.contains(&m));
         let used = reaches(g, v, &nodes);
         let moved = maker.is_some_and(|m| moves(g.node(m).op.name) && inherits(g, m, &list, used));
-        if absorbed(g, v, &nodes, &roots) || inside(g, v, &roots) || !(made || moved || used) {
+        if absorbed(g, v, &nodes, &roots, recipe.every_value) || inside(g, v, &roots) || !(made || moved || used) {
             continue;
         }
         list.push(v);
@@ -278,6 +278,7 @@ fn absorbed(
     v: ValueId,
     nodes: &BTreeSet<NodeId>,
     roots: &HashMap<ValueId, ValueId>,
+    every: bool,
 ) -> bool {
     let (&[u], Some((m, _))) = (g.users(v), g.maker(v)) else {
         return false;
@@ -285,7 +286,7 @@ fn absorbed(
     if g.is_output(v) || !nodes.contains(&m) {
         return false;
     }
-    if bends(g, m, u) {
+    if !every && bends(g, m, u) {
         // Limits behind it are part of the step, too.
         let mut out = g.node(u).outs[0];
         while let &[w] = g.users(out)
@@ -316,7 +317,7 @@ fn absorbed(
             // A slope that is part of the product before it.
             let product = maker.ins.first().copied().flatten().and_then(|v| g.maker(v));
             let sloped = product.is_some_and(|p| {
-                bends(g, p.0, m) && absorbed(g, g.node(p.0).outs[0], nodes, roots)
+                bends(g, p.0, m) && absorbed(g, g.node(p.0).outs[0], nodes, roots, every)
             });
             sloped || steps.contains(&maker.op.name)
         }

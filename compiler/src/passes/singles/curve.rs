@@ -36,10 +36,11 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Between which rises those lie that give every entry, for a width of the gate around entry `zero`; empty where the second is smaller.
-    fn rises(&self, zero: usize, width: f64) -> (f64, f64) {
+    /// Between which rises those lie that give every entry, for a width of the gate around entry `zero`, empty where the second is smaller; and how many
+    /// entries no rise gives, as the gate is shut there.
+    fn rises(&self, zero: usize, width: f64) -> (f64, f64, usize) {
         let at_zero = self.t[zero];
-        let mut range = (0.0f64, f64::INFINITY);
+        let mut range = (0.0f64, f64::INFINITY, 0);
         for (i, &t) in self.t.iter().enumerate() {
             let d = i as f64 - zero as f64;
             let h = d * (d / width + 1.0).clamp(0.0, 2.0);
@@ -52,24 +53,23 @@ impl Table<'_> {
                 _ => (below, above),
             };
             if h == 0.0 {
-                if below > 0.0 || above < 0.0 {
-                    return (f64::INFINITY, f64::NEG_INFINITY);
-                }
+                range.2 += usize::from(below > 0.0 || above < 0.0);
                 continue;
             }
             let (least, most) = match h > 0.0 {
                 true => (below / h, above / h),
                 false => (above / h, below / h),
             };
-            range = (range.0.max(least), range.1.min(most));
+            range = (range.0.max(least), range.1.min(most), range.2);
         }
         range
     }
     /// The form around entry `zero`.
     fn around(&self, zero: usize) -> Option<Curve> {
         let gap = |width: f64| {
-            let (least, most) = self.rises(zero, width);
-            least - most
+            let (least, most, lost) = self.rises(zero, width);
+            // Fewer are lost the wider the gate is.
+            least - most + 1e6 * lost as f64
         };
         // Widths lie as the powers of a number do: what counts is their ratio.
         let ratio = libm::pow(RANGE.1 / RANGE.0, 1.0 / WIDTHS as f64);
@@ -84,8 +84,8 @@ impl Table<'_> {
             }
         }
         let width = width((from + to) / 2.0);
-        let (least, most) = self.rises(zero, width);
-        if !most.is_finite() || least > most {
+        let (least, most, lost) = self.rises(zero, width);
+        if !most.is_finite() || least > most || lost > 0 {
             return None;
         }
         let rise = (least + most) / 2.0;
