@@ -384,11 +384,7 @@ impl Writer<'_> {
         }
         let (by, fresh) = self.reg(b);
         let c_src = self.src(c);
-        self.vm.op(Op::FmaOver {
-            d,
-            a: by,
-            c: c_src,
-        });
+        self.vm.op(Op::FmaOver { d, a: by, c: c_src });
         if fresh {
             self.vm.free(by);
         }

@@ -378,7 +378,13 @@ impl<'p> Emit<'p> {
             Op::Fma { d, a, b } => self.fma(d, a, b),
             Op::FmaOver { d, a, c } => {
                 let c = self.src(c);
-                self.three(codes::FMA_OVER.at(self.level), self.v(d), self.v(a), c, None)
+                self.three(
+                    codes::FMA_OVER.at(self.level),
+                    self.v(d),
+                    self.v(a),
+                    c,
+                    None,
+                )
             }
             // No x86 has them; refused before.
             Op::FmaLane { .. } | Op::DotLane { .. } => Ok(()),

@@ -89,7 +89,10 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
         let made = maker.is_some_and(|m| nodes.contains(&m));
         let used = reaches(g, v, &nodes);
         let moved = maker.is_some_and(|m| moves(g.node(m).op.name) && inherits(g, m, &list, used));
-        if absorbed(g, v, &nodes, &roots, recipe.every_value) || inside(g, v, &roots) || !(made || moved || used) {
+        if absorbed(g, v, &nodes, &roots, recipe.every_value)
+            || inside(g, v, &roots)
+            || !(made || moved || used)
+        {
             continue;
         }
         list.push(v);
@@ -315,7 +318,12 @@ fn absorbed(
     match user.op.name {
         "Relu" | "Clip" | "Max" | "Min" => {
             // A slope that is part of the product before it.
-            let product = maker.ins.first().copied().flatten().and_then(|v| g.maker(v));
+            let product = maker
+                .ins
+                .first()
+                .copied()
+                .flatten()
+                .and_then(|v| g.maker(v));
             let sloped = product.is_some_and(|p| {
                 bends(g, p.0, m) && absorbed(g, g.node(p.0).outs[0], nodes, roots, every)
             });

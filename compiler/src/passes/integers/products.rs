@@ -73,12 +73,7 @@ impl Integers<'_, '_, '_> {
         (sum <= i64::from(i32::MAX)).then_some(sum)
     }
 
-    pub(super) fn conv(
-        &mut self,
-        n: NodeId,
-        end: &End,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn conv(&mut self, n: NodeId, end: &End, spot: &Spot) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
         let (ins, attrs) = (node.ins.clone(), node.attrs.clone());
         let input = |i: usize| ins.get(i).copied().flatten();

@@ -185,9 +185,9 @@ impl Bounds {
             "Max" | "Min" if node.ins.len() == 2 => {
                 let limit = g.konst(node.ins[1]?).filter(|t| t.len() == 1)?;
                 let rank = |v: ValueId| g.ty(v).map_or(0, |t| t.rank());
-                let limit = limit
-                    .get_f64(0)
-                    .filter(|v| !v.is_nan() && rank(node.ins[0].unwrap_or(node.outs[0])) == rank(node.outs[0]))?;
+                let limit = limit.get_f64(0).filter(|v| {
+                    !v.is_nan() && rank(node.ins[0].unwrap_or(node.outs[0])) == rank(node.outs[0])
+                })?;
                 Some(match node.op.name {
                     "Max" => Bounds { lo: limit, ..open },
                     _ => Bounds { hi: limit, ..open },

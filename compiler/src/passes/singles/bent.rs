@@ -88,15 +88,30 @@ impl Lines {
             // One line is all there is.
             (true, false) => {
                 let line = first(upper)?;
-                (line.clone(), Single { wrong: vec![], ..line })
+                (
+                    line.clone(),
+                    Single {
+                        wrong: vec![],
+                        ..line
+                    },
+                )
             }
             (false, _) => {
                 let line = second(lower)?;
-                (Single { wrong: vec![], ..line.clone() }, line)
+                (
+                    Single {
+                        wrong: vec![],
+                        ..line.clone()
+                    },
+                    line,
+                )
             }
         };
         let later = above.shift - below.shift;
-        let moved = below.wrong.iter().map(|w| i32::try_from(i64::from(*w) + later).ok());
+        let moved = below
+            .wrong
+            .iter()
+            .map(|w| i32::try_from(i64::from(*w) + later).ok());
         let mut wrong = moved.collect::<Option<Vec<i32>>>()?;
         wrong.extend(&above.wrong);
         let b = Bent {
@@ -124,7 +139,10 @@ fn form(line: &Reals, (least, most): Range, near: bool, bound: usize) -> Option<
         return find(line, (least, most), bound);
     }
     // What falls with the sum grows with the sum turned around.
-    let turned = Reals { m: -line.m, ..*line };
+    let turned = Reals {
+        m: -line.m,
+        ..*line
+    };
     let s = find(&turned, (-most, -least), bound)?;
     Some(Single {
         shift: -s.shift,
@@ -209,7 +227,9 @@ impl Bent {
 /// A RescaledPRelu of sums that are known from weights.
 pub fn leaning(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {
     // Each wrong sum takes two instructions; f64 takes many more.
-    let ways = [WRONG, MOST_WRONG].into_iter().flat_map(|b| [(false, b), (true, b)]);
+    let ways = [WRONG, MOST_WRONG]
+        .into_iter()
+        .flat_map(|b| [(false, b), (true, b)]);
     let Some((shape, bents)) = ways.into_iter().find_map(|(near, b)| bents(g, n, near, b)) else {
         return Ok(None);
     };
@@ -316,7 +336,11 @@ mod tests {
             };
             let sum = (x + b.above.shift) as i32;
             let v = v - b.wrong.iter().filter(|w| **w == sum).count() as i64;
-            assert_eq!(v.clamp(l.above.lo, l.above.hi), l.at(x), "{l:?} {b:?} at {x}");
+            assert_eq!(
+                v.clamp(l.above.lo, l.above.hi),
+                l.at(x),
+                "{l:?} {b:?} at {x}"
+            );
         }
     }
 

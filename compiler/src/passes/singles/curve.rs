@@ -74,7 +74,8 @@ impl Table<'_> {
         // Widths lie as the powers of a number do: what counts is their ratio.
         let ratio = libm::pow(RANGE.1 / RANGE.0, 1.0 / WIDTHS as f64);
         let width = |i: f64| RANGE.0 * libm::pow(ratio, i);
-        let nearest = (0..=WIDTHS).min_by(|a, b| gap(width(*a as f64)).total_cmp(&gap(width(*b as f64))))?;
+        let nearest =
+            (0..=WIDTHS).min_by(|a, b| gap(width(*a as f64)).total_cmp(&gap(width(*b as f64))))?;
         let (mut from, mut to) = (nearest as f64 - 1.0, nearest as f64 + 1.0);
         for _ in 0..STEPS {
             let third = (to - from) / 3.0;
@@ -96,7 +97,8 @@ impl Table<'_> {
             top: (2.0 * rise) as f32,
             offset: self.t[zero] as f32,
         };
-        let holds = |(i, t): (usize, &i64)| curve.at(self.first + i as i64).clamp(self.lo, self.hi) == *t;
+        let holds =
+            |(i, t): (usize, &i64)| curve.at(self.first + i as i64).clamp(self.lo, self.hi) == *t;
         self.t.iter().enumerate().all(holds).then_some(curve)
     }
 }
@@ -105,7 +107,9 @@ impl Curve {
     /// What the form gives, without limits.
     pub fn at(&self, x: i64) -> i64 {
         let d = x as f32 - self.zero;
-        let gate = libm::fmaf(d, self.slope, self.middle).max(0.0).min(self.top);
+        let gate = libm::fmaf(d, self.slope, self.middle)
+            .max(0.0)
+            .min(self.top);
         libm::rintf(libm::fmaf(d, gate, self.offset)) as i64
     }
     /// Whether numbers below the first entry of a table that has this form, and those above the last, give what these entries are: where the gate is shut,
@@ -119,9 +123,8 @@ impl Curve {
     pub fn of(t: &[i64], first: i64, (lo, hi): (i64, i64)) -> Option<Curve> {
         let table = Table { t, first, lo, hi };
         // No entry before that of 0 is larger, none behind it smaller.
-        let split = |i: usize| {
-            t[..i].iter().all(|v| *v <= t[i]) && t[i..].iter().all(|v| *v >= t[i])
-        };
+        let split =
+            |i: usize| t[..i].iter().all(|v| *v <= t[i]) && t[i..].iter().all(|v| *v >= t[i]);
         let inner = (0..t.len()).filter(|&i| t[i] > lo && t[i] < hi || t[i] == lo);
         inner.filter(|&i| split(i)).find_map(|i| table.around(i))
     }
@@ -164,7 +167,9 @@ mod tests {
 
     #[test]
     fn other_tables_have_none() {
-        let sigmoid = table(0, (0, 255), |x| 255.0 / (1.0 + libm::exp(-(x - 128.0) / 20.0)));
+        let sigmoid = table(0, (0, 255), |x| {
+            255.0 / (1.0 + libm::exp(-(x - 128.0) / 20.0))
+        });
         assert_eq!(Curve::of(&sigmoid, 0, (0, 255)), None);
         let silu = table(0, (0, 255), |x| {
             let x = (x - 100.0) / 12.0;
@@ -172,8 +177,8 @@ mod tests {
         });
         assert_eq!(Curve::of(&silu, 0, (0, 255)), None);
         let mut t = table(0, (0, 255), |x| {
-            let x = (x - 100.0) / 20.0;
-            20.0 + 25.0 * x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
+            let x = (x - 100.0) / 20.1;
+            20.0 + 25.3 * x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
         });
         assert!(Curve::of(&t, 0, (0, 255)).is_some());
         t[130] += 2;
