@@ -77,6 +77,7 @@ fn main() -> Result<(), String> {
                     packed_rows: 2,
                     x_type: DType::I8,
                     more: 0,
+                    clear: false,
                     out_type: DType::I32,
                 };
                 let tile = rows::depthwise_dots(Level::Neon, "tile", &[]);

@@ -128,6 +128,10 @@ fn dots(
         if rows > 1 && at.dilation[0] > 1 {
             continue;
         }
+        let more = match w.x_type {
+            DType::U8 => -128,
+            _ => 0,
+        };
         let mut s = depthwise_parts::Shape {
             at: Geometry { rows, ..at.clone() },
             tail: Tail::default(),
@@ -136,10 +140,8 @@ fn dots(
             parts: 4,
             packed_rows: rows,
             x_type: w.x_type,
-            more: match w.x_type {
-                DType::U8 => -128,
-                _ => 0,
-            },
+            more,
+            clear: w.zero + more == 0,
             out_type: DType::I32,
         };
         let room = v.registers - rows * at.kernel[1] * s.vectors - ZIPPED;

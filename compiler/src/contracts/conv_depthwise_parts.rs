@@ -54,6 +54,10 @@ impl Plan {
         let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
         let bytes = machine.tile("depthwise_bytes").filter(|_| narrow);
         let tile = bytes.or(machine.tile("depthwise_words"))?;
+        let more = match (bytes.is_some(), w.x_type) {
+            (true, DType::I8) => 128,
+            _ => 0,
+        };
         let shape = |vectors, rows, cols| Shape {
             at: Geometry {
                 rows,
@@ -66,10 +70,8 @@ impl Plan {
             parts: if bytes.is_some() { 4 } else { 2 },
             packed_rows: rows,
             x_type: w.x_type,
-            more: match (bytes.is_some(), w.x_type) {
-                (true, DType::I8) => 128,
-                _ => 0,
-            },
+            more,
+            clear: w.zero + more == 0,
             out_type: DType::I32,
         };
         let mut best: Option<(f64, Shape)> = None;

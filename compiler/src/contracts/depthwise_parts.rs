@@ -53,6 +53,8 @@ pub struct Shape {
     pub x_type: DType,
     /// What is added to every element before it is multiplied: 128 makes bytes with a sign such without.
     pub more: i64,
+    /// Whether what lies outside of the image is multiplied as 0: such products are left out.
+    pub clear: bool,
     /// How results are stored.
     pub out_type: DType,
 }
@@ -104,6 +106,8 @@ impl Shape {
             ("packed_rows", self.packed_rows),
             ("x_type", i64::from(self.x_type.onnx())),
             ("more", self.more),
+            // Tiles inside of an image are the same either way.
+            ("clear", i64::from(self.clear && self.at.cut())),
             ("out_type", i64::from(self.out_type.onnx())),
         ];
         tile.callee(self.at.to_shape(&own, &self.tail))
@@ -122,6 +126,7 @@ impl Shape {
             packed_rows: get("packed_rows")?,
             x_type: dtype("x_type")?,
             more: find("more")?,
+            clear: find("clear")? != 0,
             out_type: dtype("out_type")?,
         };
         let sane = matches!(s.parts, 2 | 4)

@@ -84,6 +84,10 @@ impl Geometry {
         let cut = [self.cut_rows, self.cut_cols][axis];
         i >= cut[0] && i < self.span(axis) - cut[1]
     }
+    /// Whether something of the span lies outside of the image.
+    pub fn cut(&self) -> bool {
+        self.cut_rows.iter().chain(&self.cut_cols).any(|&n| n > 0)
+    }
     /// Columns of the tile that input column `ix` of the span meets, each with the column of the window.
     pub fn meets(&self, ix: i64) -> Vec<(usize, i64)> {
         let of = |col: i64| {

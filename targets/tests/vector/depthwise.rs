@@ -164,7 +164,7 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                     }
                     let least = |i: usize, bit: i64| i64::from(cut & bit > 0 && kernel[i] > 1);
                     let x_type = if r.next(2) == 0 { DType::U8 } else { DType::I8 };
-                    let s = Shape {
+                    let mut s = Shape {
                         at: Geometry {
                             rows,
                             cols,
@@ -185,12 +185,16 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                             (DType::U8, 4, true) => -128,
                             _ => 0,
                         },
+                        clear: false,
                         out_type: DType::I32,
                     };
                     let zero = if x_type == DType::I8 { -77 } else { 201 };
                     for more in [0, 5] {
                         all.extend(case(isa, tile, &s, zero, more, &mut r));
                     }
+                    // What is outside is multiplied as 0.
+                    s.clear = true;
+                    all.extend(case(isa, tile, &s, -s.more, 5, &mut r));
                 }
             }
         }

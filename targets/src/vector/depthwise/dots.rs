@@ -88,6 +88,9 @@ impl Template<'_> {
     fn group(&mut self, b: &Bases, q: usize, rows: &[i64]) {
         let s = self.s;
         let g = &s.at;
+        if s.clear && !rows.iter().any(|y| g.exists(0, *y)) {
+            return;
+        }
         // Rows of the tile that read from this group, and which of their own groups it is.
         let readers: Vec<(i64, usize)> = (0..g.rows)
             .filter_map(|j| {
@@ -119,7 +122,7 @@ impl Template<'_> {
         let mut passed = 0;
         for ix in 0..g.span(1) {
             let (there, meets) = (g.exists(1, ix), g.meets(ix));
-            if !meets.is_empty() {
+            if !meets.is_empty() && (there || !s.clear) {
                 // Every second column is reached from the one before.
                 let index = (passed % 2 == 1).then_some((b.pixel, 0));
                 let place = |p: &Option<X>| {

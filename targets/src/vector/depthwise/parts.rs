@@ -144,7 +144,7 @@ impl Template<'_> {
         let columns = self.columns(b);
         for ix in 0..s.at.span(1) {
             let meets = s.at.meets(ix);
-            if !meets.is_empty() {
+            if !meets.is_empty() && (s.at.exists(1, ix) || !s.clear) {
                 self.column(b, &columns, ix, &meets);
             }
             if s.at.exists(1, ix) {
@@ -200,6 +200,7 @@ impl Template<'_> {
                 .collect();
             let group = match places.iter().any(Option::is_some) {
                 true => self.interleaved(&places),
+                false if s.clear => continue,
                 false => vec![self.zeros(s.more != 0)],
             };
             for &(j, own) in &readers {
