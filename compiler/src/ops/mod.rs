@@ -93,6 +93,7 @@ roll! {
     squeeze_excite,
     svm_regressor,
     tile,
+    top_k,
     transpose,
 }
 
