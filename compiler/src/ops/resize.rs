@@ -209,6 +209,28 @@ enum Axis {
     },
 }
 
+fn how(a: &Attrs) -> How {
+    How {
+        mode: a.str("mode", "nearest").to_string(),
+        coordinates: a
+            .str("coordinate_transformation_mode", "half_pixel")
+            .to_string(),
+        nearest: a.str("nearest_mode", "round_prefer_floor").to_string(),
+        cubic_a: f64::from(a.float("cubic_coeff_a", -0.75)),
+        exclude_outside: a.flag("exclude_outside"),
+        antialias: a.flag("antialias"),
+    }
+}
+
+/// Elements along an axis that one of the output is a sum of; `None` where the axis can't be resized like that.
+pub fn taps_along(attrs: &Attrs, size: i64, to: i64, scale: f64) -> Option<i64> {
+    if size < 1 || to < 1 {
+        return None;
+    }
+    let taps = taps(&how(attrs), size, to.min(1), scale, (0.0, 1.0)).ok()?;
+    Some(taps.n as i64)
+}
+
 fn lower(cx: &mut LowerCx) -> Result<()> {
     let (x, out) = (cx.in_shape(0)?, cx.out_shape()?);
     let rank = x.len();
@@ -234,17 +256,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         }
         _ => None,
     };
-    let a = cx.attrs;
-    let how = How {
-        mode: a.str("mode", "nearest").to_string(),
-        coordinates: a
-            .str("coordinate_transformation_mode", "half_pixel")
-            .to_string(),
-        nearest: a.str("nearest_mode", "round_prefer_floor").to_string(),
-        cubic_a: f64::from(a.float("cubic_coeff_a", -0.75)),
-        exclude_outside: a.flag("exclude_outside"),
-        antialias: a.flag("antialias"),
-    };
+    let how = how(cx.attrs);
     let crop = how.coordinates == "tf_crop_and_resize";
     let roi = match konst(1)
         .filter(|t| at == 2 && crop && !t.is_empty())
@@ -364,8 +376,9 @@ fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {
 /// Weights of bytes are multiples of 2^-22, or of a larger power where they are so large that their sums with bytes would not fit an i32.
 const UNITS: f64 = (1 << 22) as f64;
 
-/// Taps of an element that are written out, at most.
+/// Taps of an element that are written out, at most: along several axes, and along a single one, where they are what an image shrinks by.
 const WRITTEN_OUT: i64 = 16;
+const WRITTEN_OUT_ALONG: i64 = 96;
 
 fn emit(
     cx: &mut LowerCx,
@@ -390,7 +403,11 @@ fn emit(
         ty,
         units,
     };
-    let few = sizes.iter().product::<i64>() <= WRITTEN_OUT;
+    let most = match sizes.iter().filter(|&&n| n > 1).count() {
+        1 => WRITTEN_OUT_ALONG,
+        _ => WRITTEN_OUT,
+    };
+    let few = sizes.iter().product::<i64>() <= most;
     if let Some((Axis::Same, rest)) = plan.split_last()
         && !rest.is_empty()
         && few

@@ -104,6 +104,36 @@ impl Row<'_> {
             false => rises(&mut cx.b, self.d, x, y),
         }
     }
+    /// The same, true at times where it isn't so: of NaN on either side. A single comparison, for the many elements that are looked at.
+    fn may_be_before(&self, cx: &mut LowerCx, x: ExprId, y: ExprId) -> ExprId {
+        if !self.d.is_float() {
+            return self.before(cx, x, y);
+        }
+        let behind = match self.falling {
+            true => cx.b.le(x, y),
+            false => cx.b.le(y, x),
+        };
+        cx.b.un(UnOp::Not, behind)
+    }
+    /// Does something with an element that stands before y.
+    fn if_before(
+        &self,
+        cx: &mut LowerCx,
+        x: ExprId,
+        y: ExprId,
+        f: impl FnOnce(&mut LowerCx) -> Result<()>,
+    ) -> Result<()> {
+        let maybe = self.may_be_before(cx, x, y);
+        cx.b.open_block();
+        let surely = self.before(cx, x, y);
+        cx.b.open_block();
+        let done = f(cx);
+        let then = cx.b.close_block();
+        cx.b.stmt(Stmt::If { cond: surely, then, els: vec![] });
+        let then = cx.b.close_block();
+        cx.b.stmt(Stmt::If { cond: maybe, then, els: vec![] });
+        done
+    }
     fn store(&self, cx: &mut LowerCx, i: ExprId, v: ExprId, from: ExprId) {
         cx.store(0, &self.place(i), v);
         cx.store(1, &self.place(i), from);
@@ -202,20 +232,13 @@ fn in_order(cx: &mut LowerCx, row: &Row, best: &Kept) -> Result<()> {
         let above = cx.b.sub(p, one);
         let inside = cx.b.lt(zero, p);
         // While this stands before the one above.
-        let going = cx.b.bool(true);
-        let going = cx.b.var(going);
-        let on = cx.b.get(going);
-        let cond = cx.b.and(on, inside);
+        let other = cx.b.load_if(best.values, inside, above, x);
+        let jumps = row.before(cx, x, other);
+        let cond = cx.b.and(inside, jumps);
         cx.b.open_block();
         let up = best.get(cx, above);
-        let jumps = row.before(cx, x, up.0);
-        let jumps = cx.b.let_(jumps);
-        cx.b.open_block();
         best.put(cx, p, up);
         cx.b.set(hole, above);
-        let then = cx.b.close_block();
-        cx.b.stmt(Stmt::If { cond: jumps, then, els: vec![] });
-        cx.b.set(going, jumps);
         let body = cx.b.close_block();
         cx.b.stmt(Stmt::While { cond, body });
         best.put(cx, p, (x, i));
@@ -234,14 +257,12 @@ fn in_order(cx: &mut LowerCx, row: &Row, best: &Kept) -> Result<()> {
         let x = row.load(cx, i)?;
         let x = cx.b.let_(x);
         let worst = cx.b.get(least);
-        let better = row.before(cx, x, worst);
-        cx.b.open_block();
-        insert(cx, i, x, last);
-        let now = cx.b.load(best.values, last);
-        cx.b.set(least, now);
-        let then = cx.b.close_block();
-        cx.b.stmt(Stmt::If { cond: better, then, els: vec![] });
-        Ok(())
+        row.if_before(cx, x, worst, |cx| {
+            insert(cx, i, x, last);
+            let now = cx.b.load(best.values, last);
+            cx.b.set(least, now);
+            Ok(())
+        })
     })?;
     cx.for_(row.k, LoopKind::Seq, |cx, i| {
         let (v, from) = best.get(cx, i);
@@ -258,9 +279,9 @@ fn gathered(
     (order, spare): (BufId, BufId),
     most: i64,
 ) -> Result<()> {
-    let (zero, one, most) = (cx.b.i(0), cx.b.i(1), cx.b.i(most));
+    let (one, most) = (cx.b.i(1), cx.b.i(most));
     let last = cx.b.sub(row.k, one);
-    let count = cx.b.var(zero);
+    let count = cx.b.var(most);
     let held = cx.b.get(count);
     // Equals stay in the order in which they came: those kept before, then later ones.
     let settle = |cx: &mut LowerCx| -> Result<()> {
@@ -284,33 +305,36 @@ fn gathered(
         cx.b.set(count, row.k);
         Ok(())
     };
-    let start = row.load(cx, zero)?;
-    let least = cx.b.var(start);
-    let full = cx.b.bool(false);
-    let full = cx.b.var(full);
-    cx.for_(row.n, LoopKind::Seq, |cx, i| {
+    // The row has more elements than there is room for.
+    cx.for_(most, LoopKind::Seq, |cx, i| {
         let x = row.load(cx, i)?;
         let x = cx.b.let_(x);
-        let (worst, is_full) = (cx.b.get(least), cx.b.get(full));
-        let better = row.before(cx, x, worst);
-        let open = cx.b.un(UnOp::Not, is_full);
-        let takes = cx.b.or(open, better);
-        cx.b.open_block();
-        all.put(cx, held, (x, i));
-        let next = cx.b.add(held, one);
-        cx.b.set(count, next);
-        let no_room = cx.b.le(most, held);
-        cx.b.open_block();
-        settle(cx)?;
-        let now = cx.b.load(all.values, last);
-        cx.b.set(least, now);
-        let yes = cx.b.bool(true);
-        cx.b.set(full, yes);
-        let then = cx.b.close_block();
-        cx.b.stmt(Stmt::If { cond: no_room, then, els: vec![] });
-        let then = cx.b.close_block();
-        cx.b.stmt(Stmt::If { cond: takes, then, els: vec![] });
+        all.put(cx, i, (x, i));
         Ok(())
+    })?;
+    settle(cx)?;
+    let worst = cx.b.load(all.values, last);
+    let least = cx.b.var(worst);
+    let rest = cx.b.sub(row.n, most);
+    cx.for_(rest, LoopKind::Seq, |cx, i| {
+        let i = cx.b.add(i, most);
+        let i = cx.b.let_(i);
+        let x = row.load(cx, i)?;
+        let x = cx.b.let_(x);
+        let worst = cx.b.get(least);
+        row.if_before(cx, x, worst, |cx| {
+            all.put(cx, held, (x, i));
+            let next = cx.b.add(held, one);
+            cx.b.set(count, next);
+            let no_room = cx.b.le(most, held);
+            cx.b.open_block();
+            let done = settle(cx);
+            let now = cx.b.load(all.values, last);
+            cx.b.set(least, now);
+            let then = cx.b.close_block();
+            cx.b.stmt(Stmt::If { cond: no_room, then, els: vec![] });
+            done
+        })
     })?;
     settle(cx)?;
     cx.for_(row.k, LoopKind::Seq, |cx, i| {
