@@ -63,6 +63,18 @@ transposed("line_cut", [9], [3], 4, 4, strides=[1], pads=[5, 2])
 transposed("pixel", [1, 1], [4, 4], 32, 16)
 
 
+def line(name, size, kernel, **attrs):
+    """A depthwise Conv over one axis with a long window."""
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], group=20, **attrs), helper.make_node("HardSwish", ["c"], ["y"])]
+    write("line_" + name, nodes, floats(2, 20, size), {"w": floats(20, 1, kernel), "b": floats(20)})
+
+
+line("same", 100, 31, pads=[15, 15])
+line("causal", 90, 15, pads=[14, 0])
+line("strided", 101, 25, pads=[12, 12], strides=[2])
+line("dilated", 101, 10, pads=[18, 9], dilations=[3])
+
+
 def volume(name, sizes, kernel, batch=1, **attrs):
     """A depthwise Conv over three axes, a bias and an activation."""
     constants = {"w": floats(20, 1, *kernel), "b": floats(20)}

@@ -1,6 +1,9 @@
 //! A depthwise Conv over three spatial axes becomes depthwise Convs over two, for which there are kernels: the planes of the volume are a batch, and the sum
 //! over the planes of the window a chain of Convs, each of which adds the one before. A window of one plane needs no sum; one that is a column of planes is a
 //! Conv over depth and pixels.
+//!
+//! One over a single axis with a long window (the convolution modules of Conformers) becomes one over that axis and another of one pixel: kernels keep the columns
+//! of a window in registers, and take many rows.
 
 use super::engine::*;
 use crate::base::attr::{Attr, Attrs};
@@ -16,10 +19,13 @@ use crate::pass::{Pass, PassCx};
 /// The fusion.
 pub static PASS: Pass = Pass {
     name: "depthwise_volume",
-    doc: "a depthwise Conv over three axes becomes Convs over two",
+    doc: "a depthwise Conv over three axes, or by a long window over one, becomes Convs over two",
     run,
 };
 
+/// Windows along one axis that kernels take as they are, and those that they take as columns.
+const SHORT: i64 = 9;
+const LONG: i64 = 81;
 /// Planes of a window, at most.
 const MOST_PLANES: i64 = 16;
 
@@ -32,10 +38,11 @@ fn flatten(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     let skip = |why: &str| Ok(Outcome::Skip(why.to_string()));
     let (root, x) = (m.root(), m.value("x")?);
     let node = g.node(root);
+    let long = |w: &Tensor| w.shape.len() == 3 && (SHORT + 1..=LONG).contains(&w.shape[2]);
     let Some(w) = g
         .konst(m.value("w")?)
         .cloned()
-        .filter(|w| w.shape.len() == 5)
+        .filter(|w| w.shape.len() == 5 || long(w))
     else {
         return Ok(Outcome::Other);
     };
@@ -60,7 +67,10 @@ fn flatten(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
         return skip("sizes are not fixed");
     };
     let crops = win.begin.iter().chain(&win.end).any(|&p| p < 0);
-    if crops || win.kernel[0] > MOST_PLANES || out.iter().chain(&xs).any(|&s| s < 1) {
+    if crops
+        || win.rank() == 3 && win.kernel[0] > MOST_PLANES
+        || out.iter().chain(&xs).any(|&s| s < 1)
+    {
         return skip("its window does not fit");
     }
     let bias = node.ins.get(2).copied().flatten();
@@ -78,8 +88,10 @@ fn flatten(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
         w,
         bias,
     };
-    let y = if v.is_column() {
-        v.column(x)?
+    let y = if v.win.rank() == 1 {
+        Some(v.line(x)?)
+    } else if v.is_column() {
+        Some(v.column(x)?)
     } else {
         v.planes(x)?
     };
@@ -163,14 +175,21 @@ impl Volume<'_, '_> {
         let w = &self.win;
         (1..3).all(|i| w.kernel[i] == 1 && w.stride[i] == 1 && w.begin[i] == 0 && w.end[i] == 0)
     }
+    /// One Conv over a line and a second axis of one pixel.
+    fn line(&mut self, x: ValueId) -> Result<ValueId> {
+        let (n, c) = (self.xs[0], self.xs[1]);
+        let x = self.reshape(x, &[n, c, self.xs[2], 1])?;
+        let y = self.conv(x, [0, 3], 0, self.bias, None)?;
+        self.reshape(y, &[n, c, self.out[0]])
+    }
     /// One Conv over depth and pixels.
-    fn column(&mut self, x: ValueId) -> Result<Option<ValueId>> {
+    fn column(&mut self, x: ValueId) -> Result<ValueId> {
         let (n, c, pixels) = (self.xs[0], self.xs[1], self.xs[3] * self.xs[4]);
         let x = self.reshape(x, &[n, c, self.xs[2], pixels])?;
         // The second axis is none of the window's.
         let y = self.conv(x, [0, 3], 0, self.bias, None)?;
         let shape = [n, c, self.out[0], self.xs[3], self.xs[4]];
-        self.reshape(y, &shape).map(Some)
+        self.reshape(y, &shape)
     }
     /// Whether plane `k` of the window meets the volume at some output.
     fn meets(&self, k: i64) -> bool {

@@ -2,7 +2,7 @@
 
 use super::resize_free::{refused, scaled, tables};
 use super::resize_table::{How, Taps, taps};
-use super::util::{accept, any, bad};
+use super::util::{accept, any, bad, unravel};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
@@ -414,6 +414,13 @@ fn emit(
     {
         return element.rows(cx, out, &sizes);
     }
+    if let Some((Axis::Table { n, index, weight: Some(weight), .. }, rest)) = plan.split_last()
+        && !rest.is_empty()
+        && few
+        && !element.whole()
+    {
+        return element.across(cx, out, &sizes[..rest.len()], (*n, *index, *weight));
+    }
     cx.each(out, LoopKind::Lanes, |cx, o| {
         let beyond = element.beyond(cx, o);
         if element.nearest {
@@ -435,6 +442,11 @@ fn emit(
         let v = cx.b.get(sum);
         element.store(cx, o, v, beyond)
     })
+}
+
+/// The taps of an element, one number for each axis.
+fn written_out(sizes: &[i64]) -> impl Iterator<Item = Vec<i64>> {
+    (0..sizes.iter().product::<i64>()).map(|number| unravel(sizes, number))
 }
 
 /// How an element of the output is made.
@@ -562,6 +574,47 @@ impl Element<'_> {
         cx.store(0, o, v);
         Ok(())
     }
+    /// Rows by the other axes' taps, found once for a row, then along the last axis. `last`: its taps for an element, their positions and weights.
+    fn across(
+        &self,
+        cx: &mut LowerCx,
+        out: &[Dim],
+        sizes: &[i64],
+        (n, index, weight): (i64, BufId, BufId),
+    ) -> Result<()> {
+        let last = sizes.len();
+        cx.each(&out[..last], LoopKind::Seq, |cx, o| {
+            let taps: Vec<(Vec<ExprId>, ExprId)> = written_out(sizes)
+                .map(|k| {
+                    let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
+                    let (at, w) = self.tap(cx, o, &k);
+                    let at = at.into_iter().map(|i| cx.b.let_(i)).collect();
+                    (at, cx.b.let_(w))
+                })
+                .collect();
+            let columns = cx.b.dim(&out[last]);
+            cx.for_(columns, LoopKind::Lanes, |cx, c| {
+                let mut sum = self.nothing(cx);
+                for k in 0..n {
+                    let row = ex!(cx.b; (c * {cx.b.i(n)}) + {cx.b.i(k)});
+                    let (at_last, w_last) = (cx.b.load(index, row), cx.b.load(weight, row));
+                    let at_last = cx.b.let_(at_last);
+                    let mut part = self.nothing(cx);
+                    for (at, w) in &taps {
+                        let mut at = at.clone();
+                        at.push(at_last);
+                        let v = cx.load(0, &at)?;
+                        part = self.added(cx, *w, v, part);
+                    }
+                    sum = cx.b.fma(w_last, part, sum);
+                }
+                let mut o = o.to_vec();
+                o.push(c);
+                let beyond = self.beyond(cx, &o);
+                self.store(cx, &o, sum, beyond)
+            })
+        })
+    }
     /// The last axis stays as it is: what its elements share is found once for all of them.
     fn rows(&self, cx: &mut LowerCx, out: &[Dim], sizes: &[i64]) -> Result<()> {
         let last = out.len() - 1;
@@ -572,13 +625,8 @@ impl Element<'_> {
             let beyond = self.beyond(cx, &o);
             let beyond = cx.b.let_(beyond);
             let mut taps = vec![];
-            for number in 0..sizes.iter().product::<i64>() {
-                let mut rest = number;
-                let mut k = vec![none; sizes.len()];
-                for (k, &n) in k.iter_mut().zip(sizes).rev() {
-                    *k = cx.b.i(rest % n);
-                    rest /= n;
-                }
+            for k in written_out(sizes) {
+                let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
                 let (at, w) = self.tap(cx, &o, &k);
                 let at: Vec<ExprId> = at.into_iter().map(|i| cx.b.let_(i)).collect();
                 taps.push((at, cx.b.let_(w)));

@@ -34,11 +34,22 @@ pub fn sort_indices(
     spare: BufId,
     before: &dyn Fn(&mut LowerCx, ExprId, ExprId) -> Result<ExprId>,
 ) -> Result<()> {
-    let (zero, one, two) = (cx.b.i(0), cx.b.i(1), cx.b.i(2));
     cx.for_(n, LoopKind::Lanes, |cx, i| {
         cx.b.store(order, i, i);
         Ok(())
     })?;
+    sort_values(cx, n, order, spare, before)
+}
+
+/// The same with what the first n elements of `order` (i64) are.
+pub fn sort_values(
+    cx: &mut LowerCx,
+    n: ExprId,
+    order: BufId,
+    spare: BufId,
+    before: &dyn Fn(&mut LowerCx, ExprId, ExprId) -> Result<ExprId>,
+) -> Result<()> {
+    let (zero, one, two) = (cx.b.i(0), cx.b.i(1), cx.b.i(2));
     let width = cx.b.var(one);
     let w = cx.b.get(width);
     let more = cx.b.lt(w, n);

@@ -171,7 +171,13 @@ fn f32_within_2_ulp_with_fma_and_without() {
         for (fused, f) in [(true, f.clone()), (false, unfused(&f))] {
             let hot = matches!(
                 op,
-                UnOp::Exp | UnOp::Expm1 | UnOp::Log1p | UnOp::Tanh | UnOp::Sigmoid | UnOp::Erf
+                UnOp::Exp
+                    | UnOp::Expm1
+                    | UnOp::Log
+                    | UnOp::Log1p
+                    | UnOp::Tanh
+                    | UnOp::Sigmoid
+                    | UnOp::Erf
             );
             if !fused && !hot {
                 continue;
