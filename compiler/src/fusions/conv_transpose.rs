@@ -30,6 +30,8 @@ const MOST_WASTE_NARROW: i64 = 400;
 const NARROW: i64 = 16;
 /// Convolutions that one may become.
 const MOST_RUNS: usize = 64;
+/// Sizes of a window or a stride beyond which nothing is gained, and tables would become large.
+const LARGEST: i64 = 1 << 12;
 /// Products with elements that a dilation leaves out, at most: this many times the window's own.
 const MOST_SPREAD: i64 = 4;
 
@@ -128,6 +130,9 @@ fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'sta
             return Err("its output is cut or empty");
         }
         let (stride, dilation) = (win.stride[i], win.dilation[i]);
+        if win.extent(i) > LARGEST || stride > LARGEST {
+            return Err("its window or stride is very large");
+        }
         let own = stride == 1;
         let mut a = Axis {
             input,
@@ -142,6 +147,9 @@ fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'sta
         };
         a.find_positions();
         axes.push(a);
+    }
+    if w.is_empty() || axes.iter().map(|a| a.stride).product::<i64>() > LARGEST {
+        return Err("it has no weights, or very many positions modulo the stride");
     }
     let taps = |a: &Axis| (a.kernel, (a.kernel - 1) / a.spread + 1);
     let (all, own): (Vec<i64>, Vec<i64>) = axes.iter().map(taps).unzip();

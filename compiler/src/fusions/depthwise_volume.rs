@@ -193,8 +193,13 @@ impl Volume<'_, '_> {
     }
     /// Whether plane `k` of the window meets the volume at some output.
     fn meets(&self, k: i64) -> bool {
-        let at = k * self.win.dilation[0] - self.win.begin[0];
-        (0..self.out[0]).any(|o| (0..self.xs[2]).contains(&(o * self.win.stride[0] + at)))
+        let (stride, at) = (
+            self.win.stride[0],
+            k * self.win.dilation[0] - self.win.begin[0],
+        );
+        // The first output that does not look before the volume decides.
+        let o = ((-at).max(0) + stride - 1) / stride;
+        o < self.out[0] && o * stride + at < self.xs[2]
     }
     /// A Conv over planes for each plane of the window.
     fn planes(&mut self, x: ValueId) -> Result<Option<ValueId>> {

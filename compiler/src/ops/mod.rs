@@ -26,6 +26,7 @@ mod quotient;
 pub mod recurrent;
 mod recurrent_weights;
 pub mod resize_free;
+mod resize_loops;
 mod resize_table;
 pub mod small_float;
 pub mod spatial;
