@@ -121,6 +121,9 @@ fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'sta
     let Ok(win) = window(&node.attrs, &xt.shape, &dims) else {
         return Err("its window is not known");
     };
+    if win.rank() > 3 {
+        return Err("it has more axes than kernels know");
+    }
     let mut axes = vec![];
     for i in 0..win.rank() {
         let (Some(input), Some(out)) = (xt.shape[2 + i].fixed(), ot.shape[2 + i].fixed()) else {
