@@ -44,6 +44,10 @@ pub const PIPELINE: &[Step] = &[
     ),
     Until(CLEAN, 8, "fusions leave dead nodes and constants behind"),
     Once(
+        &taps::PASS,
+        "behind the fusions, which bring padding to convolutions; before kernels and devices are chosen by the window",
+    ),
+    Once(
         &offload::PASS,
         "whole numbers and fused operators are what devices claim; before values are laid out for the CPU, so that each side of a border lays out its own",
     ),

@@ -153,7 +153,10 @@ fn tile_size(v: &Vector, y: &Axis, x: &Axis) -> (i64, i64) {
         4
     };
     let cols = cols.min(x.out).min(room);
-    let rows = if y.stride > 1 || x.kernel >= 5 {
+    let rows = if x.out == 1 && y.stride == 1 {
+        // A line: rows alone share what is read.
+        most(cols).min(8)
+    } else if y.stride > 1 || x.kernel >= 5 {
         most(cols).min(if v.registers >= 32 { 2 } else { 1 })
     } else {
         most(cols).min(2)

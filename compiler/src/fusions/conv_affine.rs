@@ -130,7 +130,8 @@ fn terms(g: &Graph, m: &Match, channels: i64) -> Result<Option<Vec<f64>>> {
     }
 }
 
-fn batch_norm(
+/// What a BatchNormalization whose lists are `scale`, `bias`, `mean`, `variance` in the match does to each channel: a factor and a term.
+pub(super) fn batch_norm(
     g: &Graph,
     m: &Match,
     norm: NodeId,

@@ -1,27 +1,39 @@
-//! A ConvTranspose becomes a Conv over its input, with a channel for each position modulo the stride, and a Transpose that
+//! A ConvTranspose becomes Convs over its input, with channels for the positions modulo the stride ("phases"), and a Transpose that
 //! brings these positions together: so it runs on the kernels of convolutions.
 //!
-//! Along one axis output `q * stride + r - begin` sums input `q - j` times window element `j * stride + r`: a convolution with
-//! `ceil(kernel / stride)` elements for each r.
+//! Along one axis output `q * stride + r - begin` sums input `q - j` times window element `j * stride + r`: for each r a convolution
+//! with `ceil((kernel - r) / stride)` elements. One convolution does all phases where they have as many elements, or nearly so: it has zeros where
+//! a phase has no element. Else there is one for each run of phases that are alike, and a Concat. A phase without any element is the bias.
 
 use super::engine::*;
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
-use crate::base::dim::fixed_shape;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
-use crate::graph::ir::{Graph, ValueId};
+use crate::base::types::TensorType;
+use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
+use crate::ops::conv_transpose::window;
+use crate::ops::util::unravel;
 use crate::pass::{Pass, PassCx};
 
 /// The fusion.
 pub static PASS: Pass = Pass {
     name: "conv_transpose",
-    doc: "a ConvTranspose becomes a Conv with channels for each position modulo the stride",
+    doc: "a ConvTranspose becomes Convs with channels for each position modulo the stride",
     run,
 };
 
-/// Products that are added for elements which the window lacks, at most: this many times the window's own.
-const MOST_WASTE: i64 = 2;
+/// What one convolution for all phases may compute, in percent of what the window has: more where convolutions of few channels would leave lanes empty.
+const MOST_WASTE: i64 = 125;
+const MOST_WASTE_NARROW: i64 = 400;
+/// Channels of a group below which that is so.
+const NARROW: i64 = 16;
+/// Convolutions that one may become.
+const MOST_RUNS: usize = 64;
+/// Sizes of a window or a stride beyond which nothing is gained, and tables would become large.
+const LARGEST: i64 = 1 << 12;
+/// Products with elements that a dilation leaves out, at most: this many times the window's own.
+const MOST_SPREAD: i64 = 4;
 
 fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     let patterns = [op("ConvTranspose", [any("x"), konst("w")])];
@@ -31,159 +43,375 @@ fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
 /// One spatial axis.
 struct Axis {
     input: i64,
+    /// Elements of the window as it is spread by the dilation, those between being zero; of a stride of 1 the dilation is the convolution's.
     kernel: i64,
+    spread: i64,
+    dilation: i64,
     stride: i64,
+    /// Where the output begins and how far it reaches among the positions of all phases.
     begin: i64,
     out: i64,
-    /// Elements of the convolution's window.
-    taps: i64,
+    /// Positions of each phase, from which on.
+    first: i64,
+    positions: i64,
 }
 
 impl Axis {
-    /// Positions of the convolution's output.
-    fn positions(&self) -> i64 {
-        self.input + self.taps - 1
+    /// Elements that phase `r` has.
+    fn taps(&self, r: i64) -> i64 {
+        (self.kernel - r + self.stride - 1).max(0) / self.stride
+    }
+    /// Positions that a convolution with so many elements spans.
+    fn span(&self, taps: i64) -> i64 {
+        (taps - 1) * self.dilation + 1
+    }
+    fn find_positions(&mut self) {
+        // A convolution that begins inside of its input, or ends there, would be a crop: then there are more positions than needed.
+        let least = (0..self.stride)
+            .map(|r| self.taps(r))
+            .min()
+            .unwrap_or(1)
+            .max(1);
+        self.first = (self.begin / self.stride).min(self.span(least) - 1);
+        let end = (self.begin + self.out + self.stride - 1) / self.stride;
+        self.positions = end.max(self.input) - self.first;
+    }
+    /// What is left of all positions, where they are in a row: from where to where.
+    fn kept(&self) -> (i64, i64) {
+        let from = self.begin - self.first * self.stride;
+        (from, from + self.out)
+    }
+    fn is_cut(&self) -> bool {
+        self.kept() != (0, self.positions * self.stride)
+    }
+}
+
+/// A ConvTranspose with known weights.
+struct Split {
+    axes: Vec<Axis>,
+    batch: i64,
+    group: i64,
+    /// Channels of a group.
+    cin: i64,
+    cout: i64,
+    weights: Vec<f32>,
+    bias: Option<Vec<f32>>,
+}
+
+/// Phases from one to another, in order, that have as many elements.
+struct Run {
+    first: i64,
+    count: i64,
+    taps: Vec<i64>,
+}
+
+/// Reads a ConvTranspose, or says why it stays.
+fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'static str> {
+    let node = g.node(root);
+    let (Some(xt), Some(ot)) = (node.ins[0].and_then(|x| g.ty(x)), g.ty(node.outs[0])) else {
+        return Err("its types are not known");
+    };
+    let known = g
+        .konst(w)
+        .filter(|w| w.dtype == DType::F32 && w.shape.len() == xt.rank());
+    let Some((w, values)) = known.and_then(|w| Some((w, w.to_f32s()?))) else {
+        return Err("the weights are not f32");
+    };
+    let dims = TensorType::of(w).shape;
+    let Ok(win) = window(&node.attrs, &xt.shape, &dims) else {
+        return Err("its window is not known");
+    };
+    if win.rank() > 3 {
+        return Err("it has more axes than kernels know");
+    }
+    let mut axes = vec![];
+    for i in 0..win.rank() {
+        let (Some(input), Some(out)) = (xt.shape[2 + i].fixed(), ot.shape[2 + i].fixed()) else {
+            return Err("sizes are not fixed");
+        };
+        if win.begin[i] < 0 || out < 1 || input < 1 {
+            return Err("its output is cut or empty");
+        }
+        let (stride, dilation) = (win.stride[i], win.dilation[i]);
+        if win.extent(i) > LARGEST || stride > LARGEST {
+            return Err("its window or stride is very large");
+        }
+        let own = stride == 1;
+        let mut a = Axis {
+            input,
+            kernel: if own { win.kernel[i] } else { win.extent(i) },
+            spread: if own { 1 } else { dilation },
+            dilation: if own { dilation } else { 1 },
+            stride,
+            begin: win.begin[i],
+            out,
+            first: 0,
+            positions: 0,
+        };
+        a.find_positions();
+        axes.push(a);
+    }
+    if w.is_empty() || axes.iter().map(|a| a.stride).product::<i64>() > LARGEST {
+        return Err("it has no weights, or very many positions modulo the stride");
+    }
+    let taps = |a: &Axis| (a.kernel, (a.kernel - 1) / a.spread + 1);
+    let (all, own): (Vec<i64>, Vec<i64>) = axes.iter().map(taps).unzip();
+    if all.iter().product::<i64>() > MOST_SPREAD * own.iter().product::<i64>() {
+        return Err("its stride and dilation do not go together");
+    }
+    let bias = match node.ins.get(2).copied().flatten() {
+        None => None,
+        Some(b) => match g.konst(b).and_then(Tensor::to_f32s) {
+            Some(b) => Some(b),
+            None => return Err("the bias is not a constant"),
+        },
+    };
+    let group = node.attrs.int("group", 1).max(1);
+    Ok(Split {
+        axes,
+        // 0 is "as it is" in a Reshape.
+        batch: xt.shape[0].fixed().unwrap_or(0),
+        group,
+        cin: w.shape[0] / group,
+        cout: w.shape[1],
+        weights: values,
+        bias,
+    })
+}
+
+impl Split {
+    fn phases(&self) -> i64 {
+        self.axes.iter().map(|a| a.stride).product()
+    }
+    /// Where along each axis phase `p` begins.
+    fn phase(&self, p: i64) -> Vec<i64> {
+        let strides: Vec<i64> = self.axes.iter().map(|a| a.stride).collect();
+        unravel(&strides, p)
+    }
+    /// The convolutions, and whether channels of a group stand together with those of its other phases.
+    fn runs(&self) -> (Vec<Run>, bool) {
+        let most: Vec<i64> = self.axes.iter().map(|a| a.taps(0)).collect();
+        let own: i64 = self.axes.iter().map(|a| a.kernel).product();
+        let done = most.iter().product::<i64>() * self.phases();
+        let depthwise = self.group > 1 && self.cin == 1 && self.cout == 1;
+        let most_waste = if self.cout < NARROW {
+            MOST_WASTE_NARROW
+        } else {
+            MOST_WASTE
+        };
+        if done * 100 <= own * most_waste && !depthwise {
+            let whole = Run {
+                first: 0,
+                count: self.phases(),
+                taps: most,
+            };
+            return (vec![whole], true);
+        }
+        let mut runs: Vec<Run> = vec![];
+        for p in 0..self.phases() {
+            let phase = self.phase(p);
+            let taps: Vec<i64> = self
+                .axes
+                .iter()
+                .zip(&phase)
+                .map(|(a, &r)| a.taps(r))
+                .collect();
+            let taps = if taps.contains(&0) { vec![] } else { taps };
+            match runs
+                .last_mut()
+                .filter(|last| last.taps == taps && self.group == 1)
+            {
+                Some(last) => last.count += 1,
+                None => runs.push(Run {
+                    first: p,
+                    count: 1,
+                    taps,
+                }),
+            }
+        }
+        (runs, false)
+    }
+    /// `[group * cin, cout, kernel..]` as `[group, phase, cout, cin, taps..]`, zeros where the window has no such element.
+    fn weights(&self, run: &Run) -> Tensor {
+        let taps: i64 = run.taps.iter().product();
+        let mut shape = vec![self.group * run.count * self.cout, self.cin];
+        shape.extend(&run.taps);
+        let mut out = Vec::with_capacity(shape.iter().product::<i64>() as usize);
+        for grp in 0..self.group {
+            for p in run.first..run.first + run.count {
+                let phase = self.phase(p);
+                // Element numbers in the kernel, axis by axis.
+                let places: Vec<Option<i64>> = (0..taps)
+                    .map(|t| {
+                        let t = unravel(&run.taps, t);
+                        let mut at = 0;
+                        for (i, a) in self.axes.iter().enumerate() {
+                            let k = (run.taps[i] - 1 - t[i]) * a.stride + phase[i];
+                            if k >= a.kernel || k % a.spread != 0 {
+                                return None;
+                            }
+                            at = at * ((a.kernel - 1) / a.spread + 1) + k / a.spread;
+                        }
+                        Some(at)
+                    })
+                    .collect();
+                let window: i64 = self
+                    .axes
+                    .iter()
+                    .map(|a| (a.kernel - 1) / a.spread + 1)
+                    .product();
+                for m in 0..self.cout {
+                    for c in 0..self.cin {
+                        let from = ((grp * self.cin + c) * self.cout + m) * window;
+                        let value = |at: &Option<i64>| {
+                            at.map_or(0.0, |at| self.weights[(from + at) as usize])
+                        };
+                        out.extend(places.iter().map(value));
+                    }
+                }
+            }
+        }
+        Tensor::f32(&shape, &out)
+    }
+    /// The bias of a convolution's channels.
+    fn bias(&self, run: &Run) -> Option<Vec<f32>> {
+        let each = self.bias.as_ref()?.chunks(self.cout.max(1) as usize);
+        Some(each.flat_map(|b| b.repeat(run.count as usize)).collect())
     }
 }
 
 fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
-    let skip = |why: &str| Ok(Outcome::Skip(why.to_string()));
-    let (root, x) = (m.root(), m.value("x")?);
-    let out = g.node(root).outs[0];
-    let shape = |v: ValueId| g.ty(v).and_then(|t| fixed_shape(&t.shape));
-    let (Some(xs), Some(os)) = (shape(x), shape(out)) else {
-        return skip("sizes are not fixed");
+    let (root, x, w) = (m.root(), m.value("x")?, m.value("w")?);
+    let s = match read(g, root, w) {
+        Ok(s) => s,
+        Err(why) => return Ok(Outcome::Skip(why.to_string())),
     };
-    let Some(w) = g
-        .konst(m.value("w")?)
-        .cloned()
-        .filter(|w| w.dtype == DType::F32 && w.shape.len() == xs.len())
-    else {
-        return skip("the weights are not f32");
-    };
-    let attrs = g.node(root).attrs.clone();
-    let n = xs.len() - 2;
-    let list = |name: &str, default: i64| match attrs.ints(name) {
-        Some(v) if v.len() >= n => v.to_vec(),
-        _ => vec![default; 2 * n],
-    };
-    let (strides, dilations, pads) = (list("strides", 1), list("dilations", 1), list("pads", 0));
-    if attrs.int("group", 1) != 1 || dilations[..n].iter().any(|&d| d != 1) {
-        return skip("it has groups or dilations");
-    }
-    let padded = !matches!(attrs.str("auto_pad", "NOTSET"), "NOTSET" | "")
-        || attrs.ints("output_shape").is_some_and(|v| !v.is_empty());
-    if padded {
-        return skip("its pads follow from the output's shape");
-    }
-    let axes: Vec<Axis> = (0..n)
-        .map(|i| Axis {
-            input: xs[2 + i],
-            kernel: w.shape[2 + i],
-            stride: strides[i],
-            begin: pads[i],
-            out: os[2 + i],
-            taps: (w.shape[2 + i] + strides[i] - 1) / strides[i].max(1),
-        })
-        .collect();
-    let done: i64 = axes.iter().map(|a| a.taps * a.stride).product();
-    let own: i64 = axes.iter().map(|a| a.kernel).product();
-    let beyond = axes
-        .iter()
-        .any(|a| a.begin < 0 || a.out < 1 || a.begin + a.out > a.positions() * a.stride);
-    if beyond || done > MOST_WASTE * own {
-        return skip("its window and stride do not go together");
-    }
-    let (cin, cout) = (w.shape[0], w.shape[1]);
-    let phases: i64 = axes.iter().map(|a| a.stride).product();
-    let weights = weights(&w, &axes, cin, cout);
-    let mut ws = vec![phases * cout, cin];
-    ws.extend(axes.iter().map(|a| a.taps));
-    let name = g.value(m.value("w")?).name.clone();
-    let weights = g.add_const(&name, Tensor::f32(&ws, &weights));
-    let mut ins = vec![Some(x), Some(weights)];
-    if let Some(b) = g.node(root).ins.get(2).copied().flatten() {
-        let Some(bias) = g.konst(b).and_then(|t| t.to_f32s()) else {
-            return skip("the bias is not a constant");
-        };
-        let all = bias.repeat(phases as usize);
-        ins.push(Some(
-            g.add_const("", Tensor::f32(&[all.len() as i64], &all)),
+    let (runs, together) = s.runs();
+    let empty = runs.iter().any(|r| r.taps.is_empty());
+    if runs.len() > MOST_RUNS || empty && s.batch == 0 {
+        return Ok(Outcome::Skip(
+            "its window and stride do not go together".into(),
         ));
     }
-    let around: Vec<i64> = axes.iter().map(|a| a.taps - 1).collect();
-    let conv = Attrs::default()
-        .with("group", Attr::Int(1))
-        .with("pads", Attr::Ints([around.clone(), around].concat()));
-    let loc = place(g, m);
-    let y = make(g, cx, root, "Conv", conv, &ins, loc.clone())?;
-    let mut step = |g: &mut Graph, op: &str, attrs: Attrs, ins: &[ValueId]| {
-        let ins: Vec<_> = ins.iter().map(|v| Some(*v)).collect();
-        make(g, cx, root, op, attrs, &ins, loc.clone())
-    };
-    let numbers = |g: &mut Graph, v: &[i64]| g.add_const("", Tensor::i64(&[v.len() as i64], v));
-    // [N, r.., C, q..] to [N, C, q, r ..].
-    let mut apart = vec![xs[0]];
-    apart.extend(axes.iter().map(|a| a.stride));
-    apart.push(cout);
-    apart.extend(axes.iter().map(|a| a.positions()));
-    let apart = numbers(g, &apart);
-    let y = step(g, "Reshape", Attrs::default(), &[y, apart])?;
-    let mut perm = vec![0, n as i64 + 1];
-    for i in 0..n as i64 {
-        perm.extend([n as i64 + 2 + i, 1 + i]);
-    }
-    let attrs = Attrs::default().with("perm", Attr::Ints(perm));
-    let y = step(g, "Transpose", attrs, &[y])?;
-    let mut whole = vec![xs[0], cout];
-    whole.extend(axes.iter().map(|a| a.positions() * a.stride));
-    let whole = numbers(g, &whole);
-    let y = step(g, "Reshape", Attrs::default(), &[y, whole])?;
-    let cut = |a: &Axis| a.begin > 0 || a.out < a.positions() * a.stride;
-    if !axes.iter().any(cut) {
-        return Ok(Outcome::Replace(y));
-    }
-    let starts: Vec<i64> = axes.iter().map(|a| a.begin).collect();
-    let ends: Vec<i64> = axes.iter().map(|a| a.begin + a.out).collect();
-    let names: Vec<i64> = (2..2 + n as i64).collect();
-    let lists = [starts, ends, names].map(|l| numbers(g, &l));
-    let y = step(
+    let (loc, name) = (place(g, m), g.value(w).name.clone());
+    let mut b = Builder {
         g,
-        "Slice",
-        Attrs::default(),
-        &[y, lists[0], lists[1], lists[2]],
-    )?;
-    Ok(Outcome::Replace(y))
+        cx,
+        root,
+        loc,
+        name,
+    };
+    let mut parts = vec![];
+    for run in &runs {
+        parts.push(b.convolution(&s, run, x)?);
+    }
+    let y = match parts[..] {
+        [y] => y,
+        _ => b.step(
+            "Concat",
+            Attrs::default().with("axis", Attr::Int(1)),
+            &parts,
+        )?,
+    };
+    Ok(Outcome::Replace(b.bring_together(&s, y, together)?))
 }
 
-/// `[cin, cout, kernel..]` as `[r.., cout, cin, taps..]`, zeros where the window has no such element.
-fn weights(w: &Tensor, axes: &[Axis], cin: i64, cout: i64) -> Vec<f32> {
-    let values = w.to_f32s().unwrap_or_default();
-    let phases: i64 = axes.iter().map(|a| a.stride).product();
-    let taps: i64 = axes.iter().map(|a| a.taps).product();
-    let mut out = Vec::with_capacity((phases * cout * cin * taps) as usize);
-    for p in 0..phases {
-        for m in 0..cout {
-            for c in 0..cin {
-                for t in 0..taps {
-                    // Element number in the kernel, axis by axis.
-                    let (mut p, mut t) = (p, t);
-                    let mut k = vec![0; axes.len()];
-                    for (i, a) in axes.iter().enumerate().rev() {
-                        let (r, tap) = (p % a.stride, t % a.taps);
-                        k[i] = (a.taps - 1 - tap) * a.stride + r;
-                        p /= a.stride;
-                        t /= a.taps;
-                    }
-                    let inside = axes.iter().zip(&k).all(|(a, &k)| k < a.kernel);
-                    let mut at = c * cout + m;
-                    for (a, &k) in axes.iter().zip(&k) {
-                        at = at * a.kernel + k;
-                    }
-                    out.push(if inside { values[at as usize] } else { 0.0 });
-                }
-            }
-        }
+/// Makes the nodes.
+struct Builder<'a, 'b> {
+    g: &'a mut Graph,
+    cx: &'a mut PassCx<'b>,
+    root: NodeId,
+    loc: Loc,
+    /// Of the weights.
+    name: String,
+}
+
+impl Builder<'_, '_> {
+    fn step(&mut self, op: &str, attrs: Attrs, ins: &[ValueId]) -> Result<ValueId> {
+        let ins: Vec<_> = ins.iter().map(|v| Some(*v)).collect();
+        make(
+            self.g,
+            self.cx,
+            self.root,
+            op,
+            attrs,
+            &ins,
+            self.loc.clone(),
+        )
     }
-    out
+    fn numbers(&mut self, v: &[i64]) -> ValueId {
+        self.g.add_const("", Tensor::i64(&[v.len() as i64], v))
+    }
+    /// Some phases at all positions: `[N, channels.., positions..]`.
+    fn convolution(&mut self, s: &Split, run: &Run, x: ValueId) -> Result<ValueId> {
+        let bias = s.bias(run);
+        if run.taps.is_empty() {
+            let channels = s.group * s.cout * run.count;
+            let mut each = vec![1, channels];
+            each.resize(2 + s.axes.len(), 1);
+            let values = bias.unwrap_or_else(|| vec![0.0; channels as usize]);
+            let bias = self.g.add_const("", Tensor::f32(&each, &values));
+            let mut all = vec![s.batch, channels];
+            all.extend(s.axes.iter().map(|a| a.positions));
+            let all = self.numbers(&all);
+            return self.step("Expand", Attrs::default(), &[bias, all]);
+        }
+        let weights = self.g.add_const(&self.name.clone(), s.weights(run));
+        let mut ins = vec![x, weights];
+        if let Some(b) = bias {
+            ins.push(self.g.add_const("", Tensor::f32(&[b.len() as i64], &b)));
+        }
+        let (mut begins, mut ends) = (vec![], vec![]);
+        for (a, &taps) in s.axes.iter().zip(&run.taps) {
+            begins.push(a.span(taps) - 1 - a.first);
+            ends.push(a.positions + a.first - a.input);
+        }
+        let mut attrs = Attrs::default()
+            .with("group", Attr::Int(s.group))
+            .with("pads", Attr::Ints([begins, ends].concat()));
+        if s.axes.iter().any(|a| a.dilation > 1) {
+            let dilations = s.axes.iter().map(|a| a.dilation).collect();
+            attrs.set("dilations", Attr::Ints(dilations));
+        }
+        self.step("Conv", attrs, &ins)
+    }
+    /// Phases beside each other, and what belongs to the output. The channels are `[phases, group * cout]`, or
+    /// `[group, phases, cout]` where those of a group stand `together`.
+    fn bring_together(&mut self, s: &Split, y: ValueId, together: bool) -> Result<ValueId> {
+        let n = s.axes.len() as i64;
+        let channels = s.group * s.cout;
+        let mut y = y;
+        if s.phases() > 1 {
+            // [N, group, r.., C, q..] to [N, group, C, q, r ..].
+            let apart = together && s.group > 1;
+            let before = 1 + i64::from(apart);
+            let mut sizes = vec![s.batch];
+            if apart {
+                sizes.push(s.group);
+            }
+            sizes.extend(s.axes.iter().map(|a| a.stride));
+            sizes.push(if apart { s.cout } else { channels });
+            sizes.extend(s.axes.iter().map(|a| a.positions));
+            let sizes = self.numbers(&sizes);
+            y = self.step("Reshape", Attrs::default(), &[y, sizes])?;
+            let mut perm: Vec<i64> = (0..before).collect();
+            perm.push(before + n);
+            for i in 0..n {
+                perm.extend([before + n + 1 + i, before + i]);
+            }
+            let attrs = Attrs::default().with("perm", Attr::Ints(perm));
+            y = self.step("Transpose", attrs, &[y])?;
+            let mut whole = vec![s.batch, channels];
+            whole.extend(s.axes.iter().map(|a| a.positions * a.stride));
+            let whole = self.numbers(&whole);
+            y = self.step("Reshape", Attrs::default(), &[y, whole])?;
+        }
+        if !s.axes.iter().any(Axis::is_cut) {
+            return Ok(y);
+        }
+        let (starts, ends): (Vec<i64>, Vec<i64>) = s.axes.iter().map(Axis::kept).unzip();
+        let names: Vec<i64> = (2..2 + n).collect();
+        let [starts, ends, names] = [starts, ends, names].map(|l| self.numbers(&l));
+        self.step("Slice", Attrs::default(), &[y, starts, ends, names])
+    }
 }

@@ -177,6 +177,8 @@ pub enum Outcome {
     Replace(ValueId),
     /// Left alone, for a reason.
     Skip(String),
+    /// Not what the fusion is about, which nobody needs to hear of.
+    Other,
 }
 
 /// Tries the patterns at every node, first match first. `build` makes the replacement before the root node.
@@ -203,6 +205,7 @@ pub fn rewrite(
             return Ok(());
         }
         match build(g, cx, &m)? {
+            Outcome::Other => {}
             Outcome::Skip(why) => cx.remark(&loc, format!("skipped: {why}")),
             Outcome::Replace(v) => {
                 let out = g.node(n).outs[0];

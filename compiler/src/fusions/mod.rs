@@ -2,12 +2,15 @@
 pub mod attention;
 pub mod conv_affine;
 pub mod conv_transpose;
+pub mod depthwise_volume;
 pub mod engine;
 pub mod gelu;
 pub mod hard_swish;
 pub mod layer_norm;
 pub mod pad_conv;
+pub mod parallel_convs;
 pub mod power;
+pub mod resize_apart;
 pub mod squeeze_excite;
 pub mod swish;
 pub mod transpose;
@@ -19,6 +22,7 @@ pub const ALL: &[&Pass] = &[
     &transpose::PASS,
     &pad_conv::PASS,
     &conv_affine::PASS,
+    &parallel_convs::PASS,
     &conv_transpose::PASS,
     &power::PASS,
     &gelu::PASS,
@@ -26,5 +30,7 @@ pub const ALL: &[&Pass] = &[
     &hard_swish::PASS,
     &swish::PASS,
     &squeeze_excite::PASS,
+    &resize_apart::PASS,
+    &depthwise_volume::PASS,
     &attention::PASS,
 ];

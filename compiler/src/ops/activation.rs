@@ -154,7 +154,7 @@ pub fn gelu(b: &mut Builder, x: ExprId, by_tanh: bool) -> ExprId {
     b.mul(h, s)
 }
 
-/// x * tanh(softplus(x)).
+/// x * tanh(softplus(x)): with `n = e^x`, `x * n (n + 2) / (n (n + 2) + 2)`, as `tanh(log(1 + n))` is, without a difference of near numbers.
 pub static MISH: OpDef = OpDef {
     name: "Mish",
     onnx: &[since("Mish", 18, read_none)],
@@ -164,9 +164,16 @@ pub static MISH: OpDef = OpDef {
 };
 
 fn mish(cx: &mut PointCx, x: &[ExprId]) -> Result<ExprId> {
-    let s = softplus(cx.b, x[0]);
-    let t = cx.b.un(UnOp::Tanh, s);
-    Ok(cx.b.mul(x[0], t))
+    let ty = cx.b.ty(x[0]);
+    let (two, most) = (cx.b.num(ty, 2.0), cx.b.num(ty, 20.0));
+    // Above this the quotient is 1 (f64: to 2^-57).
+    let n = cx.b.min(most, x[0]);
+    let n = cx.b.un(UnOp::Exp, n);
+    let above = cx.b.add(n, two);
+    let above = cx.b.mul(n, above);
+    let below = cx.b.add(above, two);
+    let part = cx.b.div(above, below);
+    Ok(cx.b.mul(x[0], part))
 }
 
 /// x * sigmoid(alpha * x).

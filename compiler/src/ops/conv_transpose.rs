@@ -38,7 +38,7 @@ fn read(cx: &mut ReadCx) -> Result<()> {
 }
 
 /// The window of the convolution whose transpose this is; `out` are the sizes of this operator's output.
-fn window(attrs: &Attrs, x: &[Dim], w: &[Dim]) -> Result<Window> {
+pub fn window(attrs: &Attrs, x: &[Dim], w: &[Dim]) -> Result<Window> {
     let input = spatial(x)?;
     let kernel = kernel_shape(attrs, x, w)?;
     let n = kernel.len();

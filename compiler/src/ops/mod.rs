@@ -26,6 +26,7 @@ mod quotient;
 pub mod recurrent;
 mod recurrent_weights;
 pub mod resize_free;
+mod resize_loops;
 mod resize_table;
 pub mod small_float;
 pub mod spatial;
@@ -93,6 +94,7 @@ roll! {
     squeeze_excite,
     svm_regressor,
     tile,
+    top_k,
     transpose,
 }
 

@@ -1,6 +1,7 @@
 //! Resize and Upsample: every output element is a weighted sum of few input elements, axis by axis.
 
 use super::resize_free::{refused, scaled, tables};
+use super::resize_loops::{Axis, UNITS, emit};
 use super::resize_table::{How, Taps, taps};
 use super::util::{accept, any, bad};
 use crate::base::attr::{Attr, Attrs};
@@ -8,9 +9,8 @@ use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
-use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
+use crate::loops::ir::Ty;
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx};
 
 /// Operators of this file.
@@ -194,19 +194,26 @@ fn free() -> Box<Diagnostic> {
     refused("`keep_aspect_ratio_policy` needs sizes that are known at compile time")
 }
 
-/// What is done along one axis.
-enum Axis {
-    /// Nothing.
-    Same,
-    /// Every element this many times.
-    Repeat(i64),
-    /// A table.
-    Table {
-        n: i64,
-        index: BufId,
-        weight: Option<BufId>,
-        outside: Option<BufId>,
-    },
+fn how(a: &Attrs) -> How {
+    How {
+        mode: a.str("mode", "nearest").to_string(),
+        coordinates: a
+            .str("coordinate_transformation_mode", "half_pixel")
+            .to_string(),
+        nearest: a.str("nearest_mode", "round_prefer_floor").to_string(),
+        cubic_a: f64::from(a.float("cubic_coeff_a", -0.75)),
+        exclude_outside: a.flag("exclude_outside"),
+        antialias: a.flag("antialias"),
+    }
+}
+
+/// Elements along an axis that one of the output is a sum of; `None` where the axis can't be resized like that.
+pub fn taps_along(attrs: &Attrs, size: i64, to: i64, scale: f64) -> Option<i64> {
+    if size < 1 || to < 1 {
+        return None;
+    }
+    let taps = taps(&how(attrs), size, to.min(1), scale, (0.0, 1.0)).ok()?;
+    Some(taps.n as i64)
 }
 
 fn lower(cx: &mut LowerCx) -> Result<()> {
@@ -234,17 +241,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         }
         _ => None,
     };
-    let a = cx.attrs;
-    let how = How {
-        mode: a.str("mode", "nearest").to_string(),
-        coordinates: a
-            .str("coordinate_transformation_mode", "half_pixel")
-            .to_string(),
-        nearest: a.str("nearest_mode", "round_prefer_floor").to_string(),
-        cubic_a: f64::from(a.float("cubic_coeff_a", -0.75)),
-        exclude_outside: a.flag("exclude_outside"),
-        antialias: a.flag("antialias"),
-    };
+    let how = how(cx.attrs);
     let crop = how.coordinates == "tf_crop_and_resize";
     let roi = match konst(1)
         .filter(|t| at == 2 && crop && !t.is_empty())
@@ -358,231 +355,5 @@ fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {
         index,
         weight,
         outside,
-    }
-}
-
-/// Weights of bytes are multiples of 2^-22, or of a larger power where they are so large that their sums with bytes would not fit an i32.
-const UNITS: f64 = (1 << 22) as f64;
-
-/// Taps of an element that are written out, at most.
-const WRITTEN_OUT: i64 = 16;
-
-fn emit(
-    cx: &mut LowerCx,
-    out: &[Dim],
-    plan: &[Axis],
-    how: &How,
-    dtype: DType,
-    ty: Ty,
-    units: i64,
-) -> Result<()> {
-    let sizes: Vec<i64> = plan
-        .iter()
-        .map(|a| match a {
-            Axis::Table { n, .. } if how.mode != "nearest" => *n,
-            _ => 1,
-        })
-        .collect();
-    let element = Element {
-        plan,
-        nearest: how.mode == "nearest",
-        dtype,
-        ty,
-        units,
-    };
-    let few = sizes.iter().product::<i64>() <= WRITTEN_OUT;
-    if let Some((Axis::Same, rest)) = plan.split_last()
-        && !rest.is_empty()
-        && few
-    {
-        return element.rows(cx, out, &sizes);
-    }
-    cx.each(out, LoopKind::Lanes, |cx, o| {
-        let beyond = element.beyond(cx, o);
-        if element.nearest {
-            let none = vec![cx.b.i(0); o.len()];
-            let (index, _) = element.tap(cx, o, &none);
-            let v = cx.load(0, &index)?;
-            return element.store(cx, o, v, beyond);
-        }
-        let zero = element.nothing(cx);
-        let sum = cx.b.var(zero);
-        crate::contracts::conv::seq(cx, &sizes, |cx, k| {
-            let (at, w) = element.tap(cx, o, k);
-            let v = cx.load(0, &at)?;
-            let old = cx.b.get(sum);
-            let new = element.added(cx, w, v, old);
-            cx.b.set(sum, new);
-            Ok(())
-        })?;
-        let v = cx.b.get(sum);
-        element.store(cx, o, v, beyond)
-    })
-}
-
-/// How an element of the output is made.
-struct Element<'a> {
-    plan: &'a [Axis],
-    nearest: bool,
-    dtype: DType,
-    ty: Ty,
-    /// Weights of bytes are multiples of 2 to the power of minus this.
-    units: i64,
-}
-
-impl Element<'_> {
-    /// Whether it lies outside of what is resized.
-    fn beyond(&self, cx: &mut LowerCx, o: &[ExprId]) -> ExprId {
-        let mut beyond = cx.b.bool(false);
-        for (a, &o) in self.plan.iter().zip(o) {
-            if let Axis::Table {
-                outside: Some(buf), ..
-            } = a
-            {
-                let c = cx.b.load(*buf, o);
-                beyond = cx.b.or(beyond, c);
-            }
-        }
-        beyond
-    }
-    /// Index and weight of tap `k` (one number for each axis).
-    fn tap(&self, cx: &mut LowerCx, o: &[ExprId], k: &[ExprId]) -> (Vec<ExprId>, ExprId) {
-        let mut at = vec![];
-        let mut w = cx.b.num(self.ty, 1.0);
-        for ((a, &o), &k) in self.plan.iter().zip(o).zip(k) {
-            at.push(match a {
-                Axis::Same => o,
-                Axis::Repeat(k) => ex!(cx.b; o / {cx.b.i(*k)}),
-                Axis::Table { index, .. } if self.nearest => cx.b.load(*index, o),
-                Axis::Table {
-                    n, index, weight, ..
-                } => {
-                    let row = ex!(cx.b; (o * {cx.b.i(*n)}) + k);
-                    if let Some(weight) = weight {
-                        let f = cx.b.load(*weight, row);
-                        w = cx.b.mul(w, f);
-                    }
-                    cx.b.load(*index, row)
-                }
-            });
-        }
-        if self.whole() {
-            let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
-            w = cx.b.mul(w, unit);
-            w = cx.b.un(UnOp::Near, w);
-            w = cx.b.cast(Ty::I32, w);
-        }
-        (at, w)
-    }
-    /// Whether weights are whole numbers of units: those of bytes, whose sums are then the same on every machine.
-    fn whole(&self) -> bool {
-        !self.nearest && matches!(self.dtype, DType::I8 | DType::U8)
-    }
-    /// A sum of nothing.
-    fn nothing(&self, cx: &mut LowerCx) -> ExprId {
-        match self.whole() {
-            true => cx.b.int(Ty::I32, 0),
-            false => cx.b.num(self.ty, 0.0),
-        }
-    }
-    /// A sum and an element times its weight.
-    fn added(&self, cx: &mut LowerCx, w: ExprId, v: ExprId, sum: ExprId) -> ExprId {
-        if self.whole() {
-            return ex!(cx.b; sum + (w * v));
-        }
-        let v = cx.b.cast(self.ty, v);
-        cx.b.fma(w, v, sum)
-    }
-    /// The nearest byte of a sum of units; halves go to what is even above the attribute `zero`, which stands for 0.
-    fn rounded(&self, cx: &mut LowerCx, sum: ExprId) -> ExprId {
-        let units = self.units;
-        let mut int = |v: i64| cx.b.int(Ty::I32, v);
-        let (by, one, half) = (int(units), int(1), int((1 << (units - 1)) - 1));
-        let below = cx.b.shr(sum, by);
-        let below = match cx.attrs.int("zero", 0) % 2 {
-            0 => below,
-            _ => cx.b.add(below, one),
-        };
-        let odd = cx.b.and(below, one);
-        let up = ex!(cx.b; (sum + half) + odd);
-        let v = cx.b.shr(up, by);
-        let (lo, hi) = self.dtype.int_range().unwrap_or((0, 255));
-        let (lo, hi) = (
-            cx.b.int(Ty::I32, lo as i64),
-            cx.b.int(Ty::I32, hi as i64),
-        );
-        cx.b.clamp(v, lo, hi)
-    }
-    fn store(
-        &self,
-        cx: &mut LowerCx,
-        o: &[ExprId],
-        value: ExprId,
-        beyond: ExprId,
-    ) -> Result<()> {
-        let own = Ty::of(self.dtype);
-        let extra = f64::from(cx.attrs.float("extrapolation_value", 0.0));
-        if self.nearest {
-            let e = cx.b.num(own, extra);
-            let v = cx.b.select(beyond, e, value);
-            cx.store(0, o, v);
-            return Ok(());
-        }
-        if self.whole() {
-            let (e, v) = (cx.b.num(own, extra), self.rounded(cx, value));
-            let v = cx.b.select(beyond, e, v);
-            cx.store(0, o, v);
-            return Ok(());
-        }
-        let e = cx.b.num(self.ty, extra);
-        let mut v = cx.b.select(beyond, e, value);
-        if let Some((lo, hi)) = self.dtype.int_range() {
-            v = cx.b.un(UnOp::Round, v);
-            let (lo, hi) = (cx.b.num(self.ty, lo as f64), cx.b.num(self.ty, hi as f64));
-            v = cx.b.clamp(v, lo, hi);
-            v = cx.b.cast(own, v);
-        }
-        cx.store(0, o, v);
-        Ok(())
-    }
-    /// The last axis stays as it is: what its elements share is found once for all of them.
-    fn rows(&self, cx: &mut LowerCx, out: &[Dim], sizes: &[i64]) -> Result<()> {
-        let last = out.len() - 1;
-        cx.each(&out[..last], LoopKind::Seq, |cx, o| {
-            let mut o = o.to_vec();
-            let none = cx.b.i(0);
-            o.push(none);
-            let beyond = self.beyond(cx, &o);
-            let beyond = cx.b.let_(beyond);
-            let mut taps = vec![];
-            for number in 0..sizes.iter().product::<i64>() {
-                let mut rest = number;
-                let mut k = vec![none; sizes.len()];
-                for (k, &n) in k.iter_mut().zip(sizes).rev() {
-                    *k = cx.b.i(rest % n);
-                    rest /= n;
-                }
-                let (at, w) = self.tap(cx, &o, &k);
-                let at: Vec<ExprId> = at.into_iter().map(|i| cx.b.let_(i)).collect();
-                taps.push((at, cx.b.let_(w)));
-            }
-            let n = cx.b.dim(&out[last]);
-            cx.for_(n, LoopKind::Lanes, |cx, c| {
-                let mut o = o.clone();
-                o[last] = c;
-                let mut sum = self.nothing(cx);
-                for (at, w) in &taps {
-                    let mut at = at.clone();
-                    at[last] = c;
-                    let v = cx.load(0, &at)?;
-                    if self.nearest {
-                        sum = v;
-                        break;
-                    }
-                    sum = self.added(cx, *w, v, sum);
-                }
-                self.store(cx, &o, sum, beyond)
-            })
-        })
     }
 }

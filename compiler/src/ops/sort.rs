@@ -1,18 +1,17 @@
-//! TopK and Unique, over a stable merge sort of indices written in loops.
+//! Unique, over a stable merge sort of indices written in loops.
 
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::{Dim, elements};
 use crate::base::dtype::DType;
-use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, LoopKind, UnOp};
-use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
+use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx};
 use crate::ops::util::*;
 
 /// Operators of this file.
-pub static OPS: &[&OpDef] = &[&TOP_K, &UNIQUE];
+pub static OPS: &[&OpDef] = &[&UNIQUE];
 
 /// Whether element `x` stands before `y` in rising order; NaN is the largest.
 pub fn rises(b: &mut Builder, d: DType, x: ExprId, y: ExprId) -> ExprId {
@@ -35,11 +34,22 @@ pub fn sort_indices(
     spare: BufId,
     before: &dyn Fn(&mut LowerCx, ExprId, ExprId) -> Result<ExprId>,
 ) -> Result<()> {
-    let (zero, one, two) = (cx.b.i(0), cx.b.i(1), cx.b.i(2));
     cx.for_(n, LoopKind::Lanes, |cx, i| {
         cx.b.store(order, i, i);
         Ok(())
     })?;
+    sort_values(cx, n, order, spare, before)
+}
+
+/// The same with what the first n elements of `order` (i64) are.
+pub fn sort_values(
+    cx: &mut LowerCx,
+    n: ExprId,
+    order: BufId,
+    spare: BufId,
+    before: &dyn Fn(&mut LowerCx, ExprId, ExprId) -> Result<ExprId>,
+) -> Result<()> {
+    let (zero, one, two) = (cx.b.i(0), cx.b.i(1), cx.b.i(2));
     let width = cx.b.var(one);
     let w = cx.b.get(width);
     let more = cx.b.lt(w, n);
@@ -93,109 +103,6 @@ pub fn sort_indices(
     let body = cx.b.close_block();
     cx.b.stmt(crate::loops::ir::Stmt::While { cond: more, body });
     Ok(())
-}
-
-/// The `k` largest or smallest elements of an axis and where they stand; of equals the first.
-pub static TOP_K: OpDef = OpDef {
-    name: "TopK",
-    onnx: &[
-        onnx("TopK", 1, 9, |cx| {
-            let Some(k) = cx.opt_int("k")? else {
-                return bad("TopK without `k`");
-            };
-            cx.input(1, Tensor::i64(&[1], &[k]));
-            cx.keep_int("axis", -1)
-        }),
-        onnx("TopK", 10, 10, read_axis_last),
-        since("TopK", 11, |cx| {
-            cx.keep_int("axis", -1)?;
-            cx.keep_int("largest", 1)?;
-            // Sorted output is an answer to `sorted` = 0 as well.
-            cx.ignore("sorted");
-            Ok(())
-        }),
-    ],
-    inputs: (2, 2),
-    outputs: (2, 2),
-    infer: infer_top_k,
-    lower: Lower::Loops(lower_top_k),
-    ..BASE
-};
-
-fn infer_top_k(cx: &mut InferCx) -> Result<()> {
-    let d = accept(cx, 0, number)?;
-    accept(cx, 1, |d| d.is_int())?;
-    if !cx.input(1)?.ty.elements().is(1) {
-        return bad("`k` of TopK must be one number");
-    }
-    let mut shape = cx.shape(0)?;
-    let axis = cx.axis(cx.attrs.int("axis", -1), shape.len())?;
-    let k = match contents(cx, 1).as_deref() {
-        Some([k]) => k.clone(),
-        _ => {
-            let hi = cx.max(&shape[axis]).max(0);
-            cx.data_size("topk", 0, hi)
-        }
-    };
-    check_size(cx, &k, "`k`")?;
-    if dim_lt(cx, &shape[axis], &k) == Some(true) {
-        return bad(format!(
-            "`k` = {} of an axis of {} elements",
-            k.text(cx.symbols),
-            shape[axis].text(cx.symbols)
-        ));
-    }
-    shape[axis] = k;
-    cx.out(0, d, shape.clone());
-    cx.out(1, DType::I64, shape);
-    Ok(())
-}
-
-fn lower_top_k(cx: &mut LowerCx) -> Result<()> {
-    let (shape, out) = (cx.in_shape(0)?, cx.out_shape()?);
-    let d = cx.input(0)?.ty.dtype;
-    let axis = crate::op::resolve_axis(cx.attrs.int("axis", -1), shape.len())?;
-    let falling = cx.attrs.int("largest", 1) != 0;
-    if let Some(&sym) = cx.syms.first() {
-        let zero = cx.b.i(0);
-        let k = load_index_flat(cx, 1, zero)?;
-        cx.b.set_sym(sym, k);
-    }
-    let (n, k) = (cx.b.dim(&shape[axis]), cx.b.dim(&out[axis]));
-    let wrong = cx.b.lt(n, k);
-    cx.b.fail_if(wrong, DATA_OUT_OF_RANGE);
-    let order = cx.scratch("order", DType::I64, shape[axis].clone());
-    let spare = cx.scratch("spare", DType::I64, shape[axis].clone());
-    let mut kept = shape.clone();
-    kept.remove(axis);
-    cx.each(&kept, LoopKind::Seq, |cx, at| {
-        let place = |i: ExprId| {
-            let mut p = at.to_vec();
-            p.insert(axis, i);
-            p
-        };
-        sort_indices(cx, n, order, spare, &|cx, i, j| {
-            let (x, y) = (cx.load(0, &place(i))?, cx.load(0, &place(j))?);
-            Ok(if falling {
-                rises(&mut cx.b, d, y, x)
-            } else {
-                rises(&mut cx.b, d, x, y)
-            })
-        })?;
-        cx.for_(k, LoopKind::Seq, |cx, i| {
-            let from = cx.b.load(order, i);
-            let from = cx.b.let_(from);
-            let v = cx.load(0, &place(from))?;
-            cx.store(0, &place(i), v);
-            cx.store(1, &place(i), from);
-            Ok(())
-        })
-    })
-}
-
-fn load_index_flat(cx: &mut LowerCx, i: usize, at: ExprId) -> Result<ExprId> {
-    let v = cx.load_flat(i, at)?;
-    Ok(cx.b.cast(crate::loops::ir::Ty::I64, v))
 }
 
 /// The different elements, or slices along `axis`: sorted, or in the order in which they first stand.
@@ -442,20 +349,8 @@ fn lower_unique(cx: &mut LowerCx) -> Result<()> {
 mod tests {
     use super::*;
     use crate::base::attr::Attrs;
+    use crate::base::tensor::Tensor;
     use crate::ops::testing::*;
-
-    #[test]
-    fn ties_by_lowest_index_and_nan_as_largest() {
-        let x = || data(f32s(&[5], &[2.0, 7.0, 2.0, f32::NAN, 7.0]));
-        let k = |known| if known { konst(i64s(&[1], &[3])) } else { data(i64s(&[1], &[3])) };
-        for known in [true, false] {
-            let r = run_op("TopK", 11, &Attrs::default(), vec![x(), k(known)], 2).expect("it runs");
-            assert_eq!(r[1].to_i64s().expect("indices"), [3, 1, 4]);
-            let low = attrs([("largest", Attr::Int(0))]);
-            let r = run_op("TopK", 11, &low, vec![x(), k(known)], 2).expect("it runs");
-            assert_eq!(r[1].to_i64s().expect("indices"), [0, 2, 1]);
-        }
-    }
 
     #[test]
     fn unique_elements_in_both_orders() {

@@ -13,3 +13,4 @@ pub mod ports;
 pub mod resolve;
 pub mod signs;
 pub mod singles;
+pub mod taps;

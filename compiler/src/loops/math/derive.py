@@ -66,6 +66,9 @@ if __name__ == "__main__":
     z1 = mpf("0.02945")  # ((sqrt 2 - 1) / (sqrt 2 + 1))^2
     odd = lambda f, z: f(sqrt(z)) / sqrt(z)
     show64("log R", lambda z: (2 * odd(atanh, z) - 2) / z, tiny, z1, 6, lambda z: z / 2)
+    third = lambda x: (log(1 + x) - x + x * x / 2) / x**3 if abs(x) > mpf(10)**-12 else mpf(1) / 3 - x / 4
+    ends = [mpf("1.0005") * (m - 1) for m in (sqrt(mpf(1) / 2), sqrt(mpf(2)))]
+    show32("log P32", third, *ends, 7, lambda x: x**3 / log(1 + x) if x else x)
     show64("pow R", lambda z: (2 * odd(atanh, z) - 2 - 2 * z / 3) / z**2, tiny, z1, 6, lambda z: z * z / 2)
     show32("tanh P", lambda z: (odd(tanh, z) - 1) / z, 1e-12, 0.625**2, 4, lambda z: z)
     z2 = (pi / 4)**2 * mpf("1.001")

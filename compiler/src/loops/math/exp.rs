@@ -32,7 +32,7 @@ const Q64: [f64; 11] = [
 ];
 const LOG2_E: f64 = std::f64::consts::LOG2_E;
 /// ln 2 in two parts, the first of 15 bits.
-const LN2_32: (f64, f64) = (45426.0 / 65536.0, 1.4286068203094172e-06);
+pub(super) const LN2_32: (f64, f64) = (45426.0 / 65536.0, 1.4286068203094172e-06);
 /// ln 2 in two parts, the first of 32 bits.
 pub(super) const LN2_64: (f64, f64) = (0.6931471803691238, 1.9082149292705877e-10);
 /// Small numbers added to these are rounded to whole ones, which stand in the low bits.
@@ -79,6 +79,17 @@ pub(super) fn exp<'b>(x: V<'b>) -> V<'b> {
     let (n, t) = reduce(x);
     let half = n.shr(1);
     (t + 1.0) * half.exp2() * (n - half).exp2()
+}
+
+/// e^x - 1 in f32.
+pub(super) fn expm1_32(x: V) -> V {
+    // Below -18 the result is -1.
+    let (n, e) = reduce_32(x.clamp(-18.0, 89.0));
+    // 2^n (1 + e) - 1, all of it halved: 2^n alone overflows where the result does not.
+    let s = (n.shl(23) + n.int(126 << 23)).float();
+    let y = e.fma(s, s - 0.5);
+    // Where x itself is the result; keeps -0.
+    x.abs().below(3e-8).select(x, y + y)
 }
 
 /// e^x - 1 (F64).

@@ -1,10 +1,10 @@
-//! Logarithms (F64): log, log1p, log2.
+//! Logarithms: log, log1p, log2 in F64, and log and log1p in F32.
 //!
 //! `x = 2^k m` with m from sqrt(1/2) to sqrt(2), `f = m - 1`, `s = f / (2 + f)`:
 //! `log m = 2 atanh s = f - s (f - R)`, `R = 2 s^2 / 3 + 2 s^4 / 5 + ...` from `derive.py`. Written as
-//! `f - (f^2/2 - s (f^2/2 + R))`, where f is exact and the rest small against it.
+//! `f - (f^2/2 - s (f^2/2 + R))`, where f is exact and the rest small against it. In F32 there is no division: `log m = f - f^2/2 + f^3 P(f)`.
 
-use super::exp::LN2_64;
+use super::exp::{LN2_32, LN2_64};
 use super::value::V;
 use crate::loops::ir::{BinOp, Ty};
 
@@ -16,6 +16,17 @@ const R: [f64; 7] = [
     0.18182890556695602,
     0.1533167403016786,
     0.1461703754879165,
+];
+/// `(log(1 + f) - f + f^2/2) / f^3`, from `derive.py`.
+const P32: [f64; 8] = [
+    0.3333333,
+    -0.25000823,
+    0.20001231,
+    -0.16623251,
+    0.14201564,
+    -0.13161093,
+    0.127635,
+    -0.07634437,
 ];
 /// Smallest normal number.
 const NORMAL: f64 = f64::MIN_POSITIVE;
@@ -78,4 +89,36 @@ pub(super) fn log1p(x: V) -> V {
     let y = ends(u, y);
     // Where x itself is the result; keeps -0.
     x.abs().below(1e-17).select(x, y)
+}
+
+/// `k ln 2 + log(1 + f)` in f32, for f as [`split`] gives it.
+fn log_of_split_32<'b>(k: V<'b>, f: V<'b>) -> V<'b> {
+    let low = k.fma(k.num(LN2_32.1), f * f * f.fma(f.poly(&P32), f.num(-0.5)));
+    k.fma(k.num(LN2_32.0), f + low)
+}
+
+/// Natural logarithm in f32.
+pub(super) fn log_32(x: V) -> V {
+    let tiny = x.below(f64::from(f32::MIN_POSITIVE));
+    let bits = tiny.select(x * 8388608.0, x).bits();
+    let sqrt_half = bits.int(i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()));
+    let k = (bits - sqrt_half).shr(23);
+    let f = (bits - k.shl(23)).float() - 1.0;
+    let k = k.cast(Ty::F32) - tiny.select(x.num(23.0), x.num(0.0));
+    ends(x, log_of_split_32(k, f))
+}
+
+/// `log(1 + x)` in f32: what `1 + x` loses is added to f, brought to the size of m.
+pub(super) fn log1p_32(x: V) -> V {
+    let u = x + 1.0;
+    let c = x - (u - 1.0);
+    let bits = u.bits();
+    let sqrt_half = bits.int(i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()));
+    // k in the exponent's place.
+    let k = (bits - sqrt_half).and(bits.int(-1 << 23));
+    let down = (bits.int(127 << 23) - k.bin(BinOp::Min, bits.int(126 << 23))).float();
+    let f = c.fma(down, (bits - k).float() - 1.0);
+    let y = ends(u, log_of_split_32(k.shr(23).cast(Ty::F32), f));
+    // Where x itself is the result; keeps -0.
+    x.abs().below(3e-8).select(x, y)
 }

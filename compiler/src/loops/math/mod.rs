@@ -1,6 +1,6 @@
 //! Formulas of the mathematical functions, in primitive operations alone: no loads, no branches, no library.
 //!
-//! Every function takes any argument and follows C99 at its special values. The hot ones (exp, tanh, sigmoid, erf) have
+//! Every function takes any argument and follows C99 at its special values. The hot ones (exp, expm1, log, log1p, tanh, sigmoid, erf) have
 //! formulas of their own in F32, made for four lanes at once; the others compute in F64 and round once. Accuracy, and for
 //! F32 the reason of each choice, is said in each file; the tests hold 2 ulp in F32 and 4 in F64.
 //!
@@ -62,6 +62,9 @@ pub(super) fn un(b: &RefCell<Builder>, op: UnOp, x: ExprId) -> Option<ExprId> {
         UnOp::Sigmoid => Some(exp::sigmoid),
         UnOp::Erf => Some(erf::erf),
         UnOp::Tanh if narrow => Some(exp::tanh32),
+        UnOp::Expm1 if narrow => Some(exp::expm1_32),
+        UnOp::Log if narrow => Some(log::log_32),
+        UnOp::Log1p if narrow => Some(log::log1p_32),
         UnOp::Sin => Some(trig::sin),
         UnOp::Cos => Some(trig::cos),
         UnOp::Tan => Some(trig::tan),

@@ -1,0 +1,304 @@
+//! The loops of Resize: what is done along each axis is known, and elements are made of the input's, row by row where it can be.
+
+use super::resize_table::How;
+use super::util::unravel;
+use crate::base::diag::Result;
+use crate::base::dim::Dim;
+use crate::base::dtype::DType;
+use crate::ex;
+use crate::kernel::LowerCx;
+use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
+
+/// What is done along one axis.
+pub(super) enum Axis {
+    /// Nothing.
+    Same,
+    /// Every element this many times.
+    Repeat(i64),
+    /// A table.
+    Table {
+        n: i64,
+        index: BufId,
+        weight: Option<BufId>,
+        outside: Option<BufId>,
+    },
+}
+
+/// Weights of bytes are multiples of 2^-22, or of a larger power where they are so large that their sums with bytes would not fit an i32.
+pub(super) const UNITS: f64 = (1 << 22) as f64;
+
+/// Taps of an element that are written out, at most: along several axes, and along a single one, where they are what an image shrinks by.
+const WRITTEN_OUT: i64 = 16;
+const WRITTEN_OUT_ALONG: i64 = 96;
+
+/// Writes the loops of a Resize over a plan for each axis.
+pub(super) fn emit(
+    cx: &mut LowerCx,
+    out: &[Dim],
+    plan: &[Axis],
+    how: &How,
+    dtype: DType,
+    ty: Ty,
+    units: i64,
+) -> Result<()> {
+    let sizes: Vec<i64> = plan
+        .iter()
+        .map(|a| match a {
+            Axis::Table { n, .. } if how.mode != "nearest" => *n,
+            _ => 1,
+        })
+        .collect();
+    let element = Element {
+        plan,
+        nearest: how.mode == "nearest",
+        dtype,
+        ty,
+        units,
+    };
+    let most = match sizes.iter().filter(|&&n| n > 1).count() {
+        1 => WRITTEN_OUT_ALONG,
+        _ => WRITTEN_OUT,
+    };
+    let few = sizes.iter().product::<i64>() <= most;
+    if let Some((Axis::Same, rest)) = plan.split_last()
+        && !rest.is_empty()
+        && few
+    {
+        return element.rows(cx, out, &sizes);
+    }
+    if let Some((
+        Axis::Table {
+            n,
+            index,
+            weight: Some(weight),
+            ..
+        },
+        rest,
+    )) = plan.split_last()
+        && !rest.is_empty()
+        && few
+        && !element.whole()
+    {
+        return element.across(cx, out, &sizes[..rest.len()], (*n, *index, *weight));
+    }
+    cx.each(out, LoopKind::Lanes, |cx, o| {
+        let beyond = element.beyond(cx, o);
+        if element.nearest {
+            let none = vec![cx.b.i(0); o.len()];
+            let (index, _) = element.tap(cx, o, &none);
+            let v = cx.load(0, &index)?;
+            return element.store(cx, o, v, beyond);
+        }
+        let zero = element.nothing(cx);
+        let sum = cx.b.var(zero);
+        crate::contracts::conv::seq(cx, &sizes, |cx, k| {
+            let (at, w) = element.tap(cx, o, k);
+            let v = cx.load(0, &at)?;
+            let old = cx.b.get(sum);
+            let new = element.added(cx, w, v, old);
+            cx.b.set(sum, new);
+            Ok(())
+        })?;
+        let v = cx.b.get(sum);
+        element.store(cx, o, v, beyond)
+    })
+}
+
+/// The taps of an element, one number for each axis.
+fn written_out(sizes: &[i64]) -> impl Iterator<Item = Vec<i64>> {
+    (0..sizes.iter().product::<i64>()).map(|number| unravel(sizes, number))
+}
+
+/// How an element of the output is made.
+struct Element<'a> {
+    plan: &'a [Axis],
+    nearest: bool,
+    dtype: DType,
+    ty: Ty,
+    /// Weights of bytes are multiples of 2 to the power of minus this.
+    units: i64,
+}
+
+impl Element<'_> {
+    /// Whether it lies outside of what is resized.
+    fn beyond(&self, cx: &mut LowerCx, o: &[ExprId]) -> ExprId {
+        let mut beyond = cx.b.bool(false);
+        for (a, &o) in self.plan.iter().zip(o) {
+            if let Axis::Table {
+                outside: Some(buf), ..
+            } = a
+            {
+                let c = cx.b.load(*buf, o);
+                beyond = cx.b.or(beyond, c);
+            }
+        }
+        beyond
+    }
+    /// Index and weight of tap `k` (one number for each axis).
+    fn tap(&self, cx: &mut LowerCx, o: &[ExprId], k: &[ExprId]) -> (Vec<ExprId>, ExprId) {
+        let mut at = vec![];
+        let mut w = cx.b.num(self.ty, 1.0);
+        for ((a, &o), &k) in self.plan.iter().zip(o).zip(k) {
+            at.push(match a {
+                Axis::Same => o,
+                Axis::Repeat(k) => ex!(cx.b; o / {cx.b.i(*k)}),
+                Axis::Table { index, .. } if self.nearest => cx.b.load(*index, o),
+                Axis::Table {
+                    n, index, weight, ..
+                } => {
+                    let row = ex!(cx.b; (o * {cx.b.i(*n)}) + k);
+                    if let Some(weight) = weight {
+                        let f = cx.b.load(*weight, row);
+                        w = cx.b.mul(w, f);
+                    }
+                    cx.b.load(*index, row)
+                }
+            });
+        }
+        if self.whole() {
+            let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
+            w = cx.b.mul(w, unit);
+            w = cx.b.un(UnOp::Near, w);
+            w = cx.b.cast(Ty::I32, w);
+        }
+        (at, w)
+    }
+    /// Whether weights are whole numbers of units: those of bytes, whose sums are then the same on every machine.
+    fn whole(&self) -> bool {
+        !self.nearest && matches!(self.dtype, DType::I8 | DType::U8)
+    }
+    /// A sum of nothing.
+    fn nothing(&self, cx: &mut LowerCx) -> ExprId {
+        match self.whole() {
+            true => cx.b.int(Ty::I32, 0),
+            false => cx.b.num(self.ty, 0.0),
+        }
+    }
+    /// A sum and an element times its weight.
+    fn added(&self, cx: &mut LowerCx, w: ExprId, v: ExprId, sum: ExprId) -> ExprId {
+        if self.whole() {
+            return ex!(cx.b; sum + (w * v));
+        }
+        let v = cx.b.cast(self.ty, v);
+        cx.b.fma(w, v, sum)
+    }
+    /// The nearest byte of a sum of units; halves go to what is even above the attribute `zero`, which stands for 0.
+    fn rounded(&self, cx: &mut LowerCx, sum: ExprId) -> ExprId {
+        let units = self.units;
+        let mut int = |v: i64| cx.b.int(Ty::I32, v);
+        let (by, one, half) = (int(units), int(1), int((1 << (units - 1)) - 1));
+        let below = cx.b.shr(sum, by);
+        let below = match cx.attrs.int("zero", 0) % 2 {
+            0 => below,
+            _ => cx.b.add(below, one),
+        };
+        let odd = cx.b.and(below, one);
+        let up = ex!(cx.b; (sum + half) + odd);
+        let v = cx.b.shr(up, by);
+        let (lo, hi) = self.dtype.int_range().unwrap_or((0, 255));
+        let (lo, hi) = (cx.b.int(Ty::I32, lo as i64), cx.b.int(Ty::I32, hi as i64));
+        cx.b.clamp(v, lo, hi)
+    }
+    fn store(&self, cx: &mut LowerCx, o: &[ExprId], value: ExprId, beyond: ExprId) -> Result<()> {
+        let own = Ty::of(self.dtype);
+        let extra = f64::from(cx.attrs.float("extrapolation_value", 0.0));
+        if self.nearest {
+            let e = cx.b.num(own, extra);
+            let v = cx.b.select(beyond, e, value);
+            cx.store(0, o, v);
+            return Ok(());
+        }
+        if self.whole() {
+            let (e, v) = (cx.b.num(own, extra), self.rounded(cx, value));
+            let v = cx.b.select(beyond, e, v);
+            cx.store(0, o, v);
+            return Ok(());
+        }
+        let e = cx.b.num(self.ty, extra);
+        let mut v = cx.b.select(beyond, e, value);
+        if let Some((lo, hi)) = self.dtype.int_range() {
+            v = cx.b.un(UnOp::Round, v);
+            let (lo, hi) = (cx.b.num(self.ty, lo as f64), cx.b.num(self.ty, hi as f64));
+            v = cx.b.clamp(v, lo, hi);
+            v = cx.b.cast(own, v);
+        }
+        cx.store(0, o, v);
+        Ok(())
+    }
+    /// Rows by the other axes' taps, found once for a row, then along the last axis. `last`: its taps for an element, their positions and weights.
+    fn across(
+        &self,
+        cx: &mut LowerCx,
+        out: &[Dim],
+        sizes: &[i64],
+        (n, index, weight): (i64, BufId, BufId),
+    ) -> Result<()> {
+        let last = sizes.len();
+        cx.each(&out[..last], LoopKind::Seq, |cx, o| {
+            let taps: Vec<(Vec<ExprId>, ExprId)> = written_out(sizes)
+                .map(|k| {
+                    let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
+                    let (at, w) = self.tap(cx, o, &k);
+                    let at = at.into_iter().map(|i| cx.b.let_(i)).collect();
+                    (at, cx.b.let_(w))
+                })
+                .collect();
+            let columns = cx.b.dim(&out[last]);
+            cx.for_(columns, LoopKind::Lanes, |cx, c| {
+                let mut sum = self.nothing(cx);
+                for k in 0..n {
+                    let row = ex!(cx.b; (c * {cx.b.i(n)}) + {cx.b.i(k)});
+                    let (at_last, w_last) = (cx.b.load(index, row), cx.b.load(weight, row));
+                    let at_last = cx.b.let_(at_last);
+                    let mut part = self.nothing(cx);
+                    for (at, w) in &taps {
+                        let mut at = at.clone();
+                        at.push(at_last);
+                        let v = cx.load(0, &at)?;
+                        part = self.added(cx, *w, v, part);
+                    }
+                    sum = cx.b.fma(w_last, part, sum);
+                }
+                let mut o = o.to_vec();
+                o.push(c);
+                let beyond = self.beyond(cx, &o);
+                self.store(cx, &o, sum, beyond)
+            })
+        })
+    }
+    /// The last axis stays as it is: what its elements share is found once for all of them.
+    fn rows(&self, cx: &mut LowerCx, out: &[Dim], sizes: &[i64]) -> Result<()> {
+        let last = out.len() - 1;
+        cx.each(&out[..last], LoopKind::Seq, |cx, o| {
+            let mut o = o.to_vec();
+            let none = cx.b.i(0);
+            o.push(none);
+            let beyond = self.beyond(cx, &o);
+            let beyond = cx.b.let_(beyond);
+            let mut taps = vec![];
+            for k in written_out(sizes) {
+                let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
+                let (at, w) = self.tap(cx, &o, &k);
+                let at: Vec<ExprId> = at.into_iter().map(|i| cx.b.let_(i)).collect();
+                taps.push((at, cx.b.let_(w)));
+            }
+            let n = cx.b.dim(&out[last]);
+            cx.for_(n, LoopKind::Lanes, |cx, c| {
+                let mut o = o.clone();
+                o[last] = c;
+                let mut sum = self.nothing(cx);
+                for (at, w) in &taps {
+                    let mut at = at.clone();
+                    at[last] = c;
+                    let v = cx.load(0, &at)?;
+                    if self.nearest {
+                        sum = v;
+                        break;
+                    }
+                    sum = self.added(cx, *w, v, sum);
+                }
+                self.store(cx, &o, sum, beyond)
+            })
+        })
+    }
+}

@@ -1,0 +1,166 @@
+"""Operators that become others before kernels are chosen: transposed convolutions, parallel convolutions, Resize by many elements; and those that
+have ways of their own by size: TopK, activations behind products.
+
+rewrites.py FOLDER: writes models NAME.onnx with what onnxruntime answers, NAME.npz.
+"""
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+rng = np.random.default_rng(5)
+
+
+def floats(*shape):
+    """Floats around 0."""
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def write(name, nodes, x, constants=None, outputs=(("y", TensorProto.FLOAT),), opset=20):
+    """The model, and its answer to x."""
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info(n, t, None) for n, t in outputs],
+        [numpy_helper.from_array(v, n) for n, v in (constants or {}).items()],
+    )
+    path = f"{sys.argv[1]}/{name}"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9), path + ".onnx")
+    session = ort.InferenceSession(path + ".onnx", providers=["CPUExecutionProvider"])
+    answers = session.run(None, {"x": x})
+    np.savez(path + ".npz", c0_in0=x, **{f"c0_out{i}": a for i, a in enumerate(answers)})
+
+
+def transposed(name, sizes, kernel, cin, cout, **attrs):
+    """A ConvTranspose with a bias behind a Relu."""
+    group = attrs.get("group", 1)
+    constants = {"w": floats(cin, cout, *kernel), "b": floats(cout * group)}
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("ConvTranspose", ["r", "w", "b"], ["y"], **attrs)]
+    write("transposed_" + name, nodes, floats(1, cin, *sizes), constants)
+
+
+transposed("cube", [3, 4, 5], [3, 3, 3], 8, 16, strides=[2, 2, 2], pads=[1] * 6)
+transposed("cube_plain", [3, 4, 5], [2, 2, 2], 8, 4, strides=[2, 2, 2])
+transposed("cube_odd", [2, 3, 4], [3, 2, 4], 4, 16, strides=[1, 2, 3], pads=[1, 0, 2, 0, 1, 1])
+transposed("cube_depthwise", [3, 3, 3], [2, 3, 2], 6, 1, strides=[2, 2, 2], group=6)
+transposed("odd", [5, 6], [3, 3], 8, 16, strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
+transposed("narrow", [5, 6], [3, 3], 8, 3, strides=[2, 2], pads=[1] * 4, output_padding=[0, 1])
+transposed("depthwise", [7, 7], [4, 4], 12, 1, strides=[2, 2], pads=[1] * 4, group=12)
+transposed("groups", [5, 5], [4, 4], 12, 2, strides=[2, 2], pads=[1] * 4, group=3)
+transposed("groups_odd", [5, 5], [3, 3], 12, 20, strides=[2, 2], pads=[1] * 4, group=3)
+transposed("groups_narrow", [5, 5], [3, 3], 12, 2, strides=[2, 2], pads=[1] * 4, group=3)
+transposed("same", [6, 5], [3, 3], 4, 4, strides=[2, 2], auto_pad="SAME_UPPER")
+transposed("shape", [6, 5], [4, 3], 4, 16, strides=[2, 2], output_shape=[13, 11])
+transposed("dilated", [6, 5], [3, 3], 4, 16, dilations=[2, 3], pads=[2, 1, 1, 3])
+transposed("dilated_strided", [6, 5], [3, 3], 4, 16, dilations=[3, 1], strides=[2, 2])
+transposed("gaps", [6, 5], [1, 2], 4, 16, strides=[3, 3], output_padding=[2, 1])
+transposed("beyond", [4, 4], [2, 2], 4, 4, strides=[2, 2], output_padding=[1, 1])
+transposed("line", [30], [10], 8, 16, strides=[4], pads=[3, 3])
+transposed("line_cut", [9], [3], 4, 4, strides=[1], pads=[5, 2])
+transposed("pixel", [1, 1], [4, 4], 32, 16)
+
+
+def line(name, size, kernel, **attrs):
+    """A depthwise Conv over one axis with a long window."""
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], group=20, **attrs), helper.make_node("HardSwish", ["c"], ["y"])]
+    write("line_" + name, nodes, floats(2, 20, size), {"w": floats(20, 1, kernel), "b": floats(20)})
+
+
+line("same", 100, 31, pads=[15, 15])
+line("causal", 90, 15, pads=[14, 0])
+line("strided", 101, 25, pads=[12, 12], strides=[2])
+line("dilated", 101, 10, pads=[18, 9], dilations=[3])
+
+
+def volume(name, sizes, kernel, batch=1, **attrs):
+    """A depthwise Conv over three axes, a bias and an activation."""
+    constants = {"w": floats(20, 1, *kernel), "b": floats(20)}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], group=20, **attrs), helper.make_node("HardSwish", ["c"], ["y"])]
+    write("volume_" + name, nodes, floats(batch, 20, *sizes), constants)
+
+
+volume("same", [4, 9, 8], [3, 3, 3], pads=[1] * 6)
+volume("batch", [4, 9, 8], [3, 3, 3], batch=2, pads=[1] * 6)
+volume("strided", [7, 9, 8], [3, 3, 3], pads=[1] * 6, strides=[2, 2, 2])
+volume("dilated", [7, 9, 8], [3, 1, 2], pads=[2, 0, 0, 0, 0, 1], dilations=[2, 1, 1])
+volume("plane", [4, 9, 8], [1, 5, 5], pads=[0, 2, 2, 0, 2, 2], batch=2)
+volume("column", [9, 4, 5], [5, 1, 1], pads=[2, 0, 0, 2, 0, 0], strides=[2, 1, 1], batch=2)
+volume("thin", [1, 9, 8], [3, 3, 3], pads=[1] * 6)
+
+
+def norm(constants, i, channels, source, out):
+    """A BatchNormalization with numbers of its own."""
+    for n in ["scale", "bias", "mean"]:
+        constants[f"{n}{i}"] = floats(channels)
+    constants[f"var{i}"] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
+    return helper.make_node("BatchNormalization", [source] + [f"{n}{i}" for n in ["scale", "bias", "mean", "var"]], [out])
+
+
+def parallel(name, group, stride, channels=24, kernels=((3, 3), (1, 1), (3, 1), (1, 3))):
+    """A block as it is trained: convolutions of several windows and, where it fits, the input itself, each behind a norm of its own."""
+    constants, nodes, terms = {}, [], []
+    for i, (h, w) in enumerate(kernels):
+        constants[f"w{i}"] = floats(channels, channels // group, h, w) / 4
+        pads = [h // 2, w // 2, h // 2, w // 2]
+        nodes.append(helper.make_node("Conv", ["x", f"w{i}"], [f"c{i}"], group=group, strides=[stride] * 2, pads=pads))
+        nodes.append(norm(constants, i, channels, f"c{i}", f"n{i}"))
+        terms.append(f"n{i}")
+    if stride == 1:
+        nodes.append(norm(constants, "x", channels, "x", "nx"))
+        terms.insert(0, "nx")
+    while len(terms) > 1:
+        total = f"sum{len(terms)}"
+        nodes.append(helper.make_node("Add", terms[:2], [total]))
+        terms = [total] + terms[2:]
+    nodes.append(helper.make_node("Relu", terms, ["y"]))
+    write("parallel_" + name, nodes, floats(1, channels, 10, 9), constants)
+
+
+parallel("dense", 1, 1)
+parallel("strided", 1, 2)
+parallel("groups", 4, 1)
+parallel("depthwise", 24, 1)
+parallel("repeated", 24, 1, kernels=((3, 3), (3, 3), (3, 3), (1, 1)))
+
+
+def resized(name, sizes, to, **attrs):
+    """A Resize to sizes, behind nothing and behind a convolution (channels last)."""
+    full = np.array([1, 8, *to], np.int64)
+    resize = helper.make_node("Resize", ["r", "", "", "sizes"], ["y"], **attrs)
+    conv = helper.make_node("Conv", ["x", "w"], ["r"])
+    write(f"resized_{name}_inside", [conv, resize], floats(1, 4, *sizes), {"sizes": full, "w": floats(8, 4, 1, 1)})
+    edge = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **attrs)
+    write(f"resized_{name}", [edge], floats(1, 8, *sizes), {"sizes": full})
+
+
+resized("antialias", [40, 61], [13, 17], mode="linear", antialias=1)
+resized("antialias_wide", [12, 600], [30, 21], mode="linear", antialias=1)
+resized("antialias_cubic", [40, 31], [16, 9], mode="cubic", antialias=1)
+resized("cubic", [9, 10], [21, 17], mode="cubic", cubic_coeff_a=-0.5)
+resized("cubic_corners", [9, 10], [21, 7], mode="cubic", coordinate_transformation_mode="align_corners")
+resized("cubic_outside", [9, 10], [21, 27], mode="cubic", exclude_outside=1)
+
+
+def best(name, shape, k, axis=-1, largest=1, equal=False):
+    """A TopK; onnxruntime gives the first of equals too where it sorts."""
+    x = np.round(floats(*shape) * 4) if equal else floats(*shape)
+    node = helper.make_node("TopK", ["x", "k"], ["y", "i"], axis=axis, largest=largest)
+    write("best_" + name, [node], x, {"k": np.array([k], np.int64)}, (("y", TensorProto.FLOAT), ("i", TensorProto.INT64)))
+
+
+best("few", [3, 500], 20)
+best("one", [3, 70], 1, largest=0)
+best("all_few", [3, 20], 20)
+best("middle", [5, 300, 2], 9, axis=1)
+best("equal", [3, 500], 12, equal=True)
+best("gathered", [2, 2000], 100)
+best("gathered_least", [2, 2000], 40, largest=0, equal=True)
+best("sorted", [2, 300], 100)
+
+for act, attrs in [("Elu", {"alpha": 0.7}), ("Selu", {}), ("Celu", {"alpha": 0.6}), ("Softplus", {}), ("Mish", {}), ("Gelu", {}), ("Softsign", {})]:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4), helper.make_node(act, ["c"], ["y"], **attrs)]
+    write("behind_" + act.lower(), nodes, floats(1, 6, 9, 9), {"w": floats(10, 6, 3, 3)})
+    write("alone_" + act.lower(), [helper.make_node(act, ["x"], ["y"], **attrs)], floats(37, 11) * 8)
