@@ -366,7 +366,7 @@ impl<'m> Importer<'m> {
                     self.scopes.graph().add_output(v);
                 }
                 Some(Binding::Broken) => {}
-                Some(Binding::Sequence(_) | Binding::Nothing) => self.diags.push(
+                Some(_) => self.diags.push(
                     Diagnostic::unsupported("ONNX014", "only tensors can be outputs").at(loc),
                 ),
                 // After a halt much is missing for one reason, which was told.

@@ -191,6 +191,9 @@ impl<'m> Importer<'m> {
             if let Some(r) = self.sequence(&call)? {
                 return Ok(Some(r));
             }
+            if let Some(r) = self.padded_by_size(&call)? {
+                return Ok(Some(r));
+            }
         }
         match ops::find_onnx(call.domain, call.op, call.opset) {
             Found::Row(op, row) => match op.lower {

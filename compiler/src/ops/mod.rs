@@ -29,6 +29,7 @@ pub mod resize_free;
 mod resize_table;
 pub mod small_float;
 pub mod spatial;
+pub mod svm_kernel;
 #[cfg(test)]
 pub mod testing;
 mod turned;
@@ -91,6 +92,7 @@ roll! {
     softmax,
     sort,
     squeeze_excite,
+    svm_classifier,
     svm_regressor,
     tile,
     transpose,

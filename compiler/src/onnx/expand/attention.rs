@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub lengths: Option<ValueId>,
     /// Type of the softmax.
     pub precision: Option<DType>,
+    /// `[1, heads or 1, 1, 1]`: one more score of each query, whose value is 0.
+    pub sink: Option<ValueId>,
 }
 
 /// What the middle of the computation gives.
@@ -88,6 +90,7 @@ fn attention(cx: &mut ExpandCx) -> Result<()> {
         past: past_k,
         lengths: cx.opt(6),
         precision: cx.attrs.dtype("softmax_precision")?,
+        sink: None,
     };
     let mode = cx.attrs.int("qk_matmul_output_mode", 0)?;
     let parts = attend(cx, &core)?;
@@ -159,6 +162,7 @@ fn multi_head(cx: &mut ExpandCx) -> Result<()> {
         past: cx.opt(6),
         lengths: None,
         precision: None,
+        sink: None,
     };
     let parts = attend(cx, &core)?;
     let y = join_heads(cx, parts.y)?;
@@ -235,7 +239,13 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     }
     let precision = c.precision.unwrap_or(dtype);
     let x = cast(cx, biased, dtype, precision)?;
-    let soft = cx.op("Softmax", &[x], Attrs::default().with("axis", Attr::Int(-1)))?;
+    let soft = match c.sink {
+        Some(sink) => {
+            let sink = cast(cx, sink, dtype, precision)?;
+            sunk_softmax(cx, x, sink)?
+        }
+        None => cx.op("Softmax", &[x], last_axis())?,
+    };
     let soft = cast(cx, soft, precision, dtype)?;
     let to = cx.ty(v)?.dtype;
     let weights = cast(cx, soft, dtype, to)?;
@@ -245,6 +255,22 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
         y,
         scores: [raw, capped, biased, soft],
     })
+}
+
+fn last_axis() -> Attrs {
+    Attrs::default().with("axis", Attr::Int(-1))
+}
+
+/// Softmax of scores and one more, which is left out afterwards.
+fn sunk_softmax(cx: &mut ExpandCx, scores: ValueId, sink: ValueId) -> Result<ValueId> {
+    let size = cx.shape_of(scores)?;
+    let rows = cx.slice(size, 0, 0, 3)?;
+    let one = cx.list(&[1]);
+    let rows = cx.concat(&[rows, one], 0)?;
+    let sink = cx.plain("Expand", &[sink, rows])?;
+    let all = cx.concat(&[sink, scores], 3)?;
+    let soft = cx.op("Softmax", &[all], last_axis())?;
+    cx.slice(soft, 3, 1, i64::MAX)
 }
 
 fn cast(cx: &mut ExpandCx, x: ValueId, from: DType, to: DType) -> Result<ValueId> {

@@ -42,7 +42,7 @@ fn to_float(cx: &mut ExpandCx) -> Result<()> {
 }
 
 /// The product of whole numbers (value, scale, zero point of either side), scaled.
-fn product(cx: &mut ExpandCx, a: [Option<ValueId>; 3], b: [Option<ValueId>; 3]) -> Result<ValueId> {
+pub(super) fn product(cx: &mut ExpandCx, a: [Option<ValueId>; 3], b: [Option<ValueId>; 3]) -> Result<ValueId> {
     let ins = [a[0], b[0], a[2], b[2]];
     let y = cx.many("MatMulInteger", &ins, Attrs::default(), 1)?[0];
     let y = cx.cast(y, DType::F32)?;
