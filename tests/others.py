@@ -65,7 +65,7 @@ def model(name, nodes, cases, outputs, constants=None, free=None, words="", opse
         [numpy_helper.from_array(v, n) for n, v in (constants or {}).items()],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1), helper.make_opsetid(LEARNED, 3)]
-    made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 21 else 10)
     store(name, made, cases, answers(made, cases), words)
 
 
@@ -221,6 +221,53 @@ machine("machine_likely", [2, 3, 1, 2], probable=True)
 machine("machine_likely_two", [3, 4], probable=True)
 machine("machine_linear_model", [], "LINEAR")
 machine("machine_softmax", [2, 2, 2], post_transform="SOFTMAX")
+
+# Classifiers that name their classes: onnxc gives places of labels and the matrix of what the maps hold. Opset 1 is what is written where
+# Identity is all that a model has of ai.onnx.
+NAMES = ["cat", "dog", "owl"]
+told = {"classlabels_strings": NAMES, "coefficients": floats(9).tolist(), "intercepts": floats(3).tolist(), "post_transform": "SOFTMAX"}
+for texts in [True, False]:
+    if not texts:
+        told["classlabels_ints"] = [4, 2, 9]
+        del told["classlabels_strings"]
+    naming = {"classlabels_strings": NAMES} if texts else {"classlabels_int64s": told["classlabels_ints"]}
+    labels = NAMES if texts else told["classlabels_ints"]
+    graph = helper.make_graph(
+        [
+            node("LinearClassifier", "x", "found p", LEARNED, **told), node("Identity", "found", "label"),
+            node("ZipMap", "p", "maps", LEARNED, **naming),
+        ],
+        "classes",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 3])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.STRING if texts else INT64, ["n"]),
+            helper.make_value_info("maps", helper.make_sequence_type_proto(
+                helper.make_map_type_proto(TensorProto.STRING if texts else INT64, helper.make_tensor_type_proto(FLOAT, [])))),
+        ],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 1), helper.make_opsetid(LEARNED, 1)], ir_version=8)
+    cases = [{"x": floats(n, 3)} for n in [4, 1]]
+    outs = [
+        [np.array([labels.index(v) for v in label] if texts else label), np.array([[m[n] for n in labels] for m in maps], np.float32)]
+        for label, maps in answers(made, cases)
+    ]
+    store(f"named_classes_{int(texts)}", made, cases, outs, "--dim n=1..8")
+
+# Tables and weights of few bits.
+ROWS, WIDTH, BLOCK = 10, 64, 32
+indices = {"at": rng.integers(0, ROWS, (2, 3)).astype(np.int64)}
+scales = {"s": rng.uniform(0.1, 0.2, (ROWS, WIDTH // BLOCK)).astype(np.float32)}
+for bits, zeros in [(4, False), (4, True), (8, True), (2, False)]:
+    few = {"t": rng.integers(0, 256, (ROWS, WIDTH * bits // 8)).astype(np.uint8), **scales}
+    if zeros:
+        few["z"] = rng.integers(0, 256, (ROWS, WIDTH // BLOCK * bits // 8)).astype(np.uint8)
+    how = {"bits": bits, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
+    take = node("GatherBlockQuantized", "t at s z" if zeros else "t at s", "y", MICROSOFT, **how)
+    model(f"rows_of_{bits}_bits_{int(zeros)}", [take], [indices], {"y": FLOAT}, few, opset=21)
+for kind in [0, 1]:
+    few = {"b": rng.integers(0, 256, 48 * WIDTH // 2).astype(np.uint8), "m": rng.uniform(0.5, 1, 48 * WIDTH // BLOCK).astype(np.float32)}
+    product = node("MatMulBnb4", "a b m", "y", MICROSOFT, K=WIDTH, N=48, block_size=BLOCK, quant_type=kind)
+    model(f"product_of_few_bits_{kind}", [product], [{"a": floats(3, WIDTH)}], {"y": FLOAT}, few)
 
 # Lists: what a loop appends, what is cut along a free axis, an element whose place only the run knows.
 carried = {"i": (INT64, []), "go": (BOOL, []), "list": (list, None)}

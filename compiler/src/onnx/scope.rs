@@ -20,6 +20,10 @@ pub enum Binding {
     Stacked(ValueId),
     /// In the body of a loop that carries a list: what this round appended so far.
     Growing(Vec<ValueId>),
+    /// A map from labels for each row of a matrix, whose columns are those of the labels.
+    Maps(ValueId),
+    /// Texts of a list, given by their places in it.
+    Texts(ValueId),
     /// An optional value that holds nothing.
     Nothing,
     /// The output of a node that was refused: nothing more is said about it.
@@ -110,6 +114,8 @@ impl<'m> Scopes<'m> {
                 Binding::Sequence(vs.into_iter().map(|v| self.capture(level, v)).collect())
             }
             Binding::Stacked(v) => Binding::Stacked(self.capture(level, v)),
+            Binding::Maps(v) => Binding::Maps(self.capture(level, v)),
+            Binding::Texts(v) => Binding::Texts(self.capture(level, v)),
             // A body inside the loop's can't append.
             Binding::Growing(_) => Binding::Growing(vec![]),
             b => b,

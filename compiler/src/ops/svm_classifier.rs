@@ -6,7 +6,7 @@
 //! algorithm 2). Without support vectors the coefficients are rows of a linear model. What the specification leaves open is as in onnxruntime.
 
 use super::axes::{fold_n, store_plain};
-use super::ml_linear::{best, labels, samples};
+use super::ml_linear::{best, class_labels, samples};
 use super::ml_post;
 use super::svm_kernel::{self, Kernel};
 use super::util::{accept, bad, number};
@@ -41,7 +41,7 @@ const ROUNDS: i64 = 100;
 
 fn read(cx: &mut ReadCx) -> Result<()> {
     ml_post::read(cx)?;
-    let names = labels(cx, "classlabels_ints", "classlabels_strings")?;
+    let names = class_labels(cx, "classlabels_ints", "classlabels_strings")?;
     cx.set("labels", Attr::Ints(names));
     let counts = cx.ints("vectors_per_class")?.unwrap_or_default();
     cx.set("vectors_per_class", Attr::Ints(counts));

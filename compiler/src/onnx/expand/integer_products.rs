@@ -113,13 +113,14 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
     biased(cx, y, 5)
 }
 
-fn known(cx: &mut ExpandCx, i: usize, name: &str) -> Result<Tensor> {
+/// A constant input.
+pub(super) fn known(cx: &mut ExpandCx, i: usize, name: &str) -> Result<Tensor> {
     let v = cx.input(i)?;
     cx.constant(v, name)
 }
 
 /// `n` rows of so many numbers, one after the other in bytes.
-fn unpacked(t: &Tensor, bits: usize, n: usize, row: usize, name: &str) -> Result<Vec<f64>> {
+pub(super) fn unpacked(t: &Tensor, bits: usize, n: usize, row: usize, name: &str) -> Result<Vec<f64>> {
     let bytes: &[u8] = &t.data;
     let per_byte = 8 / bits;
     if t.dtype != DType::U8 || bytes.len().checked_mul(per_byte) != n.checked_mul(row) {

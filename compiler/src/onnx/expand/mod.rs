@@ -44,6 +44,7 @@ roll! {
     bert_bytes,
     causal_conv,
     embedding,
+    four_bits,
     group_query,
     integer_products,
     linear_attention,
