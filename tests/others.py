@@ -133,6 +133,55 @@ shared_heads("shared_places", [(3, 4)], extra="at")
 shared_heads("shared_sinks", [(3, 4)], extra="- - sinks", constants={"sinks": floats(HEADS)})
 shared_heads("shared_smooth", [(3, 4)], smooth_softmax=1)
 
+# Norms of queries and keys: the answers are those for inputs that are normalized before.
+case = {"q": floats(1, 3, HEADS * SIZE), "k": floats(1, 3, SHARED * SIZE), "v": floats(1, 3, SHARED * SIZE)}
+case |= {"old_k": floats(1, SHARED, 4, SIZE), "old_v": floats(1, SHARED, 4, SIZE), "last": np.array([6], np.int32), "total": scalar(7, np.int32)}
+norms = {"norm_q": floats(SIZE), "norm_k": floats(SIZE)}
+heads_of = {**case}
+for n in "qk":
+    h = case[n].reshape(1, 3, -1, SIZE)
+    heads_of[n] = (h / np.sqrt((h**2).mean(-1, keepdims=True) + 1e-5) * norms["norm_" + n]).reshape(case[n].shape).astype(np.float32)
+made = []
+for ins, weights, how in [("", {}, {}), ("- - - - - norm_q norm_k", norms, {"qk_norm_epsilon": 1e-5})]:
+    attention = node(
+        "GroupQueryAttention", "q k v old_k old_v last total cos sin " + ins, "y new_k new_v", MICROSOFT, num_heads=HEADS, kv_num_heads=SHARED,
+        do_rotary=1, **how,
+    )
+    graph = helper.make_graph(
+        [attention], "norms", [declared(n, v) for n, v in case.items()],
+        [helper.make_tensor_value_info(n, FLOAT, None) for n in ["y", "new_k", "new_v"]],
+        [numpy_helper.from_array(v, n) for n, v in {**TURNS, **weights}.items()],
+    )
+    made.append(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)], ir_version=8))
+store("shared_norms", made[1], [case], answers(made[0], [heads_of]))
+
+# A layer of a language model: what the mask says of lengths, weights of 4 bits.
+DEPTH = HEADS * SIZE
+whole_model = [
+    node("Gather", "table ids", "x0"), node("SimplifiedLayerNormalization", "x0 g", "x1", axis=-1, epsilon=1e-5),
+    node("MatMulNBits", "x1 w_in s_in", "qkv", MICROSOFT, K=DEPTH, N=DEPTH + 2 * SHARED * SIZE, bits=4, block_size=32),
+    node("ReduceSum", "mask one", "lengths", keepdims=1), node("Sub", "lengths one", "last_long"), node("Cast", "last_long", "last", to=INT32),
+    node("Shape", "mask", "sizes"), node("Gather", "sizes second", "total_long", axis=0), node("Cast", "total_long", "total", to=INT32),
+    node("GroupQueryAttention", "qkv - - old_k old_v last total cos sin", "heads new_k new_v", MICROSOFT, num_heads=HEADS, kv_num_heads=SHARED, do_rotary=1),
+    node("MatMulNBits", "heads w_out s_out", "x2", MICROSOFT, K=DEPTH, N=DEPTH, bits=4, block_size=32),
+    node("SkipSimplifiedLayerNormalization", "x0 x2 g", "y - - x3", MICROSOFT, epsilon=1e-5),
+]
+weights = {"table": floats(20, DEPTH), "g": floats(DEPTH), "one": whole(1), "second": scalar(1, np.int64), **TURNS}
+for n, columns in [("in", DEPTH + 2 * SHARED * SIZE), ("out", DEPTH)]:
+    weights["w_" + n] = rng.integers(0, 256, (columns, DEPTH // 32, 16)).astype(np.uint8)
+    weights["s_" + n] = rng.uniform(0.01, 0.02, (columns, DEPTH // 32)).astype(np.float32)
+axes = {"ids": {1: "s"}, "mask": {1: "total"}, "old_k": {2: "past"}, "old_v": {2: "past"}}
+bounds = "--dim s=1..8 --dim total=1..16"
+for name, room, runs in [("language_layer", None, [(5, 0), (1, 5), (1, 6), (3, 7)]), ("language_layer_room", 16, [(1, 5), (1, 6), (1, 15)])]:
+    cases = []
+    for new, past in runs:
+        caches = {n: floats(1, SHARED, room or past, SIZE) for n in ["old_k", "old_v"]}
+        for cache in caches.values():
+            cache[:, :, past:] = 0
+        cases.append({"ids": rng.integers(0, 20, (1, new)).astype(np.int64), "mask": np.ones((1, new + past), np.int64), **caches})
+    outs = {n: FLOAT for n in ["y", "x3", "new_k", "new_v"]}
+    model(name, whole_model, cases, outs, weights, axes, bounds + (" --dim past=16" if room else " --dim past=0..8"))
+
 # Quantized BERT.
 FEATURES, WORDS = 12, 7
 kept = np.ones((2, WORDS), dtype=np.int32)

@@ -2,7 +2,7 @@
 //! BERT-like models make besides.
 //!
 //! `softmax(softcap(sqrt(s) Q * (sqrt(s) K)^T) + bias) * V`, where the bias sums the mask, the causal triangle and the
-//! lengths of padded caches. Key and value heads are repeated where the query has more of them.
+//! lengths of padded caches. Where several query heads share a key head, their rows stand below each other in one product.
 
 use super::{Expansion, ExpandCx};
 use crate::base::attr::{Attr, Attrs};
@@ -188,14 +188,20 @@ pub(super) fn join_heads(cx: &mut ExpandCx, x: ValueId) -> Result<ValueId> {
     cx.reshape(x, &[0, 0, -1])
 }
 
-/// Every key or value head `times` times in a row.
-fn repeat(cx: &mut ExpandCx, x: ValueId, times: i64, heads: i64) -> Result<ValueId> {
-    let size = cx.fixed(x, 3)?;
-    let axis = cx.list(&[2]);
-    let x = cx.plain("Unsqueeze", &[x, axis])?;
-    let shape = cx.list(&[1, 1, times, 1, 1]);
-    let x = cx.plain("Expand", &[x, shape])?;
-    cx.reshape(x, &[0, heads, -1, size])
+/// The queries that share a key head in a row, or apart again: `[batch, heads, the rest, columns]`. `like`: a value whose axis `axis` has as many columns.
+fn rows_of(
+    cx: &mut ExpandCx,
+    x: ValueId,
+    heads: i64,
+    like: ValueId,
+    axis: usize,
+) -> Result<ValueId> {
+    if let Some(columns) = cx.ty(like)?.shape[axis].fixed() {
+        return cx.reshape(x, &[0, heads, -1, columns]);
+    }
+    let (first, columns) = (cx.list(&[0, heads, -1]), cx.size_of(like, axis as i64)?);
+    let shape = cx.concat(&[first, columns], 0)?;
+    cx.plain("Reshape", &[x, shape])
 }
 
 /// The computation with heads apart.
@@ -205,27 +211,33 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
         return Err(Diagnostic::model("ONNX010", "query, key and value must have 3 or 4 axes"));
     }
     let (qh, kh) = (cx.fixed(c.q, 1)?, cx.fixed(c.k, 1)?);
-    let (mut k, mut v) = (c.k, c.v);
-    if qh != kh {
-        if kh < 1 || qh % kh != 0 {
-            return Err(Diagnostic::model(
-                "ONNX010",
-                format!("{qh} query heads can't share {kh} key heads"),
-            ));
-        }
-        k = repeat(cx, k, qh / kh, qh)?;
-        v = repeat(cx, v, qh / kh, qh)?;
+    let (k, v) = (c.k, c.v);
+    let shared = qh != kh;
+    if shared && (kh < 1 || qh % kh != 0) {
+        return Err(Diagnostic::model(
+            "ONNX010",
+            format!("{qh} query heads can't share {kh} key heads"),
+        ));
     }
     let scale = match c.scale {
         Some(s) => f64::from(s),
         None => 1.0 / libm::sqrt(cx.fixed(c.q, 3)?.max(1) as f64),
     };
-    // Both factors get the root of the scale, so that products of narrow floats stay in range.
-    let root = cx.scalar(dtype, libm::sqrt(scale));
-    let q = cx.plain("Mul", &[c.q, root])?;
-    let kt = cx.transpose(k, &[0, 1, 3, 2])?;
-    let kt = cx.plain("Mul", &[kt, root])?;
-    let raw = cx.plain("MatMul", &[q, kt])?;
+    // Both factors get the root of the scale, so that products of narrow floats stay in range; others need it once.
+    let wide = dtype == DType::F32;
+    let root = cx.scalar(dtype, if wide { scale } else { libm::sqrt(scale) });
+    let mut q = cx.plain("Mul", &[c.q, root])?;
+    if shared {
+        q = rows_of(cx, q, kh, c.q, 3)?;
+    }
+    let mut kt = cx.transpose(k, &[0, 1, 3, 2])?;
+    if !wide {
+        kt = cx.plain("Mul", &[kt, root])?;
+    }
+    let mut raw = cx.plain("MatMul", &[q, kt])?;
+    if shared {
+        raw = rows_of(cx, raw, qh, k, 2)?;
+    }
     let mut capped = raw;
     if c.softcap > 0.0 {
         let cap = cx.scalar(dtype, f64::from(c.softcap));
@@ -248,8 +260,14 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     };
     let soft = cast(cx, soft, precision, dtype)?;
     let to = cx.ty(v)?.dtype;
-    let weights = cast(cx, soft, dtype, to)?;
-    let y = cx.plain("MatMul", &[weights, v])?;
+    let mut weights = cast(cx, soft, dtype, to)?;
+    if shared {
+        weights = rows_of(cx, weights, kh, k, 2)?;
+    }
+    let mut y = cx.plain("MatMul", &[weights, v])?;
+    if shared {
+        y = rows_of(cx, y, qh, v, 3)?;
+    }
     let y = cast(cx, y, to, dtype)?;
     Ok(Parts {
         y,
