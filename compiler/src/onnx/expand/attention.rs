@@ -188,19 +188,23 @@ pub(super) fn join_heads(cx: &mut ExpandCx, x: ValueId) -> Result<ValueId> {
     cx.reshape(x, &[0, 0, -1])
 }
 
-/// The queries that share a key head in a row, or apart again: `[batch, heads, the rest, columns]`. `like`: a value whose axis `axis` has as many columns.
+/// The rows of queries that share a key head below each other, or apart again: `[batch, heads, queries * times, columns]`. `like`: a value whose
+/// axis `axis` has as many columns.
 fn rows_of(
     cx: &mut ExpandCx,
     x: ValueId,
-    heads: i64,
-    like: ValueId,
-    axis: usize,
+    (heads, times): (i64, i64),
+    queries: ValueId,
+    (like, axis): (ValueId, usize),
 ) -> Result<ValueId> {
     if let Some(columns) = cx.ty(like)?.shape[axis].fixed() {
         return cx.reshape(x, &[0, heads, -1, columns]);
     }
-    let (first, columns) = (cx.list(&[0, heads, -1]), cx.size_of(like, axis as i64)?);
-    let shape = cx.concat(&[first, columns], 0)?;
+    let (first, times) = (cx.list(&[0, heads]), cx.list(&[times]));
+    let rows = cx.size_of(queries, 2)?;
+    let rows = cx.plain("Mul", &[rows, times])?;
+    let columns = cx.size_of(like, axis as i64)?;
+    let shape = cx.concat(&[first, rows, columns], 0)?;
     cx.plain("Reshape", &[x, shape])
 }
 
@@ -219,6 +223,7 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
             format!("{qh} query heads can't share {kh} key heads"),
         ));
     }
+    let (joined, apart) = ((kh, if shared { qh / kh } else { 1 }), (qh, 1));
     let scale = match c.scale {
         Some(s) => f64::from(s),
         None => 1.0 / libm::sqrt(cx.fixed(c.q, 3)?.max(1) as f64),
@@ -228,7 +233,7 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     let root = cx.scalar(dtype, if wide { scale } else { libm::sqrt(scale) });
     let mut q = cx.plain("Mul", &[c.q, root])?;
     if shared {
-        q = rows_of(cx, q, kh, c.q, 3)?;
+        q = rows_of(cx, q, joined, c.q, (c.q, 3))?;
     }
     let mut kt = cx.transpose(k, &[0, 1, 3, 2])?;
     if !wide {
@@ -236,7 +241,7 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     }
     let mut raw = cx.plain("MatMul", &[q, kt])?;
     if shared {
-        raw = rows_of(cx, raw, qh, k, 2)?;
+        raw = rows_of(cx, raw, apart, c.q, (k, 2))?;
     }
     let mut capped = raw;
     if c.softcap > 0.0 {
@@ -262,11 +267,11 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     let to = cx.ty(v)?.dtype;
     let mut weights = cast(cx, soft, dtype, to)?;
     if shared {
-        weights = rows_of(cx, weights, kh, k, 2)?;
+        weights = rows_of(cx, weights, joined, c.q, (k, 2))?;
     }
     let mut y = cx.plain("MatMul", &[weights, v])?;
     if shared {
-        y = rows_of(cx, y, qh, v, 3)?;
+        y = rows_of(cx, y, apart, c.q, (v, 3))?;
     }
     let y = cast(cx, y, to, dtype)?;
     Ok(Parts {
