@@ -200,6 +200,9 @@ fn rows_of(
     if let Some(columns) = cx.ty(like)?.shape[axis].fixed() {
         return cx.reshape(x, &[0, heads, -1, columns]);
     }
+    if let Some(rows) = cx.ty(queries)?.shape[2].fixed() {
+        return cx.reshape(x, &[0, heads, rows.saturating_mul(times), -1]);
+    }
     let (first, times) = (cx.list(&[0, heads]), cx.list(&[times]));
     let rows = cx.size_of(queries, 2)?;
     let rows = cx.plain("Mul", &[rows, times])?;
