@@ -2,16 +2,19 @@
 //!
 //! The orders of inputs and outputs are those of [`crate::op::Control`].
 
+use super::attrs::NodeAttrs;
 use super::import::{Importer, hint};
 use super::node::{Call, check_arity, read, results};
-use super::proto::GraphProto;
+use super::proto::{GraphProto, TypeValue, ValueInfoProto};
 use super::scope::{Binding, Body, Scope};
+use super::stacked::{Lists, appended};
 use crate::base::attr::Attr;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
-use crate::graph::ir::{Graph, ValueId};
-use crate::op::{Control, OnnxRow, OpDef};
+use crate::graph::ir::{Graph, Loc, ValueId};
+use crate::op::{Control, LATEST, OnnxRow, OpDef};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A body: its graph and, for every capture, the value outside and the input inside.
@@ -24,7 +27,7 @@ impl<'m> Importer<'m> {
         op: &'static OpDef,
         row: &OnnxRow,
         kind: Control,
-        call: Call<'_, 'm>,
+        mut call: Call<'_, 'm>,
     ) -> Result<Option<Vec<Binding>>> {
         self.check_depth()?;
         let names: &[&str] = match kind {
@@ -37,6 +40,10 @@ impl<'m> Importer<'m> {
                 format!("{} takes no body `{}`", call.op, g.0),
             ));
         }
+        let lists = match kind {
+            Control::Loop => Lists::of(&mut call)?,
+            _ => Lists::default(),
+        };
         let mut ins = if call.broken() {
             vec![]
         } else {
@@ -46,7 +53,7 @@ impl<'m> Importer<'m> {
         for name in names {
             let g = call.attrs.graph(name)?;
             let path = hint(&format!("{}/{name}/", call.loc));
-            match self.child(g, kind, &ins, path) {
+            match self.child(g, kind, &ins, &lists, path) {
                 Some(m) => made.push(m),
                 // Its problems were told.
                 None => return Ok(None),
@@ -110,7 +117,10 @@ impl<'m> Importer<'m> {
         let graph = self.scopes.graph();
         let n = graph.add_node(op, attrs, ins, outs, call.loc);
         graph.node_mut(n).bodies = made.into_iter().map(|m| m.0).collect();
-        Ok(Some(results(graph, n)))
+        Ok(Some(match lists.at.is_empty() {
+            true => results(graph, n),
+            false => lists.results(graph, n),
+        }))
     }
 
     /// Imports a body; `None` if something is wrong in it, which then was told.
@@ -119,6 +129,7 @@ impl<'m> Importer<'m> {
         g: &'m GraphProto,
         kind: Control,
         ins: &[Option<ValueId>],
+        lists: &Lists,
         path: String,
     ) -> Option<Made> {
         let before = self.errors();
@@ -141,7 +152,8 @@ impl<'m> Importer<'m> {
             self.diags
                 .push(Diagnostic::model("ONNX009", "the body of an If has no inputs").at(&place));
         }
-        for (k, i) in g.input.iter().enumerate() {
+        let plain = g.input.iter().enumerate().filter(|&(k, _)| !lists.takes(k));
+        for (k, (_, i)) in plain.enumerate() {
             let ty = match (kind, k) {
                 (Control::Loop, 0) => Some(TensorType::fixed(DType::I64, &[])),
                 (Control::Loop, 1) => Some(TensorType::fixed(DType::Bool, &[])),
@@ -156,12 +168,25 @@ impl<'m> Importer<'m> {
             {
                 self.scopes.body().feeds.push((*outside, v));
             }
-            self.define(&i.name, Binding::Tensor(v), "an input of a body");
+            let named = if typed && one_axis(i) {
+                self.as_list(v, &place)
+            } else {
+                v
+            };
+            self.define(&i.name, Binding::Tensor(named), "an input of a body");
+        }
+        for (_, i) in g.input.iter().enumerate().filter(|&(k, _)| lists.takes(k)) {
+            self.define(&i.name, Binding::Growing(vec![]), "an input of a body");
         }
         self.constants(g, &inputs);
         self.nodes(&g.node);
-        for o in &g.output {
+        let mut grown = vec![];
+        for (k, o) in g.output.iter().enumerate() {
             match self.scopes.resolve(&o.name) {
+                Some(b) if lists.gives(k) && !matches!(b, Binding::Broken) => match appended(&b) {
+                    Ok(v) => grown.push(v),
+                    Err(d) => self.diags.push(d.at(&place)),
+                },
                 Some(Binding::Tensor(v)) => self.scopes.graph().add_output(v),
                 Some(Binding::Broken) => {}
                 Some(_) => self.diags.push(
@@ -184,14 +209,51 @@ impl<'m> Importer<'m> {
                 ),
             }
         }
+        for v in grown {
+            self.scopes.graph().add_output(v);
+        }
         let body = self.scopes.0.pop()?.body?;
         let whole = body.graph.outputs().len() == g.output.len();
         (whole && self.errors() == before).then_some((body.graph, body.captures))
     }
 
+    /// A scalar as a list of one: what writers of loops declare now and then, and then rely on.
+    fn as_list(&mut self, v: ValueId, place: &str) -> ValueId {
+        let shape = self.scopes.graph().add_const("", Tensor::i64(&[1], &[1]));
+        let none = NodeAttrs::default();
+        let call = Call {
+            domain: "",
+            op: "Reshape",
+            opset: LATEST,
+            attrs: &none,
+            ins: vec![Some(Binding::Tensor(v)), Some(Binding::Tensor(shape))],
+            outs: 1,
+            loc: Loc::one(place),
+        };
+        match self.call(call) {
+            Ok(Some(made)) => match made.first() {
+                Some(Binding::Tensor(list)) => *list,
+                _ => v,
+            },
+            Ok(None) => v,
+            Err(d) => {
+                self.diags.push(d.at(place));
+                v
+            }
+        }
+    }
+
     fn errors(&self) -> usize {
         self.diags.list.iter().filter(|d| d.is_error()).count()
     }
+}
+
+/// Whether a value is declared to have one axis.
+fn one_axis(v: &ValueInfoProto) -> bool {
+    let Some(TypeValue::Tensor(t)) = v.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return false;
+    };
+    t.shape.as_ref().is_some_and(|s| s.dim.len() == 1)
 }
 
 fn first_state(kind: Control) -> usize {

@@ -26,7 +26,7 @@ pub const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 
 /// Operator sets that are understood: domain, oldest, newest.
 pub const OPSETS: &[(&str, i64, i64)] = &[
-    ("", super::legacy::OLD, LATEST),
+    ("", 1, LATEST),
     ("ai.onnx.ml", 1, 5),
     ("com.microsoft", 1, 1),
 ];
@@ -345,6 +345,9 @@ impl<'m> Importer<'m> {
         }
         for o in &g.output {
             let loc = format!("output \"{}\"", o.name);
+            if self.without_texts(&o.name, &loc) {
+                continue;
+            }
             if let Some(t) = o.r#type.as_ref().and_then(|t| t.value.as_ref())
                 && !matches!(t, TypeValue::Tensor(_))
             {
@@ -366,7 +369,7 @@ impl<'m> Importer<'m> {
                     self.scopes.graph().add_output(v);
                 }
                 Some(Binding::Broken) => {}
-                Some(Binding::Sequence(_) | Binding::Nothing) => self.diags.push(
+                Some(_) => self.diags.push(
                     Diagnostic::unsupported("ONNX014", "only tensors can be outputs").at(loc),
                 ),
                 // After a halt much is missing for one reason, which was told.
@@ -376,6 +379,26 @@ impl<'m> Importer<'m> {
                     .push(Diagnostic::model("ONNX003", "the value is never made").at(loc)),
             }
         }
+    }
+
+    /// Makes an output of what classifiers say in texts, without the texts. `false`: it is no such value.
+    fn without_texts(&mut self, name: &str, loc: &str) -> bool {
+        let (v, text) = match self.scopes.resolve(name) {
+            Some(Binding::Maps(v)) => (
+                v,
+                "the maps from labels are left out: the output is the matrix of their values, a column for each label",
+            ),
+            Some(Binding::Texts(v)) => (
+                v,
+                "the labels are texts: the output has their places among the labels of the classifier, from 0",
+            ),
+            _ => return false,
+        };
+        self.diags
+            .push(Diagnostic::warning("ONNX014", text).at(loc));
+        let v = self.named(v, name);
+        self.scopes.graph().add_output(v);
+        true
     }
 
     /// The value under an exact name: outputs are found by name. An `Identity` keeps two names of one value apart.

@@ -44,13 +44,17 @@ impl Call<'_, '_> {
         match self.ins.get(i).and_then(Option::as_ref) {
             None | Some(Binding::Nothing) => Ok(None),
             Some(Binding::Tensor(v)) => Ok(Some(*v)),
-            Some(_) => Err(Diagnostic::unsupported(
-                "ONNX008",
-                format!(
-                    "input {i} is a sequence or optional value; {} takes tensors here",
-                    self.op
-                ),
-            )),
+            Some(b) => {
+                let what = match b {
+                    Binding::Texts(_) => "holds texts",
+                    Binding::Maps(_) => "holds maps",
+                    _ => "is a sequence or optional value",
+                };
+                Err(Diagnostic::unsupported(
+                    "ONNX008",
+                    format!("input {i} {what}; {} takes tensors here", self.op),
+                ))
+            }
         }
     }
     /// All inputs as tensors, without trailing absent ones.
@@ -191,11 +195,31 @@ impl<'m> Importer<'m> {
             if let Some(r) = self.sequence(&call)? {
                 return Ok(Some(r));
             }
+            if let Some(r) = self.padded_by_size(&call)? {
+                return Ok(Some(r));
+            }
+        }
+        if call.domain == "ai.onnx.ml" && call.op == "ZipMap" {
+            // What classifiers of scikit-learn end with: it names the columns, and computes nothing.
+            return Ok(match call.broken() {
+                true => None,
+                false => call.tensor(0)?.map(|v| vec![Binding::Maps(v)]),
+            });
         }
         match ops::find_onnx(call.domain, call.op, call.opset) {
             Found::Row(op, row) => match op.lower {
                 Lower::Control(kind) => self.control(op, row, kind, call),
-                _ => self.operator(op, row, call),
+                _ => {
+                    let texts = names_classes(&call);
+                    let mut made = self.operator(op, row, call)?;
+                    if let Some([first @ Binding::Tensor(_), ..]) = made.as_deref_mut()
+                        && texts
+                        && let Binding::Tensor(v) = *first
+                    {
+                        *first = Binding::Texts(v);
+                    }
+                    Ok(made)
+                }
             },
             _ if expand::find(call.domain, call.op, call.opset).is_some() => self.expand(call),
             Found::OtherOpset => Err(Diagnostic::unsupported(
@@ -267,6 +291,12 @@ impl<'m> Importer<'m> {
         }
         Ok(())
     }
+}
+
+/// Whether a classifier gives texts, in place of which it gives their places.
+fn names_classes(call: &Call) -> bool {
+    let names = call.attrs.plain.0.get("classlabels_strings");
+    call.domain == "ai.onnx.ml" && matches!(names, Some(Attr::Strs(s)) if !s.is_empty())
 }
 
 /// Drops what is absent at the end.

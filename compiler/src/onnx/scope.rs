@@ -16,6 +16,14 @@ pub enum Binding {
     Tensor(ValueId),
     /// A list whose length is known while importing.
     Sequence(Vec<ValueId>),
+    /// A list whose elements stand along the first axis of a tensor; how many there are may be known at run time alone.
+    Stacked(ValueId),
+    /// In the body of a loop that carries a list: what this round appended so far.
+    Growing(Vec<ValueId>),
+    /// A map from labels for each row of a matrix, whose columns are those of the labels.
+    Maps(ValueId),
+    /// Texts of a list, given by their places in it.
+    Texts(ValueId),
     /// An optional value that holds nothing.
     Nothing,
     /// The output of a node that was refused: nothing more is said about it.
@@ -105,6 +113,11 @@ impl<'m> Scopes<'m> {
             Binding::Sequence(vs) => {
                 Binding::Sequence(vs.into_iter().map(|v| self.capture(level, v)).collect())
             }
+            Binding::Stacked(v) => Binding::Stacked(self.capture(level, v)),
+            Binding::Maps(v) => Binding::Maps(self.capture(level, v)),
+            Binding::Texts(v) => Binding::Texts(self.capture(level, v)),
+            // A body inside the loop's can't append.
+            Binding::Growing(_) => Binding::Growing(vec![]),
             b => b,
         };
         self.0[level].names.insert(name.to_string(), here.clone());

@@ -36,8 +36,8 @@ impl<'m> Importer<'m> {
     pub fn sequence(&mut self, call: &Call<'_, 'm>) -> Result<Option<Vec<Binding>>> {
         let first = call.ins.first().and_then(Option::as_ref);
         let known = OPERATORS.iter().any(|o| o.0 == call.op);
-        let passes =
-            call.op == "Identity" && matches!(first, Some(Binding::Sequence(_) | Binding::Nothing));
+        let passes = call.op == "Identity"
+            && !matches!(first, None | Some(Binding::Tensor(_) | Binding::Broken));
         if passes {
             return Ok(Some(vec![first.cloned().unwrap_or(Binding::Nothing)]));
         }
@@ -52,6 +52,27 @@ impl<'m> Importer<'m> {
         }
         if call.broken() {
             return Ok(Some(vec![Binding::Broken]));
+        }
+        match first {
+            Some(&Binding::Stacked(stack)) if !call.op.starts_with("Optional") => {
+                return self.of_stacked(call, stack).map(|b| Some(vec![b]));
+            }
+            Some(Binding::Growing(elements)) => {
+                let (false, "SequenceInsert", Some(v), None) = (
+                    elements.len() > 1,
+                    call.op,
+                    call.tensor(1)?,
+                    call.tensor(2)?,
+                ) else {
+                    return Err(Diagnostic::unsupported(
+                        "ONNX008",
+                        "a list that a loop carries may only be appended to, one element a round",
+                    ));
+                };
+                let grown = elements.iter().copied().chain([v]).collect();
+                return Ok(Some(vec![Binding::Growing(grown)]));
+            }
+            _ => {}
         }
         self.spend(first.map_or(0, |b| {
             if let Binding::Sequence(s) = b {
@@ -71,8 +92,10 @@ impl<'m> Importer<'m> {
             "SequenceEmpty" => Binding::Sequence(vec![]),
             "SequenceAt" => {
                 let s = list(call)?;
-                let i = self.position(call, 1, s.len(), false)?;
-                Binding::Tensor(s[i])
+                match call.tensor(1)? {
+                    Some(at) if self.ints_of(at).is_none() => self.picked(call, s, at)?,
+                    _ => Binding::Tensor(s[self.position(call, 1, s.len(), false)?]),
+                }
             }
             "SequenceErase" => {
                 let mut s = list(call)?.to_vec();
@@ -165,7 +188,15 @@ impl<'m> Importer<'m> {
         let attrs = &call.attrs.plain;
         let ty = self.type_of(x)?;
         let axis = crate::op::resolve_axis(attrs.int("axis", 0), ty.rank())?;
+        let single = match call.tensor(1)? {
+            None => true,
+            Some(v) => self.type_of(v)?.rank() == 0 && self.ints_of(v).is_some_and(|l| l == [1]),
+        };
         let Some(n) = ty.shape.get(axis).and_then(Dim::fixed) else {
+            if single {
+                let keep = call.tensor(1)?.is_some() || attrs.int("keepdims", 1) != 0;
+                return self.cut(call, x, axis, keep);
+            }
             return Err(Diagnostic::unsupported(
                 "ONNX012",
                 "the axis that is split must be fixed at compile time",

@@ -46,7 +46,12 @@ pub fn supported() -> Vec<Supported> {
     let resolved = sequence::OPERATORS
         .iter()
         .map(|&(name, since)| row("", name, since, LATEST, How::Resolved));
-    let mut all: Vec<Supported> = direct.chain(expanded).chain(resolved).collect();
+    let maps = row("ai.onnx.ml", "ZipMap", 1, LATEST, How::Resolved);
+    let mut all: Vec<Supported> = direct
+        .chain(expanded)
+        .chain(resolved)
+        .chain([maps])
+        .collect();
     all.sort();
     let mut out: Vec<Supported> = vec![];
     for s in all {

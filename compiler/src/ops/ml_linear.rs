@@ -4,7 +4,7 @@ use super::axes::{fold_n, store_plain};
 use super::ml_post;
 use super::util::{accept, bad, number};
 use crate::base::attr::Attr;
-use crate::base::diag::{Diagnostic, Result};
+use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
@@ -50,17 +50,26 @@ pub static REGRESSOR: OpDef = OpDef {
 /// Numeric class labels; texts are refused.
 pub fn labels(cx: &mut ReadCx, ints: &str, strings: &str) -> Result<Vec<i64>> {
     if cx.strs(strings)?.is_some_and(|s| !s.is_empty()) {
-        return cx.unsupported("labels that are texts are not done").map_err(|d: Box<Diagnostic>| {
-            d.help("map the labels after the model: leave the operator's label output out, or give numbers")
-        });
+        return cx.unsupported("labels that are texts are not done");
     }
     Ok(cx.ints(ints)?.unwrap_or_default())
+}
+
+/// The labels of a classifier: texts are given by their places, which the importer says where they leave the model.
+pub fn class_labels(cx: &mut ReadCx, ints: &str, strings: &str) -> Result<Vec<i64>> {
+    match cx.strs(strings)? {
+        Some(names) if !names.is_empty() => {
+            cx.ignore(ints);
+            Ok((0..names.len() as i64).collect())
+        }
+        _ => labels(cx, ints, strings),
+    }
 }
 
 fn read_classifier(cx: &mut ReadCx) -> Result<()> {
     ml_post::read(cx)?;
     cx.ignore("multi_class");
-    let labels = labels(cx, "classlabels_ints", "classlabels_strings")?;
+    let labels = class_labels(cx, "classlabels_ints", "classlabels_strings")?;
     cx.set("labels", Attr::Ints(labels));
     for name in ["coefficients", "intercepts"] {
         let v = cx.floats(name)?.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Reading tree ensembles: the lists of the first versions and those of version 5, brought to [`Trees`] and kept as
 //! attributes.
 
-use super::ml_linear::labels;
+use super::ml_linear::class_labels;
 use super::ml_post;
 use super::ml_tree::{MODES, Raw, Trees};
 use super::util::bad;
@@ -143,7 +143,7 @@ fn read_old(cx: &mut ReadCx, kind: &str) -> Result<()> {
 
 /// Reads TreeEnsembleClassifier.
 pub fn read_classifier(cx: &mut ReadCx) -> Result<()> {
-    let labels = labels(cx, "classlabels_int64s", "classlabels_strings")?;
+    let labels = class_labels(cx, "classlabels_int64s", "classlabels_strings")?;
     cx.set("labels", Attr::Ints(labels));
     read_old(cx, "class")
 }

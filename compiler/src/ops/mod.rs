@@ -30,6 +30,7 @@ mod resize_loops;
 mod resize_table;
 pub mod small_float;
 pub mod spatial;
+pub mod svm_kernel;
 #[cfg(test)]
 pub mod testing;
 mod turned;
@@ -92,6 +93,7 @@ roll! {
     softmax,
     sort,
     squeeze_excite,
+    svm_classifier,
     svm_regressor,
     tile,
     top_k,

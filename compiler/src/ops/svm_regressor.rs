@@ -1,21 +1,17 @@
 //! SVMRegressor of ai.onnx.ml: y = sum of coefficient x kernel(x, support vector) + rho.
 //!
-//! Kernels, with gamma, coef0 and degree from `kernel_params`: LINEAR x.s, POLY (gamma x.s + coef0)^degree,
-//! RBF exp(-gamma |x - s|^2), SIGMOID tanh(gamma x.s + coef0). Without support vectors the coefficients are the weights of a
-//! linear model. With `one_class` the answer is 1 where y is positive, else -1.
+//! Without support vectors the coefficients are the weights of a linear model. With `one_class` the answer is 1 where y is positive, else -1.
 
 use super::axes::{fold_n, store_plain};
 use super::ml_linear::samples;
+use super::svm_kernel::{self, Kernel};
 use super::util::{accept, bad, number};
-use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
-use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::build::Builder;
-use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
+use crate::loops::ir::LoopKind;
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx_in};
 
 /// Operators of this file.
@@ -30,20 +26,13 @@ pub static SVM_REGRESSOR: OpDef = OpDef {
     ..BASE
 };
 
-const KERNELS: &[&str] = &["LINEAR", "POLY", "RBF", "SIGMOID"];
-
 fn read(cx: &mut ReadCx) -> Result<()> {
     if cx.str("post_transform", "NONE")? != "NONE" {
         return cx.unsupported("a `post_transform` of SVMRegressor");
     }
     cx.keep_int("n_supports", 0)?;
     cx.keep_int("one_class", 0)?;
-    cx.keep_str("kernel_type", "LINEAR")?;
-    for name in ["coefficients", "kernel_params", "rho", "support_vectors"] {
-        let v = cx.floats(name)?.unwrap_or_default();
-        cx.set(name, Attr::Floats(v));
-    }
-    Ok(())
+    svm_kernel::read(cx, &["coefficients", "rho", "support_vectors"])
 }
 
 fn infer(cx: &mut InferCx) -> Result<()> {
@@ -58,9 +47,7 @@ fn infer(cx: &mut InferCx) -> Result<()> {
     {
         return bad("coefficients and support vectors do not fit the features");
     }
-    if !KERNELS.contains(&cx.attrs.str("kernel_type", "LINEAR")) {
-        return bad("`kernel_type` is none of LINEAR, POLY, RBF, SIGMOID");
-    }
+    svm_kernel::check(cx.attrs)?;
     cx.out(0, DType::F32, vec![n, Dim::Fixed(1)]);
     Ok(())
 }
@@ -69,9 +56,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let (rows, features) = samples(&cx.in_shape(0)?)?;
     let floats = |cx: &LowerCx, name: &str| cx.attrs.floats(name).unwrap_or(&[]).to_vec();
     let supports = cx.attrs.int("n_supports", 0);
-    let kernel = cx.attrs.str("kernel_type", "LINEAR").to_string();
-    let mut params = floats(cx, "kernel_params");
-    params.resize(3, 0.0);
+    let kernel = Kernel::of(cx.attrs, supports == 0);
     let rho = floats(cx, "rho").first().copied().unwrap_or(0.0);
     let one_class = cx.attrs.flag("one_class");
     let coefficients = floats(cx, "coefficients");
@@ -82,7 +67,6 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         0 => (1, list(&[1.0]), list(&coefficients)),
         n => (n, list(&coefficients), list(&vectors)),
     };
-    let linear = supports == 0 || kernel == "LINEAR";
     let coefficients = cx.constant("coefficients", coefficients);
     let vectors = cx.constant("support_vectors", vectors);
     let extent = cx.b.dim(&rows);
@@ -90,20 +74,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     cx.for_(extent, LoopKind::Seq, |cx, row| {
         let init = cx.b.f(rho);
         let y = fold_n(cx, count, init, |cx, s, sum| {
-            let zero = cx.b.f(0.0);
-            let inner = fold_n(cx, f, zero, |cx, k, sum| {
-                let at = ex!(cx.b; (row * f) + k);
-                let x = cx.load_flat(0, at)?;
-                let x = cx.b.cast(Ty::F32, x);
-                let at = ex!(cx.b; (s * f) + k);
-                let v = cx.b.load(vectors, at);
-                if kernel == "RBF" && !linear {
-                    let d = cx.b.sub(x, v);
-                    return Ok(cx.b.fma(d, d, sum));
-                }
-                Ok(cx.b.fma(x, v, sum))
-            })?;
-            let k = if linear { inner } else { apply(&mut cx.b, &kernel, &params, inner) };
+            let k = kernel.value(cx, row, vectors, s, f)?;
             let c = cx.b.load(coefficients, s);
             Ok(cx.b.fma(c, k, sum))
         })?;
@@ -120,30 +91,10 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     })
 }
 
-/// The kernel's value from x.s, or for RBF from |x - s|^2.
-fn apply(b: &mut Builder, kernel: &str, params: &[f32], inner: ExprId) -> ExprId {
-    let (gamma, coef0, degree) = (b.f(params[0]), b.f(params[1]), b.f(params[2]));
-    match kernel {
-        "RBF" => {
-            let e = b.mul(gamma, inner);
-            let e = b.un(UnOp::Neg, e);
-            b.un(UnOp::Exp, e)
-        }
-        "SIGMOID" => {
-            let e = b.fma(gamma, inner, coef0);
-            b.un(UnOp::Tanh, e)
-        }
-        _ => {
-            let e = b.fma(gamma, inner, coef0);
-            b.bin(crate::loops::ir::BinOp::Pow, e, degree)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::attr::Attrs;
+    use crate::base::attr::{Attr, Attrs};
     use crate::ops::testing::{data, numbers};
 
     // Answers of onnxruntime.

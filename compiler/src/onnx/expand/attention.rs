@@ -2,7 +2,7 @@
 //! BERT-like models make besides.
 //!
 //! `softmax(softcap(sqrt(s) Q * (sqrt(s) K)^T) + bias) * V`, where the bias sums the mask, the causal triangle and the
-//! lengths of padded caches. Key and value heads are repeated where the query has more of them.
+//! lengths of padded caches. Where several query heads share a key head, their rows stand below each other in one product.
 
 use super::{Expansion, ExpandCx};
 use crate::base::attr::{Attr, Attrs};
@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub lengths: Option<ValueId>,
     /// Type of the softmax.
     pub precision: Option<DType>,
+    /// `[1, heads or 1, 1, 1]`: one more score of each query, whose value is 0.
+    pub sink: Option<ValueId>,
 }
 
 /// What the middle of the computation gives.
@@ -88,6 +90,7 @@ fn attention(cx: &mut ExpandCx) -> Result<()> {
         past: past_k,
         lengths: cx.opt(6),
         precision: cx.attrs.dtype("softmax_precision")?,
+        sink: None,
     };
     let mode = cx.attrs.int("qk_matmul_output_mode", 0)?;
     let parts = attend(cx, &core)?;
@@ -159,6 +162,7 @@ fn multi_head(cx: &mut ExpandCx) -> Result<()> {
         past: cx.opt(6),
         lengths: None,
         precision: None,
+        sink: None,
     };
     let parts = attend(cx, &core)?;
     let y = join_heads(cx, parts.y)?;
@@ -184,14 +188,27 @@ pub(super) fn join_heads(cx: &mut ExpandCx, x: ValueId) -> Result<ValueId> {
     cx.reshape(x, &[0, 0, -1])
 }
 
-/// Every key or value head `times` times in a row.
-fn repeat(cx: &mut ExpandCx, x: ValueId, times: i64, heads: i64) -> Result<ValueId> {
-    let size = cx.fixed(x, 3)?;
-    let axis = cx.list(&[2]);
-    let x = cx.plain("Unsqueeze", &[x, axis])?;
-    let shape = cx.list(&[1, 1, times, 1, 1]);
-    let x = cx.plain("Expand", &[x, shape])?;
-    cx.reshape(x, &[0, heads, -1, size])
+/// The rows of queries that share a key head below each other, or apart again: `[batch, heads, queries * times, columns]`. `like`: a value whose
+/// axis `axis` has as many columns.
+fn rows_of(
+    cx: &mut ExpandCx,
+    x: ValueId,
+    (heads, times): (i64, i64),
+    queries: ValueId,
+    (like, axis): (ValueId, usize),
+) -> Result<ValueId> {
+    if let Some(columns) = cx.ty(like)?.shape[axis].fixed() {
+        return cx.reshape(x, &[0, heads, -1, columns]);
+    }
+    if let Some(rows) = cx.ty(queries)?.shape[2].fixed() {
+        return cx.reshape(x, &[0, heads, rows.saturating_mul(times), -1]);
+    }
+    let (first, times) = (cx.list(&[0, heads]), cx.list(&[times]));
+    let rows = cx.size_of(queries, 2)?;
+    let rows = cx.plain("Mul", &[rows, times])?;
+    let columns = cx.size_of(like, axis as i64)?;
+    let shape = cx.concat(&[first, rows, columns], 0)?;
+    cx.plain("Reshape", &[x, shape])
 }
 
 /// The computation with heads apart.
@@ -201,27 +218,34 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
         return Err(Diagnostic::model("ONNX010", "query, key and value must have 3 or 4 axes"));
     }
     let (qh, kh) = (cx.fixed(c.q, 1)?, cx.fixed(c.k, 1)?);
-    let (mut k, mut v) = (c.k, c.v);
-    if qh != kh {
-        if kh < 1 || qh % kh != 0 {
-            return Err(Diagnostic::model(
-                "ONNX010",
-                format!("{qh} query heads can't share {kh} key heads"),
-            ));
-        }
-        k = repeat(cx, k, qh / kh, qh)?;
-        v = repeat(cx, v, qh / kh, qh)?;
+    let (k, v) = (c.k, c.v);
+    let shared = qh != kh;
+    if shared && (kh < 1 || qh % kh != 0) {
+        return Err(Diagnostic::model(
+            "ONNX010",
+            format!("{qh} query heads can't share {kh} key heads"),
+        ));
     }
+    let (joined, apart) = ((kh, if shared { qh / kh } else { 1 }), (qh, 1));
     let scale = match c.scale {
         Some(s) => f64::from(s),
         None => 1.0 / libm::sqrt(cx.fixed(c.q, 3)?.max(1) as f64),
     };
-    // Both factors get the root of the scale, so that products of narrow floats stay in range.
-    let root = cx.scalar(dtype, libm::sqrt(scale));
-    let q = cx.plain("Mul", &[c.q, root])?;
-    let kt = cx.transpose(k, &[0, 1, 3, 2])?;
-    let kt = cx.plain("Mul", &[kt, root])?;
-    let raw = cx.plain("MatMul", &[q, kt])?;
+    // Both factors get the root of the scale, so that products of narrow floats stay in range; others need it once.
+    let wide = dtype == DType::F32;
+    let root = cx.scalar(dtype, if wide { scale } else { libm::sqrt(scale) });
+    let mut q = cx.plain("Mul", &[c.q, root])?;
+    if shared {
+        q = rows_of(cx, q, joined, c.q, (c.q, 3))?;
+    }
+    let mut kt = cx.transpose(k, &[0, 1, 3, 2])?;
+    if !wide {
+        kt = cx.plain("Mul", &[kt, root])?;
+    }
+    let mut raw = cx.plain("MatMul", &[q, kt])?;
+    if shared {
+        raw = rows_of(cx, raw, apart, c.q, (k, 2))?;
+    }
     let mut capped = raw;
     if c.softcap > 0.0 {
         let cap = cx.scalar(dtype, f64::from(c.softcap));
@@ -235,16 +259,44 @@ pub(super) fn attend(cx: &mut ExpandCx, c: &Core) -> Result<Parts> {
     }
     let precision = c.precision.unwrap_or(dtype);
     let x = cast(cx, biased, dtype, precision)?;
-    let soft = cx.op("Softmax", &[x], Attrs::default().with("axis", Attr::Int(-1)))?;
+    let soft = match c.sink {
+        Some(sink) => {
+            let sink = cast(cx, sink, dtype, precision)?;
+            sunk_softmax(cx, x, sink)?
+        }
+        None => cx.op("Softmax", &[x], last_axis())?,
+    };
     let soft = cast(cx, soft, precision, dtype)?;
     let to = cx.ty(v)?.dtype;
-    let weights = cast(cx, soft, dtype, to)?;
-    let y = cx.plain("MatMul", &[weights, v])?;
+    let mut weights = cast(cx, soft, dtype, to)?;
+    if shared {
+        weights = rows_of(cx, weights, joined, c.q, (k, 2))?;
+    }
+    let mut y = cx.plain("MatMul", &[weights, v])?;
+    if shared {
+        y = rows_of(cx, y, apart, c.q, (v, 3))?;
+    }
     let y = cast(cx, y, to, dtype)?;
     Ok(Parts {
         y,
         scores: [raw, capped, biased, soft],
     })
+}
+
+fn last_axis() -> Attrs {
+    Attrs::default().with("axis", Attr::Int(-1))
+}
+
+/// Softmax of scores and one more, which is left out afterwards.
+fn sunk_softmax(cx: &mut ExpandCx, scores: ValueId, sink: ValueId) -> Result<ValueId> {
+    let size = cx.shape_of(scores)?;
+    let rows = cx.slice(size, 0, 0, 3)?;
+    let one = cx.list(&[1]);
+    let rows = cx.concat(&[rows, one], 0)?;
+    let sink = cx.plain("Expand", &[sink, rows])?;
+    let all = cx.concat(&[sink, scores], 3)?;
+    let soft = cx.op("Softmax", &[all], last_axis())?;
+    cx.slice(soft, 3, 1, i64::MAX)
 }
 
 fn cast(cx: &mut ExpandCx, x: ValueId, from: DType, to: DType) -> Result<ValueId> {

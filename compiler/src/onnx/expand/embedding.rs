@@ -30,6 +30,26 @@ pub const EXPANSIONS: &[Expansion] = &[
 /// Inputs: x `[batch, sequence, features]`, weights, bias, mask, past `[2, batch, heads, past, head size]`, attention bias, length of the past
 /// in a shared cache. Outputs: y, present.
 fn packed(cx: &mut ExpandCx) -> Result<()> {
+    if cx.opt(6).is_some() {
+        return cx.attrs.unsupported("shared caches are not supported");
+    }
+    let (x, w) = (cx.input(0)?, cx.input(1)?);
+    let mut x = cx.plain("MatMul", &[x, w])?;
+    if let Some(bias) = cx.opt(2) {
+        x = cx.plain("Add", &[x, bias])?;
+    }
+    let (mask, past, bias) = (cx.opt(3), cx.opt(4), cx.opt(5));
+    of_products(cx, x, mask, past, bias)
+}
+
+/// The same from the products: queries, keys and values side by side. The attributes are those of the node.
+pub(super) fn of_products(
+    cx: &mut ExpandCx,
+    x: ValueId,
+    mask: Option<ValueId>,
+    past: Option<ValueId>,
+    bias: Option<ValueId>,
+) -> Result<()> {
     let heads = cx.attrs.int("num_heads", 0)?;
     let causal = cx.attrs.int("unidirectional", 0)? != 0;
     let scale = cx.attrs.opt_float("scale")?.filter(|s| *s != 0.0);
@@ -37,12 +57,10 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
     let sizes = cx.attrs.ints("qkv_hidden_sizes")?.unwrap_or_default();
     let rotary = cx.attrs.int("do_rotary", 0)? != 0;
     cx.attrs.ignore("rotary_embedding_dim");
-    let shared = cx.attrs.int("past_present_share_buffer", 0)? != 0;
-    if rotary || shared || cx.opt(6).is_some() {
+    if rotary || cx.attrs.int("past_present_share_buffer", 0)? != 0 {
         return cx.attrs.unsupported("rotary embeddings and shared caches are not supported");
     }
-    let (x, w) = (cx.input(0)?, cx.input(1)?);
-    let all = cx.fixed(w, 1)?;
+    let all = cx.fixed(x, 2)?;
     let ends = match sizes.as_slice() {
         [] if all % 3 == 0 => [all / 3, all / 3 * 2, all],
         [q, k, v] if q.checked_add(*k).and_then(|n| n.checked_add(*v)) == Some(all) => {
@@ -55,10 +73,6 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
             ));
         }
     };
-    let mut x = cx.plain("MatMul", &[x, w])?;
-    if let Some(bias) = cx.opt(2) {
-        x = cx.plain("Add", &[x, bias])?;
-    }
     let mut parts = [x; 3];
     let mut start = 0;
     for (part, end) in parts.iter_mut().zip(ends) {
@@ -67,7 +81,6 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
         start = end;
     }
     let [q, mut k, mut v] = parts;
-    let past = cx.opt(4);
     let first = cx.list(&[0]);
     let mut earlier = None;
     if let Some(p) = past {
@@ -78,11 +91,11 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
             *to = cx.concat(&[one, *to], 2)?;
         }
     }
-    let mask = match cx.opt(3) {
+    let mask = match mask {
         Some(m) => Some(padding(cx, m, k, filter)?),
         None => None,
     };
-    let mask = sum(cx, mask, cx.opt(5))?;
+    let mask = sum(cx, mask, bias)?;
     let core = Core {
         q,
         k,
@@ -94,6 +107,7 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
         past: earlier,
         lengths: None,
         precision: None,
+        sink: None,
     };
     let parts = attend(cx, &core)?;
     let y = join_heads(cx, parts.y)?;
@@ -156,22 +170,35 @@ pub(super) fn sum(
 /// Inputs: words, segments, tables of words, positions and segments, gamma, beta, mask, positions. Outputs: the normalized sum of what the
 /// tables have, how many words of each sample the mask keeps, the sum.
 fn embed(cx: &mut ExpandCx) -> Result<()> {
+    let places = cx.opt(8);
+    summed(cx, places, |_, _, v| Ok(v))
+}
+
+/// What tables hold: of input `i` of the node, rows or a vector, as floats.
+type Floats = fn(&mut ExpandCx, usize, ValueId) -> Result<ValueId>;
+
+/// The first inputs are those of [`embed`]; `places`: positions of the words.
+pub(super) fn summed(
+    cx: &mut ExpandCx,
+    places: Option<ValueId>,
+    floats: Floats,
+) -> Result<()> {
     let epsilon = cx.attrs.float("epsilon", 1e-12)?;
     cx.attrs.ignore("mask_index_type");
     let words = cx.input(0)?;
-    let (table, places) = (cx.input(2)?, cx.input(3)?);
-    let mut total = cx.plain("Gather", &[table, words])?;
-    let at = match cx.opt(8) {
+    let at = match places {
         Some(p) => p,
         None => positions(cx, words, 1)?,
     };
-    let place = cx.plain("Gather", &[places, at])?;
+    let mut total = rows(cx, 2, words, floats)?;
+    let place = rows(cx, 3, at, floats)?;
     total = cx.plain("Add", &[total, place])?;
-    if let (Some(segments), Some(table)) = (cx.opt(1), cx.opt(4)) {
-        let segment = cx.plain("Gather", &[table, segments])?;
+    if let (Some(segments), Some(_)) = (cx.opt(1), cx.opt(4)) {
+        let segment = rows(cx, 4, segments, floats)?;
         total = cx.plain("Add", &[total, segment])?;
     }
     let (gamma, beta) = (cx.input(5)?, cx.input(6)?);
+    let (gamma, beta) = (floats(cx, 5, gamma)?, floats(cx, 6, beta)?);
     let attrs = Attrs::default()
         .with("axis", Attr::Int(-1))
         .with("epsilon", Attr::Float(epsilon));
@@ -198,4 +225,11 @@ fn embed(cx: &mut ExpandCx) -> Result<()> {
     }
     cx.set(2, total);
     Ok(())
+}
+
+/// Rows of the table that is input `i`.
+fn rows(cx: &mut ExpandCx, i: usize, at: ValueId, floats: Floats) -> Result<ValueId> {
+    let table = cx.input(i)?;
+    let rows = cx.plain("Gather", &[table, at])?;
+    floats(cx, i, rows)
 }

@@ -42,7 +42,7 @@ fn to_float(cx: &mut ExpandCx) -> Result<()> {
 }
 
 /// The product of whole numbers (value, scale, zero point of either side), scaled.
-fn product(cx: &mut ExpandCx, a: [Option<ValueId>; 3], b: [Option<ValueId>; 3]) -> Result<ValueId> {
+pub(super) fn product(cx: &mut ExpandCx, a: [Option<ValueId>; 3], b: [Option<ValueId>; 3]) -> Result<ValueId> {
     let ins = [a[0], b[0], a[2], b[2]];
     let y = cx.many("MatMulInteger", &ins, Attrs::default(), 1)?[0];
     let y = cx.cast(y, DType::F32)?;
@@ -113,13 +113,14 @@ fn packed(cx: &mut ExpandCx) -> Result<()> {
     biased(cx, y, 5)
 }
 
-fn known(cx: &mut ExpandCx, i: usize, name: &str) -> Result<Tensor> {
+/// A constant input.
+pub(super) fn known(cx: &mut ExpandCx, i: usize, name: &str) -> Result<Tensor> {
     let v = cx.input(i)?;
     cx.constant(v, name)
 }
 
 /// `n` rows of so many numbers, one after the other in bytes.
-fn unpacked(t: &Tensor, bits: usize, n: usize, row: usize, name: &str) -> Result<Vec<f64>> {
+pub(super) fn unpacked(t: &Tensor, bits: usize, n: usize, row: usize, name: &str) -> Result<Vec<f64>> {
     let bytes: &[u8] = &t.data;
     let per_byte = 8 / bits;
     if t.dtype != DType::U8 || bytes.len().checked_mul(per_byte) != n.checked_mul(row) {

@@ -41,10 +41,14 @@ macro_rules! roll {
 
 roll! {
     attention,
+    bert_bytes,
     causal_conv,
     embedding,
+    four_bits,
+    group_query,
     integer_products,
     linear_attention,
+    lstm_bytes,
     loss,
     qlinear,
     rotary,

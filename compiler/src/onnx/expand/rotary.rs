@@ -34,21 +34,42 @@ fn rotary_ms(cx: &mut ExpandCx) -> Result<()> {
     turn(cx, x, cos, sin, Some(positions))
 }
 
+/// By what pairs of features are turned.
+pub(super) struct Turn {
+    /// Cosines: `[positions, part / 2]`, or of each position of each sample without `positions`.
+    pub cos: ValueId,
+    /// Sines.
+    pub sin: ValueId,
+    /// Rows of `cos` and `sin`: `[batch, sequence]`.
+    pub positions: Option<ValueId>,
+    /// Whether the two of a pair stand side by side, not half of the features apart.
+    pub interleaved: bool,
+    /// How many features are turned; 0: all.
+    pub part: i64,
+}
+
 fn turn(
     cx: &mut ExpandCx,
     x: ValueId,
-    mut cos: ValueId,
-    mut sin: ValueId,
+    cos: ValueId,
+    sin: ValueId,
     positions: Option<ValueId>,
 ) -> Result<()> {
-    let interleaved = cx.attrs.int("interleaved", 0)? != 0;
-    let part = cx.attrs.int("rotary_embedding_dim", 0)?;
+    let by = Turn {
+        cos,
+        sin,
+        positions,
+        interleaved: cx.attrs.int("interleaved", 0)? != 0,
+        part: cx.attrs.int("rotary_embedding_dim", 0)?,
+    };
     let heads = cx.attrs.int("num_heads", 0)?;
-    let rank = cx.ty(x)?.rank();
-    // To [batch, sequence, heads, size].
-    let mut h = match rank {
-        4 => cx.transpose(x, &[0, 2, 1, 3])?,
-        3 if heads > 0 => cx.reshape(x, &[0, 0, heads, -1])?,
+    let y = match cx.ty(x)?.rank() {
+        4 => turned(cx, x, &by)?,
+        3 if heads > 0 => {
+            let h = cx.reshape(x, &[0, 0, heads, -1])?;
+            let h = turned_rows(cx, h, &by)?;
+            cx.reshape(h, &[0, 0, -1])?
+        }
         _ => {
             return Err(Diagnostic::model(
                 "ONNX009",
@@ -56,8 +77,23 @@ fn turn(
             ));
         }
     };
+    cx.set(0, y);
+    Ok(())
+}
+
+/// Of `[batch, heads, sequence, size]`.
+pub(super) fn turned(cx: &mut ExpandCx, x: ValueId, by: &Turn) -> Result<ValueId> {
+    let h = cx.transpose(x, &[0, 2, 1, 3])?;
+    let h = turned_rows(cx, h, by)?;
+    cx.transpose(h, &[0, 2, 1, 3])
+}
+
+/// Of `[batch, sequence, heads, size]`.
+fn turned_rows(cx: &mut ExpandCx, mut h: ValueId, by: &Turn) -> Result<ValueId> {
     let size = cx.fixed(h, 3)?;
-    let part = if part == 0 { size } else { part };
+    let part = if by.part == 0 { size } else { by.part };
+    let interleaved = by.interleaved;
+    let (mut cos, mut sin) = (by.cos, by.sin);
     if part < 2 || part > size || part % 2 != 0 {
         return Err(Diagnostic::model(
             "ONNX009",
@@ -71,7 +107,7 @@ fn turn(
     } else {
         None
     };
-    if let Some(p) = positions {
+    if let Some(p) = by.positions {
         cos = cx.plain("Gather", &[cos, p])?;
         sin = cx.plain("Gather", &[sin, p])?;
     }
@@ -105,10 +141,5 @@ fn turn(
     if let Some(r) = rest {
         y = cx.concat(&[y, r], 3)?;
     }
-    let y = match rank {
-        4 => cx.transpose(y, &[0, 2, 1, 3])?,
-        _ => cx.reshape(y, &[0, 0, -1])?,
-    };
-    cx.set(0, y);
-    Ok(())
+    Ok(y)
 }

@@ -3,7 +3,7 @@
 use super::build::*;
 use super::*;
 use crate::base::attr::Attr;
-use crate::onnx::proto::GraphProto;
+use crate::onnx::proto::{GraphProto, NodeProto};
 
 #[test]
 fn branches_share_their_captures() {
@@ -137,4 +137,55 @@ fn wrong_bodies_are_told() {
     }
     let g = graph(vec![node("Loop", "_ _ x", "y")], "x", "y");
     assert_eq!(errors(&run(&model(g)).1), ["ONNX009"]);
+}
+
+#[test]
+fn lists_that_loops_carry_may_only_grow() {
+    let told = |round: Vec<NodeProto>, first: &str| {
+        let mut inner = graph(round, "", "go_on longer");
+        inner.input = vec![value("i", 7, ""), value("go", 9, ""), bare("list")];
+        let nodes = vec![
+            node("SequenceEmpty", "", "none"),
+            node("SequenceConstruct", "x", "some"),
+            with(
+                node("Loop", &format!("n go0 {first}"), "all"),
+                body("body", inner),
+            ),
+            with(node("ConcatFromSequence", "all", "y"), int("axis", 0)),
+        ];
+        let mut g = graph(nodes, "x", "y");
+        g.initializer = vec![ints("n", &[], &[3])];
+        g.input.push(value("go0", 9, ""));
+        let found: Vec<String> = errors(&run(&model(g)).1)
+            .iter()
+            .map(|e| e.to_string())
+            .collect();
+        found
+    };
+    let again = || node("Identity", "go", "go_on");
+    let grow = || vec![again(), node("SequenceInsert", "list x", "longer")];
+    assert!(told(grow(), "none").is_empty());
+    // What a round reads of it would be what earlier ones left, which is not there yet.
+    let read = vec![
+        again(),
+        node("SequenceLength", "list", "count"),
+        node("SequenceInsert", "list x", "longer"),
+    ];
+    let front = vec![again(), node("SequenceInsert", "list x i", "longer")];
+    let twice = vec![
+        again(),
+        node("SequenceInsert", "list x", "more"),
+        node("SequenceInsert", "more x", "longer"),
+    ];
+    let other = vec![again(), node("SequenceConstruct", "x", "longer")];
+    for (round, first) in [
+        (read, "none"),
+        (front, "none"),
+        (twice, "none"),
+        (other, "none"),
+        (grow(), "some"),
+    ] {
+        let errors = told(round, first);
+        assert!(errors.iter().any(|e| e == "ONNX008"), "{errors:?}");
+    }
 }

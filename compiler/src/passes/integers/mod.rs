@@ -13,6 +13,7 @@ mod products;
 mod real;
 mod spell;
 mod tables;
+mod twins;
 
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
@@ -36,6 +37,7 @@ pub static PASS: Pass = Pass {
 
 fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     spell::run(g, cx)?;
+    twins::run(g, cx)?;
     let wanted = islands::wanted(g);
     let mut i = Integers { g, cx };
     for n in i.g.order().to_vec() {

@@ -32,8 +32,17 @@ const MOVES: [&str; 19] = [
     "Transpose",
 ];
 
-/// Those of them that keep the order of elements.
-const SHAPES: [&str; 5] = ["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"];
+/// Those of them that keep all elements, each once.
+const SHAPES: [&str; 8] = [
+    "DepthToSpace",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "SpaceToDepth",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
 
 /// Whether an operator is of that kind.
 pub fn moves(name: &str) -> bool {
@@ -128,7 +137,7 @@ impl Integers<'_, '_, '_> {
         self.make("Resize", attrs, &ins, spot).map(Some)
     }
 
-    /// A value that has another shape than one that can be computed in whole numbers, and the same elements: files quantize, say, behind the Reshape
+    /// A value that has another shape or order than one that can be computed in whole numbers, and the same elements: files quantize, say, behind the Reshape
     /// that follows a mean.
     pub(super) fn reshaped(
         &mut self,
