@@ -8,7 +8,7 @@ use onnxc_abi::status;
 
 /// Counters by their place in `NpuCounters`.
 #[derive(Clone, Copy)]
-#[repr(usize)]
+#[repr(u8)]
 pub(super) enum Count {
     Device = 0,
     Cpu = 1,
@@ -40,27 +40,75 @@ pub(super) unsafe fn count(slot: *mut NpuSlot, what: Count) {
     word.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Remembers and counts why a run, or the opening, failed.
+/// What follows from a status of a driver.
+struct Kind {
+    /// What is counted.
+    count: Count,
+    /// What generated code is told.
+    code: u8,
+    /// The slot's health after it: one of those that stay; `Ready` where only its errors are counted; `New` where it is no fault.
+    health: Health,
+}
+
+/// Kinds by the negated status.
+const KINDS: usize = 15;
+static KIND: [Kind; KINDS] = {
+    let mut all = [const {
+        // What no status means, and errors of devices.
+        Kind {
+            count: Count::Error,
+            code: status::OFFLOAD_DEVICE as u8,
+            health: Health::Ready,
+        }
+    }; KINDS];
+    const fn of(count: Count, code: i32, health: Health) -> Kind {
+        let code = code as u8;
+        Kind {
+            count,
+            code,
+            health,
+        }
+    }
+    const fn refused() -> Kind {
+        of(Count::Refused, status::OFFLOAD_REFUSED, Health::Ready)
+    }
+    macro_rules! set {
+        ($($why:ident $kind:expr;)*) => { $(all[-npu::$why as usize] = $kind;)* };
+    }
+    set! {
+        ABSENT of(Count::Absent, status::OFFLOAD_ABSENT, Health::Lost);
+        ABI refused();
+        TARGET refused();
+        NOMEM refused();
+        INVAL refused();
+        UNSUPPORTED refused();
+        DIGEST refused();
+        BUSY of(Count::Busy, status::OFFLOAD_BUSY, Health::New);
+        TIMEOUT of(Count::Timeout, status::OFFLOAD_TIMEOUT, Health::Ready);
+        LOST of(Count::Lost, status::OFFLOAD_LOST, Health::Lost);
+        SILENT of(Count::Silent, status::OFFLOAD_DEVICE, Health::Ready);
+        SELFTEST of(Count::Mismatch, status::OFFLOAD_DEVICE, Health::CpuOnly);
+        MISMATCH of(Count::Mismatch, status::OFFLOAD_DEVICE, Health::CpuOnly);
+    }
+    all
+};
+
+/// Remembers and counts why a run, or the opening, failed; answers the health that follows.
 ///
 /// # Safety
 /// `slot` is a slot in the caller's hand.
-pub(super) unsafe fn note(slot: *mut NpuSlot, why: NpuStatus) {
-    let what = match why {
-        npu::ABSENT => Count::Absent,
-        npu::ABI | npu::TARGET | npu::NOMEM | npu::INVAL | npu::UNSUPPORTED | npu::DIGEST => {
-            Count::Refused
-        }
-        npu::BUSY => Count::Busy,
-        npu::TIMEOUT => Count::Timeout,
-        npu::LOST => Count::Lost,
-        npu::SILENT => Count::Silent,
-        npu::SELFTEST | npu::MISMATCH => Count::Mismatch,
-        _ => Count::Error,
-    };
-    // SAFETY: handed on.
+#[inline(never)]
+pub(super) unsafe fn note(slot: *mut NpuSlot, why: NpuStatus) -> Health {
+    // Statuses above 0 are unknown, and errors too.
+    let place = why.wrapping_neg().cast_unsigned() as usize;
+    let place = if place < KINDS { place } else { 0 };
+    // SAFETY: the place was just made one of the table's; the slot: handed on.
     unsafe {
-        count(slot, what);
+        let kind = KIND.get_unchecked(place);
+        count(slot, kind.count);
         (*slot).last = why;
+        (*slot).code = i32::from(kind.code);
+        kind.health
     }
 }
 
@@ -72,17 +120,15 @@ pub(super) unsafe fn note(slot: *mut NpuSlot, why: NpuStatus) {
 pub(super) unsafe fn failed(slot: *mut NpuSlot, why: NpuStatus) {
     // SAFETY: handed on.
     unsafe {
-        note(slot, why);
-        match why {
-            npu::BUSY => {}
-            npu::LOST | npu::ABSENT => (*slot).health = Health::Lost as u32,
-            npu::MISMATCH => (*slot).health = Health::CpuOnly as u32,
-            _ => {
-                (*slot).errors = (*slot).errors.saturating_add(1);
+        match note(slot, why) {
+            Health::New => {}
+            Health::Ready => {
+                (*slot).errors = (*slot).errors.wrapping_add(1);
                 if (*slot).health == Health::Ready as u32 {
                     settle(slot);
                 }
             }
+            after => (*slot).health = after as u32,
         }
     }
 }
@@ -91,6 +137,7 @@ pub(super) unsafe fn failed(slot: *mut NpuSlot, why: NpuStatus) {
 ///
 /// # Safety
 /// As for [`note`].
+#[inline(never)]
 pub(super) unsafe fn settle(slot: *mut NpuSlot) {
     // SAFETY: handed on.
     unsafe {
@@ -100,20 +147,5 @@ pub(super) unsafe fn settle(slot: *mut NpuSlot) {
         } else {
             Health::Ready
         } as u32;
-    }
-}
-
-/// What generated code is told.
-pub(super) fn code(why: NpuStatus) -> i32 {
-    match why {
-        npu::OK => status::OK,
-        npu::ABSENT => status::OFFLOAD_ABSENT,
-        npu::ABI | npu::TARGET | npu::NOMEM | npu::INVAL | npu::UNSUPPORTED | npu::DIGEST => {
-            status::OFFLOAD_REFUSED
-        }
-        npu::TIMEOUT => status::OFFLOAD_TIMEOUT,
-        npu::LOST => status::OFFLOAD_LOST,
-        npu::BUSY => status::OFFLOAD_BUSY,
-        _ => status::OFFLOAD_DEVICE,
     }
 }
