@@ -1,13 +1,13 @@
 //! Models partitioned for `sim`: what share of them is offloaded, and whether the commands of a region give the bits that the graph means. Its
 //! judge is the interpreter, which has worked out the answers of the self-test from the graph.
 
+use onnxc::twin::Here;
 use onnxc_abi::region::golden_next;
 use onnxc_compiler::base::diag::Diagnostics;
 use onnxc_compiler::base::offload::Place;
 use onnxc_compiler::graph::ir::Model;
 use onnxc_compiler::npu::{Request, Twin};
 use onnxc_compiler::onnx::external::NoFiles;
-use onnxc::twin::Here;
 use onnxc_compiler::{Options, load};
 use onnxc_sim::execute::{Memory, execute};
 use onnxc_sim::format::Program;
