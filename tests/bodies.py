@@ -83,14 +83,14 @@ def main(folder):
         h.make_node("Scan", ["s1", "all"], ["s2", "rows"], body=scan, num_scan_inputs=1),
         h.make_node("Add", ["s2", "s0"], ["out"]),
     ]
-    weights = [weight("a_w", 16, 3, 3, 3), weight("b_w", 8, 16, 3, 3), weight("f_w", 8, 16), weight("shared_w", 16, 16)]
+    weights = [weight("a_w", 16, 4, 3, 3), weight("b_w", 8, 16, 3, 3), weight("f_w", 8, 16), weight("shared_w", 16, 16)]
     weights += [number("zero", 0, np.float32), number("three", 3, np.int64)]
     outs = [value("out", 1, 16), value("rows", 3, 1, 16)]
-    graph = h.make_graph(nodes, "bodies", [value("x", 1, 3, 6, 6)], outs, weights)
+    graph = h.make_graph(nodes, "bodies", [value("x", 1, 4, 6, 6)], outs, weights)
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, os.path.join(folder, "model.onnx"))
-    x = np.abs(rng.standard_normal((1, 3, 6, 6))).astype(np.float32)
+    x = np.abs(rng.standard_normal((1, 4, 6, 6))).astype(np.float32)
     np.savez(os.path.join(folder, "yes.npz"), c0_in0=x)
     np.savez(os.path.join(folder, "no.npz"), c0_in0=-x)
     np.savez(os.path.join(folder, "calib.npz"), x=np.stack([x[0], -x[0], x[0] * 0.5, -x[0] * 0.7]))

@@ -13,13 +13,7 @@ fn judged(python: &str, model: &Path, dir: &Path, words: &[&str]) -> f64 {
 }
 
 /// The same on the first case of a file of the model's; gives what the tool said, too.
-fn judged_on(
-    python: &str,
-    model: &Path,
-    cases: &str,
-    dir: &Path,
-    words: &[&str],
-) -> (f64, String) {
+fn judged_on(python: &str, model: &Path, cases: &str, dir: &Path, words: &[&str]) -> (f64, String) {
     let (file, io) = (dir.join("p.onnx"), dir.join("io.npz"));
     let whole = model.join("model.onnx");
     let said = done(
@@ -73,7 +67,8 @@ fn networks_with_bodies() {
                 // Two convolutions and two products around; two branches, two products of the Loop, one of its If, one of the Scan.
                 assert_eq!(layers.len(), 10, "{pattern}: {layers:?}");
                 for l in layers {
-                    let [before, after] = [0, 1].map(|k| l["weights"][k].as_f64().expect("a count"));
+                    let [before, after] =
+                        [0, 1].map(|k| l["weights"][k].as_f64().expect("a count"));
                     assert!((after / before - 0.5).abs() < 0.1, "{pattern}: {l}");
                 }
             }

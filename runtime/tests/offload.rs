@@ -383,7 +383,7 @@ fn a_run_in_two_halves() {
 /// Random faults, many runs: every answer is right, every fault is counted, and everything is given back.
 #[test]
 fn random_faults() {
-    let rounds = if cfg!(miri) { 10 } else { 200 };
+    let rounds = if cfg!(miri) { 3 } else { 200 };
     let mut state = 12345u32;
     let mut draw = |n: u32| {
         state = onnxc_runtime::abi::region::golden_next(state);
