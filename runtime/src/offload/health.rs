@@ -50,48 +50,46 @@ struct Kind {
     health: Health,
 }
 
-/// Kinds by the negated status.
+const fn kind(why: NpuStatus) -> Kind {
+    let (count, code, health) = match why {
+        npu::ABSENT => (Count::Absent, status::OFFLOAD_ABSENT, Health::Lost),
+        npu::ABI | npu::TARGET | npu::NOMEM | npu::INVAL | npu::UNSUPPORTED | npu::DIGEST => {
+            (Count::Refused, status::OFFLOAD_REFUSED, Health::Ready)
+        }
+        npu::BUSY => (Count::Busy, status::OFFLOAD_BUSY, Health::New),
+        npu::TIMEOUT => (Count::Timeout, status::OFFLOAD_TIMEOUT, Health::Ready),
+        npu::LOST => (Count::Lost, status::OFFLOAD_LOST, Health::Lost),
+        npu::SILENT => (Count::Silent, status::OFFLOAD_DEVICE, Health::Ready),
+        npu::SELFTEST | npu::MISMATCH => (Count::Mismatch, status::OFFLOAD_DEVICE, Health::CpuOnly),
+        // Errors of devices, and what no status means.
+        _ => (Count::Error, status::OFFLOAD_DEVICE, Health::Ready),
+    };
+    Kind {
+        count,
+        code: code as u8,
+        health,
+    }
+}
+
+/// Kinds by the negated status; the first is that of all others.
 const KINDS: usize = 15;
-static KIND: [Kind; KINDS] = {
-    let mut all = [const {
-        // What no status means, and errors of devices.
-        Kind {
-            count: Count::Error,
-            code: status::OFFLOAD_DEVICE as u8,
-            health: Health::Ready,
-        }
-    }; KINDS];
-    const fn of(count: Count, code: i32, health: Health) -> Kind {
-        let code = code as u8;
-        Kind {
-            count,
-            code,
-            health,
-        }
-    }
-    const fn refused() -> Kind {
-        of(Count::Refused, status::OFFLOAD_REFUSED, Health::Ready)
-    }
-    macro_rules! set {
-        ($($why:ident $kind:expr;)*) => { $(all[-npu::$why as usize] = $kind;)* };
-    }
-    set! {
-        ABSENT of(Count::Absent, status::OFFLOAD_ABSENT, Health::Lost);
-        ABI refused();
-        TARGET refused();
-        NOMEM refused();
-        INVAL refused();
-        UNSUPPORTED refused();
-        DIGEST refused();
-        BUSY of(Count::Busy, status::OFFLOAD_BUSY, Health::New);
-        TIMEOUT of(Count::Timeout, status::OFFLOAD_TIMEOUT, Health::Ready);
-        LOST of(Count::Lost, status::OFFLOAD_LOST, Health::Lost);
-        SILENT of(Count::Silent, status::OFFLOAD_DEVICE, Health::Ready);
-        SELFTEST of(Count::Mismatch, status::OFFLOAD_DEVICE, Health::CpuOnly);
-        MISMATCH of(Count::Mismatch, status::OFFLOAD_DEVICE, Health::CpuOnly);
-    }
-    all
-};
+static KIND: [Kind; KINDS] = [
+    kind(0),
+    kind(-1),
+    kind(-2),
+    kind(-3),
+    kind(-4),
+    kind(-5),
+    kind(-6),
+    kind(-7),
+    kind(-8),
+    kind(-9),
+    kind(-10),
+    kind(-11),
+    kind(-12),
+    kind(-13),
+    kind(-14),
+];
 
 /// Remembers and counts why a run, or the opening, failed; answers the health that follows.
 ///
