@@ -1,18 +1,20 @@
 //! Models partitioned for `sim`: what share of them is offloaded, and whether the commands of a region give the bits that the graph means. Its
 //! judge is the interpreter, which has worked out the answers of the self-test from the graph.
 
+use onnxc::twin::Here;
 use onnxc_abi::region::golden_next;
 use onnxc_compiler::base::diag::Diagnostics;
 use onnxc_compiler::base::offload::Place;
 use onnxc_compiler::graph::ir::Model;
-use onnxc_compiler::npu::Request;
+use onnxc_compiler::npu::{Request, Twin};
 use onnxc_compiler::onnx::external::NoFiles;
 use onnxc_compiler::{Options, load};
 use onnxc_sim::execute::{Memory, execute};
 use onnxc_sim::format::Program;
 use std::path::Path;
+use std::sync::Arc;
 
-fn partitioned(name: &str, golden: u64) -> Option<Model> {
+fn partitioned(name: &str, golden: u64, twin: Option<Arc<dyn Twin>>) -> Option<Model> {
     let shared = std::env::var_os("ONNXC_SHARED")?;
     let path = Path::new(&shared)
         .join("models")
@@ -24,6 +26,7 @@ fn partitioned(name: &str, golden: u64) -> Option<Model> {
         accelerators: vec![onnxc_targets::npu::find("sim").expect("sim")],
         min_gain: 0.0,
         golden_macs: golden,
+        twin,
         ..Request::default()
     };
     let mut diags = Diagnostics::default();
@@ -81,19 +84,26 @@ fn share(model: &Model) -> f64 {
 #[test]
 fn small_quantized_models_run_whole_and_right() {
     for name in ["kws_dscnn_qdq", "resnet8_cifar10_qdq"] {
-        let Some(m) = partitioned(name, u64::MAX) else {
+        let Some(m) = partitioned(name, u64::MAX, None) else {
             return;
         };
         assert!(share(&m) >= 0.99, "{name}: {}", share(&m));
         assert_eq!(executed(name, &m), m.offload.regions.len());
         assert!(m.offload.regions.len() <= 2, "{name}");
+        // The twin as compiled for this machine has the interpreter's bits.
+        let Some(here) = partitioned(name, 0, Some(Arc::new(Here))) else {
+            return;
+        };
+        for (a, b) in m.offload.regions.iter().zip(&here.offload.regions) {
+            assert!(a.golden.is_some() && a.golden == b.golden, "{name}");
+        }
     }
 }
 
 #[test]
 fn large_quantized_models_are_offloaded() {
     for name in ["mobilenet_v2_qdq", "shufflenet_v2_qop"] {
-        let Some(m) = partitioned(name, 0) else {
+        let Some(m) = partitioned(name, 0, Some(Arc::new(Here))) else {
             return;
         };
         assert!(share(&m) >= 0.99, "{name}: {}", share(&m));
@@ -102,13 +112,15 @@ fn large_quantized_models_are_offloaded() {
             "{name}: {} regions",
             m.offload.regions.len()
         );
+        // However large, each has a golden vector, and the device has its bits.
+        assert_eq!(executed(name, &m), m.offload.regions.len());
     }
 }
 
 /// Nothing of a float model can be offloaded: each node says why.
 #[test]
 fn float_models_say_why_not() {
-    let Some(m) = partitioned("kws_dscnn", 0) else {
+    let Some(m) = partitioned("kws_dscnn", 0, None) else {
         return;
     };
     assert!(m.offload.regions.is_empty() && !m.offload.fates.is_empty());

@@ -9,9 +9,14 @@ use std::process::Command;
 
 /// Prunes a model and has it judged; gives the share of multiply-accumulates that is gone.
 fn judged(python: &str, model: &Path, dir: &Path, words: &[&str]) -> f64 {
+    judged_on(python, model, "io.npz", dir, words).0
+}
+
+/// The same on the first case of a file of the model's; gives what the tool said, too.
+fn judged_on(python: &str, model: &Path, cases: &str, dir: &Path, words: &[&str]) -> (f64, String) {
     let (file, io) = (dir.join("p.onnx"), dir.join("io.npz"));
     let whole = model.join("model.onnx");
-    done(
+    let said = done(
         Command::new(onnxc())
             .arg("prune")
             .arg(&whole)
@@ -24,7 +29,7 @@ fn judged(python: &str, model: &Path, dir: &Path, words: &[&str]) -> f64 {
         .arg(&whole)
         .arg(&file)
         .arg(&io);
-    let o = done(c.arg(model.join("io.npz")));
+    let o = done(c.arg(model.join(cases)));
     let count: serde_json::Value = serde_json::from_slice(&o.stdout).expect("counts");
     done(
         Command::new(onnxc())
@@ -33,7 +38,49 @@ fn judged(python: &str, model: &Path, dir: &Path, words: &[&str]) -> f64 {
             .args(["--no-layer", "--reference"])
             .arg(&io),
     );
-    1.0 - count["pruned"].as_f64().expect("a count") / count["whole"].as_f64().expect("a count")
+    let count = |of: &str| count[of].as_f64().expect("a count");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    (1.0 - count("pruned") / count("whole"), said)
+}
+
+/// Layers in bodies of If, Loop and Scan: their weights become zeros, their channels stay, and what is written is what was meant.
+#[test]
+fn networks_with_bodies() {
+    let Some(python) = python() else {
+        return;
+    };
+    let (dir, model) = (tempfile::tempdir(), tempfile::tempdir());
+    let (dir, model) = (dir.expect("a folder"), model.expect("a folder"));
+    let script = root().join("tests/bodies.py");
+    done(Command::new(&python).arg(script).arg(model.path()));
+    let calib = model.path().join("calib.npz");
+    let calib = ["--calibration", calib.to_str().expect("a path")];
+    for data in [&[][..], &calib] {
+        for pattern in ["unstructured", "2:4", "4x1"] {
+            let mut words = vec!["--pattern", pattern, "--scope", "uniform", "--json"];
+            words.extend(["--sparsity", "0.5"].iter().filter(|_| pattern != "2:4"));
+            words.extend(data);
+            for case in ["yes.npz", "no.npz"] {
+                let (_, said) = judged_on(&python, model.path(), case, dir.path(), &words);
+                let said: serde_json::Value = serde_json::from_str(&said).expect("a report");
+                let layers = said["layers"].as_array().expect("layers");
+                // Two convolutions and two products around; two branches, two products of the Loop, one of its If, one of the Scan.
+                assert_eq!(layers.len(), 10, "{pattern}: {layers:?}");
+                for l in layers {
+                    let [before, after] =
+                        [0, 1].map(|k| l["weights"][k].as_f64().expect("a count"));
+                    assert!((after / before - 0.5).abs() < 0.1, "{pattern}: {l}");
+                }
+            }
+        }
+    }
+    let words = ["--pattern", "channels", "--sparsity", "0.25", "--json"];
+    let (gone, said) = judged_on(&python, model.path(), "no.npz", dir.path(), &words);
+    assert!(gone >= 0.25 - 1e-9, "{gone}");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("a report");
+    let why = |l: &&serde_json::Value| l["why_not"].as_str().is_some_and(|w| w.contains("body"));
+    let layers = said["layers"].as_array().expect("layers");
+    assert_eq!(layers.iter().filter(why).count(), 6, "{layers:?}");
 }
 
 /// Residual, depthwise, concat, shuffle, squeeze-excite, fused convolutions, a flattened end.

@@ -4,10 +4,12 @@
 //! before values are laid out for the CPU: operators over whole numbers (`passes/integers`), spatial ones with channels on axis 1. What it
 //! encodes must give the bits that the graph means: the graph stays in the object as the CPU twin, and the two are compared at run time.
 
+use crate::base::diag::Result;
 use crate::base::offload::Layout;
 use crate::base::rounding::Rounding;
+use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
-use crate::graph::ir::{Graph, NodeId};
+use crate::graph::ir::{Graph, Model, NodeId};
 use bytes::Bytes;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -69,15 +71,21 @@ pub trait Accelerator: Debug + Send + Sync {
     /// Which way halves must go where numbers are requantized; none: the device does both.
     fn rounding(&self) -> Option<Rounding>;
     /// Whether a value of that type may cross the border of a region, or why not.
-    fn border(&self, ty: &TensorType) -> Result<(), String>;
+    fn border(&self, ty: &TensorType) -> std::result::Result<(), String>;
     /// How the device wants a value to lie that crosses the border.
     fn layout(&self, ty: &TensorType) -> Layout;
     /// Whether it computes a node.
     fn claim(&self, g: &Graph, n: NodeId) -> Claim;
     /// The blob of a region. Inputs and outputs of the body lie as its types say, in its order of ports.
-    fn encode(&self, body: &Graph) -> Result<Encoded, Refusal>;
+    fn encode(&self, body: &Graph) -> std::result::Result<Encoded, Refusal>;
     /// How fast it is.
     fn speed(&self) -> Speed;
+}
+
+/// Runs the CPU twin of a region: the interpreter's bits, but faster.
+pub trait Twin: Debug + Send + Sync {
+    /// The outputs of a body for inputs in its order; none where this host can't run it.
+    fn run(&self, body: &Model, inputs: &[Tensor]) -> Result<Option<Vec<Tensor>>>;
 }
 
 /// What the caller asks of accelerators.
@@ -91,7 +99,9 @@ pub struct Request {
     pub min_gain: f64,
     /// Most regions of one accelerator: each costs a copy and a wait.
     pub max_regions: usize,
-    /// Multiply-accumulates up to which a region gets a self-test: its answers are worked out by the interpreter.
+    /// Works out golden vectors; none, or where it can't: the interpreter does.
+    pub twin: Option<Arc<dyn Twin>>,
+    /// Multiply-accumulates up to which the interpreter does: it takes a second for three million. Larger regions get no self-test then.
     pub golden_macs: u64,
 }
 
@@ -102,6 +112,7 @@ impl Default for Request {
             required: vec![],
             min_gain: 1.25,
             max_regions: 4,
+            twin: None,
             golden_macs: 16_000_000,
         }
     }

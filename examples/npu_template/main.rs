@@ -2,7 +2,7 @@
 
 mod toy;
 
-use onnxc_runtime::abi::region::{IN, OUT};
+use onnxc_runtime::abi::region::{IN, OUT, golden_byte};
 use onnxc_runtime::abi::{Context, status};
 use onnxc_runtime::offload::pack::{Pack, Packed, port};
 use onnxc_runtime::offload::{Regions, Settings};
@@ -10,15 +10,16 @@ use std::ffi::c_void;
 
 fn main() {
     let driver = toy::driver();
+    let golden: Vec<u8> = (0..16).map(|i| golden_byte(1, i) ^ 0x5a).collect();
     let packed = Packed::new(&Pack {
         backend: "toy",
         target: "toy-1",
         ports: &[port(IN, 2, &[16]), port(OUT, 2, &[16])],
         num_inputs: 1,
         cmd: &[0x5a],
-        // What the device must answer to 16 times 7, before it is trusted.
-        golden_in: Some(&[7; 16]),
-        golden_out: Some(&[7 ^ 0x5a; 16]),
+        // What the device must answer to 16 made-up bytes, before it is trusted.
+        golden_seed: 1,
+        golden_out: Some(&golden),
         ..Pack::default()
     });
     // SAFETY: the region outlives its use.

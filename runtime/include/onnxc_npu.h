@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 /* Version: majors (the high half) must be equal; structs of later minors are longer. */
-#define ONNXC_NPU_ABI 0x10000u
+#define ONNXC_NPU_ABI 0x20000u
 
 /* Statuses of drivers: 0, 1 for not yet, below 0 for errors. */
 typedef int32_t onnxc_npu_status;
@@ -69,6 +69,10 @@ typedef int32_t onnxc_npu_status;
 #define ONNXC_NPU_QUARANTINED 2u
 #define ONNXC_NPU_CPU_ONLY 3u
 #define ONNXC_NPU_IS_LOST 4u
+
+/* Digests of golden outputs: where they begin, and their factor. */
+#define ONNXC_GOLDEN_BEGIN 0xcbf29ce484222325u
+#define ONNXC_GOLDEN_PRIME 0x100000001b3u
 
 /* The time in nanoseconds, of the clock that deadlines mean: CLOCK_MONOTONIC on Linux. */
 typedef int64_t (*onnxc_npu_clock)(void *user);
@@ -153,11 +157,9 @@ typedef struct onnxc_region {
   uint64_t arena_bytes;
   /* Bytes of fast working memory. */
   uint64_t fast_bytes;
-  /* Golden inputs; see golden_out. */
-  onnxc_rel golden_in;
-  /* Golden outputs: what the device must answer to the golden inputs; 0 = no self-test. */
-  onnxc_rel golden_out;
-  /* Beginning of the made-up golden inputs, where golden_in is 0. */
+  /* What the device's outputs for the golden inputs must have as their digest; 0 = no self-test. */
+  uint64_t golden_hash;
+  /* Beginning of the golden inputs. */
   uint32_t golden_seed;
   /* First layer of the twin, a number of the descriptor's (of the first level, where there are several). */
   uint32_t first_layer;
@@ -341,19 +343,23 @@ typedef struct onnxc_npu_slot {
   /* Device runs since the last shadow run. */
   uint32_t since_shadow;
   /* What marks outputs that nobody wrote. */
-  uint64_t mark[4];
+  uint64_t mark;
   /* When the job under way was submitted. */
   int64_t began_ns;
   /* When it has failed, or in quarantine when the device counts as lost. */
   int64_t deadline_ns;
-  /* Who uses the slot: 0 = nobody; else the address of a context, or 1. */
+  /* Who uses the slot: 0 = nobody; else the address of a context, made odd. */
   uintptr_t owner;
   /* 1: a job is under way. 2: outputs wait for the twin's. */
   uint32_t busy;
   /* Whether the driver has loaded the region. */
   uint32_t loaded;
+  /* What generated code was told of last. */
+  int32_t code;
   /* Zero. */
-  uint64_t reserved[3];
+  uint32_t reserved_4;
+  /* Zero. */
+  uint64_t reserved[5];
 } onnxc_npu_slot;
 
 /* Sizes are part of the contract. */
@@ -377,6 +383,10 @@ static inline const onnxc_region *onnxc_region_at(const onnxc_descriptor *d, uin
 static inline const onnxc_region_port *onnxc_region_port_at(const onnxc_region *r, uint32_t i) {
   return (const onnxc_region_port *)onnxc_at(&r->ports) + i;
 }
+/* Golden vectors. Each byte of the inputs is the highest one of the next state; the seed comes before the first. */
+static inline uint32_t onnxc_golden_next(uint32_t state) { return state * 1664525u + 1013904223u; }
+/* The digest of the outputs begins with ONNXC_GOLDEN_BEGIN; one byte further (FNV-1a): */
+static inline uint64_t onnxc_golden_add(uint64_t hash, uint8_t byte) { return (hash ^ byte) * ONNXC_GOLDEN_PRIME; }
 
 /* One line for a person. */
 static inline const char *onnxc_npu_status_text(onnxc_npu_status status) {

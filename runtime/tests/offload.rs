@@ -3,6 +3,7 @@
 mod scripted;
 
 use onnxc_runtime::abi::npu::{self, Health};
+use onnxc_runtime::abi::region::NPU_ABI;
 use onnxc_runtime::abi::{Context, status};
 use onnxc_runtime::offload::{Regions, Settings, finish, start};
 use scripted::*;
@@ -36,6 +37,9 @@ fn the_device_computes() {
     s.clean();
 }
 
+/// The next major.
+const NEWER: u32 = NPU_ABI + (1 << 16);
+
 #[test]
 fn what_can_not_be_opened_runs_on_the_cpu() {
     let check =
@@ -64,7 +68,7 @@ fn what_can_not_be_opened_runs_on_the_cpu() {
     s.state().load = npu::NOMEM;
     check(&s, &p, npu::NOMEM, status::OFFLOAD_REFUSED);
     let s = Scripted::new(&[]);
-    s.state().abi = 2 << 16;
+    s.state().abi = NEWER;
     check(&s, &p, npu::ABI, status::OFFLOAD_REFUSED);
     for target in ["toy-2", "toy-", "toy-11"] {
         let s = Scripted::new(&[]);
@@ -115,7 +119,7 @@ fn what_can_not_be_opened_runs_on_the_cpu() {
 
 #[test]
 fn newer_regions_and_unknown_flags_are_refused() {
-    for (field, value) in [(4, 2u32 << 16), (52, 6), (0, 100)] {
+    for (field, value) in [(4, NEWER), (4, NPU_ABI - (1 << 16)), (52, 6), (0, 100)] {
         let s = Scripted::new(&[]);
         let mut p = packed(false, true);
         let raw = p.region().unwrap().as_raw();

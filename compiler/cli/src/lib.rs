@@ -48,6 +48,7 @@ pub mod run;
 pub mod table;
 pub mod test_onnx;
 pub mod tune;
+pub mod twin;
 pub mod ui;
 pub mod verify;
 

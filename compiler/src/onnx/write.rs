@@ -3,6 +3,8 @@
 //! The graph must be as importing leaves it, whatever opset it came from, with no more than folding and the fusions that stay within ONNX
 //! done to it: operators are spelled at opset 21. What has no spelling there is a diagnostic that names the node.
 
+mod bodies;
+
 use super::proto::*;
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
@@ -25,6 +27,7 @@ pub fn write(model: &Model, diags: &mut Diagnostics) -> Option<Vec<u8>> {
     let before = diags.list.len();
     let mut w = Writer {
         g: &model.graph,
+        symbols: &model.symbols,
         names: HashMap::new(),
         taken: HashSet::new(),
         written: HashSet::new(),
@@ -32,11 +35,7 @@ pub fn write(model: &Model, diags: &mut Diagnostics) -> Option<Vec<u8>> {
         domains: HashSet::new(),
     };
     w.name_ports();
-    for &n in model.graph.order() {
-        if let Err(d) = w.node(n) {
-            diags.push(d.at(model.graph.describe(n)));
-        }
-    }
+    w.nodes(diags);
     for &v in model.graph.inputs.iter().chain(model.graph.outputs()) {
         if model.graph.ty(v).is_none() {
             let text = "type and shape depend on the values of an input, so they can't be written";
@@ -44,7 +43,7 @@ pub fn write(model: &Model, diags: &mut Diagnostics) -> Option<Vec<u8>> {
             diags.push(Diagnostic::unsupported("ONNX012", text).at(name));
         }
     }
-    w.ports(&model.symbols);
+    w.ports();
     if diags.list[before..].iter().any(Diagnostic::is_error) {
         return None;
     }
@@ -69,6 +68,7 @@ pub fn write(model: &Model, diags: &mut Diagnostics) -> Option<Vec<u8>> {
 
 struct Writer<'g> {
     g: &'g Graph,
+    symbols: &'g Symbols,
     names: HashMap<ValueId, String>,
     taken: HashSet<String>,
     /// Constants that are in the file.
@@ -90,6 +90,31 @@ struct Spelled {
 }
 
 impl Writer<'_> {
+    /// All nodes; what can't be written is named.
+    fn nodes(&mut self, diags: &mut Diagnostics) {
+        for &n in self.g.order() {
+            // All of what it makes is known: nobody has taken it out yet.
+            let outs = &self.g.node(n).outs;
+            if !outs.is_empty() && outs.iter().all(|&v| self.g.konst(v).is_some()) {
+                continue;
+            }
+            let done = match self.g.node(n).bodies.is_empty() {
+                true => self.node(n),
+                false => self.control(n, diags),
+            };
+            if let Err(d) = done {
+                diags.push(d.at(self.g.describe(n)));
+            }
+        }
+    }
+    fn identity(&mut self, from: String, to: String) {
+        self.out.node.push(NodeProto {
+            op_type: "Identity".into(),
+            input: vec![from],
+            output: vec![to],
+            ..NodeProto::default()
+        });
+    }
     /// A name that nothing else has.
     fn fresh(&mut self, hint: &str) -> String {
         let hint = if hint.is_empty() { "value" } else { hint };
@@ -125,17 +150,13 @@ impl Writer<'_> {
             },
         }
     }
-    fn ports(&mut self, symbols: &Symbols) {
+    fn ports(&mut self) {
+        let symbols = self.symbols;
         for (k, &v) in self.g.outputs().iter().enumerate() {
             let wanted = self.output_name(k);
             let own = self.name(v);
             if own != wanted {
-                self.out.node.push(NodeProto {
-                    op_type: "Identity".into(),
-                    input: vec![own],
-                    output: vec![wanted.clone()],
-                    ..NodeProto::default()
-                });
+                self.identity(own, wanted.clone());
             }
             let port = port(wanted, self.g.ty(v), symbols);
             self.out.output.push(port);
@@ -170,12 +191,6 @@ impl Writer<'_> {
 
     fn node(&mut self, n: NodeId) -> Result<()> {
         let node = self.g.node(n);
-        if !node.bodies.is_empty() {
-            return Err(Diagnostic::unsupported(
-                "ONNX008",
-                format!("{} is not written to a file", node.op.name),
-            ));
-        }
         let s = self.spell(n)?;
         if !s.domain.is_empty() {
             self.domains.insert(s.domain);

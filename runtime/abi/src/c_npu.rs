@@ -99,6 +99,12 @@ pub fn write_header(out: &mut dyn Write) -> Result {
             writeln!(out, "#define ONNXC_{name} {n}u")?;
         }
     }
+    writeln!(
+        out,
+        "\n/* Digests of golden outputs: where they begin, and their factor. */\n#define ONNXC_GOLDEN_BEGIN {:#x}u\n#define ONNXC_GOLDEN_PRIME {:#x}u",
+        region::GOLDEN_BEGIN,
+        region::GOLDEN_PRIME
+    )?;
     out.write_str(TYPES)?;
     for s in STRUCTS {
         write_struct(out, s)?;
@@ -151,6 +157,10 @@ static inline const onnxc_region *onnxc_region_at(const onnxc_descriptor *d, uin
 static inline const onnxc_region_port *onnxc_region_port_at(const onnxc_region *r, uint32_t i) {
   return (const onnxc_region_port *)onnxc_at(&r->ports) + i;
 }
+/* Golden vectors. Each byte of the inputs is the highest one of the next state; the seed comes before the first. */
+static inline uint32_t onnxc_golden_next(uint32_t state) { return state * 1664525u + 1013904223u; }
+/* The digest of the outputs begins with ONNXC_GOLDEN_BEGIN; one byte further (FNV-1a): */
+static inline uint64_t onnxc_golden_add(uint64_t hash, uint8_t byte) { return (hash ^ byte) * ONNXC_GOLDEN_PRIME; }
 ";
 
 const CORE: &str = "

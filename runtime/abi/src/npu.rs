@@ -313,18 +313,22 @@ c_struct! {
         /// Device runs since the last shadow run.
         since_shadow: u32 = "uint32_t since_shadow" @ 228,
         /// What marks outputs that nobody wrote.
-        mark: [u64; 4] = "uint64_t mark[4]" @ 232,
+        mark: u64 = "uint64_t mark" @ 232,
         /// When the job under way was submitted.
-        began_ns: i64 = "int64_t began_ns" @ 264,
+        began_ns: i64 = "int64_t began_ns" @ 240,
         /// When it has failed, or in quarantine when the device counts as lost.
-        deadline_ns: i64 = "int64_t deadline_ns" @ 272,
-        /// Who uses the slot: 0 = nobody; else the address of a context, or 1.
-        owner: usize = "uintptr_t owner" @ 280,
+        deadline_ns: i64 = "int64_t deadline_ns" @ 248,
+        /// Who uses the slot: 0 = nobody; else the address of a context, made odd.
+        owner: usize = "uintptr_t owner" @ 256,
         /// 1: a job is under way. 2: outputs wait for the twin's.
-        busy: u32 = "uint32_t busy" @ 288,
+        busy: u32 = "uint32_t busy" @ 264,
         /// Whether the driver has loaded the region.
-        loaded: u32 = "uint32_t loaded" @ 292,
+        loaded: u32 = "uint32_t loaded" @ 268,
+        /// What generated code was told of `last`.
+        code: i32 = "int32_t code" @ 272,
         /// Zero.
-        reserved: [u64; 3] = "uint64_t reserved[3]" @ 296,
+        reserved_4: u32 = "uint32_t reserved_4" @ 276,
+        /// Zero.
+        reserved: [u64; 5] = "uint64_t reserved[5]" @ 280,
     }
 }

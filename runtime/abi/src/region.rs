@@ -13,15 +13,15 @@
 //! Gaps are zero, and the digest is SHA-256 of the payload from its first to its last byte. `ports`, `relocs`, `cmd` and `cst` refer into it; a
 //! part of no bytes has distance 0.
 //!
-//! Golden vectors are the ports' bytes, one port behind the other without gaps, in the order of the ports. `golden_out` without `golden_in` means:
-//! the inputs are what [`golden_byte`] says, counted over all of them.
+//! A golden vector is two numbers, however large a region is: the inputs are what [`golden_byte`] says from `golden_seed` on, counted over all inputs in
+//! the order of the ports; the outputs, one behind the other, have the digest `golden_hash` ([`golden_hash`]).
 
 use crate::descriptor::Rel;
 
 /// Version of what accelerators see: regions, and the tables of [`crate::npu`]. Majors must be equal; of minors any will do.
 pub const NPU_ABI: u32 = NPU_ABI_MAJOR << 16;
 /// Changes when a field changes its place or meaning.
-pub const NPU_ABI_MAJOR: u32 = 1;
+pub const NPU_ABI_MAJOR: u32 = 2;
 
 /// Flag: the region has no twin; the run ends with a status where the device can't compute it.
 pub const REQUIRED: u32 = 1;
@@ -132,11 +132,9 @@ c_struct! {
         arena_bytes: u64 = "uint64_t arena_bytes" @ 112,
         /// Bytes of fast working memory.
         fast_bytes: u64 = "uint64_t fast_bytes" @ 120,
-        /// Golden inputs; see `golden_out`.
-        golden_in: Rel = "onnxc_rel golden_in" @ 128,
-        /// Golden outputs: what the device must answer to the golden inputs; 0 = no self-test.
-        golden_out: Rel = "onnxc_rel golden_out" @ 132,
-        /// Beginning of the made-up golden inputs, where `golden_in` is 0.
+        /// What the device's outputs for the golden inputs must have as their digest; 0 = no self-test.
+        golden_hash: u64 = "uint64_t golden_hash" @ 128,
+        /// Beginning of the golden inputs.
         golden_seed: u32 = "uint32_t golden_seed" @ 136,
         /// First layer of the twin, a number of the descriptor's (of the first level, where there are several).
         first_layer: u32 = "uint32_t first_layer" @ 140,
@@ -155,7 +153,24 @@ c_struct! {
     }
 }
 
-/// Byte `i` of made-up golden inputs: the highest byte of state `i + 1` of `s -> s * 1664525 + 1013904223` (32 bits), the seed being state 0.
+/// Digest of no bytes.
+pub const GOLDEN_BEGIN: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// What digests are multiplied by for each byte.
+pub const GOLDEN_PRIME: u64 = 0x100_0000_01b3;
+
+/// The digest of golden outputs, one byte further: FNV-1a of 64 bits (draft-eastlake-fnv, section 2), which begins with [`GOLDEN_BEGIN`].
+#[inline]
+pub const fn golden_add(hash: u64, byte: u8) -> u64 {
+    (hash ^ byte as u64).wrapping_mul(GOLDEN_PRIME)
+}
+
+/// The digest of golden outputs.
+pub fn golden_hash(outputs: impl IntoIterator<Item = u8>) -> u64 {
+    outputs.into_iter().fold(GOLDEN_BEGIN, golden_add)
+}
+
+/// Byte `i` of golden inputs: the highest byte of state `i + 1` of `s -> s * 1664525 + 1013904223` (32 bits), the seed being state 0.
 /// This is the meaning; who needs many bytes steps the state ([`golden_next`]).
 pub fn golden_byte(seed: u32, i: u64) -> u8 {
     // Steps are affine maps: the i-th power by squaring.
@@ -182,6 +197,15 @@ pub fn golden_next(state: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The test vectors of the draft, appendix C.
+    #[test]
+    fn digests_are_fnv_1a() {
+        let of = |text: &str| golden_hash(text.bytes());
+        assert_eq!(of(""), 0xcbf29ce484222325);
+        assert_eq!(of("a"), 0xaf63dc4c8601ec8c);
+        assert_eq!(of("foobar"), 0x85944171f73967e8);
+    }
 
     #[test]
     fn golden_bytes_are_those_of_the_steps() {

@@ -8,7 +8,7 @@ use onnxc_abi::status;
 
 /// Counters by their place in `NpuCounters`.
 #[derive(Clone, Copy)]
-#[repr(usize)]
+#[repr(u8)]
 pub(super) enum Count {
     Device = 0,
     Cpu = 1,
@@ -40,27 +40,73 @@ pub(super) unsafe fn count(slot: *mut NpuSlot, what: Count) {
     word.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Remembers and counts why a run, or the opening, failed.
+/// What follows from a status of a driver.
+struct Kind {
+    /// What is counted.
+    count: Count,
+    /// What generated code is told.
+    code: u8,
+    /// The slot's health after it: one of those that stay; `Ready` where only its errors are counted; `New` where it is no fault.
+    health: Health,
+}
+
+const fn kind(why: NpuStatus) -> Kind {
+    let (count, code, health) = match why {
+        npu::ABSENT => (Count::Absent, status::OFFLOAD_ABSENT, Health::Lost),
+        npu::ABI | npu::TARGET | npu::NOMEM | npu::INVAL | npu::UNSUPPORTED | npu::DIGEST => {
+            (Count::Refused, status::OFFLOAD_REFUSED, Health::Ready)
+        }
+        npu::BUSY => (Count::Busy, status::OFFLOAD_BUSY, Health::New),
+        npu::TIMEOUT => (Count::Timeout, status::OFFLOAD_TIMEOUT, Health::Ready),
+        npu::LOST => (Count::Lost, status::OFFLOAD_LOST, Health::Lost),
+        npu::SILENT => (Count::Silent, status::OFFLOAD_DEVICE, Health::Ready),
+        npu::SELFTEST | npu::MISMATCH => (Count::Mismatch, status::OFFLOAD_DEVICE, Health::CpuOnly),
+        // Errors of devices, and what no status means.
+        _ => (Count::Error, status::OFFLOAD_DEVICE, Health::Ready),
+    };
+    Kind {
+        count,
+        code: code as u8,
+        health,
+    }
+}
+
+/// Kinds by the negated status; the first is that of all others.
+const KINDS: usize = 15;
+static KIND: [Kind; KINDS] = [
+    kind(0),
+    kind(-1),
+    kind(-2),
+    kind(-3),
+    kind(-4),
+    kind(-5),
+    kind(-6),
+    kind(-7),
+    kind(-8),
+    kind(-9),
+    kind(-10),
+    kind(-11),
+    kind(-12),
+    kind(-13),
+    kind(-14),
+];
+
+/// Remembers and counts why a run, or the opening, failed; answers the health that follows.
 ///
 /// # Safety
 /// `slot` is a slot in the caller's hand.
-pub(super) unsafe fn note(slot: *mut NpuSlot, why: NpuStatus) {
-    let what = match why {
-        npu::ABSENT => Count::Absent,
-        npu::ABI | npu::TARGET | npu::NOMEM | npu::INVAL | npu::UNSUPPORTED | npu::DIGEST => {
-            Count::Refused
-        }
-        npu::BUSY => Count::Busy,
-        npu::TIMEOUT => Count::Timeout,
-        npu::LOST => Count::Lost,
-        npu::SILENT => Count::Silent,
-        npu::SELFTEST | npu::MISMATCH => Count::Mismatch,
-        _ => Count::Error,
-    };
-    // SAFETY: handed on.
+#[inline(never)]
+pub(super) unsafe fn note(slot: *mut NpuSlot, why: NpuStatus) -> Health {
+    // Statuses above 0 are unknown, and errors too.
+    let place = why.wrapping_neg().cast_unsigned() as usize;
+    let place = if place < KINDS { place } else { 0 };
+    // SAFETY: the place was just made one of the table's; the slot: handed on.
     unsafe {
-        count(slot, what);
+        let kind = KIND.get_unchecked(place);
+        count(slot, kind.count);
         (*slot).last = why;
+        (*slot).code = i32::from(kind.code);
+        kind.health
     }
 }
 
@@ -72,17 +118,15 @@ pub(super) unsafe fn note(slot: *mut NpuSlot, why: NpuStatus) {
 pub(super) unsafe fn failed(slot: *mut NpuSlot, why: NpuStatus) {
     // SAFETY: handed on.
     unsafe {
-        note(slot, why);
-        match why {
-            npu::BUSY => {}
-            npu::LOST | npu::ABSENT => (*slot).health = Health::Lost as u32,
-            npu::MISMATCH => (*slot).health = Health::CpuOnly as u32,
-            _ => {
-                (*slot).errors = (*slot).errors.saturating_add(1);
+        match note(slot, why) {
+            Health::New => {}
+            Health::Ready => {
+                (*slot).errors = (*slot).errors.wrapping_add(1);
                 if (*slot).health == Health::Ready as u32 {
                     settle(slot);
                 }
             }
+            after => (*slot).health = after as u32,
         }
     }
 }
@@ -91,6 +135,7 @@ pub(super) unsafe fn failed(slot: *mut NpuSlot, why: NpuStatus) {
 ///
 /// # Safety
 /// As for [`note`].
+#[inline(never)]
 pub(super) unsafe fn settle(slot: *mut NpuSlot) {
     // SAFETY: handed on.
     unsafe {
@@ -100,20 +145,5 @@ pub(super) unsafe fn settle(slot: *mut NpuSlot) {
         } else {
             Health::Ready
         } as u32;
-    }
-}
-
-/// What generated code is told.
-pub(super) fn code(why: NpuStatus) -> i32 {
-    match why {
-        npu::OK => status::OK,
-        npu::ABSENT => status::OFFLOAD_ABSENT,
-        npu::ABI | npu::TARGET | npu::NOMEM | npu::INVAL | npu::UNSUPPORTED | npu::DIGEST => {
-            status::OFFLOAD_REFUSED
-        }
-        npu::TIMEOUT => status::OFFLOAD_TIMEOUT,
-        npu::LOST => status::OFFLOAD_LOST,
-        npu::BUSY => status::OFFLOAD_BUSY,
-        _ => status::OFFLOAD_DEVICE,
     }
 }

@@ -1,9 +1,10 @@
 //! One job: buffers in, marks on outputs, submission, the wait with its deadline, and what happens when it passes.
 
-use super::health::{Count, count, failed, note, settle};
+use super::health::{Count, count, failed, settle};
 use core::ffi::c_void;
 use core::{ptr, slice};
 use onnxc_abi::npu::{self, Health, NpuBackend, NpuSlot, NpuStatus};
+use onnxc_abi::region;
 
 /// `busy` of a slot: nothing is under way.
 pub(super) const IDLE: u32 = 0;
@@ -32,14 +33,19 @@ pub(super) unsafe fn now(slot: *const NpuSlot) -> i64 {
     unsafe { there((*slot).config.clock)((*slot).config.clock_user) }
 }
 
-/// So many nanoseconds from now.
+/// Sets the deadline to so many nanoseconds from now, and answers what is now.
 ///
 /// # Safety
 /// As for [`now`].
 #[inline(never)]
-pub(super) unsafe fn after(slot: *const NpuSlot, ns: u64) -> i64 {
+pub(super) unsafe fn limit(slot: *mut NpuSlot, ns: u64) -> i64 {
     // SAFETY: handed on.
-    unsafe { now(slot) }.saturating_add(ns.min(1 << 62).cast_signed())
+    unsafe {
+        let begin = now(slot);
+        // No clock counts so far that the sum overflows.
+        (*slot).deadline_ns = begin.wrapping_add(ns.min(1 << 62).cast_signed());
+        begin
+    }
 }
 
 /// The buffer of port `i`, its memory and its bytes.
@@ -65,30 +71,52 @@ pub(super) unsafe fn counts(slot: *const NpuSlot) -> (usize, usize) {
     (r.num_inputs as usize, r.num_ports as usize)
 }
 
-/// Hands the buffer of port `i` to the device or back.
-unsafe fn sync(slot: *const NpuSlot, i: usize, direction: u32) -> NpuStatus {
-    // SAFETY: the slot is open.
-    unsafe {
-        let b: &NpuBackend = &*(*slot).backend;
-        there(b.sync)(b.self_, (*slot).bufs.add(i), direction)
-    }
-}
-
 /// Marks both ends of an output, or says whether one still has its mark.
 #[inline(never)]
 unsafe fn ends(slot: *const NpuSlot, i: usize, write: bool) -> bool {
     // SAFETY: the slot is open; the device does not own the buffer.
     unsafe {
         let (head, n) = port(slot, i);
-        let mark = (&raw const (*slot).mark).cast::<u8>();
         let k = n.min(ENDS);
         let tail = head.add(n - k);
-        if write {
-            ptr::copy_nonoverlapping(mark, head, k);
-            ptr::copy_nonoverlapping(mark, tail, k);
+        let mut mark = (*slot).mark;
+        let (mut first, mut last) = (0, 0);
+        for j in 0..k {
+            let (h, t, byte) = (head.add(j), tail.add(j), mark as u8);
+            if write {
+                // Where both ends are in the same bytes the head stands: one of them whole is enough.
+                *t = byte;
+                *h = byte;
+            } else {
+                first += usize::from(*h == byte);
+                last += usize::from(*t == byte);
+            }
+            mark = mark.rotate_right(8);
         }
-        let mark = slice::from_raw_parts(mark, k);
-        slice::from_raw_parts(head, k) == mark || slice::from_raw_parts(tail, k) == mark
+        first == k || last == k
+    }
+}
+
+/// Hands ports to the device, outputs marked, or outputs back, which must have been written.
+unsafe fn hand(slot: *const NpuSlot, direction: u32) -> NpuStatus {
+    // SAFETY: the slot is open; the device does not own the buffers.
+    unsafe {
+        let (inputs, all) = counts(slot);
+        let back = direction == npu::FROM_DEVICE;
+        let b: &NpuBackend = &*(*slot).backend;
+        for i in (if back { inputs } else { 0 })..all {
+            if !back && i >= inputs {
+                ends(slot, i, true);
+            }
+            let s = there(b.sync)(b.self_, (*slot).bufs.add(i), direction);
+            if s != npu::OK {
+                return s;
+            }
+            if back && ends(slot, i, false) {
+                return npu::SILENT;
+            }
+        }
+        npu::OK
     }
 }
 
@@ -99,34 +127,24 @@ unsafe fn ends(slot: *const NpuSlot, i: usize, write: bool) -> bool {
 pub(super) unsafe fn submit(slot: *mut NpuSlot, time: u64) -> NpuStatus {
     // SAFETY: handed on.
     unsafe {
-        let (inputs, all) = counts(slot);
-        // Another mark for each run (Knuth's MMIX generator), so that no answer can be like it twice.
-        let next = ((*slot).mark[0])
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (*slot).mark = [next; ENDS / 8];
-        for i in 0..all {
-            if i >= inputs {
-                ends(slot, i, true);
-            }
-            let s = sync(slot, i, npu::TO_DEVICE);
-            if s != npu::OK {
-                return s;
-            }
+        // Another mark for each run, so that no answer can be like it twice: x -> -p * x - 1 comes back after 2^64 steps (Hull and Dobell 1962), as
+        // -p is 1 more than a multiple of 4.
+        (*slot).mark = !(*slot).mark.wrapping_mul(region::GOLDEN_PRIME);
+        let s = hand(slot, npu::TO_DEVICE);
+        if s != npu::OK {
+            return s;
         }
         let b: &NpuBackend = &*(*slot).backend;
-        (*slot).began_ns = now(slot);
-        (*slot).deadline_ns = after(slot, time);
-        let mut job = ptr::null_mut();
+        (*slot).began_ns = limit(slot, time);
+        (*slot).job = ptr::null_mut();
         let s = there(b.submit)(
             b.self_,
             (*slot).model,
             (*slot).bufs,
-            all as u32,
-            &raw mut job,
+            (*slot).held_bufs,
+            &raw mut (*slot).job,
         );
         if s == npu::OK {
-            (*slot).job = job;
             (*slot).busy = JOB;
             count(slot, Count::Submitted);
         }
@@ -134,48 +152,49 @@ pub(super) unsafe fn submit(slot: *mut NpuSlot, time: u64) -> NpuStatus {
     }
 }
 
-/// Waits for the job until `deadline` (0: only asks).
+/// Waits for the job until `deadline` (0, before all times: only asks).
 ///
 /// # Safety
 /// The slot has a job.
 pub(super) unsafe fn wait(slot: *mut NpuSlot, deadline: i64) -> NpuStatus {
     // SAFETY: handed on.
     unsafe {
-        let b: &NpuBackend = &*(*slot).backend;
         loop {
+            let b: &NpuBackend = &*(*slot).backend;
             let s = there(b.wait)(b.self_, (*slot).job, deadline);
             if s != npu::PENDING {
                 (*slot).busy = IDLE;
                 return s;
             }
             // A driver that can only poll may answer early.
-            if deadline == 0 || now(slot) >= deadline {
-                return s;
+            if now(slot) >= deadline {
+                return npu::PENDING;
             }
             core::hint::spin_loop();
         }
     }
 }
 
-/// Stops the job. Answers whether that was possible.
+/// What overran its time is cancelled, or goes into quarantine for `drain_ns`.
 ///
 /// # Safety
 /// The slot has a job.
 #[inline(never)]
-pub(super) unsafe fn cancel(slot: *mut NpuSlot) -> bool {
+pub(super) unsafe fn overrun(slot: *mut NpuSlot) {
     // SAFETY: handed on.
     unsafe {
         let b: &NpuBackend = &*(*slot).backend;
-        let gone = there(b.cancel)(b.self_, (*slot).job) == npu::OK;
-        if gone {
+        if there(b.cancel)(b.self_, (*slot).job) == npu::OK {
             (*slot).busy = IDLE;
             count(slot, Count::Cancelled);
+        } else {
+            (*slot).health = Health::Quarantined as u32;
+            limit(slot, (*slot).config.drain_ns);
         }
-        gone
     }
 }
 
-/// The job's end: OK, or why it failed. What overran its time is cancelled or goes into quarantine.
+/// The job's end: OK, or why it failed.
 ///
 /// # Safety
 /// The slot has a job.
@@ -183,12 +202,9 @@ pub(super) unsafe fn end(slot: *mut NpuSlot) -> NpuStatus {
     // SAFETY: handed on.
     unsafe {
         match wait(slot, (*slot).deadline_ns) {
-            npu::OK => written(slot),
+            npu::OK => hand(slot, npu::FROM_DEVICE),
             npu::PENDING => {
-                if !cancel(slot) {
-                    (*slot).health = Health::Quarantined as u32;
-                    (*slot).deadline_ns = after(slot, (*slot).config.drain_ns);
-                }
+                overrun(slot);
                 npu::TIMEOUT
             }
             s => s,
@@ -196,76 +212,68 @@ pub(super) unsafe fn end(slot: *mut NpuSlot) -> NpuStatus {
     }
 }
 
-/// Whether the outputs of a job that ended well were written.
-unsafe fn written(slot: *const NpuSlot) -> NpuStatus {
-    // SAFETY: the device has let go of the buffers.
-    unsafe {
-        let (inputs, all) = counts(slot);
-        for i in inputs..all {
-            let s = sync(slot, i, npu::FROM_DEVICE);
-            if s != npu::OK {
-                return s;
-            }
-            if ends(slot, i, false) {
-                return npu::SILENT;
-            }
-        }
-        npu::OK
-    }
-}
-
-/// Looks after a job in quarantine: `deadline` as for [`wait`]. Answers whether the buffers are free again.
+/// Looks after a job in quarantine: `deadline` as for [`wait`]. Health says what came of it.
 ///
 /// # Safety
 /// The slot has a job in quarantine.
-pub(super) unsafe fn drain(slot: *mut NpuSlot, deadline: i64) -> bool {
+pub(super) unsafe fn drain(slot: *mut NpuSlot, deadline: i64) {
     // SAFETY: handed on.
     unsafe {
-        match wait(slot, deadline) {
-            npu::PENDING => {
-                if now(slot) >= (*slot).deadline_ns {
-                    note(slot, npu::LOST);
-                    (*slot).health = Health::Lost as u32;
-                }
-                false
-            }
-            npu::LOST => {
-                failed(slot, npu::LOST);
-                false
-            }
-            _ => {
-                count(slot, Count::Drained);
-                settle(slot);
-                true
-            }
+        let s = wait(slot, deadline);
+        let waits = s == npu::PENDING;
+        if s == npu::LOST || (waits && now(slot) >= (*slot).deadline_ns) {
+            // Nobody waits for it any more.
+            (*slot).busy = IDLE;
+            failed(slot, npu::LOST);
+        } else if !waits {
+            count(slot, Count::Drained);
+            settle(slot);
         }
     }
 }
 
-/// Whether outputs in the buffers are these: one behind the other, or where `each` says. One of both is null.
+/// What [`across`] does with a port's buffer and the memory of the model.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(u32)]
+pub(super) enum Across {
+    /// Inputs are copied to the buffers.
+    In,
+    /// Outputs are copied from them.
+    Out,
+    /// Outputs are compared.
+    Compare,
+}
+
+/// Goes through the inputs or the outputs; answers false at the first that differs.
 ///
 /// # Safety
-/// The slot is open, the device does not own the buffers, and each output has as many bytes as its port.
+/// The slot is open, the device does not own the buffers, and `list` has memory as large as each of those ports.
 #[inline(never)]
-pub(super) unsafe fn outputs_are(
-    slot: *const NpuSlot,
-    mut all: *const u8,
-    each: *const *mut c_void,
-) -> bool {
+pub(super) unsafe fn across(slot: *const NpuSlot, what: Across, list: *const *mut c_void) -> bool {
     // SAFETY: handed on.
     unsafe {
-        let (inputs, ports) = counts(slot);
-        for i in inputs..ports {
+        let (inputs, all) = counts(slot);
+        let (first, end) = if what == Across::In {
+            (0, inputs)
+        } else {
+            (inputs, all)
+        };
+        for i in first..end {
             let (host, n) = port(slot, i);
-            let expected = if each.is_null() {
-                all
-            } else {
-                (*each.add(i - inputs)).cast_const().cast()
-            };
-            if slice::from_raw_parts(host, n) != slice::from_raw_parts(expected, n) {
-                return false;
+            let theirs: *mut u8 = (*list.add(i - first)).cast();
+            if what == Across::Compare {
+                if slice::from_raw_parts(host, n) != slice::from_raw_parts(theirs, n) {
+                    return false;
+                }
+                continue;
             }
-            all = all.wrapping_add(n);
+            let (from, to) = if what == Across::In {
+                (theirs, host)
+            } else {
+                (host, theirs)
+            };
+            // An input that the caller made in the buffer is there: memory may be the same.
+            ptr::copy(from, to, n);
         }
         true
     }

@@ -109,13 +109,15 @@ pub const CLOSED: NpuSlot = NpuSlot {
     last: 0,
     errors: 0,
     since_shadow: 0,
-    mark: [0; 4],
+    mark: 0,
     began_ns: 0,
     deadline_ns: 0,
     owner: 0,
     busy: 0,
     loaded: 0,
-    reserved: [0; 3],
+    code: 0,
+    reserved_4: 0,
+    reserved: [0; 5],
 };
 
 const NO_COUNTS: NpuCounters = NpuCounters {

@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use onnxc_abi::Region;
-use onnxc_abi::region::{MEM_PORT, NPU_ABI, RawRegion, RawRegionPort};
+use onnxc_abi::region::{MEM_PORT, NPU_ABI, RawRegion, RawRegionPort, golden_hash};
 
 /// What a region is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,11 +21,9 @@ pub struct Pack<'a> {
     pub cmd: &'a [u8],
     /// Constants.
     pub cst: &'a [u8],
-    /// Golden inputs; none: made up from `golden_seed`.
-    pub golden_in: Option<&'a [u8]>,
-    /// Golden outputs.
+    /// What the device must answer to the golden inputs; none: no self-test.
     pub golden_out: Option<&'a [u8]>,
-    /// Beginning of made-up golden inputs.
+    /// Beginning of the golden inputs.
     pub golden_seed: u32,
     /// Time-out, in nanoseconds.
     pub timeout_ns: u64,
@@ -70,8 +68,6 @@ impl Packed {
         };
         let text = |out: &mut Vec<u8>, t: &str| part(out, &[t.as_bytes(), &[0]].concat());
         let (backend, target) = (text(&mut out, p.backend), text(&mut out, p.target));
-        let golden_in = part(&mut out, p.golden_in.unwrap_or_default());
-        let golden_out = part(&mut out, p.golden_out.unwrap_or_default());
         out.resize(out.len().next_multiple_of(16), 0);
         let begin = out.len();
         let ports: Vec<u8> = p.ports.iter().flat_map(port_bytes).collect();
@@ -109,8 +105,7 @@ impl Packed {
             cst_bytes: p.cst.len() as u64,
             arena_bytes: 0,
             fast_bytes: 0,
-            golden_in: at!(golden_in, golden_in),
-            golden_out: at!(golden_out, golden_out),
+            golden_hash: (p.golden_out).map_or(0, |o| golden_hash(o.iter().copied())),
             golden_seed: p.golden_seed,
             first_layer: 0,
             end_layer: 0,

@@ -1,7 +1,7 @@
 //! A run of a region, whole or in two halves, and the comparison of a shadow run.
 
-use super::health::{Count, code, count, failed};
-use super::job::{IDLE, SHADOW, counts, drain, end, now, outputs_are, port, submit};
+use super::health::{Count, count, failed};
+use super::job::{Across, IDLE, SHADOW, across, drain, end, now, submit};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use onnxc_abi::context::Context;
@@ -16,19 +16,31 @@ unsafe fn owner<'a>(slot: *mut NpuSlot) -> &'a AtomicUsize {
     unsafe { AtomicUsize::from_ptr(&raw mut (*slot).owner) }
 }
 
-/// What stands for a context; two runs of one context don't happen at once.
+/// What stands for a context, whose address is even; two runs of one context don't happen at once.
 fn token(ctx: *const Context) -> usize {
-    ctx.addr().max(1)
+    ctx.addr() | 1
 }
 
-/// Lets go of a slot; the CPU computes.
-unsafe fn left(slot: *mut NpuSlot, why: i32) -> i32 {
+/// Lets go of a slot; the CPU computes. Answers why: the last failure.
+#[inline(never)]
+unsafe fn left(slot: *mut NpuSlot) -> i32 {
     // SAFETY: the slot is in the caller's hand.
     unsafe {
         count(slot, Count::Cpu);
+        let code = (*slot).code;
         owner(slot).store(0, Ordering::Release);
+        code
     }
-    why
+}
+
+/// The same after a job failed, or did not begin.
+#[inline(never)]
+unsafe fn fallen(slot: *mut NpuSlot, why: NpuStatus) -> i32 {
+    // SAFETY: the slot is in the caller's hand.
+    unsafe {
+        failed(slot, why);
+        left(slot)
+    }
 }
 
 /// Begins a run: copies the inputs and submits. OK: [`finish`] must follow. Any other status: the CPU computes the region.
@@ -42,36 +54,31 @@ pub unsafe fn start(slot: *mut NpuSlot, ctx: *const Context, inputs: *const *con
         // A shadow run that its context gave up is over when the context begins another run.
         if let Err(other) =
             owner(slot).compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
-            && (other != me || (*slot).busy != SHADOW)
         {
-            count(slot, Count::Busy);
-            count(slot, Count::Cpu);
-            return status::OFFLOAD_BUSY;
-        }
-        if (*slot).busy == SHADOW {
+            if other != me || (*slot).busy != SHADOW {
+                count(slot, Count::Busy);
+                count(slot, Count::Cpu);
+                return status::OFFLOAD_BUSY;
+            }
             (*slot).busy = IDLE;
         }
         let quarantined = Health::Quarantined as u32;
         // Draining changes health: what is asked behind it is asked anew.
-        let waits = (*slot).health == quarantined && !drain(slot, 0);
-        if waits && (*slot).health == quarantined {
+        if (*slot).health == quarantined {
+            drain(slot, 0);
+        }
+        if (*slot).health == quarantined {
             count(slot, Count::Busy);
-            return left(slot, status::OFFLOAD_BUSY);
+            left(slot);
+            return status::OFFLOAD_BUSY;
         }
         if (*slot).health != Health::Ready as u32 {
-            return left(slot, code((*slot).last));
+            return left(slot);
         }
-        for i in 0..counts(slot).0 {
-            let (to, n) = port(slot, i);
-            // An input that the caller made in the buffer is there: memory may be the same.
-            core::ptr::copy((*inputs.add(i)).cast::<u8>(), to, n);
-        }
+        across(slot, Across::In, inputs.cast());
         match submit(slot, (*slot).config.timeout_ns) {
             npu::OK => status::OK,
-            why => {
-                failed(slot, why);
-                left(slot, code(why))
-            }
+            why => fallen(slot, why),
         }
     }
 }
@@ -86,14 +93,13 @@ pub unsafe fn finish(slot: *mut NpuSlot, outputs: *const *mut c_void) -> i32 {
     unsafe {
         let why: NpuStatus = end(slot);
         if why != npu::OK {
-            failed(slot, why);
-            return left(slot, code(why));
+            return fallen(slot, why);
         }
         (*slot).errors = 0;
-        let took = now(slot).saturating_sub((*slot).began_ns).cast_unsigned();
+        let took = now(slot).wrapping_sub((*slot).began_ns).cast_unsigned();
         let sum = &raw mut (*slot).counters.device_ns;
         *sum = (*sum).wrapping_add(took);
-        (*slot).since_shadow = (*slot).since_shadow.saturating_add(1);
+        (*slot).since_shadow = (*slot).since_shadow.wrapping_add(1);
         let every = (*slot).config.shadow_every;
         if every != 0 && (*slot).since_shadow >= every && (*(*slot).region).flags & REQUIRED == 0 {
             ((*slot).since_shadow, (*slot).busy) = (0, SHADOW);
@@ -101,11 +107,7 @@ pub unsafe fn finish(slot: *mut NpuSlot, outputs: *const *mut c_void) -> i32 {
             count(slot, Count::Cpu);
             return status::OFFLOAD_SHADOW;
         }
-        let (inputs, all) = counts(slot);
-        for i in inputs..all {
-            let (from, n) = port(slot, i);
-            core::ptr::copy_nonoverlapping(from, (*outputs.add(i - inputs)).cast::<u8>(), n);
-        }
+        across(slot, Across::Out, outputs);
         count(slot, Count::Device);
         owner(slot).store(0, Ordering::Release);
         status::OK
@@ -150,7 +152,7 @@ pub unsafe extern "C" fn twin_done(
             return;
         }
         (*slot).busy = IDLE;
-        if !outputs_are(slot, core::ptr::null(), outputs) {
+        if !across(slot, Across::Compare, outputs) {
             failed(slot, npu::MISMATCH);
         }
         owner(slot).store(0, Ordering::Release);

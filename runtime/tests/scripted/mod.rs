@@ -130,7 +130,6 @@ pub fn packed(required: bool, self_test: bool) -> Packed {
         golden_seed: 5,
         timeout_ns: TIMEOUT as u64,
         flags: if required { REQUIRED } else { 0 },
-        ..Pack::default()
     })
 }
 

@@ -8,7 +8,7 @@ use onnxc_compiler::compress::prune::mask::Scores;
 use onnxc_compiler::compress::prune::ratios::{self, Spread};
 use onnxc_compiler::compress::prune::relations::{Axis, relations};
 use onnxc_compiler::compress::prune::units::{Units, units};
-use onnxc_compiler::compress::prune::{Criterion, Layer, Pattern, costs};
+use onnxc_compiler::compress::prune::{Criterion, Inner, Layer, Pattern, costs};
 use onnxc_compiler::compress::quantize::matches;
 use onnxc_compiler::graph::ir::{Graph, Model, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +31,14 @@ pub struct Cutting {
 }
 
 enum What {
-    /// Weights of these layers.
+    /// Weights of these layers: those of the graph, then those of bodies.
     Weights {
         layers: Vec<Layer>,
         scores: Vec<Scores>,
+        /// How often each weight is multiplied.
+        uses: Vec<f64>,
+        /// The last ones again, with the ways to them.
+        inner: Vec<Inner>,
     },
     /// Channels or heads.
     Units { units: Units, costs: Vec<f64> },
@@ -107,18 +111,40 @@ impl Cutting {
         let keep = |name: &str| flags.keep.iter().any(|p| matches(p, name));
         let kept = |l: &&Layer| keep(&l.name);
         let kept = float.layers.iter().filter(kept).map(|l| l.node).collect();
+        let macs = macs::costs(g, &float.model.symbols);
         let what = match flags.pattern.cuts() {
             true => channels(flags.pattern, criterion, &keep, float)?,
             false => {
                 let fits = |l: &&Layer| !keep(&l.name) && !l.depthwise() && l.rows * l.depth > 1;
-                let layers: Vec<Layer> = float.layers.iter().filter(fits).cloned().collect();
-                if layers.is_empty() {
+                let mut layers: Vec<Layer> = float.layers.iter().filter(fits).cloned().collect();
+                let inner = float.inner.iter().filter(|i| fits(&&i.layer));
+                let inner: Vec<Inner> = inner.cloned().collect();
+                if layers.is_empty() && inner.is_empty() {
                     let text = "every layer is to be kept, or depthwise: there is nothing to prune";
                     return Err(Diagnostic::model("PRUNE001", text).into());
                 }
                 let of = |l: &Layer| Scores::of(g, l, criterion, float.seen.get(&l.node));
-                let scores = layers.iter().map(of).collect();
-                What::Weights { layers, scores }
+                let mut scores: Vec<Scores> = layers.iter().map(of).collect();
+                let times = |l: &Layer, macs: f64| macs / (l.rows * l.depth).max(1) as f64;
+                let mut uses: Vec<f64> = (layers.iter())
+                    .map(|l| {
+                        macs.iter()
+                            .find(|c| c.node == l.node)
+                            .map_or(1.0, |c| times(l, c.base))
+                    })
+                    .collect();
+                for i in &inner {
+                    let body = i.body(g).unwrap_or(g);
+                    scores.push(Scores::of(body, &i.layer, criterion, None));
+                    uses.push(times(&i.layer, i.macs).max(1.0));
+                    layers.push(i.layer.clone());
+                }
+                What::Weights {
+                    layers,
+                    scores,
+                    uses,
+                    inner,
+                }
             }
         };
         Ok(Cutting {
@@ -129,7 +155,7 @@ impl Cutting {
                 Round::Auto => RoundTo::Auto,
                 Round::To(n) => RoundTo::Multiple(n),
             },
-            macs: macs::costs(g, &float.model.symbols),
+            macs,
             what,
             kept,
         })
@@ -138,11 +164,11 @@ impl Cutting {
     /// The model without a share of it.
     pub fn cut(&self, share: f64, float: &Float) -> Outcome<Cut> {
         match &self.what {
-            What::Weights { layers, .. } => {
+            What::Weights { layers, uses, .. } => {
                 let spread = match &self.scope {
                     Scope::Global => Spread::Global {
                         share,
-                        uses: layers.iter().map(|l| self.uses(l)).collect(),
+                        uses: uses.clone(),
                     },
                     Scope::Uniform => Spread::Uniform(share),
                     Scope::Each(_) => {
@@ -174,12 +200,6 @@ impl Cutting {
         }
     }
 
-    /// How often a layer multiplies each of its weights.
-    fn uses(&self, l: &Layer) -> f64 {
-        let cost = self.macs.iter().find(|c| c.node == l.node);
-        cost.map_or(1.0, |c| c.base / (l.rows * l.depth).max(1) as f64)
-    }
-
     /// The model with a share of each of some pieces gone.
     pub fn each(&self, shares: &[(&Piece, f64)], float: &Float) -> Outcome<Cut> {
         let each = shares.iter().map(|(p, share)| (p.key, *share)).collect();
@@ -192,7 +212,8 @@ impl Cutting {
     /// What can be cut alone.
     pub fn pieces(&self, float: &Float) -> Vec<Piece> {
         match &self.what {
-            What::Weights { layers, .. } => (layers.iter().enumerate())
+            What::Weights { layers, inner, .. } => (layers.iter().enumerate())
+                .take(layers.len() - inner.len())
                 .map(|(key, l)| Piece {
                     name: l.name.clone(),
                     key,
@@ -216,14 +237,30 @@ impl Cutting {
             masks: BTreeMap::new(),
             gone: vec![],
         };
-        if let What::Weights { layers, scores } = &self.what {
+        if let What::Weights {
+            layers,
+            scores,
+            inner,
+            ..
+        } = &self.what
+        {
             let masks = ratios::masks(layers, scores, self.pattern, self.criterion, spread);
-            for (l, stay) in layers.iter().zip(masks) {
-                let weights: Vec<f64> = (l.weights(&cut.model.graph).into_iter().zip(&stay))
+            let own = layers.len() - inner.len();
+            for (k, (l, stay)) in layers.iter().zip(masks).enumerate() {
+                let of = k.checked_sub(own).map(|k| &inner[k]);
+                let g = match of {
+                    Some(i) => i.body_mut(&mut cut.model.graph),
+                    None => Some(&mut cut.model.graph),
+                };
+                let Some(g) = g.filter(|_| stay.contains(&false)) else {
+                    continue;
+                };
+                let weights: Vec<f64> = (l.weights(g).into_iter().zip(&stay))
                     .map(|(w, s)| if *s { w } else { 0.0 })
                     .collect();
-                if stay.iter().any(|s| !s) {
-                    l.put(&mut cut.model.graph, &weights);
+                l.put(g, &weights);
+                // Nodes of bodies have numbers of their own.
+                if of.is_none() {
                     cut.masks.insert(l.node, stay);
                 }
             }
@@ -248,27 +285,20 @@ impl Cutting {
         })
     }
 
-    /// What became of each layer.
+    /// What became of each layer: those of the graph, then those of bodies.
     pub fn layers(&self, cut: &Cut, float: &Float) -> Vec<Line> {
         let (before, after) = (&float.model.graph, &cut.model.graph);
         let mut out = vec![];
         for l in &float.layers {
             let left = Layer::of(after, l.node).ok().flatten();
             let rows = left.as_ref().map_or(l.rows, |l| l.rows);
-            let count = |g: &Graph, l: &Layer| l.weights(g).iter().filter(|w| **w != 0.0).count();
             let weights = (
-                count(before, l),
-                left.as_ref().map_or(0, |left| count(after, left)),
+                there(before, l),
+                left.as_ref().map_or(0, |left| there(after, left)),
             );
             let why = match &self.what {
                 What::Units { units, .. } => units.fixed.get(&(l.value, l.out_axis)).cloned(),
-                What::Weights { .. } if self.kept.contains(&l.node) => {
-                    Some("it is to be kept".into())
-                }
-                What::Weights { .. } if l.depthwise() => {
-                    Some("a depthwise layer is small and gains nothing".into())
-                }
-                What::Weights { .. } => None,
+                What::Weights { .. } => self.stays(l, self.kept.contains(&l.node)),
             };
             out.push(Line {
                 name: l.name.clone(),
@@ -278,32 +308,67 @@ impl Cutting {
                 why,
             });
         }
+        for i in &float.inner {
+            let l = &i.layer;
+            let count = |g: &Graph| i.body(g).map_or(0, |g| there(g, l));
+            let why = match &self.what {
+                What::Units { .. } => Some("it is in a body of an If, Loop or Scan".into()),
+                What::Weights { inner, .. } => {
+                    let taken = inner.iter().any(|o| o.layer.name == l.name);
+                    self.stays(l, !taken && !l.depthwise() && l.rows * l.depth > 1)
+                }
+            };
+            out.push(Line {
+                name: l.name.clone(),
+                op: l.op,
+                channels: (l.rows, l.rows),
+                weights: (count(before), count(after)),
+                why,
+            });
+        }
         out
     }
 
-    /// What became of the whole.
+    /// Why no weight of a layer becomes zero.
+    fn stays(&self, l: &Layer, kept: bool) -> Option<String> {
+        match kept {
+            true => Some("it is to be kept".into()),
+            false if l.depthwise() => Some("a depthwise layer is small and gains nothing".into()),
+            false => None,
+        }
+    }
+
+    /// What became of the whole. A body counts as if it ran once.
     pub fn saved(&self, cut: &Cut, float: &Float) -> Saved {
         let lines = self.layers(cut, float);
         let sum = |f: &dyn Fn(&Line) -> usize| lines.iter().map(f).sum::<usize>();
+        let (lines, inner) = lines.split_at(float.layers.len());
+        let left = |l: &Line| l.weights.1 as f64 / l.weights.0.max(1) as f64;
+        let bodies = (inner.iter().zip(&float.inner)).fold((0.0, 0.0), |(all, kept), (l, i)| {
+            (all + i.macs, kept + i.macs * left(l))
+        });
         let all = macs::total(&self.macs, &|_| 1.0);
         let by_node: BTreeMap<NodeId, &Line> =
-            float.layers.iter().map(|l| l.node).zip(&lines).collect();
-        let left = match &self.what {
+            float.layers.iter().map(|l| l.node).zip(lines).collect();
+        let own = match &self.what {
             What::Units { units, .. } => all * (1.0 - choose::saved(units, &cut.gone, &self.macs)),
             What::Weights { .. } => (self.macs.iter())
                 .map(|c| match by_node.get(&c.node) {
-                    Some(l) if cut.masks.contains_key(&c.node) => {
-                        c.base * l.weights.1 as f64 / l.weights.0.max(1) as f64
-                    }
+                    Some(l) if cut.masks.contains_key(&c.node) => c.base * left(l),
                     _ => c.base,
                 })
                 .sum(),
         };
         Saved {
-            macs: (all, left),
+            macs: (all + bodies.0, own + bodies.1),
             weights: (sum(&|l| l.weights.0), sum(&|l| l.weights.1)),
         }
     }
+}
+
+/// Weights of a layer that are not 0.
+fn there(g: &Graph, l: &Layer) -> usize {
+    l.weights(g).iter().filter(|w| **w != 0.0).count()
 }
 
 /// Names of layers that make the channels of a unit.

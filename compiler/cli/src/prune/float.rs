@@ -3,7 +3,7 @@
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics};
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::compress::prune::seen::Seen;
-use onnxc_compiler::compress::prune::{Layer, plain};
+use onnxc_compiler::compress::prune::{Inner, Layer, plain};
 use onnxc_compiler::graph::ir::{Model, NodeId, ValueId};
 use onnxc_compiler::onnx::read_tensor;
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub struct Float<'a> {
     pub model: Model,
     /// Layers with weights, in the graph's order.
     pub layers: Vec<Layer>,
+    /// Those in bodies.
+    pub inner: Vec<Inner>,
     /// What they read, by node.
     pub seen: BTreeMap<NodeId, Seen>,
     /// Inputs of the first cases.
@@ -76,7 +78,11 @@ impl<'a> Float<'a> {
             };
             quantized_already(&model).map_err(|d| d.help(help))?;
         }
-        if layers.is_empty() {
+        let inner = Inner::all(&model.graph, &model.symbols)?;
+        if layers.is_empty() && (inner.is_empty() || !zeros) {
+            if !inner.is_empty() {
+                return Err(only_inner(&inner).into());
+            }
             let text = "the model has no convolution or product with constant weights in floats: there is nothing to prune";
             return Err(Diagnostic::model("PRUNE001", text).into());
         }
@@ -89,6 +95,7 @@ impl<'a> Float<'a> {
             job,
             model,
             layers,
+            inner,
             seen: BTreeMap::new(),
             inputs: vec![],
             outputs: vec![],
@@ -172,6 +179,21 @@ impl<'a> Float<'a> {
             Some(&bar),
         )
     }
+}
+
+/// Why nothing is cut where all layers are in bodies.
+fn only_inner(inner: &[Inner]) -> Box<Diagnostic> {
+    let text = "every layer is in a body of an If, Loop or Scan: channels, heads and clusters of those stay";
+    let names: Vec<&str> = inner
+        .iter()
+        .map(|i| i.layer.name.as_str())
+        .take(8)
+        .collect();
+    let help = format!(
+        "single weights, N:M and blocks can become zeros there, and `--const NAME=VALUE` takes a branch: {}",
+        names.join("; ")
+    );
+    Diagnostic::model("PRUNE001", text).help(help)
 }
 
 /// A number that is none.

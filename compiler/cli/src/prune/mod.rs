@@ -114,6 +114,9 @@ pub fn pruned(
     if float.has_data() && !flags.no_reconstruct && float.quantized {
         let text = "weights are whole numbers with scales: they are not reconstructed";
         ui.note(&Diagnostic::remark("PRUNE002", text));
+    } else if float.has_data() && !flags.no_reconstruct && float.layers.is_empty() {
+        let text = "layers in bodies of If, Loop and Scan are not reconstructed";
+        ui.note(&Diagnostic::remark("PRUNE002", text));
     } else if float.has_data() && !flags.no_reconstruct {
         let whole = std::mem::replace(&mut cut.model, bare);
         let skipped = recover::recover(&mut float, &mut cut, clusters.as_ref(), &quiet, ui)?;

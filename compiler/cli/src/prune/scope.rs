@@ -47,7 +47,13 @@ impl Scope {
                     "the share of `{name}` is not from 0 to below 1"
                 )));
             }
-            if !float.layers.iter().any(|l| matches(name, &l.name)) {
+            let inner = float.inner.iter().map(|i| &i.layer);
+            if !float
+                .layers
+                .iter()
+                .chain(inner)
+                .any(|l| matches(name, &l.name))
+            {
                 return Err(bad(format!("no layer is called `{name}`")));
             }
         }

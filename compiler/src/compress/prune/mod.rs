@@ -12,6 +12,7 @@ pub mod costs;
 pub mod cut;
 pub mod fit;
 mod gathered;
+pub mod inner;
 pub mod layer;
 pub mod macs;
 pub mod mask;
@@ -28,6 +29,7 @@ pub mod stored;
 mod tests;
 pub mod units;
 
+pub use inner::Inner;
 pub use layer::Layer;
 pub use plain::plain;
 

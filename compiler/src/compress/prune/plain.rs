@@ -5,6 +5,7 @@ use crate::base::diag::{Diagnostics, Result};
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, Model, NodeId, ValueId};
 use crate::pass::PassCx;
+use crate::passes::dead;
 use std::collections::BTreeSet;
 
 /// Brings a model to that form; what it computes stays the same.
@@ -20,7 +21,7 @@ pub fn plain(model: &mut Model, diags: &mut Diagnostics) -> Result<()> {
             }
         }
     }
-    crate::passes::dead::left_behind(&mut model.graph);
+    dead::left_behind(&mut model.graph);
     let cx = &mut PassCx::outside("prune", &mut model.symbols, diags, &off);
     for n in model.graph.order().to_vec() {
         unfuse(&mut model.graph, cx, n)?;
@@ -28,9 +29,17 @@ pub fn plain(model: &mut Model, diags: &mut Diagnostics) -> Result<()> {
     for n in model.graph.order().to_vec() {
         mean(&mut model.graph, cx, n)?;
     }
-    crate::passes::dead::left_behind(&mut model.graph);
+    left_behind(&mut model.graph);
     own_constants(&mut model.graph);
     Ok(())
+}
+
+/// Removes what nobody needs any more, in bodies too.
+fn left_behind(g: &mut Graph) {
+    dead::left_behind(g);
+    for n in g.order().to_vec() {
+        g.node_mut(n).bodies.iter_mut().for_each(left_behind);
+    }
 }
 
 /// Dequantized constants, where nothing but weights is quantized.

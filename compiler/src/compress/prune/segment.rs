@@ -93,6 +93,8 @@ pub fn segment(model: &Model, inputs: &BTreeMap<ValueId, TensorType>, wanted: &[
             node.outs.len(),
             node.loc.clone(),
         );
+        let own = new.node_mut(m);
+        (own.bodies, own.syms) = (node.bodies.clone(), node.syms.clone());
         for (a, b) in node.outs.iter().zip(new.node(m).outs.clone()) {
             new.value_mut(b).ty = g.ty(*a).cloned();
             names.entry(*a).or_insert(b);

@@ -118,7 +118,14 @@ fn emit(cx: &mut LowerCx, q: &Query, kind: Kind) -> Result<()> {
     let at = |p: i64, c: i64| w[(c * k + p) as usize];
     let cut = Cut::of(cx.machine, &vector, Numbers::Floats, block, k, rows);
     let kept = blocks(k, n, block, |p, c| at(p, c) == 0.0);
-    let encoded = pattern::encode(&kept, Rows::Even, n, block, Numbers::Floats, cut.chains);
+    let encoded = pattern::encode(
+        &kept,
+        Rows::Even,
+        n,
+        block,
+        Numbers::Floats,
+        kind.whole(&cut),
+    );
     let values = encoded.values(n, 1, 0.0, at);
     let values = cx.constant("values", Tensor::f32(&[values.len() as i64], &values));
     let stream = match kind.line {

@@ -181,10 +181,7 @@ impl Offloading<'_, '_, '_> {
             for &n in &t.nodes {
                 self.placed.insert(n, slot);
             }
-            let golden = match t.region.macs <= self.cx.npu.golden_macs {
-                true => golden::make(&t.cut.body, self.cx.symbols)?,
-                false => None,
-            };
+            let golden = golden::make(&t.cut.body, self.cx.symbols, t.region.macs, &self.cx.npu)?;
             self.cx.offload.regions.push(Region { golden, ..t.region });
             self.cx.edit();
             t.cut.put(g, self.cx, slot, t.required)?;
