@@ -39,16 +39,16 @@ impl Slopes {
 }
 
 /// The table: entries `t` at `x = first + i`, limited to `lo..=hi`.
-struct Table<'a> {
-    t: &'a [i64],
-    first: i64,
-    lo: i64,
-    hi: i64,
+pub(super) struct Table<'a> {
+    pub t: &'a [i64],
+    pub first: i64,
+    pub lo: i64,
+    pub hi: i64,
 }
 
 impl Table<'_> {
     /// Between which real numbers an entry's must lie; what is limited may lie further out.
-    fn range(&self, i: usize) -> (f64, f64) {
+    pub fn range(&self, i: usize) -> (f64, f64) {
         let t = self.t[i];
         let lo = if t <= self.lo {
             f64::NEG_INFINITY

@@ -76,7 +76,7 @@ impl Lines {
     pub fn bent(&self, domain: Range, near: bool, bound: usize) -> Option<Bent> {
         let [m, o] = self.below;
         let known = self.above.m > 0.0 && self.above.m.is_finite();
-        if !known || !(m.is_finite() && o.is_finite()) {
+        if !(known && m.is_finite() && o.is_finite()) {
             return None;
         }
         let knee = self.knee(domain)?;

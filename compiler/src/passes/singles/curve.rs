@@ -5,6 +5,8 @@
 //! curve rises; for a width, every entry leaves an interval of rises, and the widths for which these meet are searched. All 256 entries are then
 //! computed as machines with fused multiply-add do it.
 
+use super::bend::Table;
+
 /// A form of a table: with `d = x - zero`, `clamp(near(fma(d, clamp(fma(d, slope, middle), 0, top), offset)), lo, hi)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Curve {
@@ -27,31 +29,17 @@ const RANGE: (f64, f64) = (2.0, 2048.0);
 /// Halvings of what the best width may lie in.
 const STEPS: usize = 48;
 
-/// The entries `t` at `x = first + i`, whose results are limited to `lo..=hi`.
-struct Table<'a> {
-    t: &'a [i64],
-    first: i64,
-    lo: i64,
-    hi: i64,
-}
-
 impl Table<'_> {
     /// Between which rises those lie that give every entry, for a width of the gate around entry `zero`, empty where the second is smaller; and how many
     /// entries no rise gives, as the gate is shut there.
     fn rises(&self, zero: usize, width: f64) -> (f64, f64, usize) {
-        let at_zero = self.t[zero];
+        let at_zero = self.t[zero] as f64;
         let mut range = (0.0f64, f64::INFINITY, 0);
-        for (i, &t) in self.t.iter().enumerate() {
+        for i in 0..self.t.len() {
             let d = i as f64 - zero as f64;
             let h = d * (d / width + 1.0).clamp(0.0, 2.0);
-            let below = (t - at_zero) as f64 - 0.5;
-            let above = (t - at_zero) as f64 + 0.5;
-            // What is limited may lie further out.
-            let (below, above) = match (t <= self.lo, t >= self.hi) {
-                (true, _) => (f64::NEG_INFINITY, above),
-                (_, true) => (below, f64::INFINITY),
-                _ => (below, above),
-            };
+            let (below, above) = self.range(i);
+            let (below, above) = (below - at_zero, above - at_zero);
             if h == 0.0 {
                 range.2 += usize::from(below > 0.0 || above < 0.0);
                 continue;
