@@ -8,19 +8,9 @@ use crate::graph::ir::ValueId;
 
 /// Operators of this file.
 pub const EXPANSIONS: &[Expansion] = &[
-    row("QAttention", attention),
-    row("QEmbedLayerNormalization", embed),
+    Expansion::microsoft("QAttention", attention),
+    Expansion::microsoft("QEmbedLayerNormalization", embed),
 ];
-
-const fn row(name: &'static str, expand: fn(&mut ExpandCx) -> Result<()>) -> Expansion {
-    Expansion {
-        domain: "com.microsoft",
-        name,
-        since: 1,
-        until: 1,
-        expand,
-    }
-}
 
 /// Inputs: x, weights, bias, scales of x and weights, mask, zero points of x and weights, past. Outputs: y, present.
 fn attention(cx: &mut ExpandCx) -> Result<()> {

@@ -11,19 +11,9 @@ use crate::op::resolve_axis;
 
 /// Operators of this file.
 pub const EXPANSIONS: &[Expansion] = &[
-    row("GatherBlockQuantized", gathered),
-    row("MatMulBnb4", normal_floats),
+    Expansion::microsoft("GatherBlockQuantized", gathered),
+    Expansion::microsoft("MatMulBnb4", normal_floats),
 ];
-
-const fn row(name: &'static str, expand: fn(&mut ExpandCx) -> Result<()>) -> Expansion {
-    Expansion {
-        domain: "com.microsoft",
-        name,
-        since: 1,
-        until: 1,
-        expand,
-    }
-}
 
 /// Inputs: table, indices, scales of its blocks, their zero points. Rows are taken as they are stored, then dequantized.
 fn gathered(cx: &mut ExpandCx) -> Result<()> {

@@ -9,20 +9,10 @@ use crate::graph::ir::ValueId;
 
 /// Operators of this file.
 pub const EXPANSIONS: &[Expansion] = &[
-    row("DynamicQuantizeMatMul", dynamic),
-    row("MatMulIntegerToFloat", to_float),
-    row("MatMulNBits", packed),
+    Expansion::microsoft("DynamicQuantizeMatMul", dynamic),
+    Expansion::microsoft("MatMulIntegerToFloat", to_float),
+    Expansion::microsoft("MatMulNBits", packed),
 ];
-
-const fn row(name: &'static str, expand: fn(&mut ExpandCx) -> Result<()>) -> Expansion {
-    Expansion {
-        domain: "com.microsoft",
-        name,
-        since: 1,
-        until: i64::MAX,
-        expand,
-    }
-}
 
 /// Inputs: A, B, scale of B, its zero point, bias.
 fn dynamic(cx: &mut ExpandCx) -> Result<()> {

@@ -28,6 +28,19 @@ pub struct Expansion {
     pub expand: fn(&mut ExpandCx) -> Result<()>,
 }
 
+impl Expansion {
+    /// An operator of com.microsoft, which has one version of each.
+    const fn microsoft(name: &'static str, expand: fn(&mut ExpandCx) -> Result<()>) -> Expansion {
+        Expansion {
+            domain: "com.microsoft",
+            name,
+            since: 1,
+            until: i64::MAX,
+            expand,
+        }
+    }
+}
+
 macro_rules! roll {
     ($($file:ident),* $(,)?) => {
         $(mod $file;)*

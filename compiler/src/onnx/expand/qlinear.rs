@@ -8,24 +8,14 @@ use crate::graph::ir::ValueId;
 
 /// Operators of this file.
 pub const EXPANSIONS: &[Expansion] = &[
-    row("QLinearAveragePool", average_pool),
-    row("QLinearConcat", concat),
-    row("QLinearGlobalAveragePool", global_average_pool),
-    row("QLinearReduceMean", reduce_mean),
-    row("QLinearSoftmax", softmax),
-    row("QLinearWhere", select),
-    row("QGemm", gemm),
+    Expansion::microsoft("QLinearAveragePool", average_pool),
+    Expansion::microsoft("QLinearConcat", concat),
+    Expansion::microsoft("QLinearGlobalAveragePool", global_average_pool),
+    Expansion::microsoft("QLinearReduceMean", reduce_mean),
+    Expansion::microsoft("QLinearSoftmax", softmax),
+    Expansion::microsoft("QLinearWhere", select),
+    Expansion::microsoft("QGemm", gemm),
 ];
-
-const fn row(name: &'static str, expand: fn(&mut ExpandCx) -> Result<()>) -> Expansion {
-    Expansion {
-        domain: "com.microsoft",
-        name,
-        since: 1,
-        until: i64::MAX,
-        expand,
-    }
-}
 
 fn axis(axis: i64) -> Attrs {
     Attrs::default().with("axis", Attr::Int(axis))

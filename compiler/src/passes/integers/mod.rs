@@ -108,11 +108,7 @@ impl Integers<'_, '_, '_> {
         if let Some((m, 0)) = self.g.maker(inner) {
             names.insert(0, m);
             let spot = self.spot(n, &names);
-            let plain = End {
-                t,
-                bounds,
-                slopes: vec![],
-            };
+            let plain = End::straight(t, bounds);
             let made = match self.g.node(m).op.name {
                 "Conv" => self.conv(m, &plain, &spot)?,
                 "MatMul" | "Gemm" => self.matmul(m, None, &plain, &spot)?,

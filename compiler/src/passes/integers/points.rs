@@ -46,11 +46,7 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         };
         if !minus {
-            let end = End {
-                t,
-                bounds,
-                slopes: vec![],
-            };
+            let end = End::straight(t, bounds);
             if let Some(v) = self.biased(n, &end, spot)? {
                 return Ok(Some(v));
             }

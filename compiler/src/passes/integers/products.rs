@@ -16,6 +16,14 @@ pub(super) struct End<'a> {
     pub slopes: Vec<f64>,
 }
 
+impl<'a> End<'a> {
+    /// Without slopes.
+    pub fn straight(t: &'a Target, bounds: Bounds) -> End<'a> {
+        let slopes = vec![];
+        End { t, bounds, slopes }
+    }
+}
+
 /// What is added to a sum.
 enum Bias {
     None,
@@ -232,11 +240,7 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         };
         let spot = self.spot(n, &[n]);
-        let end = End {
-            t: &t,
-            bounds: Bounds::default(),
-            slopes: vec![],
-        };
+        let end = End::straight(&t, Bounds::default());
         match conv {
             true => {
                 let bias = input(8).map_or(Bias::None, Bias::Whole);

@@ -4,7 +4,7 @@
 //! `large` and `step` prove one that counts everywhere; then, that neither passes the other where that counts.
 
 use super::step::{Reals, Single, fused};
-use super::{WRONG, attrs, domains, ends, missed, shifted};
+use super::{WRONG, attrs, domain, domains, ends, missed, shifted};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
@@ -301,10 +301,6 @@ fn bents(g: &Graph, n: NodeId, near: bool, bound: usize) -> Option<(Vec<i64>, Ve
     if !all.iter().all(|l| fits(l.len())) {
         return None;
     }
-    let domain = |c: usize| match domains.len() == count {
-        true => domains[c],
-        false => (domains.iter()).fold(domains[0], |a, d| (a.0.min(d.0), a.1.max(d.1))),
-    };
     let channel = |c: usize| {
         let [m, below, o, o_below] = [0, 1, 2, 3].map(|i| all[i][c % all[i].len()]);
         let above = Reals { m, o, zero, lo, hi };
@@ -312,7 +308,7 @@ fn bents(g: &Graph, n: NodeId, near: bool, bound: usize) -> Option<(Vec<i64>, Ve
             above,
             below: [below, o_below],
         };
-        lines.bent(domain(c), near, bound)
+        lines.bent(domain(&domains, count, c), near, bound)
     };
     let bents = (0..count).map(channel).collect::<Option<Vec<Bent>>>()?;
     Some((shape, bents))

@@ -294,11 +294,6 @@ fn channels(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<(Reals, (i64, i64))>)
         true => m.shape.clone(),
         false => offset?.shape.clone(),
     };
-    // One multiplier for channels that reach different sums must do for all of them.
-    let domain = |c: usize| match domains.len() == count {
-        true => domains[c],
-        false => (domains.iter()).fold(domains[0], |a, d| (a.0.min(d.0), a.1.max(d.1))),
-    };
     let of = |list: &[f64], c: usize| list[c % list.len()];
     let channel = |c: usize| {
         let reals = Reals {
@@ -308,10 +303,18 @@ fn channels(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<(Reals, (i64, i64))>)
             lo,
             hi,
         };
-        let (least, most) = domain(c);
+        let (least, most) = domain(&domains, count, c);
         (reals, (least - zero_x, most - zero_x))
     };
     Some((shape, (0..count).map(channel).collect()))
+}
+
+/// What the numbers of channel `c` of `count` must do for: its own sums, or, where one number serves channels that reach different sums, those of all.
+fn domain(domains: &[(i64, i64)], count: usize, c: usize) -> (i64, i64) {
+    match domains.len() == count {
+        true => domains[c],
+        false => (domains.iter()).fold(domains[0], |a, d| (a.0.min(d.0), a.1.max(d.1))),
+    }
 }
 
 /// Least and largest number of each channel of what a node requantizes, or of all.
