@@ -282,8 +282,8 @@ impl Job<'_> {
             size,
             cut: [0, 0],
         }));
-        let (out, channels) = ([self.y.out, self.x.out], self.v.group);
-        let plan = Plan::of(machine, &self.bytes()?, &at, out, channels)?;
+        let (axes, channels) = ([self.y, self.x], self.v.group);
+        let plan = Plan::of(machine, &self.bytes()?, &at, &axes, channels)?;
         // Blocks that overlap store some results twice: an operand may lie where they are stored.
         let tiles = tail.operands().any(|n| matches!(n, Node::Tile(_)));
         (!tiles || channels % plan.block() == 0).then_some(plan)

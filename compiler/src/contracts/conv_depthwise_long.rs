@@ -1,5 +1,6 @@
 //! How `conv_i8_depthwise_last` uses products that are longer than their factors ([`super::depthwise_long`]), and which of its ways over bytes it takes.
 
+use super::conv_depthwise_axis::Axis;
 use super::conv_depthwise_parts::{Plan as Rows, Weights};
 use super::depthwise_long::{MOST_TAPS, Shape, flush};
 use super::depthwise_parts;
@@ -28,11 +29,12 @@ impl Plan {
         machine: &Machine,
         w: &Weights,
         at: &Geometry,
-        out: [i64; 2],
+        axes: &[Axis; 2],
         channels: i64,
     ) -> Option<Plan> {
+        let out = axes.map(|a| a.out);
         if !machine.vector?.by_lane {
-            return Rows::of(machine, w, at, out, channels).map(Plan::Rows);
+            return Rows::of(machine, w, at, axes, channels).map(Plan::Rows);
         }
         let dots = dots(machine, w, at, out, channels);
         let long = Long::of(machine, w, at, out, channels);

@@ -1,5 +1,6 @@
 //! How `conv_i8_depthwise_last` uses products of parts of lanes: tiles and blocks of channels by what they cost, and weights packed for them.
 
+use super::conv_depthwise_axis::{Axis, Run};
 use super::depthwise_parts::Shape;
 use super::depthwise_tile::Geometry;
 use crate::base::diag::Result;
@@ -47,18 +48,21 @@ impl Plan {
         machine: &Machine,
         w: &Weights,
         at: &Geometry,
-        out: [i64; 2],
+        axes: &[Axis; 2],
         channels: i64,
     ) -> Option<Plan> {
         let v = machine.vector?;
         let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
         let bytes = machine.tile("depthwise_bytes").filter(|_| narrow);
         let tile = bytes.or(machine.tile("depthwise_words"))?;
-        let more = match (bytes.is_some(), w.x_type) {
-            (true, DType::I8) => 128,
-            _ => 0,
+        let moves = match (bytes.is_some(), w.x_type) {
+            (true, DType::I8) => vec![128],
+            // Words without their zero point are 0 outside of the image, where products can be left out.
+            (false, _) if w.zero != 0 => vec![0, -w.zero],
+            _ => vec![0],
         };
-        let shape = |vectors, rows, cols| Shape {
+        let out = axes.map(|a| a.out);
+        let shape = |more, vectors, rows, cols| Shape {
             at: Geometry {
                 rows,
                 cols,
@@ -86,14 +90,16 @@ impl Plan {
                 if cols < 1 {
                     continue;
                 }
-                let s = shape(*vectors, rows, cols);
-                if s.block() > channels || s.touched(rows).len() > MOST_TOUCHED || far(&s) {
-                    continue;
-                }
-                let blocks = (channels + s.block() - 1) / s.block();
-                let cost = cycles(&s, &v) * (blocks * s.block()) as f64;
-                if best.as_ref().is_none_or(|b| cost < b.0) {
-                    best = Some((cost, s));
+                for &more in &moves {
+                    let s = shape(more, *vectors, rows, cols);
+                    if s.block() > channels || s.touched(rows).len() > MOST_TOUCHED || far(&s) {
+                        continue;
+                    }
+                    let blocks = (channels + s.block() - 1) / s.block();
+                    let cost = cycles(&s, &v, &axes[0]) * (blocks * s.block()) as f64;
+                    if best.as_ref().is_none_or(|b| cost < b.0) {
+                        best = Some((cost, s));
+                    }
                 }
             }
         }
@@ -149,7 +155,7 @@ impl Plan {
         let s = &self.shape;
         (0..s.vectors)
             .flat_map(|v| (0..s.lanes).map(move |l| (v, l)))
-            .map(|(v, l)| first + 4 * s.vectors * (l / 4) + 4 * v + l % 4)
+            .map(|(v, l)| first + s.channel(v, l))
             .collect()
     }
 
@@ -295,27 +301,63 @@ fn far(s: &Shape) -> bool {
     s.at.dilation[0] > 1 && s.at.kernel[0] > 4
 }
 
-/// About the cycles of a channel of a tile for each of its pixels: instructions on three ports, or two at 512 bits.
-fn cycles(s: &Shape, v: &Vector) -> f64 {
-    let groups = s.touched(s.at.rows).chunks(s.parts as usize).count() as f64;
-    let rows = s.touched(s.at.rows).len() as f64;
+/// About the cycles of a channel for each pixel of an image with such rows: instructions on three ports, or two at 512 bits.
+fn cycles(s: &Shape, v: &Vector, rows: &Axis) -> f64 {
+    let runs = rows.runs(s.at.rows);
+    let all: f64 = runs.iter().map(|r| r.count as f64 * of_tile(s, v, r)).sum();
+    let ports = if v.lanes >= 16 { 2.0 } else { 3.0 };
+    all / ports / (rows.out * s.at.cols * s.block()) as f64
+}
+
+/// The instructions of a tile for a block of channels; what lies left and right of the image counts as if it was there.
+fn of_tile(s: &Shape, v: &Vector, run: &Run) -> f64 {
+    let at = Geometry {
+        rows: run.size,
+        cut_rows: run.cut,
+        ..s.at.clone()
+    };
+    let there = |y: &&i64| at.exists(0, **y);
+    let touched = s.touched(run.size);
+    let groups: Vec<&[i64]> = touched.chunks(s.parts as usize).collect();
+    // Those of which nothing is there are left out where that is 0.
+    let done = |g: &[i64]| !s.clear || g.iter().any(|y| there(&y));
+    let rows: usize = (groups.iter().filter(|g| done(g)))
+        .map(|g| g.iter().filter(there).count())
+        .sum();
+    let n = groups.iter().filter(|g| done(g)).count() as f64;
+    // Made of one byte; whole groups of them are one instruction.
+    let some = |g: &&&[i64]| g.iter().any(|y| there(&y));
+    let absent: usize = (groups.iter().filter(some))
+        .map(|g| g.iter().filter(|y| !there(y)).count())
+        .sum();
     // Loads that widen, pairing, for all vectors of a block.
     let mixing = match (s.parts, s.vectors) {
-        (4, 4) => 8.0 * groups,
-        (4, _) => 2.0 * rows + 2.0 * groups,
-        _ => rows + 2.0 * groups,
+        (4, 4) => 8.0 * n,
+        (4, _) => 2.0 * rows as f64 + 2.0 * n,
+        _ if v.lanes == 8 => 4.0 * n + 5.0 * absent as f64,
+        _ => rows as f64 + 2.0 * n,
+    };
+    let moved = match s.parts {
+        2 if s.more != 0 => 2.0 * n,
+        _ => 0.0,
     };
     let read: i64 = (0..s.at.span(1))
         .filter(|ix| !s.at.meets(*ix).is_empty())
         .count() as i64;
-    let touched: usize = (0..s.at.rows).map(|j| s.groups(j).len()).sum();
-    let dots = touched as f64 * (s.at.kernel[1] * s.at.cols * s.vectors) as f64;
+    let packed = s.touched(s.packed_rows);
+    let packed: Vec<&[i64]> = packed.chunks(s.parts as usize).collect();
+    let products: usize = (0..run.size)
+        .map(|j| {
+            let own = s.groups(j);
+            own.iter().filter(|(q, _)| done(packed[*q])).count()
+        })
+        .sum();
+    let dots = products as f64 * (s.at.kernel[1] * s.at.cols * s.vectors) as f64;
     let each_dot = if s.parts == 4 { 1.0 } else { 2.0 };
     let order = match v.lanes {
         16 => 2.0,
-        _ => 1.0,
-    } * (s.at.rows * s.at.cols * s.vectors) as f64;
-    let ports = if v.lanes >= 16 { 2.0 } else { 3.0 };
-    let all = mixing * read as f64 + dots * each_dot + order;
-    all / ports / (s.at.rows * s.at.cols * s.block()) as f64
+        _ if s.mixed() => 1.0,
+        _ => 0.0,
+    } * (run.size * s.at.cols * s.vectors) as f64;
+    (mixing + moved) * read as f64 + dots * each_dot + order
 }

@@ -9,7 +9,8 @@
 //!
 //! W is i32: for each block the numbers that sums begin with, then weights for each row of the tile, group of rows that it touches, and column of
 //! the window, every one `vectors` vectors of lanes. Within a block, lane `l` of vector `v` is channel `4 * vectors * (l / 4) + 4 * v + l % 4`, which
-//! is the order in which rows of bytes interleave within quarters of registers.
+//! is the order in which rows of bytes interleave within quarters of registers; of words in up to eight lanes, which are paired before they are
+//! words, channel `lanes * v + l`.
 
 use super::depthwise_tile::{Call, Geometry};
 use crate::base::dtype::DType;
@@ -51,7 +52,7 @@ pub struct Shape {
     pub packed_rows: i64,
     /// How X is stored: U8 or I8.
     pub x_type: DType,
-    /// What is added to every element before it is multiplied: 128 makes bytes with a sign such without.
+    /// What is added to every element before it is multiplied: 128 makes bytes with a sign such without, words may lose their zero point.
     pub more: i64,
     /// Whether what lies outside of the image is multiplied as 0: such products are left out.
     pub clear: bool,
@@ -63,6 +64,17 @@ impl Shape {
     /// Channels of a block.
     pub fn block(&self) -> i64 {
         self.vectors * self.lanes
+    }
+    /// Whether lanes of a block are mixed.
+    pub fn mixed(&self) -> bool {
+        self.parts == 4 || self.lanes > 8
+    }
+    /// Which channel of a block lane `l` of vector `v` is.
+    pub fn channel(&self, v: i64, l: i64) -> i64 {
+        match self.mixed() {
+            true => 4 * self.vectors * (l / 4) + 4 * v + l % 4,
+            false => self.lanes * v + l,
+        }
     }
     /// Rows of the span that windows of the first `rows` rows of a tile touch, in order.
     pub fn touched(&self, rows: i64) -> Vec<i64> {
@@ -183,11 +195,14 @@ fn lane_of(b: &mut Builder, s: &Shape, c: ExprId, channels: ExprId) -> ExprId {
     let first = b.mul(block, size);
     let first = b.bin(BinOp::Min, first, last);
     let within = b.sub(c, first);
+    let packed = b.i(s.packed_vectors() * s.lanes);
+    let at = b.mul(block, packed);
+    if !s.mixed() {
+        return b.add(at, within);
+    }
     let (quad, four) = (b.i(4 * s.vectors), b.i(4));
     let (quarter, rest) = (b.div(within, quad), b.rem(within, quad));
     let (vector, lane) = (b.div(rest, four), b.rem(rest, four));
-    let packed = b.i(s.packed_vectors() * s.lanes);
-    let at = b.mul(block, packed);
     let lanes = b.i(s.lanes);
     let vector = b.mul(vector, lanes);
     let at = b.add(at, vector);

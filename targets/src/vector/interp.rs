@@ -465,7 +465,10 @@ impl Machine<'_> {
                 let pair = self.v(a)?;
                 self.set(d, std::array::from_fn(|i| pair[i % 2]))?;
             }
-            Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op)?,
+            Op::LoadWords { .. }
+            | Op::MixBytes { .. }
+            | Op::PairRows { .. }
+            | Op::InOrder { .. } => self.mixing(op)?,
             Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => {
                 self.long(op)?
             }

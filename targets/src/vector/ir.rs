@@ -415,6 +415,14 @@ pub enum Op {
         a: V,
         b: V,
     },
+    /// The first bytes of `a` and `b`, twice as many as there are lanes, as words that alternate: those of the first half in `lo`, of the second in `a`.
+    /// `signed`: with their sign. `lo` is neither.
+    PairRows {
+        lo: V,
+        a: V,
+        b: V,
+        signed: bool,
+    },
     /// Brings what pairing has mixed into order, in the first `n` registers, 2 or 4: lane `l` of vector `v` was element
     /// `4 * n * (l / 4) + 4 * v + l % 4`, and element `e` becomes lane `e % lanes` of vector `e / lanes`. All six differ.
     InOrder {

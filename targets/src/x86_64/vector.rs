@@ -402,7 +402,10 @@ impl<'p> Emit<'p> {
             }
             Op::Select { d, m, a, b } => self.select(d, m, a, b),
             Op::Fold { op, d, a, tmp } => self.fold(op, d, a, tmp),
-            Op::LoadWords { .. } | Op::MixBytes { .. } | Op::InOrder { .. } => self.mixing(op),
+            Op::LoadWords { .. }
+            | Op::MixBytes { .. }
+            | Op::PairRows { .. }
+            | Op::InOrder { .. } => self.mixing(op),
             Op::LoadQuad { .. }
             | Op::StoreQuad { .. }
             | Op::SplatReal { .. }

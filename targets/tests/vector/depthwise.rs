@@ -58,7 +58,7 @@ fn case(
     for b in 0..blocks {
         let first = (b * s.block()).min(channels - s.block());
         let lanes = || (0..s.vectors).flat_map(|v| (0..s.lanes).map(move |l| (v, l)));
-        let channel = |(v, l): (i64, i64)| first + 4 * s.vectors * (l / 4) + 4 * v + l % 4;
+        let channel = |(v, l): (i64, i64)| first + s.channel(v, l);
         for at in lanes() {
             w.extend((start[channel(at) as usize] as i32).to_le_bytes());
         }
@@ -195,6 +195,11 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                     // What is outside is multiplied as 0.
                     s.clear = true;
                     all.extend(case(isa, tile, &s, -s.more, 5, &mut r));
+                    // Words lose their zero point.
+                    if parts == 2 {
+                        s.more = -zero;
+                        all.extend(case(isa, tile, &s, zero, 5, &mut r));
+                    }
                 }
             }
         }

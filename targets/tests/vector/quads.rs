@@ -126,6 +126,13 @@ pub fn mixing(isa: Isa) -> Vec<Case> {
         w.vm.op(Op::MixBytes { lo, a, b });
         w.keep(lo);
         w.keep(a);
+        if isa.level == Level::Avx2 {
+            for signed in [false, true] {
+                w.vm.op(Op::PairRows { lo, a, b, signed });
+                w.keep(lo);
+                w.keep(a);
+            }
+        }
         w.vm.free_all(&[a, b, lo]);
         for n in [2, 4] {
             let v = [0, 1, 2, 3].map(|i| w.load(1024 + rotation * 4 + i * 100));

@@ -158,7 +158,7 @@ impl Template<'_> {
         let sums = Sums {
             acc: std::mem::take(&mut self.acc),
             vectors: n,
-            mixed: true,
+            mixed: s.mixed(),
             floats: false,
             at: b.at,
             lanes: Lanes::All,
@@ -257,7 +257,7 @@ impl Template<'_> {
             (_, 2) => self.two(places),
             _ => self.four(places),
         };
-        if self.s.more != 0 {
+        if self.s.more != 0 && self.dot != Dot::Words {
             for v in &group {
                 let sign = Src::Const(0x8080_8080);
                 self.f.vm.bin(Bin::Xor, *v, *v, sign);
@@ -281,20 +281,67 @@ impl Template<'_> {
         d
     }
 
+    /// Bytes of a place in the first half of a register. `None`: what is not there.
+    fn bytes(&mut self, place: Option<Mem>) -> V {
+        let Some(at) = place else {
+            // Given as words: their low bytes twice.
+            let (d, twice) = (self.f.outside(), self.f.vm.v());
+            let by = 8;
+            self.f.vm.op(Op::Shift {
+                op: Shift::Left,
+                d: twice,
+                a: d,
+                by,
+            });
+            self.f.vm.bin(Bin::And, d, d, Src::Const(0x00ff_00ff));
+            (self.f.vm).bin(Bin::And, twice, twice, Src::Const(0xff00_ff00));
+            self.f.vm.bin(Bin::Or, d, d, Src::Reg(twice));
+            self.f.vm.free(twice);
+            return d;
+        };
+        let d = self.f.vm.v();
+        self.f.vm.load(d, at, Lanes::First(4));
+        d
+    }
+
     /// Words of two rows.
     fn pair(&mut self, places: &[Option<Mem>], signed: bool) -> Vec<V> {
-        let a = self.words(places[0], signed);
+        // AVX2 shuffles within halves: what it pairs as bytes keeps its order.
+        let early = self.f.vm.isa.level == Level::Avx2;
+        let a = self.row_to_pair(places[0], early, signed);
+        let b = (places.get(1)).map(|place| self.row_to_pair(*place, early, signed));
         // Sums, for one, are there already.
-        let (b, own) = match places.get(1) {
-            Some(place) => (self.words(*place, signed), true),
-            None => (self.acc[0], false),
-        };
+        let other = b.unwrap_or(self.acc[0]);
         let lo = self.f.vm.v();
-        self.f.vm.op(Op::PairWords { lo, a, b });
-        if own {
+        self.f.vm.op(match early {
+            true => Op::PairRows {
+                lo,
+                a,
+                b: other,
+                signed,
+            },
+            false => Op::PairWords { lo, a, b: other },
+        });
+        b.into_iter().for_each(|b| self.f.vm.free(b));
+        if self.s.more != 0 {
+            let more = u32::from(self.s.more as i16 as u16);
+            let (op, b) = (WordBin::Add, self.f.vm.v());
+            let bits = more | more << 16;
+            self.f.vm.op(Op::Const { d: b, bits });
+            for d in [lo, a] {
+                self.f.vm.op(Op::Words { op, d, a: d, b });
+            }
             self.f.vm.free(b);
         }
         vec![lo, a]
+    }
+
+    /// A row as it is paired: bytes, or words already.
+    fn row_to_pair(&mut self, place: Option<Mem>, bytes: bool, signed: bool) -> V {
+        match bytes {
+            true => self.bytes(place),
+            false => self.words(place, signed),
+        }
     }
 
     /// Bytes of up to four rows, for half as many channels as a register has bytes.

@@ -33,6 +33,30 @@ impl Machine<'_> {
                 self.set(lo, low)?;
                 self.set(a, high)
             }
+            Op::PairRows { lo, a, b, signed } => {
+                if lo == a || lo == b || a == b {
+                    return wrong("the registers of rows that are paired are not three");
+                }
+                let (x, y) = (self.v(a)?, self.v(b)?);
+                let n = self.isa.lanes;
+                let word = |v: &Vector, i: usize| {
+                    let byte = v[i / 4].to_le_bytes()[i % 4];
+                    let word = match signed {
+                        true => byte as i8 as u16,
+                        false => u16::from(byte),
+                    };
+                    u32::from(word)
+                };
+                let half = |first: usize| -> Vector {
+                    std::array::from_fn(|i| match i < n {
+                        true => word(&x, first + i) | word(&y, first + i) << 16,
+                        false => UNDEFINED,
+                    })
+                };
+                let (low, high) = (half(0), half(n));
+                self.set(lo, low)?;
+                self.set(a, high)
+            }
             Op::InOrder { v, n, tmp } => {
                 let all = [v[0], v[1], v[2], v[3], tmp[0], tmp[1]];
                 let own = |i: usize| i < usize::from(n) || i >= 4;

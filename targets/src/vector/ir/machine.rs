@@ -111,7 +111,9 @@ impl Isa {
             Op::PackBytes { .. } | Op::SplatReal { .. } => {
                 matches!(self.level, Level::Avx2 | Level::Avx512)
             }
-            Op::PairBytes { .. } | Op::PickBytes { .. } => self.level == Level::Avx2,
+            Op::PairBytes { .. } | Op::PickBytes { .. } | Op::PairRows { .. } => {
+                self.level == Level::Avx2
+            }
             Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
                 self.level == Level::Avx2
             }

@@ -2,7 +2,7 @@
 
 use super::{Emit, Emitted, codes};
 use crate::vector::ir::*;
-use iced_x86::{Code as Ins, Instruction};
+use iced_x86::{Code as Ins, Instruction, Register};
 
 impl Emit<'_> {
     /// An operation on bytes of several rows.
@@ -16,6 +16,19 @@ impl Emit<'_> {
             Op::MixBytes { lo, a, b } => {
                 self.both(&codes::UNPACK_LO_B, lo, a, b)?;
                 self.both(&codes::UNPACK_HI_B, a, a, b)
+            }
+            Op::PairRows { lo, a, b, signed } => {
+                let (low, first, second) = (self.xmm(lo), self.xmm(a), self.xmm(b));
+                let with3 = Instruction::with3::<Register, Register, Register>;
+                let (below, above) = (
+                    Ins::VEX_Vpunpcklbw_xmm_xmm_xmmm128,
+                    Ins::VEX_Vpunpckhbw_xmm_xmm_xmmm128,
+                );
+                self.push(with3(below, low, first, second)?);
+                self.push(with3(above, first, first, second)?);
+                let code = if signed { codes::SX_BW } else { codes::ZX_BW };
+                self.rr(code.at(self.level), self.v(lo), low)?;
+                self.rr(code.at(self.level), self.v(a), first)
             }
             Op::InOrder { v, n, tmp } if self.level == Level::Avx512 => {
                 self.in_order_wide(v, n, tmp)
