@@ -20,7 +20,7 @@ pub fn wanted(g: &Graph) -> BTreeSet<NodeId> {
             .first()
             .and_then(|&v| g.ty(v))
             .is_some_and(|t| t.dtype.is_float());
-        if passive || own || !float {
+        if passive || own || !float || recurs(g, n) {
             continue;
         }
         let mut data = 0;
@@ -35,6 +35,17 @@ pub fn wanted(g: &Graph) -> BTreeSet<NodeId> {
         }
     }
     out
+}
+
+/// Whether an operator is a recurrent one whose weights the file leaves in floats: what it reads is quantized for others.
+fn recurs(g: &Graph, n: NodeId) -> bool {
+    let node = g.node(n);
+    let float = |i: usize| {
+        let v = node.ins.get(i).copied().flatten();
+        v.and_then(|v| g.konst(v))
+            .is_some_and(|t| t.dtype.is_float())
+    };
+    ["LSTM", "GRU", "RNN"].contains(&node.op.name) && float(1) && float(2)
 }
 
 fn dequantized(g: &Graph, mut v: ValueId) -> bool {

@@ -13,6 +13,7 @@ mod products;
 mod real;
 mod spell;
 mod tables;
+mod transposed;
 mod twins;
 
 use crate::base::attr::{Attr, Attrs};
@@ -111,6 +112,7 @@ impl Integers<'_, '_, '_> {
             let plain = End::straight(t, bounds);
             let made = match self.g.node(m).op.name {
                 "Conv" => self.conv(m, &plain, &spot)?,
+                "ConvTranspose" => self.conv_transpose(m, &plain, &spot)?,
                 "MatMul" | "Gemm" => self.matmul(m, None, &plain, &spot)?,
                 "LeakyRelu" => self.sloped(m, t, bounds, &spot)?,
                 "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
@@ -126,6 +128,7 @@ impl Integers<'_, '_, '_> {
                 }
                 "Softmax" => self.softmax(m, t, bounds, &spot)?,
                 "Resize" => self.resized(m, t, bounds, &spot)?,
+                "Max" | "Min" | "Where" => self.chosen(m, t, bounds, &spot)?,
                 _ => None,
             };
             if made.is_some() {
