@@ -173,6 +173,7 @@ fn computes(g: &Graph, n: NodeId) -> bool {
         "LayerNormalization" => {
             konst(1).is_some() && (absent(2) || konst(2).is_some()) && node.outs.len() == 1
         }
+        "InstanceNormalization" => konst(1).is_some() && konst(2).is_some(),
         "BatchNormalization" => (1..5).all(|i| konst(i).is_some()),
         "Softmax" => !node.attrs.flag("flat"),
         "Relu" | "Clip" | "Max" | "Min" => bounds(g, n),

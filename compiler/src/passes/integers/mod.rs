@@ -10,6 +10,7 @@ mod moves;
 mod points;
 mod pools;
 mod products;
+mod quotients;
 mod real;
 mod spell;
 mod tables;
@@ -122,8 +123,12 @@ impl Integers<'_, '_, '_> {
                     made => made,
                 },
                 "BatchNormalization" => self.normalized(m, t, bounds, &spot)?,
-                "LayerNormalization" => self.layer_normalized(m, t, bounds, &spot)?,
-                "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
+                "LayerNormalization" | "InstanceNormalization" => {
+                    self.row_normalized(m, t, bounds, &spot)?
+                }
+                "Div" => self.quotient(m, t, bounds, &spot)?,
+                "ReduceL2" => self.length(m, t, bounds, &spot)?,
+                "GlobalAveragePool" | "AveragePool" | "ReduceMean" | "ReduceSum" => {
                     self.mean(m, t, bounds, &spot)?
                 }
                 "Softmax" => self.softmax(m, t, bounds, &spot)?,

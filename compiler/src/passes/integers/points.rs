@@ -223,8 +223,8 @@ impl Integers<'_, '_, '_> {
             .map(Some)
     }
 
-    /// A LayerNormalization whose scale and bias are known.
-    pub(super) fn layer_normalized(
+    /// A LayerNormalization or InstanceNormalization whose scale and bias are known.
+    pub(super) fn row_normalized(
         &mut self,
         n: NodeId,
         t: &Target,
@@ -233,14 +233,23 @@ impl Integers<'_, '_, '_> {
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
         let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
-        let axis = node.attrs.int("axis", -1);
+        let instance = node.op.name == "InstanceNormalization";
+        let axis = match instance {
+            true => 2,
+            false => node.attrs.int("axis", -1),
+        };
         let [Some(x), Some(scale), bias] = [0, 1, 2].map(|i| node.ins.get(i).copied().flatten())
         else {
             return Ok(None);
         };
         let others = node.outs[1..].iter().any(|&v| self.g.is_used(v));
-        let shape = self.g.ty(scale).and_then(|t| t.fixed_shape());
+        let mut shape = self.g.ty(scale).and_then(|t| t.fixed_shape());
         let alike = bias.is_none_or(|b| self.g.ty(b).and_then(|t| t.fixed_shape()) == shape);
+        // One for each channel, which is no axis that is normalized.
+        if instance && let (Some(shape), Some(rank)) = (&mut shape, self.g.ty(x).map(|t| t.rank()))
+        {
+            shape.resize(rank.max(2) - 1, 1);
+        }
         let all = self.g.ty(x).and_then(|t| {
             let axis = resolve_axis(axis, t.rank()).ok()?;
             t.shape[axis..].iter().cloned().product::<Dim>().fixed()

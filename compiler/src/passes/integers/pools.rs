@@ -1,4 +1,4 @@
-//! Means: sums of whole numbers, with the count in the multiplier.
+//! Sums and means: sums of whole numbers, with the count in the multiplier.
 
 use super::real::{Bounds, Real, Target};
 use super::{Integers, Spot};
@@ -12,7 +12,7 @@ use crate::op::resolve_axis;
 use crate::ops::quantized::byte;
 
 impl Integers<'_, '_, '_> {
-    /// GlobalAveragePool, ReduceMean, AveragePool over bytes.
+    /// GlobalAveragePool, ReduceMean, AveragePool over bytes, and ReduceSum, which divides by nothing.
     pub(super) fn mean(
         &mut self,
         n: NodeId,
@@ -39,21 +39,9 @@ impl Integers<'_, '_, '_> {
         let rank = shape.len();
         let (axes, keep) = match name {
             "GlobalAveragePool" => ((2..rank).collect(), true),
-            "ReduceMean" => {
-                let list = ins
-                    .get(1)
-                    .copied()
-                    .flatten()
-                    .map(|v| self.g.konst(v)?.to_i64s());
-                let axes = match list {
-                    None if attrs.flag("noop_with_empty_axes") => return Ok(None),
-                    None => (0..rank).collect(),
-                    Some(None) => return Ok(None),
-                    Some(Some(list)) => {
-                        let axes: Result<Vec<usize>> =
-                            list.iter().map(|&a| resolve_axis(a, rank)).collect();
-                        axes?
-                    }
+            "ReduceMean" | "ReduceSum" => {
+                let Some(axes) = self.axes(n, rank)? else {
+                    return Ok(None);
                 };
                 (axes, attrs.int("keepdims", 1) != 0)
             }
@@ -82,10 +70,32 @@ impl Integers<'_, '_, '_> {
             .with("keepdims", Attr::Int(i64::from(keep)))
             .with("wide", Attr::Int(1));
         let sum = self.make("ReduceSum", own, &[Some(r.q), Some(axes)], spot)?;
-        let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
+        let divisor = if name == "ReduceSum" {
+            1.0
+        } else {
+            count as f64
+        };
+        let m = self.reals(&[], &[scale / (divisor * t.scale)]);
         let most = count as f64 * r.most();
         self.requantize(sum, zero, most, m, None, t, bounds, spot)
             .map(Some)
+    }
+
+    /// The axes that a reduction is over, if they are known.
+    pub(super) fn axes(&self, n: NodeId, rank: usize) -> Result<Option<Vec<usize>>> {
+        let node = self.g.node(n);
+        let list = node.ins.get(1).copied().flatten();
+        match list.map(|v| self.g.konst(v)?.to_i64s()) {
+            None if node.attrs.flag("noop_with_empty_axes") => Ok(None),
+            None => Ok(Some((0..rank).collect())),
+            Some(None) => Ok(None),
+            Some(Some(list)) if list.is_empty() => Ok(None),
+            Some(Some(list)) => {
+                let axes: Result<Vec<usize>> =
+                    list.iter().map(|&a| resolve_axis(a, rank)).collect();
+                axes.map(Some)
+            }
+        }
     }
 
     /// Windows are a convolution with ones, channel by channel, and what is counted of each is in the multiplier.
