@@ -77,7 +77,7 @@ def transposed(x, w, bias, strides, pads, dilations, extra, group):
     return y[(slice(None), slice(None), *cut)] + bias.reshape(-1, *[1] * len(sizes))
 
 
-def conv_transpose(name, kinds, shape, cout, kernel, strides, pads, group=1, dilations=None, extra=None, channels=True, tail=None):
+def conv_transpose(name, kinds, shape, cout, kernel, strides, pads, group=1, dilations=None, extra=None, channels=True, tail=None, floats=False):
     m, n = Model(), len(kernel)
     dilations, extra = dilations or [1] * n, extra or [0] * n
     x, xr = m.input("x", kinds[0], shape, 0.03)
@@ -88,7 +88,13 @@ def conv_transpose(name, kinds, shape, cout, kernel, strides, pads, group=1, dil
     zero = rng.integers(lo, hi + 1, per if channels else ()).astype(numpy_type) if kinds[1] == "u8" else np.zeros(per if channels else (), numpy_type)
     along = (1, -1) + (1,) * n if channels else ()
     wr = (q.astype(float) - zero.astype(float).reshape(along)) * scale.astype(float).reshape(along)
-    w = m.dequantized("w", m.constant("wq", q), scale, zero, 1 if channels else None)
+    along = 1 if channels else None
+    # Some files keep the floats, and quantize them.
+    stored = m.constant("wq", wr.astype(np.float32) if floats else q)
+    if floats:
+        ins = [stored, m.constant("w_s", scale), m.constant("w_z", zero)]
+        stored = m.node("QuantizeLinear", ins, "w_stored", **({} if along is None else {"axis": along}))
+    w = m.dequantized("w", stored, scale, zero, along)
     bias = rng.standard_normal(cout).astype(np.float32)
     attrs = dict(strides=strides, pads=pads, group=group, dilations=dilations, output_padding=extra, kernel_shape=kernel)
     y = m.node("ConvTranspose", [x, w, m.constant("b", bias)], "y", **attrs)
@@ -101,6 +107,25 @@ def conv_transpose(name, kinds, shape, cout, kernel, strides, pads, group=1, dil
     m.store(name, y, real, kinds[2], float(real.std()) / 40)
 
 
+def moved(name, kind, op, attrs, how, ins=()):
+    """A sum, limited, and moved before it is quantized."""
+    m = Model()
+    a, ar = m.input("a", kind, [1, 6, 8, 10], 0.03)
+    b, br = m.input("b", kind, [1, 6, 8, 10], 0.05)
+    y = m.node("Relu", [m.node("Add", [a, b], "sum")], "limited")
+    ins = [m.constant(f"i{k}", v) for k, v in enumerate(ins)]
+    m.store(name, m.node(op, [y, *ins], "moved", **attrs), how(np.maximum(ar + br, 0)), kind, 0.06)
+
+
+for kind in ["u8", "i8"]:
+    pads = np.array([0, 0, 1, 2, 0, 0, 1, 2])
+    around = [(0, 0), (0, 0), (1, 1), (2, 2)]
+    moved(f"moved_reflect_{kind}", kind, "Pad", {"mode": "reflect"}, lambda x: np.pad(x, around, "reflect"), [pads])
+    moved(f"moved_pad_{kind}", kind, "Pad", {}, lambda x: np.pad(x, around), [pads])
+    moved(f"moved_largest_{kind}", kind, "MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, lambda x: x.reshape(1, 6, 4, 2, 5, 2).max((3, 5)))
+    moved(f"moved_slice_{kind}", kind, "Slice", {}, lambda x: x[:, :, 1:7:2], [np.array([1]), np.array([7]), np.array([2]), np.array([2])])
+    moved(f"moved_gather_{kind}", kind, "Gather", {"axis": 1}, lambda x: x[:, [5, 0, 0]], [np.array([5, 0, 0])])
+
 for kinds in [("u8", "i8", "u8"), ("i8", "i8", "i8"), ("u8", "u8", "i8")]:
     end = "_".join(kinds)
     conv_transpose(f"transposed_2x2_{end}", kinds, [1, 24, 7, 9], 20, [2, 2], [2, 2], [0] * 4)
@@ -109,6 +134,7 @@ for kinds in [("u8", "i8", "u8"), ("i8", "i8", "i8"), ("u8", "u8", "i8")]:
     conv_transpose(f"transposed_few_{end}", kinds, [1, 16, 8, 8], 3, [3, 3], [2, 2], [1] * 4, extra=[1, 0], channels=False)
     conv_transpose(f"transposed_groups_{end}", kinds, [1, 16, 6, 6], 24, [3, 2], [2, 2], [1, 0, 1, 0], group=4)
     conv_transpose(f"transposed_depthwise_{end}", kinds, [1, 16, 6, 7], 16, [4, 4], [2, 2], [1] * 4, group=16)
+    conv_transpose(f"transposed_floats_{end}", kinds, [1, 16, 6, 6], 24, [3, 2], [2, 2], [1, 0, 1, 0], floats=True)
     conv_transpose(f"transposed_line_{end}", kinds, [1, 16, 33], 12, [8], [4], [2, 2])
     conv_transpose(f"transposed_volume_{end}", kinds, [1, 8, 3, 4, 5], 8, [2, 2, 2], [2, 2, 2], [0] * 6)
     conv_transpose(f"transposed_dense_{end}", kinds, [1, 12, 6, 6], 10, [3, 3], [1, 1], [1] * 4, dilations=[2, 2])
