@@ -1,11 +1,11 @@
-//! Normalizations and softmaxes between quantized numbers are computed from whole numbers, and are what their definitions over real numbers say, rounded
+//! Normalizations, softmaxes, reductions and quotients between quantized numbers are computed from whole numbers, and are what their definitions over real numbers say, rounded
 //! once: `tests/byte_norms.py` computes these in f64.
 
 use onnxc_tests::oracle::Models;
 
 #[test]
 fn norms_of_bytes() {
-    if let Some(models) = Models::of("byte_norms.py", 70) {
+    if let Some(models) = Models::of("byte_norms.py", 100) {
         let exact = ["--steps", "0", "--require-int8"];
         models.verified_here(&exact);
         models.verified_on_aarch64(&exact);

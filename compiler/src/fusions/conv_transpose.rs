@@ -87,7 +87,7 @@ impl Axis {
 }
 
 /// A ConvTranspose with known weights.
-struct Split {
+pub struct Split {
     axes: Vec<Axis>,
     batch: i64,
     group: i64,
@@ -95,27 +95,30 @@ struct Split {
     cin: i64,
     cout: i64,
     weights: Vec<f32>,
-    bias: Option<Vec<f32>>,
 }
 
 /// Phases from one to another, in order, that have as many elements.
-struct Run {
+pub struct Run {
     first: i64,
     count: i64,
     taps: Vec<i64>,
 }
 
-/// Reads a ConvTranspose, or says why it stays.
-fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'static str> {
+impl Run {
+    /// Whether its phases have no element at all.
+    pub fn is_empty(&self) -> bool {
+        self.taps.is_empty()
+    }
+}
+
+/// Reads a ConvTranspose whose weights are `w`, or says why it stays.
+pub fn read(g: &Graph, root: NodeId, w: &Tensor) -> std::result::Result<Split, &'static str> {
     let node = g.node(root);
     let (Some(xt), Some(ot)) = (node.ins[0].and_then(|x| g.ty(x)), g.ty(node.outs[0])) else {
         return Err("its types are not known");
     };
-    let known = g
-        .konst(w)
-        .filter(|w| w.dtype == DType::F32 && w.shape.len() == xt.rank());
-    let Some((w, values)) = known.and_then(|w| Some((w, w.to_f32s()?))) else {
-        return Err("the weights are not f32");
+    let Some(values) = w.to_f64s().filter(|_| w.shape.len() == xt.rank()) else {
+        return Err("its weights have another rank than what it reads");
     };
     let dims = TensorType::of(w).shape;
     let Ok(win) = window(&node.attrs, &xt.shape, &dims) else {
@@ -159,13 +162,6 @@ fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'sta
     if all.iter().product::<i64>() > MOST_SPREAD * own.iter().product::<i64>() {
         return Err("its stride and dilation do not go together");
     }
-    let bias = match node.ins.get(2).copied().flatten() {
-        None => None,
-        Some(b) => match g.konst(b).and_then(Tensor::to_f32s) {
-            Some(b) => Some(b),
-            None => return Err("the bias is not a constant"),
-        },
-    };
     let group = node.attrs.int("group", 1).max(1);
     Ok(Split {
         axes,
@@ -174,8 +170,7 @@ fn read(g: &Graph, root: NodeId, w: ValueId) -> std::result::Result<Split, &'sta
         group,
         cin: w.shape[0] / group,
         cout: w.shape[1],
-        weights: values,
-        bias,
+        weights: values.into_iter().map(|v| v as f32).collect(),
     })
 }
 
@@ -188,8 +183,14 @@ impl Split {
         let strides: Vec<i64> = self.axes.iter().map(|a| a.stride).collect();
         unravel(&strides, p)
     }
-    /// The convolutions, and whether channels of a group stand together with those of its other phases.
-    fn runs(&self) -> (Vec<Run>, bool) {
+    /// The convolutions, and whether channels of a group stand together with those of its other phases. `None`: too many, or phases without elements
+    /// of a batch that is not known.
+    pub fn runs(&self) -> Option<(Vec<Run>, bool)> {
+        let (runs, together) = self.convolutions();
+        let empty = runs.iter().any(Run::is_empty);
+        (runs.len() <= MOST_RUNS && !(empty && self.batch == 0)).then_some((runs, together))
+    }
+    fn convolutions(&self) -> (Vec<Run>, bool) {
         let most: Vec<i64> = self.axes.iter().map(|a| a.taps(0)).collect();
         let own: i64 = self.axes.iter().map(|a| a.kernel).product();
         let done = most.iter().product::<i64>() * self.phases();
@@ -231,8 +232,9 @@ impl Split {
         }
         (runs, false)
     }
-    /// `[group * cin, cout, kernel..]` as `[group, phase, cout, cin, taps..]`, zeros where the window has no such element.
-    fn weights(&self, run: &Run) -> Tensor {
+    /// `[group * cin, cout, kernel..]` as `[group, phase, cout, cin, taps..]`: shape and values. `blank`: what stands where the window has no such element,
+    /// for each of `cout` channels or for all.
+    pub fn weights(&self, run: &Run, blank: &[f32]) -> (Vec<i64>, Vec<f32>) {
         let taps: i64 = run.taps.iter().product();
         let mut shape = vec![self.group * run.count * self.cout, self.cin];
         shape.extend(&run.taps);
@@ -261,69 +263,88 @@ impl Split {
                     .map(|a| (a.kernel - 1) / a.spread + 1)
                     .product();
                 for m in 0..self.cout {
+                    let blank = blank[m as usize % blank.len()];
                     for c in 0..self.cin {
                         let from = ((grp * self.cin + c) * self.cout + m) * window;
                         let value = |at: &Option<i64>| {
-                            at.map_or(0.0, |at| self.weights[(from + at) as usize])
+                            at.map_or(blank, |at| self.weights[(from + at) as usize])
                         };
                         out.extend(places.iter().map(value));
                     }
                 }
             }
         }
-        Tensor::f32(&shape, &out)
+        (shape, out)
     }
-    /// The bias of a convolution's channels.
-    fn bias(&self, run: &Run) -> Option<Vec<f32>> {
-        let each = self.bias.as_ref()?.chunks(self.cout.max(1) as usize);
-        Some(each.flat_map(|b| b.repeat(run.count as usize)).collect())
+    /// One number for each of `group * cout` channels, or for each of the `cout` of every group, as numbers for a convolution's channels.
+    pub fn arranged<T: Copy>(&self, run: &Run, each: &[T]) -> Vec<T> {
+        let own = each.chunks(self.cout.max(1) as usize).cycle();
+        own.take(self.group as usize)
+            .flat_map(|b| b.repeat(run.count as usize))
+            .collect()
+    }
+    /// Attributes of a convolution.
+    pub fn attributes(&self, run: &Run) -> Attrs {
+        let (mut begins, mut ends) = (vec![], vec![]);
+        for (a, &taps) in self.axes.iter().zip(&run.taps) {
+            begins.push(a.span(taps) - 1 - a.first);
+            ends.push(a.positions + a.first - a.input);
+        }
+        let mut attrs = Attrs::default()
+            .with("group", Attr::Int(self.group))
+            .with("pads", Attr::Ints([begins, ends].concat()));
+        if self.axes.iter().any(|a| a.dilation > 1) {
+            let dilations = self.axes.iter().map(|a| a.dilation).collect();
+            attrs.set("dilations", Attr::Ints(dilations));
+        }
+        attrs
+    }
+    /// Output channels.
+    pub fn channels(&self) -> i64 {
+        self.group * self.cout
     }
 }
 
 fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     let (root, x, w) = (m.root(), m.value("x")?, m.value("w")?);
-    let s = match read(g, root, w) {
+    let Some(weights) = g.konst(w).filter(|w| w.dtype == DType::F32) else {
+        return Ok(Outcome::Skip("the weights are not f32".into()));
+    };
+    let s = match read(g, root, weights) {
         Ok(s) => s,
         Err(why) => return Ok(Outcome::Skip(why.to_string())),
     };
-    let (runs, together) = s.runs();
-    let empty = runs.iter().any(|r| r.taps.is_empty());
-    if runs.len() > MOST_RUNS || empty && s.batch == 0 {
+    let bias = match g.node(root).ins.get(2).copied().flatten() {
+        None => None,
+        Some(b) => match g.konst(b).and_then(Tensor::to_f32s) {
+            Some(b) => Some(b),
+            None => return Ok(Outcome::Skip("the bias is not a constant".into())),
+        },
+    };
+    let Some((runs, together)) = s.runs() else {
         return Ok(Outcome::Skip(
             "its window and stride do not go together".into(),
         ));
-    }
-    let (loc, name) = (place(g, m), g.value(w).name.clone());
-    let mut b = Builder {
-        g,
-        cx,
-        root,
-        loc,
-        name,
     };
+    let (loc, name) = (place(g, m), g.value(w).name.clone());
+    let mut b = Builder { g, cx, root, loc };
     let mut parts = vec![];
     for run in &runs {
-        parts.push(b.convolution(&s, run, x)?);
+        parts.push(b.convolution(&s, run, x, bias.as_deref(), &name)?);
     }
-    let y = match parts[..] {
-        [y] => y,
-        _ => b.step(
-            "Concat",
-            Attrs::default().with("axis", Attr::Int(1)),
-            &parts,
-        )?,
-    };
-    Ok(Outcome::Replace(b.bring_together(&s, y, together)?))
+    Ok(Outcome::Replace(b.bring_together(&s, &parts, together)?))
 }
 
 /// Makes the nodes.
-struct Builder<'a, 'b> {
-    g: &'a mut Graph,
-    cx: &'a mut PassCx<'b>,
-    root: NodeId,
-    loc: Loc,
-    /// Of the weights.
-    name: String,
+pub struct Builder<'a, 'b> {
+    /// The graph.
+    pub g: &'a mut Graph,
+    #[allow(missing_docs)]
+    pub cx: &'a mut PassCx<'b>,
+    /// New nodes stand before it.
+    pub root: NodeId,
+    /// And have these names.
+    pub loc: Loc,
 }
 
 impl Builder<'_, '_> {
@@ -342,11 +363,18 @@ impl Builder<'_, '_> {
     fn numbers(&mut self, v: &[i64]) -> ValueId {
         self.g.add_const("", Tensor::i64(&[v.len() as i64], v))
     }
-    /// Some phases at all positions: `[N, channels.., positions..]`.
-    fn convolution(&mut self, s: &Split, run: &Run, x: ValueId) -> Result<ValueId> {
-        let bias = s.bias(run);
-        if run.taps.is_empty() {
-            let channels = s.group * s.cout * run.count;
+    /// Some phases at all positions: `[N, channels.., positions..]`. `name`: of the weights.
+    fn convolution(
+        &mut self,
+        s: &Split,
+        run: &Run,
+        x: ValueId,
+        bias: Option<&[f32]>,
+        name: &str,
+    ) -> Result<ValueId> {
+        let bias = bias.map(|b| s.arranged(run, b));
+        if run.is_empty() {
+            let channels = s.channels() * run.count;
             let mut each = vec![1, channels];
             each.resize(2 + s.axes.len(), 1);
             let values = bias.unwrap_or_else(|| vec![0.0; channels as usize]);
@@ -356,31 +384,31 @@ impl Builder<'_, '_> {
             let all = self.numbers(&all);
             return self.step("Expand", Attrs::default(), &[bias, all]);
         }
-        let weights = self.g.add_const(&self.name.clone(), s.weights(run));
+        let (shape, weights) = s.weights(run, &[0.0]);
+        let weights = self.g.add_const(name, Tensor::f32(&shape, &weights));
         let mut ins = vec![x, weights];
         if let Some(b) = bias {
             ins.push(self.g.add_const("", Tensor::f32(&[b.len() as i64], &b)));
         }
-        let (mut begins, mut ends) = (vec![], vec![]);
-        for (a, &taps) in s.axes.iter().zip(&run.taps) {
-            begins.push(a.span(taps) - 1 - a.first);
-            ends.push(a.positions + a.first - a.input);
-        }
-        let mut attrs = Attrs::default()
-            .with("group", Attr::Int(s.group))
-            .with("pads", Attr::Ints([begins, ends].concat()));
-        if s.axes.iter().any(|a| a.dilation > 1) {
-            let dilations = s.axes.iter().map(|a| a.dilation).collect();
-            attrs.set("dilations", Attr::Ints(dilations));
-        }
-        self.step("Conv", attrs, &ins)
+        self.step("Conv", s.attributes(run), &ins)
     }
     /// Phases beside each other, and what belongs to the output. The channels are `[phases, group * cout]`, or
-    /// `[group, phases, cout]` where those of a group stand `together`.
-    fn bring_together(&mut self, s: &Split, y: ValueId, together: bool) -> Result<ValueId> {
+    /// `[group, phases, cout]` where those of a group stand `together`. `parts`: what the convolutions gave.
+    pub fn bring_together(
+        &mut self,
+        s: &Split,
+        parts: &[ValueId],
+        together: bool,
+    ) -> Result<ValueId> {
         let n = s.axes.len() as i64;
-        let channels = s.group * s.cout;
-        let mut y = y;
+        let channels = s.channels();
+        let mut y = match parts {
+            &[y] => y,
+            _ => {
+                let attrs = Attrs::default().with("axis", Attr::Int(1));
+                self.step("Concat", attrs, parts)?
+            }
+        };
         if s.phases() > 1 {
             // [N, group, r.., C, q..] to [N, group, C, q, r ..].
             let apart = together && s.group > 1;

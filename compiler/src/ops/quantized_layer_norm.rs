@@ -15,7 +15,7 @@ use crate::op::{BASE, InferCx, Lower, OpDef, resolve_axis};
 /// Operators of this file.
 pub static OPS: &[&OpDef] = &[&LAYER_NORM];
 
-/// Inputs: x (8 bits); scale and bias (f32, one for each element along the axes from `axis` on), over the scale of the result; epsilon (f64, one) in steps
+/// Inputs: x (8 bits); scale and bias (f32, of a shape that broadcasts to that of x), over the scale of the result; epsilon (f64, one) in steps
 /// of x, times the square of their number n. Attributes: `axis`, `to`, `zero`, `lo`, `hi`, `rounding`.
 /// Output, with the sums S1 and S2 of x and of its squares, which are exact: `r = 1 / sqrt(n S2 - S1^2 + epsilon)` in f64, then in f32, each step
 /// rounded, `round((n x - S1) * r * scale + bias) + zero` within the bounds. A zero point of x takes no part.
@@ -104,7 +104,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         let (by, sum) = (cx.b.let_(by), cx.b.let_(sum));
         over(cx, &shape, &axes, LoopKind::Lanes, at, |cx, at| {
             let x = element(cx, at, Ty::F32)?;
-            let (scale, bias) = (cx.load_broadcast(1, &at[axis..])?, cx.load_broadcast(2, &at[axis..])?);
+            let (scale, bias) = (cx.load_broadcast(1, at)?, cx.load_broadcast(2, at)?);
             let b = &mut cx.b;
             let count = b.num(Ty::F32, n as f64);
             let v = ex!(b; (((((x * count) - sum) * by) * scale) + bias));

@@ -27,7 +27,7 @@ pub fn groups(g: &Graph, nodes: &BTreeSet<NodeId>) -> Vec<Group> {
         let before = node.ins.iter().flatten().filter_map(|v| of.get(v)).max();
         let before = before.copied();
         let own = if nodes.contains(&n) {
-            let product = ["Conv", "Gemm", "MatMul"].contains(&node.op.name);
+            let product = ["Conv", "ConvTranspose", "Gemm", "MatMul"].contains(&node.op.name);
             Some(match before.filter(|_| !product) {
                 Some(group) => group,
                 None => {

@@ -71,7 +71,7 @@ pub fn apply(
     };
     for &n in &sites.nodes {
         match q.g.node(n).op.name {
-            "Conv" | "Gemm" | "MatMul" => q.weights(n)?,
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => q.weights(n)?,
             "Add" | "Sub" | "Mul" => q.constants(n)?,
             _ => {}
         }

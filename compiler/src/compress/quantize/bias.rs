@@ -27,6 +27,7 @@ impl Place {
         let plain = |name: &str| node.attrs.float(name, 1.0) == 1.0;
         match node.op.name {
             "Conv" => Place::Own,
+            "ConvTranspose" if node.attrs.int("group", 1) == 1 => Place::Own,
             "Gemm" if plain("alpha") && plain("beta") => {
                 let old = node.ins.get(2).copied().flatten();
                 let columns = g.ty(out).and_then(|t| t.shape.last()?.fixed());

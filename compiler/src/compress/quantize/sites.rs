@@ -4,6 +4,7 @@ use super::Recipe;
 use super::moments::Reads;
 use super::weights::Weights;
 use crate::base::dtype::DType;
+use crate::fusions::conv_transpose;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::passes::integers::{bounds, moves, slopes};
 use std::collections::{BTreeSet, HashMap};
@@ -57,7 +58,7 @@ const FUNCTIONS: [&str; 14] = [
 ];
 
 /// Operators with weights or with two matrices.
-pub(super) const PRODUCTS: [&str; 3] = ["Conv", "Gemm", "MatMul"];
+pub(super) const PRODUCTS: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Says which values of a graph are quantized by a recipe. `floats`: values that no scale covers; what reads or makes them stays in floats too.
 pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
@@ -147,6 +148,11 @@ fn computes(g: &Graph, n: NodeId) -> bool {
             let plain = node.attrs.str("activation", "").is_empty() && absent(3);
             plain && konst(1).is_some() && (absent(2) || konst(2).is_some())
         }
+        // A scale of the weights belongs to one channel of each group: of depthwise ones all channels would have to share it.
+        "ConvTranspose" => {
+            let plain = node.attrs.str("activation", "").is_empty() && splits(g, n);
+            plain && (absent(2) || konst(2).is_some())
+        }
         "MatMul" => {
             let rank = |i: usize| node.ins[i].and_then(|v| g.ty(v)).map_or(0, |t| t.rank());
             rank(0) >= 2 && rank(1) >= 2 && konst(1).is_none_or(|w| w.shape.len() >= 2)
@@ -161,22 +167,26 @@ fn computes(g: &Graph, n: NodeId) -> bool {
         "Div" => konst(1).is_some_and(|c| c.len() == 1),
         "GlobalAveragePool" | "ReduceMean" => true,
         "AveragePool" => {
-            let padded = node
-                .attrs
-                .ints("pads")
-                .is_some_and(|p| p.iter().any(|&p| p != 0));
             let automatic = !["NOTSET", "VALID"].contains(&node.attrs.str("auto_pad", "NOTSET"));
-            !(padded || automatic || node.attrs.flag("ceil_mode"))
-                || node.attrs.flag("count_include_pad")
+            !automatic || node.attrs.flag("count_include_pad")
         }
         "LayerNormalization" => {
             konst(1).is_some() && (absent(2) || konst(2).is_some()) && node.outs.len() == 1
         }
+        "InstanceNormalization" => konst(1).is_some() && konst(2).is_some(),
         "BatchNormalization" => (1..5).all(|i| konst(i).is_some()),
         "Softmax" => !node.attrs.flag("flat"),
         "Relu" | "Clip" | "Max" | "Min" => bounds(g, n),
         name => FUNCTIONS.contains(&name),
     }
+}
+
+/// Whether a ConvTranspose of one group becomes convolutions whose positions all have elements of the window.
+fn splits(g: &Graph, n: NodeId) -> bool {
+    let node = g.node(n);
+    let weights = node.ins.get(1).copied().flatten().and_then(|w| g.konst(w));
+    let runs = weights.and_then(|w| conv_transpose::read(g, n, w).ok()?.runs());
+    node.attrs.int("group", 1) == 1 && runs.is_some_and(|(r, _)| !r.iter().any(|r| r.is_empty()))
 }
 
 /// Operators that some product with weights comes after.
@@ -306,6 +316,7 @@ fn absorbed(
     let (user, maker) = (g.node(u), g.node(m));
     let steps = [
         "Conv",
+        "ConvTranspose",
         "MatMul",
         "Gemm",
         "Add",
@@ -334,7 +345,7 @@ fn absorbed(
             let bias = other.and_then(|&o| g.konst(o));
             let columns = g.ty(v).and_then(|t| t.shape.last()?.fixed());
             let fits = bias.is_some_and(|b| b.shape.len() <= 1 && Some(b.len() as i64) == columns);
-            PRODUCTS[1..].contains(&maker.op.name) && fits
+            ["Gemm", "MatMul"].contains(&maker.op.name) && fits
         }
         _ => false,
     }
@@ -343,7 +354,8 @@ fn absorbed(
 /// Whether a node is a LeakyRelu or PRelu that is part of the product before it: with slopes of which none, or all, are steeper than the line above 0.
 fn bends(g: &Graph, product: NodeId, n: NodeId) -> bool {
     let name = g.node(product).op.name;
-    let slopes = slopes(g, n, name == "Conv").filter(|_| PRODUCTS.contains(&name));
+    let channels = ["Conv", "ConvTranspose"].contains(&name);
+    let slopes = slopes(g, n, channels).filter(|_| PRODUCTS.contains(&name));
     slopes.is_some_and(|s| s.iter().all(|s| *s <= 1.0) || s.iter().all(|s| *s >= 1.0))
 }
 
@@ -376,7 +388,7 @@ pub(super) fn channels(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> Optio
     };
     let mut users = g.users(v).iter().filter_map(product);
     users.find_map(|name| match name {
-        "Conv" => Some(1),
+        "Conv" | "ConvTranspose" => Some(1),
         "MatMul" | "Gemm" => rank.checked_sub(1),
         _ => None,
     })

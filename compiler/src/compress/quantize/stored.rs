@@ -57,7 +57,6 @@ pub fn stored_sites(g: &Graph, recipe: &Recipe) -> Sites {
 fn others(g: &Graph, n: NodeId) -> Vec<(usize, usize)> {
     let node = g.node(n);
     match node.op.name {
-        "ConvTranspose" => vec![(1, 1)],
         "LSTM" | "GRU" | "RNN" => vec![(1, 1), (2, 1)],
         // Rows of a table, looked up.
         "Gather" if node.attrs.int("axis", 0) == 0 => vec![(0, 0)],

@@ -12,7 +12,7 @@ use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::pass::PassCx;
 
-/// The constant weights of a Conv, Gemm or MatMul: for each output channel (a row) those of its sum.
+/// The constant weights of a Conv, ConvTranspose, Gemm or MatMul: for each output channel (a row) those of its sum.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Weights {
     /// Input 1 of the node.
@@ -30,23 +30,27 @@ pub struct Weights {
     /// Elements behind one index of the axis.
     inner: usize,
     convolution: bool,
+    /// Of a ConvTranspose its stride, all axes together: a result meets so many times fewer elements of the window.
+    phases: Option<usize>,
     pub(super) values: Vec<f64>,
 }
 
 impl Weights {
-    /// Those of a Conv, Gemm or MatMul. `None` if it has no constant ones in real numbers; an error if one of them is not finite.
+    /// Those of a Conv, ConvTranspose, Gemm or MatMul. `None` if it has no constant ones in real numbers; an error if one of them is not finite.
     pub fn of(g: &Graph, n: NodeId) -> Result<Option<Weights>> {
         let node = g.node(n);
-        let convolution = node.op.name == "Conv";
+        let transposed = node.op.name == "ConvTranspose";
+        let convolution = transposed || node.op.name == "Conv";
         let rank = node.ins.get(1).copied().flatten().and_then(|v| g.konst(v));
         let rank = rank.map_or(0, |t| t.shape.len());
         let axis = match convolution || node.attrs.flag("trans_b") {
-            true => 0,
+            true => usize::from(transposed),
             false => rank.saturating_sub(1),
         };
         // Stacks of matrices have one step for all.
         let axis = (convolution || rank == 2).then_some(axis);
-        let groups = match convolution {
+        // Groups of a ConvTranspose share the scales of their channels: all are treated alike.
+        let groups = match convolution && !transposed {
             true => node.attrs.int("group", 1).max(1) as usize,
             false => 1,
         };
@@ -54,6 +58,10 @@ impl Weights {
             return Ok(None);
         };
         (w.groups, w.convolution) = (groups, convolution);
+        if transposed {
+            let strides = node.attrs.ints("strides").unwrap_or(&[]);
+            w.phases = Some(strides.iter().product::<i64>().max(1) as usize);
+        }
         Ok((w.rows % groups == 0 && (!convolution || rank > 2)).then_some(w))
     }
     /// Input `k` of any node, a row for each index of an axis, or one in all. `None` if it is no constant of real numbers; an error if one of them is
@@ -94,12 +102,14 @@ impl Weights {
             groups: 1,
             inner,
             convolution: false,
+            phases: None,
             values,
         }))
     }
-    /// How the node reads what it multiplies; `None` for stacks of matrices.
+    /// How the node reads what it multiplies; `None` for stacks of matrices, and where results differ in what they read.
     pub fn reads(&self, attrs: &Attrs) -> Option<Reads> {
         match self.convolution {
+            true if self.phases.is_some() => None,
             true => Some(Reads::Windows {
                 attrs: attrs.clone(),
                 kernel: self.shape.get(2..)?.to_vec(),
@@ -334,7 +344,8 @@ pub fn shift(
         let means = means(group)?;
         for row in group * each..(group + 1) * each {
             let errors = &r.errors[row * w.depth..][..w.depth];
-            out.push(errors.iter().zip(&means).map(|(e, m)| e * m).sum());
+            let all: f64 = errors.iter().zip(&means).map(|(e, m)| e * m).sum();
+            out.push(all / w.phases.unwrap_or(1) as f64);
         }
     }
     Some(out)

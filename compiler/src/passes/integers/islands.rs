@@ -8,7 +8,7 @@ use crate::pass::PassCx;
 use std::collections::BTreeSet;
 
 /// The float operators whose inputs are all dequantized (or constants) and whose outputs are all quantized next, Relu and Clip and what only
-/// moves numbers between them not counting.
+/// moves numbers between them not counting. Those with weights in floats are left in floats by the file.
 pub fn wanted(g: &Graph) -> BTreeSet<NodeId> {
     let mut out = BTreeSet::new();
     for &n in g.order() {
@@ -20,7 +20,7 @@ pub fn wanted(g: &Graph) -> BTreeSet<NodeId> {
             .first()
             .and_then(|&v| g.ty(v))
             .is_some_and(|t| t.dtype.is_float());
-        if passive || own || !float {
+        if passive || own || !float || weighs_in_floats(g, n) {
             continue;
         }
         let mut data = 0;
@@ -35,6 +35,22 @@ pub fn wanted(g: &Graph) -> BTreeSet<NodeId> {
         }
     }
     out
+}
+
+/// Whether the file leaves the weights of an operator in floats: then what it reads and makes is quantized for others.
+fn weighs_in_floats(g: &Graph, n: NodeId) -> bool {
+    let node = g.node(n);
+    let weights: &[usize] = match node.op.name {
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[1],
+        "LSTM" | "GRU" | "RNN" => &[1, 2],
+        _ => return false,
+    };
+    let float = |&i: &usize| {
+        let v = node.ins.get(i).copied().flatten();
+        v.and_then(|v| g.konst(v))
+            .is_some_and(|t| t.dtype.is_float())
+    };
+    weights.iter().all(float)
 }
 
 fn dequantized(g: &Graph, mut v: ValueId) -> bool {

@@ -10,9 +10,11 @@ mod moves;
 mod points;
 mod pools;
 mod products;
+mod quotients;
 mod real;
 mod spell;
 mod tables;
+mod transposed;
 mod twins;
 
 use crate::base::attr::{Attr, Attrs};
@@ -111,6 +113,7 @@ impl Integers<'_, '_, '_> {
             let plain = End::straight(t, bounds);
             let made = match self.g.node(m).op.name {
                 "Conv" => self.conv(m, &plain, &spot)?,
+                "ConvTranspose" => self.conv_transpose(m, &plain, &spot)?,
                 "MatMul" | "Gemm" => self.matmul(m, None, &plain, &spot)?,
                 "LeakyRelu" => self.sloped(m, t, bounds, &spot)?,
                 "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
@@ -120,12 +123,17 @@ impl Integers<'_, '_, '_> {
                     made => made,
                 },
                 "BatchNormalization" => self.normalized(m, t, bounds, &spot)?,
-                "LayerNormalization" => self.layer_normalized(m, t, bounds, &spot)?,
-                "GlobalAveragePool" | "AveragePool" | "ReduceMean" => {
+                "LayerNormalization" | "InstanceNormalization" => {
+                    self.row_normalized(m, t, bounds, &spot)?
+                }
+                "Div" => self.quotient(m, t, bounds, &spot)?,
+                "ReduceL2" => self.length(m, t, bounds, &spot)?,
+                "GlobalAveragePool" | "AveragePool" | "ReduceMean" | "ReduceSum" => {
                     self.mean(m, t, bounds, &spot)?
                 }
                 "Softmax" => self.softmax(m, t, bounds, &spot)?,
                 "Resize" => self.resized(m, t, bounds, &spot)?,
+                "Max" | "Min" | "Where" => self.chosen(m, t, bounds, &spot)?,
                 _ => None,
             };
             if made.is_some() {

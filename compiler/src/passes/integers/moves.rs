@@ -32,14 +32,21 @@ const MOVES: [&str; 19] = [
     "Transpose",
 ];
 
-/// Those of them that keep all elements, each once.
-const SHAPES: [&str; 8] = [
+/// Those of one result that give elements of their first input alone, whatever their attributes.
+const PLAIN: [&str; 15] = [
     "DepthToSpace",
+    "Expand",
     "Flatten",
+    "Gather",
+    "GlobalMaxPool",
     "Identity",
+    "ReduceMax",
+    "ReduceMin",
     "Reshape",
+    "Slice",
     "SpaceToDepth",
     "Squeeze",
+    "Tile",
     "Transpose",
     "Unsqueeze",
 ];
@@ -137,8 +144,8 @@ impl Integers<'_, '_, '_> {
         self.make("Resize", attrs, &ins, spot).map(Some)
     }
 
-    /// A value that has another shape or order than one that can be computed in whole numbers, and the same elements: files quantize, say, behind the Reshape
-    /// that follows a mean.
+    /// A value whose elements are those of one that can be computed in whole numbers, moved: files quantize, say, behind the Reshape that follows a mean, or
+    /// behind the Pad or MaxPool of the layer that comes next. Rounding never lets numbers pass each other: the largest stays the largest.
     pub(super) fn reshaped(
         &mut self,
         x: ValueId,
@@ -153,7 +160,27 @@ impl Integers<'_, '_, '_> {
         let Some(inner) = ins.first().copied().flatten() else {
             return Ok(None);
         };
-        if !SHAPES.contains(&name) || !self.alone(inner) {
+        let fits = match name {
+            "MaxPool" => !node.outs.get(1).is_some_and(|&v| self.g.is_used(v)),
+            "Resize" => {
+                let inside = "coordinate_transformation_mode";
+                attrs.str("mode", "nearest") == "nearest"
+                    && attrs.str(inside, "half_pixel") != "tf_crop_and_resize"
+            }
+            "Pad" => {
+                let like = Real {
+                    q: inner,
+                    dtype: t.dtype,
+                    scale: vec![t.scale],
+                    zero: vec![t.zero],
+                    axis: 0,
+                    node: n,
+                };
+                self.pads(&mut ins, &attrs, &like, t.zero)
+            }
+            _ => PLAIN.contains(&name),
+        };
+        if !fits || !self.alone(inner) {
             return Ok(None);
         }
         let Some(whole) = self.computed(inner, t, n)? else {

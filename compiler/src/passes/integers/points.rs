@@ -130,6 +130,59 @@ impl Integers<'_, '_, '_> {
         Ok(None)
     }
 
+    /// Max, Min and Where choose among numbers. Rounding never lets numbers pass each other, so each operand may go into the target's before.
+    pub(super) fn chosen(
+        &mut self,
+        n: NodeId,
+        t: &Target,
+        bounds: Bounds,
+        spot: &Spot,
+    ) -> Result<Option<ValueId>> {
+        let node = self.g.node(n);
+        let (op, attrs, ins) = (node.op.name, node.attrs.clone(), node.ins.clone());
+        let choice = usize::from(op == "Where");
+        if !self.alone(node.outs[0]) || ins.len() < 2 {
+            return Ok(None);
+        }
+        let numbers = |l: &Self, v: ValueId| {
+            l.single(v).is_some()
+                || (l.known(v).is_some_and(|c| c.iter().all(|c| !c.is_nan()))
+                    && l.g.ty(v).is_some_and(|t| t.fixed_shape().is_some()))
+        };
+        let all = ins[choice..]
+            .iter()
+            .all(|v| v.is_some_and(|v| numbers(self, v)));
+        let any = ins[choice..]
+            .iter()
+            .flatten()
+            .any(|&v| self.single(v).is_some());
+        if !all || !any {
+            return Ok(None);
+        }
+        let mut whole = ins[..choice].to_vec();
+        for &v in ins[choice..].iter().flatten() {
+            let q = match self.known(v) {
+                Some(values) => {
+                    let shape = self.g.ty(v).and_then(|t| t.fixed_shape());
+                    let number = |v: &f64| {
+                        let (lo, hi) = t.limits(bounds, self.cx.rounding);
+                        t.number(*v, self.cx.rounding).clamp(lo, hi) as f64
+                    };
+                    let values: Vec<f64> = values.iter().map(number).collect();
+                    let numbers = Tensor::from_f64s(t.dtype, &shape.unwrap_or_default(), &values);
+                    Some(self.g.add_const("", numbers))
+                }
+                None => match Real::of(self.g, v) {
+                    Some(r) => self.rescaled(&r, t, bounds, spot)?,
+                    None => None,
+                },
+            };
+            let Some(q) = q else { return Ok(None) };
+            whole.push(Some(q));
+        }
+        self.make(op, attrs, &whole, spot).map(Some)
+    }
+
     /// A BatchNormalization that no convolution took: a line for each channel.
     pub(super) fn normalized(
         &mut self,
@@ -170,8 +223,8 @@ impl Integers<'_, '_, '_> {
             .map(Some)
     }
 
-    /// A LayerNormalization whose scale and bias are known.
-    pub(super) fn layer_normalized(
+    /// A LayerNormalization or InstanceNormalization whose scale and bias are known.
+    pub(super) fn row_normalized(
         &mut self,
         n: NodeId,
         t: &Target,
@@ -180,14 +233,23 @@ impl Integers<'_, '_, '_> {
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
         let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
-        let axis = node.attrs.int("axis", -1);
+        let instance = node.op.name == "InstanceNormalization";
+        let axis = match instance {
+            true => 2,
+            false => node.attrs.int("axis", -1),
+        };
         let [Some(x), Some(scale), bias] = [0, 1, 2].map(|i| node.ins.get(i).copied().flatten())
         else {
             return Ok(None);
         };
         let others = node.outs[1..].iter().any(|&v| self.g.is_used(v));
-        let shape = self.g.ty(scale).and_then(|t| t.fixed_shape());
+        let mut shape = self.g.ty(scale).and_then(|t| t.fixed_shape());
         let alike = bias.is_none_or(|b| self.g.ty(b).and_then(|t| t.fixed_shape()) == shape);
+        // One for each channel, which is no axis that is normalized.
+        if instance && let (Some(shape), Some(rank)) = (&mut shape, self.g.ty(x).map(|t| t.rank()))
+        {
+            shape.resize(rank.max(2) - 1, 1);
+        }
         let all = self.g.ty(x).and_then(|t| {
             let axis = resolve_axis(axis, t.rank()).ok()?;
             t.shape[axis..].iter().cloned().product::<Dim>().fixed()
@@ -336,6 +398,10 @@ impl Integers<'_, '_, '_> {
         let mut found: Option<Real> = None;
         let (mut nodes, mut todo) = (vec![], vec![x]);
         while let Some(v) = todo.pop() {
+            // A single constant, quantized.
+            if self.known(v).is_some_and(|c| c.len() == 1) {
+                continue;
+            }
             if let Some(r) = Real::of(self.g, v) {
                 if !byte(r.dtype)
                     || r.single().is_none()
@@ -400,7 +466,7 @@ impl Integers<'_, '_, '_> {
                 Some(v) => match known.get(&v) {
                     Some(&k) => Some(k),
                     None => {
-                        let value = self.g.konst(v).and_then(|t| t.get_f64(0));
+                        let value = self.known(v).and_then(|l| l.first().copied());
                         let Some(value) = value else { return Ok(None) };
                         let k = self.reals(&[], &[value]);
                         known.insert(v, k);

@@ -1,4 +1,4 @@
-//! Means: sums of whole numbers, with the count in the multiplier.
+//! Sums and means: sums of whole numbers, with the count in the multiplier.
 
 use super::real::{Bounds, Real, Target};
 use super::{Integers, Spot};
@@ -12,7 +12,7 @@ use crate::op::resolve_axis;
 use crate::ops::quantized::byte;
 
 impl Integers<'_, '_, '_> {
-    /// GlobalAveragePool, ReduceMean, AveragePool over bytes.
+    /// GlobalAveragePool, ReduceMean, AveragePool over bytes, and ReduceSum, which divides by nothing.
     pub(super) fn mean(
         &mut self,
         n: NodeId,
@@ -39,21 +39,9 @@ impl Integers<'_, '_, '_> {
         let rank = shape.len();
         let (axes, keep) = match name {
             "GlobalAveragePool" => ((2..rank).collect(), true),
-            "ReduceMean" => {
-                let list = ins
-                    .get(1)
-                    .copied()
-                    .flatten()
-                    .map(|v| self.g.konst(v)?.to_i64s());
-                let axes = match list {
-                    None if attrs.flag("noop_with_empty_axes") => return Ok(None),
-                    None => (0..rank).collect(),
-                    Some(None) => return Ok(None),
-                    Some(Some(list)) => {
-                        let axes: Result<Vec<usize>> =
-                            list.iter().map(|&a| resolve_axis(a, rank)).collect();
-                        axes?
-                    }
+            "ReduceMean" | "ReduceSum" => {
+                let Some(axes) = self.axes(n, rank)? else {
+                    return Ok(None);
                 };
                 (axes, attrs.int("keepdims", 1) != 0)
             }
@@ -82,13 +70,35 @@ impl Integers<'_, '_, '_> {
             .with("keepdims", Attr::Int(i64::from(keep)))
             .with("wide", Attr::Int(1));
         let sum = self.make("ReduceSum", own, &[Some(r.q), Some(axes)], spot)?;
-        let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
+        let divisor = if name == "ReduceSum" {
+            1.0
+        } else {
+            count as f64
+        };
+        let m = self.reals(&[], &[scale / (divisor * t.scale)]);
         let most = count as f64 * r.most();
         self.requantize(sum, zero, most, m, None, t, bounds, spot)
             .map(Some)
     }
 
-    /// Windows of equal size are a convolution with ones, channel by channel.
+    /// The axes that a reduction is over, if they are known.
+    pub(super) fn axes(&self, n: NodeId, rank: usize) -> Result<Option<Vec<usize>>> {
+        let node = self.g.node(n);
+        let list = node.ins.get(1).copied().flatten();
+        match list.map(|v| self.g.konst(v)?.to_i64s()) {
+            None if node.attrs.flag("noop_with_empty_axes") => Ok(None),
+            None => Ok(Some((0..rank).collect())),
+            Some(None) => Ok(None),
+            Some(Some(list)) if list.is_empty() => Ok(None),
+            Some(Some(list)) => {
+                let axes: Result<Vec<usize>> =
+                    list.iter().map(|&a| resolve_axis(a, rank)).collect();
+                axes.map(Some)
+            }
+        }
+    }
+
+    /// Windows are a convolution with ones, channel by channel, and what is counted of each is in the multiplier.
     #[allow(clippy::too_many_arguments)]
     fn windows(
         &mut self,
@@ -112,10 +122,10 @@ impl Integers<'_, '_, '_> {
         let (Some(channels), Some(out)) = (channels, out) else {
             return Ok(None);
         };
-        // Windows that hang over an edge without counting it have counts of their own.
-        if (padded && !attrs.flag("count_include_pad")) || attrs.flag("ceil_mode") {
+        let shape = self.g.ty(r.q).and_then(|t| fixed_shape(&t.shape));
+        let Some(windows) = shape.and_then(|s| Windows::of(&attrs, &s, &out, padded)) else {
             return Ok(None);
-        }
+        };
         let count: i64 = kernel.iter().product();
         let mut shape = vec![channels, 1];
         shape.extend(&kernel);
@@ -123,20 +133,76 @@ impl Integers<'_, '_, '_> {
         let ones = Tensor::from_f64s(DType::I8, &shape, &ones);
         let ones = self.g.add_const("", ones);
         let mut own = Attrs::default().with("group", Attr::Int(channels));
-        for name in ["strides", "pads", "dilations", "auto_pad", "kernel_shape"] {
+        for name in ["strides", "dilations", "auto_pad", "kernel_shape"] {
             if let Some(a) = attrs.get(name) {
                 own.set(name, a.clone());
             }
         }
+        own.set("pads", Attr::Ints(windows.pads));
         let mut ins = vec![Some(r.q), Some(ones)];
         ins.extend(self.zero(r.dtype, r.zero[0]).map(Some));
         let sum = self.make("ConvInteger", own, &ins, spot)?;
-        if self.g.ty(sum).and_then(|t| t.fixed_shape()) != Some(out) {
+        if self.g.ty(sum).and_then(|t| t.fixed_shape()) != Some(out.clone()) {
             return Ok(None);
         }
-        let m = self.reals(&[], &[scale / (count as f64 * t.scale)]);
+        let each = |count: &f64| scale / (count * t.scale);
+        let counts: Vec<f64> = windows.counts.iter().map(each).collect();
+        let m = match counts.iter().all(|c| *c == counts[0]) {
+            true => self.reals(&[], &counts[..1]),
+            false => self.reals(&out[2..], &counts),
+        };
         let most = count as f64 * r.most();
         self.requantize(sum, 0, most, m, None, t, bounds, spot)
             .map(Some)
+    }
+}
+
+/// Where the windows of an average pool stand.
+struct Windows {
+    /// Of a convolution with as many results.
+    pads: Vec<i64>,
+    /// How many elements count, for each result of a channel.
+    counts: Vec<f64>,
+}
+
+impl Windows {
+    /// Those of a pool over `shape` that gives `out`. `None`: some window counts nothing, or padding is to be found out by `auto_pad`.
+    fn of(attrs: &Attrs, shape: &[i64], out: &[i64], padded: bool) -> Option<Windows> {
+        let kernel = attrs.ints("kernel_shape")?;
+        let n = kernel.len();
+        if n + 2 != shape.len() || out.len() != shape.len() || out.contains(&0) {
+            return None;
+        }
+        let automatic = !["NOTSET", "VALID", ""].contains(&attrs.str("auto_pad", "NOTSET"));
+        if automatic && padded && !attrs.flag("count_include_pad") {
+            return None;
+        }
+        let list = |name: &str, len: usize, none: i64| match attrs.ints(name) {
+            Some(l) => l.to_vec(),
+            None => vec![none; len],
+        };
+        let (strides, dilations) = (list("strides", n, 1), list("dilations", n, 1));
+        let mut pads = list("pads", 2 * n, 0);
+        let mut counts = vec![1.0];
+        for i in 0..n {
+            let (size, begin, end) = (shape[2 + i], pads[i], pads[n + i]);
+            // `ceil_mode` lets windows reach beyond the padding, which is never counted.
+            let (from, to) = match attrs.flag("count_include_pad") {
+                true => (-begin, size + end),
+                false => (0, size),
+            };
+            let inside = |o: i64| {
+                let at = |k: i64| o * strides[i] - begin + k * dilations[i];
+                (0..kernel[i])
+                    .filter(|&k| automatic || (from..to).contains(&at(k)))
+                    .count() as f64
+            };
+            let along: Vec<f64> = (0..out[2 + i]).map(inside).collect();
+            counts = (counts.iter().flat_map(|c| along.iter().map(move |a| c * a))).collect();
+            let reach = (out[2 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1;
+            pads[n + i] = end.max(reach - size - begin);
+        }
+        let counted = counts.iter().all(|c| *c > 0.0);
+        counted.then_some(Windows { pads, counts })
     }
 }

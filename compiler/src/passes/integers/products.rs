@@ -25,7 +25,7 @@ impl<'a> End<'a> {
 }
 
 /// What is added to a sum.
-enum Bias {
+pub(super) enum Bias {
     None,
     /// Real numbers: one, or one for each channel.
     Real(Vec<f64>),
@@ -62,7 +62,7 @@ fn present(ins: [Option<ValueId>; 4]) -> Vec<Option<ValueId>> {
 
 impl Integers<'_, '_, '_> {
     /// An operand in bytes.
-    fn bytes(&self, v: Option<ValueId>) -> Option<Real> {
+    pub(super) fn bytes(&self, v: Option<ValueId>) -> Option<Real> {
         Real::of(self.g, v?).filter(|r| byte(r.dtype))
     }
 
@@ -103,7 +103,7 @@ impl Integers<'_, '_, '_> {
     }
 
     /// A convolution of numbers `x` with weights `w`.
-    fn convolution(
+    pub(super) fn convolution(
         &mut self,
         attrs: &Attrs,
         x: &Real,
@@ -349,7 +349,8 @@ impl Integers<'_, '_, '_> {
             return Ok(None);
         };
         let product = self.g.node(m).op.name;
-        let Some(slopes) = slopes(self.g, n, product == "Conv") else {
+        let channels = ["Conv", "ConvTranspose"].contains(&product);
+        let Some(slopes) = slopes(self.g, n, channels) else {
             return Ok(None);
         };
         let end = End { t, bounds, slopes };
@@ -359,6 +360,7 @@ impl Integers<'_, '_, '_> {
         };
         match product {
             "Conv" => self.conv(m, &end, &spot),
+            "ConvTranspose" => self.conv_transpose(m, &end, &spot),
             "MatMul" | "Gemm" => self.matmul(m, None, &end, &spot),
             "Add" if self.alone(x) => self.biased(m, &end, &spot),
             _ => Ok(None),

@@ -36,6 +36,7 @@ const fn row(name: &'static str, op: &'static str, values: &'static [usize], to:
 
 /// Spells all of them.
 pub fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
+    stored(g, cx)?;
     widen(g, cx);
     for n in g.order().to_vec() {
         let name = g.node(n).op.name;
@@ -52,6 +53,28 @@ pub fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
             let v = spell(g, cx, n, row, &ins)?;
             let out = g.node(n).outs[0];
             g.replace_uses(out, v);
+        }
+    }
+    super::super::dead::left_behind(g);
+    Ok(())
+}
+
+/// Constants that the file holds in floats and quantizes are whole numbers from the start, as weights of other files are.
+fn stored(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
+    for n in g.order().to_vec() {
+        let node = g.node(n);
+        let known = node.ins.iter().flatten().all(|&v| g.konst(v).is_some());
+        let wanted = g.is_used(node.outs[0]) && g.konst(node.outs[0]).is_none();
+        if node.op.name != "QuantizeLinear" || !known || !wanted {
+            continue;
+        }
+        let out = node.outs[0];
+        let made = crate::plan::eval::eval(g, n, cx.symbols).map_err(|d| d.at(g.describe(n)))?;
+        let Some(t) = made.and_then(|mut l| l.pop().flatten()) else {
+            continue;
+        };
+        if cx.edit() {
+            g.make_const(out, t);
         }
     }
     super::super::dead::left_behind(g);
