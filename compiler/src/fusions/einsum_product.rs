@@ -41,6 +41,9 @@ fn product(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     let (Some(sa), Some(sb)) = (shape(ins[0]), shape(ins[1])) else {
         return skip("sizes are not fixed, or its numbers have no such kernel");
     };
+    if sa.iter().chain(&sb).any(|n| *n == 0) {
+        return skip("there is nothing to multiply");
+    }
     let equation = g.node(root).attrs.str("equation", "").to_string();
     let p = plan(&equation, &[sa.len(), sb.len()])?;
     let [a, b] = [&p.operands[0], &p.operands[1]];
