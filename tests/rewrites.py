@@ -207,3 +207,8 @@ alone("global_average", "GlobalAveragePool", floats(2, 3, 9, 40))
 alone("global_max", "GlobalMaxPool", floats(2, 3, 9, 40))
 alone("lrn", "LRN", floats(2, 9, 5, 6), size=5)
 alone("lrn_odd_exponent", "LRN", floats(2, 9, 5, 6), size=3, beta=0.6)
+regions = np.sort(rng.uniform(-2, 40, (3, 2, 2)), 1).reshape(3, 4).astype(np.float32)
+for ratio in (0, 1, 2, 3):
+    for mode in ("avg", "max")[: 1 if ratio in (0, 3) else 2]:
+        alone(f"roi{ratio}_{mode}", "RoiAlign", floats(2, 5, 20, 30), {"rois": regions, "batch": np.array([0, 1, 1])}, sampling_ratio=ratio, mode=mode,
+              output_height=3, output_width=4, spatial_scale=0.7)

@@ -77,6 +77,8 @@ fn product(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     if inner.is_empty() || rows.is_empty() && columns.is_empty() {
         return skip("it is no product of matrices");
     }
+    // In the order of the first, which then need not be transposed for them.
+    inner.sort_by_key(|l| a.iter().position(|x| x == l));
     let size = |l: &Label| of(l).0.or(of(l).1).unwrap_or(1);
     let sizes = |l: &[Label]| l.iter().map(size).collect::<Vec<i64>>();
     let all = |l: &[Label]| l.iter().map(size).product::<i64>();
