@@ -164,3 +164,51 @@ for act, attrs in [("Elu", {"alpha": 0.7}), ("Selu", {}), ("Celu", {"alpha": 0.6
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4), helper.make_node(act, ["c"], ["y"], **attrs)]
     write("behind_" + act.lower(), nodes, floats(1, 6, 9, 9), {"w": floats(10, 6, 3, 3)})
     write("alone_" + act.lower(), [helper.make_node(act, ["x"], ["y"], **attrs)], floats(37, 11) * 8)
+
+
+def alone(name, op, x, constants=None, **attrs):
+    """One operator with constants behind x."""
+    write("alone_" + name, [helper.make_node(op, ["x", *(constants or {})], ["y"], **attrs)], x, constants)
+
+
+# Some lanes need the long reduction, others do not; one row has none that does.
+angles = floats(37, 11) * 20
+angles[1::3, ::4] *= (10.0 ** rng.uniform(3, 30, angles[1::3, ::4].shape)).astype(np.float32)
+for op in ["Sin", "Cos", "Tan"]:
+    alone(op.lower(), op, angles)
+    write("behind_" + op.lower(), [helper.make_node("Mul", ["x", "w"], ["c"]), helper.make_node(op, ["c"], ["d"]), helper.make_node("Add", ["d", "x"], ["y"])],
+          floats(7, 5, 3, 19), {"w": floats(5, 1, 1) * 9000})
+for op in ["Atan", "Asinh", "Sinh", "Cosh"]:
+    alone(op.lower(), op, floats(37, 11) * 10)
+for op in ["Asin", "Acos", "Atanh"]:
+    alone(op.lower(), op, rng.uniform(-1, 1, (37, 11)).astype(np.float32))
+alone("acosh", "Acosh", rng.uniform(1, 100, (37, 11)).astype(np.float32))
+alone("pow", "Pow", np.abs(floats(37, 11)), {"z": floats(37, 11) * 5})
+alone("pow_whole", "Pow", floats(37, 11), {"z": rng.integers(-5, 6, (37, 11)).astype(np.float32)})
+
+for name, equation, x, w in [
+    ("scores", "bhid,bhjd->bhij", [2, 3, 17, 8], [2, 3, 9, 8]),
+    ("mixed", "bhij,bjhd->bihd", [2, 3, 17, 8], [2, 8, 3, 5]),
+    ("relative", "bhwc,hkc->bhwk", [2, 5, 6, 8], [5, 7, 8]),
+    ("several", "abcd,cde->eab", [3, 4, 5, 6], [5, 6, 7]),
+    ("ellipsis", "...ij,...jk->...ik", [2, 3, 4, 5], [2, 3, 5, 6]),
+    ("vector", "bij,bj->bi", [3, 7, 40], [3, 40]),
+]:
+    alone("einsum_" + name, "Einsum", floats(*x), {"w": floats(*w)}, equation=equation)
+for axis in (0, 1, 2):
+    alone(f"cumsum{axis}", "CumSum", floats(5, 9, 33), {"axis": np.array(axis)}, reverse=axis % 2, exclusive=int(axis == 1))
+for mode in ("linear", "nearest", "cubic"):
+    for padding in ("zeros", "border", "reflection"):
+        grid = {"grid": rng.uniform(-1.3, 1.3, (2, 5, 7, 2)).astype(np.float32)}
+        alone(f"grid_{mode}_{padding}", "GridSample", floats(2, 3, 6, 9), grid, mode=mode, padding_mode=padding, align_corners=int(padding == "border"))
+grid = {"grid": rng.uniform(-1.3, 1.3, (1, 3, 5, 4, 3)).astype(np.float32)}
+alone("grid_volume", "GridSample", floats(1, 4, 5, 6, 7), grid)
+alone("global_average", "GlobalAveragePool", floats(2, 3, 9, 40))
+alone("global_max", "GlobalMaxPool", floats(2, 3, 9, 40))
+alone("lrn", "LRN", floats(2, 9, 5, 6), size=5)
+alone("lrn_odd_exponent", "LRN", floats(2, 9, 5, 6), size=3, beta=0.6)
+regions = np.sort(rng.uniform(-2, 40, (3, 2, 2)), 1).reshape(3, 4).astype(np.float32)
+for ratio in (0, 1, 2, 3):
+    for mode in ("avg", "max")[: 1 if ratio in (0, 3) else 2]:
+        alone(f"roi{ratio}_{mode}", "RoiAlign", floats(2, 5, 20, 30), {"rois": regions, "batch": np.array([0, 1, 1])}, sampling_ratio=ratio, mode=mode,
+              output_height=3, output_width=4, spatial_scale=0.7)

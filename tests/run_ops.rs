@@ -226,7 +226,7 @@ fn unary() {
         use UnOp::*;
         let mut table = Table::default();
         for op in [
-            Neg, Abs, Sqrt, Floor, Ceil, Trunc, Round, Not, Popcnt, ToBits, FromBits,
+            Neg, Abs, Sqrt, Floor, Ceil, Trunc, Round, Not, Popcnt, ToBits, FromBits, Seldom,
         ] {
             if !takes_one(op, t) {
                 continue;

@@ -7,7 +7,7 @@ use super::func::{Cx, VarSlot};
 use super::lanes::Class;
 use super::ops::Ops;
 use crate::base::diag::{Diagnostic, Result};
-use crate::loops::ir::{BinOp, Expr, ExprId, Ty};
+use crate::loops::ir::{BinOp, Expr, ExprId, Ty, UnOp};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 /// A form in which a node is wanted.
@@ -70,6 +70,8 @@ impl Cx<'_, '_> {
             _ => {
                 if let Expr::Load { buf: _, index } = &self.f.exprs[e] {
                     out.extend(self.split_index(*index).0.map(|i| (i, form)));
+                } else if let Some((c, _, b)) = self.seldom(e) {
+                    out.extend([(c, form), (b, form)]);
                 } else {
                     out.extend(self.f.exprs[e].operands().map(|o| (o, form)));
                 }
@@ -77,6 +79,9 @@ impl Cx<'_, '_> {
         }
     }
     fn wide_needs(&self, e: ExprId, out: &mut Vec<(ExprId, Form)>) {
+        if let Some((c, _, b)) = self.seldom(e) {
+            return out.extend([(c, Form::Wide), (b, Form::Wide)]);
+        }
         match &self.f.exprs[e] {
             Expr::Load { index, .. } => {
                 out.extend(self.split_index(*index).0.map(|i| (i, Form::Scalar)));
@@ -97,6 +102,43 @@ impl Cx<'_, '_> {
             }
             x => out.extend(x.operands().map(|o| (o, Form::Wide))),
         }
+    }
+    // Operands of a selection whose first value is seldom wanted.
+    fn seldom(&self, e: ExprId) -> Option<(ExprId, ExprId, ExprId)> {
+        match self.f.exprs[e] {
+            Expr::Select(c, a, b) if matches!(self.f.exprs[c], Expr::Un(UnOp::Seldom, _)) => {
+                Some((c, a, b))
+            }
+            _ => None,
+        }
+    }
+    // Such a selection: where the condition holds, in any lane, control goes through code that computes the value.
+    fn select_seldom(&mut self, e: ExprId, form: Form, wide: bool) -> Result<Value> {
+        let (c, a, b) = self
+            .seldom(e)
+            .ok_or_else(|| Diagnostic::internal("not a selection"))?;
+        let t = self.ty(e);
+        let (cond, usual) = (self.have(c, form)?, self.have(b, form)?);
+        let any = match wide {
+            true => self.o.b.ins().vany_true(cond),
+            false => cond,
+        };
+        let (yes, after) = (self.o.b.create_block(), self.o.b.create_block());
+        let out = self.o.b.func.dfg.value_type(usual);
+        let out = self.o.b.append_block_param(after, out);
+        (self.o.b.ins()).brif(any, yes, &[], after, &[usual.into()]);
+        self.o.b.seal_block(yes);
+        self.o.b.switch_to_block(yes);
+        self.o.b.set_cold_block(yes);
+        // What is computed here is not there afterwards.
+        let memo = self.memo.clone();
+        let seldom = self.eval(a, form)?;
+        self.memo = memo;
+        let v = self.o.select(t, wide, cond, seldom, usual);
+        self.o.b.ins().jump(after, &[v.into()]);
+        self.o.b.seal_block(after);
+        self.o.b.switch_to_block(after);
+        Ok(out)
     }
     fn compute(&mut self, e: ExprId, form: Form) -> Result<Value> {
         let t = self.ty(e);
@@ -188,7 +230,7 @@ impl Cx<'_, '_> {
                 Ok(self.o.select(self.ty(e), wide, c, v, default))
             }
             Expr::Un(op, a) => {
-                if *op as u8 >= crate::loops::ir::UnOp::Exp as u8 {
+                if *op as u8 >= UnOp::Exp as u8 {
                     return Err(Diagnostic::internal(format!("{op:?} was not written out")));
                 }
                 let (t, a) = (self.ty(*a), self.have(*a, form)?);
@@ -216,6 +258,7 @@ impl Cx<'_, '_> {
                 );
                 Ok(self.o.fma(a, b, c))
             }
+            Expr::Select(..) if self.seldom(e).is_some() => self.select_seldom(e, form, wide),
             Expr::Select(c, a, b) => {
                 let (c, a, b) = (
                     self.have(*c, form)?,

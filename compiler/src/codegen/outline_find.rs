@@ -56,6 +56,10 @@ struct Find<'c, 'a, 'b> {
     /// Immutable lanes, and the numbers of mutable ones with how often they were set.
     values: HashMap<VarId, ValueNo>,
     mutable: HashMap<VarId, (u16, u32)>,
+    /// Variables of the kernel so far.
+    vars: u16,
+    /// Depth of the open block that seldom runs; nothing in it is defined further out.
+    seldom_at: usize,
     /// Values known in each open block, and the block each was defined in.
     blocks: Vec<(Vec<Inst>, HashMap<(Value, u32), ValueNo>)>,
     depth: Vec<usize>,
@@ -104,6 +108,8 @@ impl Found {
             },
             values: HashMap::new(),
             mutable: HashMap::new(),
+            vars: 0,
+            seldom_at: 1,
             blocks: vec![(vec![], HashMap::new())],
             depth: vec![],
             lanes_at: None,
@@ -318,13 +324,11 @@ impl Find<'_, '_, '_> {
                     self.values.insert(var, x);
                     return Some(());
                 }
-                let next = self.mutable.len();
-                let (no, version) = self
-                    .mutable
-                    .entry(var)
-                    .or_insert((u16::try_from(next).ok()?, 0));
+                let next = self.vars;
+                let (no, version) = self.mutable.entry(var).or_insert((next, 0));
                 *version += 1;
                 let no = *no;
+                self.vars = self.vars.checked_add(u16::from(no == next))?;
                 self.push(Inst::Set(no, x));
                 Some(())
             }
@@ -439,6 +443,10 @@ impl Find<'_, '_, '_> {
     // A value, defined in the outermost block where it can be, but no further out than `least`.
     fn define(&mut self, v: Value, version: u32, least: usize) -> Option<ValueNo> {
         let depth = v.operands().map(|o| self.depth[o as usize]).max();
+        let least = match v {
+            Value::Bits(_) => least,
+            _ => least.max(self.seldom_at),
+        };
         let depth = depth.unwrap_or(1).max(least);
         for (_, known) in &self.blocks {
             if let Some(no) = known.get(&(v, version)) {
@@ -463,6 +471,7 @@ impl Find<'_, '_, '_> {
             match &self.cx.f.exprs[e] {
                 Expr::Load { .. } => {}
                 Expr::LoadIf { default, .. } => open.push(*default),
+                Expr::Select(c, _, b) if self.is_seldom(*c) => open.extend([*c, *b]),
                 Expr::Bin(BinOp::Shl | BinOp::Shr | BinOp::ShrU, a, _) => open.push(*a),
                 x => open.extend(x.operands()),
             }
@@ -475,6 +484,24 @@ impl Find<'_, '_, '_> {
             last = Some(v);
         }
         last
+    }
+    fn is_seldom(&self, c: ExprId) -> bool {
+        matches!(self.cx.f.exprs[c], Expr::Un(UnOp::Seldom, _)) && self.varies(c)
+    }
+    // `c ? a : b` where `a` is computed only if a lane asks for it.
+    fn seldom(&mut self, c: ValueNo, a: ExprId, b: ValueNo) -> Option<ValueNo> {
+        let var = self.vars;
+        self.vars = var.checked_add(1)?;
+        self.push(Inst::Set(var, b));
+        self.blocks.push((vec![], HashMap::new()));
+        let outer = std::mem::replace(&mut self.seldom_at, self.blocks.len());
+        let a = self.value(a)?;
+        let chosen = self.define(Value::Select(c, a, b), 0, 1)?;
+        self.push(Inst::Set(var, chosen));
+        self.seldom_at = outer;
+        let (insts, _) = self.blocks.pop()?;
+        self.push(Inst::Seldom(var, c, insts));
+        self.define(Value::Var(var), 0, self.blocks.len())
     }
     // The bits of a constant of 32.
     fn constant(&self, e: ExprId) -> Option<u32> {
@@ -538,6 +565,7 @@ impl Find<'_, '_, '_> {
             }
             Expr::Un(UnOp::ToBits | UnOp::FromBits, a) => return of(a),
             Expr::Un(UnOp::Popcnt, _) => return None,
+            Expr::Un(UnOp::Seldom, a) => return of(a),
             Expr::Un(op, a) if *op < UnOp::Exp => Value::Un(*op, ty_of(*a)?, of(a)?),
             Expr::Bin(op @ (BinOp::Shl | BinOp::Shr | BinOp::ShrU), a, by) => {
                 let Expr::Const(Const::I32(by)) = self.cx.f.exprs[*by] else {
@@ -547,6 +575,9 @@ impl Find<'_, '_, '_> {
             }
             Expr::Bin(op, a, b) => Value::Bin(*op, ty_of(*a)?, of(a)?, of(b)?),
             Expr::Fma(a, b, c) if ty == Ty::F32 => Value::Fma(of(a)?, of(b)?, of(c)?),
+            Expr::Select(c, a, b) if self.is_seldom(*c) => {
+                return self.seldom(of(c)?, *a, of(b)?);
+            }
             Expr::Select(c, a, b) => Value::Select(of(c)?, of(a)?, of(b)?),
             Expr::Cast(to, kind, a) => Value::Cast(*to, *kind, ty_of(*a)?, of(a)?),
             _ => return None,
@@ -560,7 +591,7 @@ impl Find<'_, '_, '_> {
         let (insts, _) = self.blocks.pop()?;
         let code = &mut self.found.code;
         code.body = insts;
-        code.vars = self.mutable.len() as u16;
+        code.vars = self.vars;
         code.args = self.found.args.len() as u8;
         merge(code, &self.buffers, &self.written);
         Some(self.found)

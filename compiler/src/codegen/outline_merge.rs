@@ -82,7 +82,12 @@ fn flatten(body: &mut Vec<Inst>, no: u8) -> bool {
         if *l != no {
             return flatten(inner, no);
         }
-        if inner.iter().any(|i| matches!(i, Inst::Set(..))) {
+        // What a selection sets is read in the same iteration only.
+        let selected = |v: &u16| {
+            let of = |i: &Inst| matches!(i, Inst::Seldom(w, ..) if w == v);
+            inner.iter().any(of)
+        };
+        if (inner.iter()).any(|i| matches!(i, Inst::Set(v, _) if !selected(v))) {
             return false;
         }
         let inner = std::mem::take(inner);

@@ -3,6 +3,7 @@ pub mod attention;
 pub mod conv_affine;
 pub mod conv_transpose;
 pub mod depthwise_volume;
+pub mod einsum_product;
 pub mod engine;
 pub mod gelu;
 pub mod hard_swish;
@@ -19,6 +20,7 @@ use crate::pass::Pass;
 
 /// Every fusion, in the order in which they are tried.
 pub const ALL: &[&Pass] = &[
+    &einsum_product::PASS,
     &transpose::PASS,
     &pad_conv::PASS,
     &conv_affine::PASS,

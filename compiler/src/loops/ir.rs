@@ -107,6 +107,8 @@ pub enum UnOp {
     ToBits,
     /// Integer to float of the same width, same bits.
     FromBits,
+    /// Bool: as it is, and seldom true. What [`Expr::Select`] by it takes in that case is computed in that case only.
+    Seldom,
     // Written out by `legalize`; F32 within 2 ulp, F64 within 4 ulp.
     Exp,
     Expm1,

@@ -119,6 +119,8 @@ pub enum Inst {
     Store(Spot, ValueNo),
     /// A loop of [`LaneLoop::loops`].
     Loop(u8, Vec<Inst>),
+    /// Where any lane of a condition holds, which it seldom does: computes and sets one variable, which was set before.
+    Seldom(u16, ValueNo, Vec<Inst>),
 }
 
 /// A loop.

@@ -53,6 +53,7 @@ pub(super) const UNARY: &[(UnOp, &str)] = &[
     (UnOp::Popcnt, "popcnt"),
     (UnOp::ToBits, "tobits"),
     (UnOp::FromBits, "frombits"),
+    (UnOp::Seldom, "seldom"),
     (UnOp::Exp, "exp"),
     (UnOp::Expm1, "expm1"),
     (UnOp::Log, "log"),

@@ -73,6 +73,7 @@ const UNARY: &[UnOp] = &[
     UnOp::Round,
     UnOp::Not,
     UnOp::Popcnt,
+    UnOp::Seldom,
 ];
 const MATHEMATICS: &[UnOp] = &[
     UnOp::Exp,

@@ -378,6 +378,7 @@ pub fn takes_one(op: UnOp, ty: Ty) -> bool {
     match op {
         UnOp::Neg | UnOp::Abs => ty != Ty::Bool,
         UnOp::Not => !ty.is_float(),
+        UnOp::Seldom => ty == Ty::Bool,
         UnOp::Popcnt | UnOp::FromBits => ty.is_int(),
         _ => ty.is_float(),
     }

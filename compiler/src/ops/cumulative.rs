@@ -57,7 +57,12 @@ fn lower(cx: &mut LowerCx, product: bool) -> Result<()> {
         let axis = crate::op::resolve_axis(axis as i64, shape.len())?;
         let mut kept = shape.clone();
         kept.remove(axis);
-        return cx.each(&kept, LoopKind::Seq, |cx, at| {
+        // Lines that lie side by side go on together.
+        let kind = match axis + 1 == shape.len() {
+            true => LoopKind::Seq,
+            false => LoopKind::Lanes,
+        };
+        return cx.each(&kept, kind, |cx, at| {
             let n = cx.b.dim(&shape[axis]);
             run(cx, product, n, &|_, i| {
                 let mut p = at.to_vec();

@@ -26,20 +26,22 @@ pub static EINSUM: OpDef = OpDef {
 
 /// An axis of the iteration space: a letter, or an axis of the ellipsis counted from its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
-enum Label {
+pub enum Label {
+    /// An axis of the ellipsis.
     Rest(usize),
+    /// An axis with a name.
     Letter(char),
 }
 
 /// What an equation says.
 #[derive(Debug, PartialEq)]
-struct Plan {
+pub struct Plan {
     /// Labels of every operand's axes.
-    operands: Vec<Vec<Label>>,
+    pub operands: Vec<Vec<Label>>,
     /// Labels of the output's axes.
-    output: Vec<Label>,
+    pub output: Vec<Label>,
     /// Labels that are summed over.
-    summed: Vec<Label>,
+    pub summed: Vec<Label>,
 }
 
 /// The labels of one term; an ellipsis stands for `rank` minus the letters.
@@ -69,7 +71,8 @@ fn term(text: &str, rank: usize) -> Result<Vec<Label>> {
     Ok(out)
 }
 
-fn plan(equation: &str, ranks: &[usize]) -> Result<Plan> {
+/// Reads an equation for operands of so many axes.
+pub fn plan(equation: &str, ranks: &[usize]) -> Result<Plan> {
     let text: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match text.split_once("->") {
         Some((l, r)) => (l.to_string(), Some(r.to_string())),

@@ -1,11 +1,12 @@
 //! GlobalAveragePool, GlobalMaxPool, GlobalLpPool: every channel becomes one number.
 
-use super::axes::{count, fold, over};
+use super::axes::{count, fold_in_parts, over};
 use super::pool::{add_power, root};
 use super::util::{accept, bad, float, since};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{ExprId, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, read_none};
 
@@ -56,21 +57,23 @@ fn infer(cx: &mut InferCx) -> Result<()> {
     Ok(())
 }
 
-/// For every channel: folds its elements from `init`, finishes, stores.
+/// For every channel: folds its elements from `init`, finishes, stores. `join` brings two partial results together.
 fn channels(
     cx: &mut LowerCx,
     init: ExprId,
-    step: impl FnOnce(&mut LowerCx, ExprId, ExprId) -> ExprId,
+    step: impl Fn(&mut LowerCx, ExprId, ExprId) -> ExprId,
+    join: impl Fn(&mut Builder, ExprId, ExprId) -> ExprId,
     finish: impl FnOnce(&mut LowerCx, ExprId, &Dim) -> ExprId,
 ) -> Result<()> {
     let x = cx.in_shape(0)?;
     let axes: Vec<usize> = (2..x.len()).collect();
     let start = super::axes::origin(cx, x.len());
     over(cx, &x, &[0, 1], LoopKind::Seq, &start, |cx, at| {
-        let v = fold(cx, &x, &axes, at, init, |cx, at, old| {
+        let step = |cx: &mut LowerCx, at: &[ExprId], old| {
             let v = cx.load(0, at)?;
             Ok(step(cx, old, v))
-        })?;
+        };
+        let v = fold_in_parts(cx, &x, &axes, at, init, &join, &step)?;
         let v = finish(cx, v, &count(&x, &axes));
         cx.store(0, at, v);
         Ok(())
@@ -84,6 +87,7 @@ fn average(cx: &mut LowerCx) -> Result<()> {
         cx,
         zero,
         |cx, sum, v| cx.b.add(sum, v),
+        Builder::add,
         |cx, sum, n| {
             let n = cx.b.dim(n);
             let n = cx.b.cast(ty, n);
@@ -94,7 +98,7 @@ fn average(cx: &mut LowerCx) -> Result<()> {
 
 fn max(cx: &mut LowerCx) -> Result<()> {
     let low = cx.b.num(cx.in_ty(0)?, f64::NEG_INFINITY);
-    channels(cx, low, |cx, best, v| cx.b.max(v, best), |_, v, _| v)
+    channels(cx, low, |cx, best, v| cx.b.max(v, best), Builder::max, |_, v, _| v)
 }
 
 fn lp(cx: &mut LowerCx) -> Result<()> {
@@ -104,6 +108,7 @@ fn lp(cx: &mut LowerCx) -> Result<()> {
         cx,
         zero,
         |cx, sum, v| add_power(cx, p, v, sum),
+        Builder::add,
         |cx, sum, _| root(cx, p, sum),
     )
 }

@@ -1,7 +1,7 @@
 //! GridSample, which reads an input at coordinates, and AffineGrid, which makes them.
 
 use super::axes::{fold, origin};
-use super::util::{accept, bad, float, number, since};
+use super::util::{accept, bad, float, number, since, unravel};
 use crate::base::attr::Attr;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
@@ -110,12 +110,14 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         "linear" => 2,
         _ => 4,
     };
-    cx.each(&out, LoopKind::Seq, |cx, o| {
+    // Where a position looks, and with which weights, is found once for all channels.
+    let mut positions = vec![out[0].clone()];
+    positions.extend_from_slice(&out[2..]);
+    cx.each(&positions, LoopKind::Seq, |cx, o| {
         let mut first = vec![];
         let mut ratio = vec![];
         for i in 0..n {
-            let mut gi = vec![o[0]];
-            gi.extend_from_slice(&o[2..]);
+            let mut gi = o.to_vec();
             gi.push(cx.b.i((n - 1 - i) as i64));
             let g = cx.load(1, &gi)?;
             let size = cx.b.dim(&x[2 + i]);
@@ -140,21 +142,17 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             let low = ex!(cx.b; low - {cx.b.i(back)});
             first.push(cx.b.let_(low));
         }
-        let sizes = vec![Dim::Fixed(taps); n];
-        let all: Vec<usize> = (0..n).collect();
-        let start = origin(cx, n);
         let zero = cx.b.num(vty, 0.0);
-        let sum = fold(cx, &sizes, &all, &start, zero, |cx, k, sum| {
-            let b = &mut cx.b;
+        let tap = |b: &mut Builder, k: &[ExprId]| {
             let mut ok = b.bool(true);
-            let mut index = vec![o[0], o[1]];
+            let mut place = b.i(0);
             let mut weight = b.num(ty, 1.0);
             for i in 0..n {
                 let at = b.add(first[i], k[i]);
                 let size = b.dim(&x[2 + i]);
                 let none = b.i(0);
                 let last = ex!(b; size - 1);
-                index.push(match padding.as_str() {
+                let at = match padding.as_str() {
                     "zeros" => {
                         let c = b.in_range(at, none, size);
                         ok = b.and(ok, c);
@@ -173,26 +171,106 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
                         let at = b.cast(Ty::I64, f);
                         b.clamp(at, none, last)
                     }
-                });
+                };
+                place = ex!(b; (place * size) + at);
                 let w = tap_weight(b, taps, ratio[i], k[i]);
                 weight = b.mul(weight, w);
+                // An axis without elements has nothing to read, wherever it is looked at.
+                let some = b.lt(none, size);
+                ok = b.and(ok, some);
             }
-            // An axis without elements has nothing to read, wherever it is looked at.
+            let weight = b.cast(vty, weight);
+            Tap { ok, place, weight }
+        };
+        let sizes = vec![taps; n];
+        let count = sizes.iter().product::<i64>();
+        let all: Vec<Tap> = (0..if count <= WRITTEN_OUT { count } else { 0 })
+            .map(|number| {
+                let k: Vec<ExprId> = unravel(&sizes, number)
+                    .into_iter()
+                    .map(|k| cx.b.i(k))
+                    .collect();
+                let t = tap(&mut cx.b, &k);
+                Tap {
+                    ok: cx.b.let_(t.ok),
+                    place: cx.b.let_(t.place),
+                    weight: cx.b.let_(t.weight),
+                }
+            })
+            .collect();
+        // Whether all of them are there.
+        let inside = (padding == "zeros" && taps > 1 && !all.is_empty()).then(|| {
+            let b = &mut cx.b;
+            let yes = b.bool(true);
+            let ok = all.iter().fold(yes, |ok, t| b.and(ok, t.ok));
+            b.let_(ok)
+        });
+        let buf = cx.input(0)?.buf;
+        let channels = cx.b.dim(&x[1]);
+        cx.for_(channels, LoopKind::Seq, |cx, c| {
+            let mut plane = ex!(cx.b; ({o[0]} * channels) + c);
             for d in &x[2..] {
-                let (size, none) = (cx.b.dim(d), cx.b.i(0));
-                let some = cx.b.lt(none, size);
-                ok = cx.b.and(ok, some);
+                let size = cx.b.dim(d);
+                plane = cx.b.mul(plane, size);
             }
-            let v = cx.load_if(0, ok, &index, zero)?;
-            if taps == 1 {
-                return Ok(v);
-            }
-            let w = cx.b.cast(vty, weight);
-            Ok(cx.b.fma(w, v, sum))
-        })?;
-        cx.store(0, o, sum);
-        Ok(())
+            let plane = cx.b.let_(plane);
+            let added = |b: &mut Builder, t: &Tap, sum: ExprId| {
+                let at = b.add(plane, t.place);
+                let v = b.load_if(buf, t.ok, at, zero);
+                match taps {
+                    1 => v,
+                    _ => b.fma(t.weight, v, sum),
+                }
+            };
+            let sum = if let Some(inside) = inside {
+                // Few positions are at the border.
+                let sum = cx.b.var(zero);
+                cx.if_(
+                    inside,
+                    |cx| {
+                        let v = all.iter().fold(zero, |sum, t| {
+                            let at = cx.b.add(plane, t.place);
+                            let v = cx.b.load(buf, at);
+                            cx.b.fma(t.weight, v, sum)
+                        });
+                        cx.b.set(sum, v);
+                        Ok(())
+                    },
+                    |cx| {
+                        let v = all.iter().fold(zero, |sum, t| added(&mut cx.b, t, sum));
+                        cx.b.set(sum, v);
+                        Ok(())
+                    },
+                )?;
+                cx.b.get(sum)
+            } else if count <= WRITTEN_OUT {
+                let b = &mut cx.b;
+                all.iter().fold(zero, |sum, t| added(b, t, sum))
+            } else {
+                let sizes: Vec<Dim> = sizes.iter().map(|&n| Dim::Fixed(n)).collect();
+                let axes: Vec<usize> = (0..n).collect();
+                let start = origin(cx, n);
+                fold(cx, &sizes, &axes, &start, zero, |cx, k, sum| {
+                    let t = tap(&mut cx.b, k);
+                    Ok(added(&mut cx.b, &t, sum))
+                })?
+            };
+            let mut at = vec![o[0], c];
+            at.extend_from_slice(&o[1..]);
+            cx.store(0, &at, sum);
+            Ok(())
+        })
     })
+}
+
+/// Taps of a position that are written out, at most.
+const WRITTEN_OUT: i64 = 16;
+
+/// One element that a position reads: whether it is there, where in its channel, and its weight.
+struct Tap {
+    ok: ExprId,
+    place: ExprId,
+    weight: ExprId,
 }
 
 /// Weight of neighbour `k` at distance `r` behind the first inner one.

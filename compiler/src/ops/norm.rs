@@ -300,7 +300,7 @@ fn lrn(cx: &mut LowerCx) -> Result<()> {
     let x = cx.in_shape(0)?;
     let ty = cx.in_ty(0)?;
     let size = cx.attrs.int("size", 1);
-    let (alpha, beta, bias) = (
+    let (alpha, exponent, bias) = (
         cx.attrs.float("alpha", 0.0001),
         cx.attrs.float("beta", 0.75),
         cx.attrs.float("bias", 1.0),
@@ -318,9 +318,17 @@ fn lrn(cx: &mut LowerCx) -> Result<()> {
             Ok(cx.b.fma(v, v, sum))
         })?;
         let scale = cx.b.num(ty, f64::from(alpha) / size as f64);
-        let (bias, beta) = (cx.b.num(ty, f64::from(bias)), cx.b.num(ty, f64::from(beta)));
+        let (bias, beta) = (cx.b.num(ty, f64::from(bias)), cx.b.num(ty, f64::from(exponent)));
         let base = ex!(cx.b; bias + (sum * scale));
-        let power = cx.b.bin(BinOp::Pow, base, beta);
+        // The usual exponent is two roots.
+        let power = match exponent == 0.75 {
+            true => {
+                let root = cx.b.un(UnOp::Sqrt, base);
+                let fourth = cx.b.un(UnOp::Sqrt, root);
+                cx.b.mul(root, fourth)
+            }
+            false => cx.b.bin(BinOp::Pow, base, beta),
+        };
         let v = cx.load(0, at)?;
         let v = cx.b.div(v, power);
         cx.store(0, at, v);

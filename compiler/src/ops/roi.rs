@@ -179,62 +179,118 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             });
         }
         let (sy, sx) = (spans[0], spans[1]);
-        cx.each(&out[1..], LoopKind::Seq, |cx, o| {
-            let (c, py, px) = (o[0], o[1], o[2]);
-            let zero = cx.b.num(ty, 0.0);
-            let low = cx.b.num(ty, f64::NEG_INFINITY);
-            let position = |b: &mut Builder, s: Span, p: ExprId, i: ExprId| {
-                let (p, i, n) = (b.cast(ty, p), b.cast(ty, i), b.cast(ty, s.samples));
-                ex!(b; ({s.start} + (p * {s.bin})) + (((i + 0.5) * {s.bin}) / n))
+        let (height, width) = (cx.b.dim(&x[2]), cx.b.dim(&x[3]));
+        let zero = cx.b.num(ty, 0.0);
+        let low = cx.b.num(ty, f64::NEG_INFINITY);
+        let init = if largest { low } else { zero };
+        // Sample `i` of place `p` along an axis.
+        let along = |b: &mut Builder, s: Span, p: ExprId, i: ExprId, size: ExprId| {
+            let (p, i, n) = (b.cast(ty, p), b.cast(ty, i), b.cast(ty, s.samples));
+            let at = ex!(b; ({s.start} + (p * {s.bin})) + (((i + 0.5) * {s.bin}) / n));
+            ends(b, at, size)
+        };
+        let sample = |b: &mut Builder, y: &Ends, e: &Ends| {
+            let ok = b.and(y.ok, e.ok);
+            let some = ex!(b; (height > 0) & (width > 0));
+            let ok = b.and(ok, some);
+            let ok = b.let_(ok);
+            let mut parts = vec![];
+            for (row, wy) in [(y.low, ex!(b; 1.0 - {y.far})), (y.high, y.far)] {
+                for (col, wx) in [(e.low, ex!(b; 1.0 - {e.far})), (e.high, e.far)] {
+                    parts.push((ex!(b; (row * width) + col), b.mul(wy, wx)));
+                }
+            }
+            Sample { ok, parts }
+        };
+        let buf = cx.input(0)?.buf;
+        let with = |b: &mut Builder, plane: ExprId, s: &Sample, total: ExprId| {
+            let mut parts = vec![];
+            for &(place, weight) in &s.parts {
+                let at = b.add(plane, place);
+                let v = b.load_if(buf, s.ok, at, zero);
+                parts.push(b.mul(v, weight));
+            }
+            let join = |b: &mut Builder, a, p| match largest {
+                true => b.max(a, p),
+                false => b.add(a, p),
             };
-            let init = if largest { low } else { zero };
-            let total = fold_n(cx, sy.samples, init, |cx, iy, total| {
-                let y = position(&mut cx.b, sy, py, iy);
-                let height = cx.b.dim(&x[2]);
-                let y = ends(&mut cx.b, y, height);
-                fold_n(cx, sx.samples, total, |cx, ix, total| {
-                    let xx = position(&mut cx.b, sx, px, ix);
-                    let width = cx.b.dim(&x[3]);
-                    let e = ends(&mut cx.b, xx, width);
-                    let ok = cx.b.and(y.ok, e.ok);
-                    let some = ex!(cx.b; (height > 0) & (width > 0));
-                    let ok = cx.b.and(ok, some);
-                    let ok = cx.b.let_(ok);
-                    let mut parts = vec![];
-                    for (row, wy) in [(y.low, ex!(cx.b; 1.0 - {y.far})), (y.high, y.far)] {
-                        for (col, wx) in [(e.low, ex!(cx.b; 1.0 - {e.far})), (e.high, e.far)] {
-                            let v = cx.load_if(0, ok, &[image, c, row, col], zero)?;
-                            parts.push(ex!(cx.b; v * (wy * wx)));
-                        }
-                    }
-                    let mut v = total;
-                    if largest {
-                        let mut best = parts[0];
-                        for &p in &parts[1..] {
-                            best = cx.b.max(best, p);
-                        }
-                        v = cx.b.max(v, best);
-                    } else {
-                        for p in parts {
-                            v = cx.b.add(v, p);
-                        }
-                    }
-                    Ok(v)
-                })
-            })?;
-            let none = ex!(cx.b; ({sy.samples} * {sx.samples}) <= 0);
+            match largest {
+                true => {
+                    let best = parts.into_iter().reduce(|a, p| join(b, a, p));
+                    best.map_or(total, |best| b.max(total, best))
+                }
+                false => parts.into_iter().fold(total, |a, p| join(b, a, p)),
+            }
+        };
+        let finished = |b: &mut Builder, total: ExprId| {
+            let none = ex!(b; ({sy.samples} * {sx.samples}) <= 0);
             let v = if largest {
                 total
             } else {
-                let n = ex!(cx.b; max(({sy.samples} * {sx.samples}), 1));
-                let n = cx.b.cast(ty, n);
-                cx.b.div(total, n)
+                let n = ex!(b; max(({sy.samples} * {sx.samples}), 1));
+                let n = b.cast(ty, n);
+                b.div(total, n)
             };
-            let v = cx.b.select(none, zero, v);
+            b.select(none, zero, v)
+        };
+        let plane = |b: &mut Builder, c: ExprId| {
+            let channels = b.dim(&x[1]);
+            let plane = ex!(b; ((image * channels) + c) * (height * width));
+            b.let_(plane)
+        };
+        if (1..=WRITTEN_OUT).contains(&ratio) {
+            // Where a place looks is found once for all channels.
+            return cx.each(&out[2..], LoopKind::Seq, |cx, p| {
+                let mut samples = vec![];
+                for iy in 0..ratio {
+                    let b = &mut cx.b;
+                    let iy = b.i(iy);
+                    let y = along(b, sy, p[0], iy, height);
+                    for ix in 0..ratio {
+                        let ix = b.i(ix);
+                        let e = along(b, sx, p[1], ix, width);
+                        let mut s = sample(b, &y, &e);
+                        for (place, weight) in &mut s.parts {
+                            (*place, *weight) = (b.let_(*place), b.let_(*weight));
+                        }
+                        samples.push(s);
+                    }
+                }
+                let channels = cx.b.dim(&x[1]);
+                cx.for_(channels, LoopKind::Seq, |cx, c| {
+                    let b = &mut cx.b;
+                    let plane = plane(b, c);
+                    let total = samples.iter().fold(init, |t, s| with(b, plane, s, t));
+                    let v = finished(b, total);
+                    cx.store(0, &[r, c, p[0], p[1]], v);
+                    Ok(())
+                })
+            });
+        }
+        cx.each(&out[1..], LoopKind::Seq, |cx, o| {
+            let plane = plane(&mut cx.b, o[0]);
+            let total = fold_n(cx, sy.samples, init, |cx, iy, total| {
+                let y = along(&mut cx.b, sy, o[1], iy, height);
+                fold_n(cx, sx.samples, total, |cx, ix, total| {
+                    let e = along(&mut cx.b, sx, o[2], ix, width);
+                    let s = sample(&mut cx.b, &y, &e);
+                    Ok(with(&mut cx.b, plane, &s, total))
+                })
+            })?;
+            let v = finished(&mut cx.b, total);
             cx.store(0, &[&[r], o].concat(), v);
             Ok(())
         })
     })
+}
+
+/// Samples along an axis that are written out, at most.
+const WRITTEN_OUT: i64 = 2;
+
+/// A sample: whether it is within the image, and places in a channel with their weights.
+struct Sample {
+    ok: ExprId,
+    parts: Vec<(ExprId, ExprId)>,
 }
 
 fn infer_max(cx: &mut InferCx) -> Result<()> {

@@ -342,6 +342,7 @@ impl Machine<'_> {
             } => self.store_two(a, b, [at, second], signed, mixed)?,
             Op::Splat { d, at } => self.set(d, [self.word(&at, 0)?; MAX_LANES])?,
             Op::SplatX { d, x } => self.set(d, [self.x(x)? as u32; MAX_LANES])?,
+            Op::AnyX { d, a } => return self.any(d, a),
             Op::Bin { op, d, a, ref b } => {
                 let (a, b) = (self.v(a)?, self.src(b)?);
                 self.set(d, std::array::from_fn(|i| bin(op, a[i], b[i])))?;

@@ -210,6 +210,11 @@ pub enum Op {
         d: V,
         x: X,
     },
+    /// 0 where no lane of `a` holds, which are all ones or all zeros; something else otherwise. Not on NEON.
+    AnyX {
+        d: X,
+        a: V,
+    },
     Bin {
         op: Bin,
         d: V,

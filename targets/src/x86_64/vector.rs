@@ -328,6 +328,18 @@ impl<'p> Emit<'p> {
                 }
                 self.rm(codes::SPLAT.at(level), self.v(d), m)
             }
+            Op::AnyX { d, a } => {
+                let (d, v) = (self.x(d).full_register32(), self.v(a));
+                match level {
+                    Level::Avx512 => {
+                        let test = Ins::EVEX_Vptestmd_kr_k1_zmm_zmmm512b32;
+                        self.push(Instruction::with3(test, Register::K1, v, v)?);
+                        self.rr(Ins::VEX_Kmovw_r32_kr, d, Register::K1)
+                    }
+                    Level::Sse2 => self.rr(Ins::Movmskps_r32_xmm, d, v),
+                    _ => self.rr(Ins::VEX_Vmovmskps_r32_ymm, d, v),
+                }
+            }
             Op::SplatX { d, x } => {
                 let low = self.x(x).full_register32();
                 match level {

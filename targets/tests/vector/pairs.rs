@@ -54,3 +54,36 @@ pub fn pairs(isa: Isa, cases: &mut Vec<Case>) {
         cases.push(w.case(format!("less {rotation}")));
     }
 }
+
+/// Branches around what no lane asks for: masks of all lanes, of some and of none.
+pub fn any(isa: Isa, cases: &mut Vec<Case>) {
+    let mut w = Writer::new(isa);
+    for at in [0, 4, 64] {
+        let (a, m, d, x) = (w.load(at), w.vm.v(), w.vm.v(), w.vm.x());
+        if !isa.has(&Op::AnyX { d: x, a: m }) {
+            return;
+        }
+        for (op, with) in [
+            (Bin::EqI, Src::Reg(a)),
+            (Bin::GtI, Src::Const(0)),
+            (Bin::GtI, Src::Const(i32::MAX as u32)),
+        ] {
+            let end = w.vm.label();
+            w.vm.bin(op, m, a, with);
+            w.vm.op(Op::Const { d, bits: 1 });
+            w.vm.op(Op::AnyX { d: x, a: m });
+            w.vm.op(Op::Branch {
+                x,
+                cond: Cond::Eq,
+                with: 0,
+                to: end,
+            });
+            w.vm.op(Op::Const { d, bits: 2 });
+            w.vm.place(end);
+            w.keep(d);
+        }
+        w.vm.free_all(&[a, m, d]);
+        w.vm.free_x(x);
+    }
+    cases.push(w.case("any".to_string()));
+}

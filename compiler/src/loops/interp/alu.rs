@@ -235,7 +235,7 @@ pub(super) fn un_op(op: UnOp, ty: Ty) -> Option<Op> {
         (UnOp::Not, I64) => Op::NotI64,
         (UnOp::Not, Bool) => Op::NotBool,
         (UnOp::Popcnt, I32 | I64) => Op::Popcnt,
-        (UnOp::ToBits, F32 | F64) | (UnOp::FromBits, I32 | I64) => Op::Mov,
+        (UnOp::ToBits, F32 | F64) | (UnOp::FromBits, I32 | I64) | (UnOp::Seldom, Bool) => Op::Mov,
         _ => return None,
     })
 }

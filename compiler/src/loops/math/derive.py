@@ -5,7 +5,7 @@ f64 tables are Chebyshev interpolants (within a small factor of the best polynom
 are refined by Lawson's reweighting towards the smallest largest error of the final result. Needs mpmath and numpy.
 """
 import numpy as np
-from mpmath import mp, mpf, exp, log, sin, cos, tanh, asin, atan, atanh, erf, erfc, sqrt, pi, lu_solve, matrix
+from mpmath import mp, mpf, exp, log, sin, cos, sinh, tanh, asin, atan, atanh, erf, erfc, sqrt, pi, lu_solve, matrix
 
 mp.dps = 60
 
@@ -74,6 +74,13 @@ if __name__ == "__main__":
     z2 = (pi / 4)**2 * mpf("1.001")
     show64("trig SIN", lambda z: (odd(sin, z) - 1) / z, tiny, z2, 6, lambda z: z)
     show64("trig COS", lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, tiny, z2, 6, lambda z: z * z)
+    show32("trig_32 SIN", lambda z: (odd(sin, z) - 1) / z, 1e-12, z2, 2, lambda z: z)
+    show32("trig_32 COS", lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, 1e-12, z2, 2, lambda z: z * z)
+    show32("arc ASIN_32", lambda z: (odd(asin, z) - 1) / z, 1e-12, 0.2501, 4, lambda z: z)
+    show32("arc ATAN_32", lambda z: (odd(atan, z) - 1) / z, 1e-12, 1, 8, lambda z: z)
+    show32("hyperbolic SINH_32", lambda z: (odd(sinh, z) - 1) / z, 1e-12, 1.001, 2, lambda z: z / odd(sinh, z))
+    show32("hyperbolic ATANH_32", lambda z: (odd(atanh, z) - 1) / z, 1e-12, 0.2501, 5, lambda z: z)
+    show32("pow R_32", lambda z: (2 * odd(atanh, z) - 2 - 2 * z / 3) / z**2, 1e-9, z1, 2, lambda z: z * z / 2)
     show64("arc ASIN", lambda z: (odd(asin, z) - 1) / z, tiny, mpf("0.2501"), 12, lambda z: z)
     show64("arc ATAN", lambda z: (odd(atan, z) - 1) / z, tiny, mpf("0.1717"), 12, lambda z: z)
     show32("erf NEAR_32", lambda z: odd(erf, z) - 1, 1e-12, 0.81, 6, lambda z: 1)

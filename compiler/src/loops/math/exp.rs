@@ -36,7 +36,7 @@ pub(super) const LN2_32: (f64, f64) = (45426.0 / 65536.0, 1.4286068203094172e-06
 /// ln 2 in two parts, the first of 32 bits.
 pub(super) const LN2_64: (f64, f64) = (0.6931471803691238, 1.9082149292705877e-10);
 /// Small numbers added to these are rounded to whole ones, which stand in the low bits.
-const ROUND_32: f64 = 12582912.0;
+pub(super) const ROUND_32: f64 = 12582912.0;
 const ROUND_64: f64 = 6755399441055744.0;
 
 /// `(n, exp(r) - 1)` with `x = n ln 2 + r`; n whole, of x's width.
@@ -64,21 +64,44 @@ fn reduce_32<'b>(x: V<'b>) -> (V<'b>, V<'b>) {
 
 /// e^x, gradual underflow and infinities included.
 pub(super) fn exp<'b>(x: V<'b>) -> V<'b> {
-    let x = match x.ty() {
-        Ty::F32 => x.clamp(-104.0, 89.0),
-        _ => x.clamp(-746.0, 710.0),
-    };
     if x.ty() == Ty::F32 {
-        let (shifted, e) = reduce_32(x);
-        // n stands in the low bits, what lies above them is shifted out: 2^n in two factors, both normal.
-        let half = shifted.shr(1);
-        let power = |n: V<'b>| (n.shl(23) + n.int(127 << 23)).float();
-        let p = power(half);
-        return e.fma(p, p) * power(shifted - half);
+        return exp_32(x, 0);
     }
-    let (n, t) = reduce(x);
+    let (n, t) = reduce(x.clamp(-746.0, 710.0));
     let half = n.shr(1);
     (t + 1.0) * half.exp2() * (n - half).exp2()
+}
+
+/// e^x / 2^by in f32, which overflows where the result does; by from 0 to 20.
+pub(super) fn exp_32<'b>(x: V<'b>, by: i64) -> V<'b> {
+    let (shifted, e) = reduce_32(x.clamp(-104.0, 89.0 + 0.6875 * by as f64));
+    let (p, q) = powers_32(shifted, by);
+    e.fma(p, p) * q
+}
+
+/// 2^(n - by) in two factors, both normal; n stands in the low bits, what lies above them is shifted out.
+fn powers_32<'b>(shifted: V<'b>, by: i64) -> (V<'b>, V<'b>) {
+    let half = shifted.shr(1);
+    let power = |n: V<'b>, by: i64| (n.shl(23) + n.int((127 - by) << 23)).float();
+    (power(half, 0), power(shifted - half, by))
+}
+
+/// e^(x + low) in f32, rounded once but for an error of about 2^-28 of it: `low` is small against 1.
+pub(super) fn exp_sum_32<'b>(x: V<'b>, low: V<'b>) -> V<'b> {
+    let t = x.fma(x.num(LOG2_E), x.num(ROUND_32));
+    let n = t - ROUND_32;
+    // x - n ln 2 as a sum r + rest.
+    let s = n.fma(x.num(-LN2_32.0), x);
+    let c = n * LN2_32.1;
+    let d = s - c;
+    let lost = ((s - d) - c) + low;
+    let r = d + lost;
+    let rest = (d - r) + lost;
+    // 1 + r is rounded, and what it lost goes to the rest.
+    let one = r + 1.0;
+    let rest = (r - (one - 1.0)) + (r * r).fma(r.poly(&Q32), rest);
+    let (p, q) = powers_32(t.bits(), 0);
+    (one + rest) * p * q
 }
 
 /// e^x - 1 in f32.

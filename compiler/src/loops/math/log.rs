@@ -52,7 +52,7 @@ fn rest<'b>(f: V<'b>, c: V<'b>) -> V<'b> {
 }
 
 /// Results at 0, infinity, NaN and below 0; y elsewhere.
-fn ends<'b>(x: V<'b>, y: V<'b>) -> V<'b> {
+pub(super) fn ends<'b>(x: V<'b>, y: V<'b>) -> V<'b> {
     let y = x.is(f64::INFINITY).select(x, y);
     let y = x.is(0.0).select(x.num(f64::NEG_INFINITY), y);
     x.below(0.0).or(x.is_nan()).select(x.num(f64::NAN), y)
@@ -97,28 +97,47 @@ fn log_of_split_32<'b>(k: V<'b>, f: V<'b>) -> V<'b> {
     k.fma(k.num(LN2_32.0), f + low)
 }
 
-/// Natural logarithm in f32.
-pub(super) fn log_32(x: V) -> V {
+/// `(k, f)` with `x = 2^k (1 + f)`, in f32, for positive finite x.
+pub(super) fn split_32<'b>(x: V<'b>) -> (V<'b>, V<'b>) {
     let tiny = x.below(f64::from(f32::MIN_POSITIVE));
     let bits = tiny.select(x * 8388608.0, x).bits();
     let sqrt_half = bits.int(i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()));
     let k = (bits - sqrt_half).shr(23);
     let f = (bits - k.shl(23)).float() - 1.0;
-    let k = k.cast(Ty::F32) - tiny.select(x.num(23.0), x.num(0.0));
+    (k.cast(Ty::F32) - tiny.select(x.num(23.0), x.num(0.0)), f)
+}
+
+/// Natural logarithm in f32.
+pub(super) fn log_32(x: V) -> V {
+    let (k, f) = split_32(x);
     ends(x, log_of_split_32(k, f))
 }
 
-/// `log(1 + x)` in f32: what `1 + x` loses is added to f, brought to the size of m.
-pub(super) fn log1p_32(x: V) -> V {
-    let u = x + 1.0;
-    let c = x - (u - 1.0);
+/// `log(u + c) + log 2^more` in f32, for normal u or what [`ends`] knows, c small against it.
+fn log_sum_32<'b>(u: V<'b>, c: V<'b>, more: Option<V<'b>>) -> V<'b> {
     let bits = u.bits();
     let sqrt_half = bits.int(i64::from(std::f32::consts::FRAC_1_SQRT_2.to_bits()));
     // k in the exponent's place.
     let k = (bits - sqrt_half).and(bits.int(-1 << 23));
     let down = (bits.int(127 << 23) - k.bin(BinOp::Min, bits.int(126 << 23))).float();
     let f = c.fma(down, (bits - k).float() - 1.0);
-    let y = ends(u, log_of_split_32(k.shr(23).cast(Ty::F32), f));
+    let k = k.shr(23).cast(Ty::F32);
+    ends(u, log_of_split_32(more.map_or(k, |m| k + m), f))
+}
+
+/// `log(1 + x)` in f32: what `1 + x` loses is added to f, brought to the size of m.
+pub(super) fn log1p_32(x: V) -> V {
+    let u = x + 1.0;
+    let y = log_sum_32(u, x - (u - 1.0), None);
     // Where x itself is the result; keeps -0.
     x.abs().below(3e-8).select(x, y)
+}
+
+/// `far ? log(2 x) : log(1 + t)` in f32, by one logarithm; not for t where the result is t itself, but for 0.
+pub(super) fn log1p_or_log_2x_32<'b>(t: V<'b>, far: V<'b>, x: V<'b>) -> V<'b> {
+    let zero = x.num(0.0);
+    let near = t + 1.0;
+    let u = far.select(x, near);
+    let c = far.select(zero, t - (near - 1.0));
+    log_sum_32(u, c, Some(far.select(x.num(1.0), zero)))
 }

@@ -1,7 +1,7 @@
 //! Formulas of the mathematical functions, in primitive operations alone: no loads, no branches, no library.
 //!
-//! Every function takes any argument and follows C99 at its special values. The hot ones (exp, expm1, log, log1p, tanh, sigmoid, erf) have
-//! formulas of their own in F32, made for four lanes at once; the others compute in F64 and round once. Accuracy, and for
+//! Every function takes any argument and follows C99 at its special values. In F32 all but log2 have formulas
+//! of their own, made for lanes of 32 bits; log2 computes in F64 and rounds once. Accuracy, and for
 //! F32 the reason of each choice, is said in each file; the tests hold 2 ulp in F32 and 4 in F64.
 //!
 //! All polynomials were derived for this compiler by `derive.py` in this folder (needs Python, mpmath, numpy; nothing of
@@ -17,6 +17,7 @@ mod pow;
 #[cfg(test)]
 mod tests;
 mod trig;
+mod trig_32;
 mod value;
 
 use super::build::Builder;
@@ -65,9 +66,17 @@ pub(super) fn un(b: &RefCell<Builder>, op: UnOp, x: ExprId) -> Option<ExprId> {
         UnOp::Expm1 if narrow => Some(exp::expm1_32),
         UnOp::Log if narrow => Some(log::log_32),
         UnOp::Log1p if narrow => Some(log::log1p_32),
-        UnOp::Sin => Some(trig::sin),
-        UnOp::Cos => Some(trig::cos),
-        UnOp::Tan => Some(trig::tan),
+        UnOp::Sin if narrow => Some(trig_32::sin),
+        UnOp::Cos if narrow => Some(trig_32::cos),
+        UnOp::Tan if narrow => Some(trig_32::tan),
+        UnOp::Asin if narrow => Some(arc::asin_32),
+        UnOp::Acos => Some(arc::acos),
+        UnOp::Atan if narrow => Some(arc::atan_32),
+        UnOp::Sinh if narrow => Some(hyperbolic::sinh_32),
+        UnOp::Cosh if narrow => Some(hyperbolic::cosh_32),
+        UnOp::Asinh if narrow => Some(hyperbolic::asinh_32),
+        UnOp::Acosh if narrow => Some(hyperbolic::acosh_32),
+        UnOp::Atanh if narrow => Some(hyperbolic::atanh_32),
         _ => None,
     };
     let y = match own {
@@ -79,8 +88,10 @@ pub(super) fn un(b: &RefCell<Builder>, op: UnOp, x: ExprId) -> Option<ExprId> {
                 UnOp::Log => log::log(x),
                 UnOp::Log1p => log::log1p(x),
                 UnOp::Log2 => log::log2(x),
+                UnOp::Sin => trig::sin(x),
+                UnOp::Cos => trig::cos(x),
+                UnOp::Tan => trig::tan(x),
                 UnOp::Asin => arc::asin(x),
-                UnOp::Acos => arc::acos(x),
                 UnOp::Atan => arc::atan(x),
                 UnOp::Sinh => hyperbolic::sinh(x),
                 UnOp::Cosh => hyperbolic::cosh(x),

@@ -1,4 +1,4 @@
-//! sin, cos, tan (F64, and F32 by a shorter reduction), right for every argument however large.
+//! sin, cos, tan in F64, right for every argument however large.
 //!
 //! Reduction after Payne and Hanek, without tables in memory: |x| is a whole number m times 2^p. Of 2/pi only the bits
 //! matter that m 2^p moves between the weight 2 (quarter turns modulo 4) and what is too small to count: a window at a
@@ -96,24 +96,7 @@ fn quarters<'b>(turns: V<'b>) -> (V<'b>, V<'b>) {
     (quarter, turns - quarter.shl(62))
 }
 
-fn reduce32<'b>(x: V<'b>) -> Reduced<'b> {
-    let a = x.abs();
-    let bits = a.bits().cast_unsigned(Ty::I64);
-    let e = bits.int(88).bin(BinOp::Max, bits.shr_u(23));
-    let m = bits.and(bits.int(0x7f_ffff)).or(bits.int(0x80_0000));
-    let w = window(e - e.int(88), &[2, 1], 2);
-    let turns = m * w[0] + m.bin(BinOp::MulHiU, w[1]);
-    let (quarter, rest) = quarters(turns);
-    let wide = a.cast(Ty::F64);
-    let near = wide.below(PI_4);
-    Reduced {
-        quarter: near.select(quarter.int(0), quarter),
-        hi: near.select(wide, rest.cast(Ty::F64) * (PI_2.0 * UNIT)),
-        lo: wide.num(0.0),
-    }
-}
-
-fn reduce64<'b>(x: V<'b>) -> Reduced<'b> {
+fn reduce<'b>(x: V<'b>) -> Reduced<'b> {
     let a = x.abs();
     let bits = a.bits();
     let e = bits.int(1013).bin(BinOp::Max, bits.shr_u(52));
@@ -138,14 +121,6 @@ fn reduce64<'b>(x: V<'b>) -> Reduced<'b> {
     }
 }
 
-fn reduce<'b>(x: V<'b>) -> Reduced<'b> {
-    if x.ty() == Ty::F32 {
-        reduce32(x)
-    } else {
-        reduce64(x)
-    }
-}
-
 /// sin and cos of the rest.
 fn sin_cos<'b>(r: &Reduced<'b>) -> (V<'b>, V<'b>) {
     let (hi, lo) = (r.hi, r.lo);
@@ -166,11 +141,10 @@ fn finish<'b>(x: V<'b>, y: V<'b>, flip: V<'b>) -> V<'b> {
 
 /// 1 in the lowest bit where x is negative.
 fn negative<'b>(x: V<'b>) -> V<'b> {
-    let width = if x.ty() == Ty::F32 { 31 } else { 63 };
-    x.bits().shr_u(width).cast_unsigned(Ty::I64)
+    x.bits().shr_u(63)
 }
 
-/// The sine; the result is F64 also for F32.
+/// The sine.
 pub(super) fn sin<'b>(x: V<'b>) -> V<'b> {
     let r = reduce(x);
     let (sin, cos) = sin_cos(&r);
@@ -179,7 +153,7 @@ pub(super) fn sin<'b>(x: V<'b>) -> V<'b> {
     finish(x, odd.select(cos, sin), flip)
 }
 
-/// The cosine; the result is F64 also for F32.
+/// The cosine.
 pub(super) fn cos<'b>(x: V<'b>) -> V<'b> {
     let r = reduce(x);
     let (sin, cos) = sin_cos(&r);
@@ -188,7 +162,7 @@ pub(super) fn cos<'b>(x: V<'b>) -> V<'b> {
     finish(x, odd.select(sin, cos), flip)
 }
 
-/// The tangent; the result is F64 also for F32.
+/// The tangent.
 pub(super) fn tan<'b>(x: V<'b>) -> V<'b> {
     let r = reduce(x);
     let (sin, cos) = sin_cos(&r);

@@ -67,6 +67,10 @@ impl<'b> V<'b> {
     pub fn floor(self) -> V<'b> {
         self.un(UnOp::Floor)
     }
+    /// A condition that seldom holds: a selection by it computes its first value only then.
+    pub fn seldom(self) -> V<'b> {
+        self.un(UnOp::Seldom)
+    }
     pub fn lt(self, o: V<'b>) -> V<'b> {
         self.bin(BinOp::Lt, o)
     }

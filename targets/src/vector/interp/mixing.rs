@@ -1,8 +1,13 @@
-//! Rows of bytes brought together, as they are written down.
+//! Rows of bytes brought together, as they are written down; and whether any lane holds.
 
 use super::*;
 
 impl Machine<'_> {
+    /// Whether any lane holds.
+    pub(super) fn any(&mut self, d: X, a: V) -> Result<Option<Label>> {
+        let any = self.v(a)?.iter().take(self.isa.lanes).any(|l| *l != 0);
+        self.set_x(d, i64::from(any))
+    }
     /// Does one of these operations.
     pub(super) fn mixing(&mut self, op: &Op) -> Result<()> {
         match *op {

@@ -53,7 +53,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
             mem(second, f);
         }
         Op::SplatX { x, .. } | Op::Branch { x, .. } | Op::Count { x, .. } => f(*x),
-        Op::Arg { d, .. } | Op::SetX { d, .. } => f(*d),
+        Op::Arg { d, .. } | Op::SetX { d, .. } | Op::AnyX { d, .. } => f(*d),
         Op::SetArg { s, .. } => f(*s),
         Op::MoveX { d, a } | Op::AddI { d, a, .. } | Op::ShlX { d, a, .. } => {
             f(*d);

@@ -80,6 +80,7 @@ fn words(l: &LaneLoop) -> Option<LaneLoop> {
                 Inst::Set(..) => return None,
                 Inst::Store(s, _) => word(s).then_some(())?,
                 Inst::Loop(_, body) => each(body, word)?,
+                Inst::Seldom(..) => return None,
             }
         }
         Some(())
@@ -134,6 +135,7 @@ fn wide(l: &LaneLoop) -> Vec<bool> {
                     let inside = inside || l.loops[usize::from(*n)].lanes;
                     go(l, body, inside, out);
                 }
+                Inst::Seldom(_, _, body) => go(l, body, inside, out),
             }
         }
     }
@@ -150,7 +152,7 @@ fn weight(l: &LaneLoop, body: &[Inst]) -> i64 {
             _ => 1,
         },
         Inst::Set(..) => 0,
-        Inst::Store(..) => 1,
+        Inst::Store(..) | Inst::Seldom(..) => 1,
         Inst::Loop(n, body) => {
             let times = match l.loops[usize::from(*n)].extent {
                 Num::Known(k) => k.clamp(0, 8),
@@ -171,6 +173,7 @@ fn used_streams(l: &LaneLoop, body: &[Inst], deep: bool, out: &mut BTreeSet<u16>
                 out.insert(s.stream);
             }
             Inst::Loop(_, body) if deep => used_streams(l, body, deep, out),
+            Inst::Seldom(_, _, body) => used_streams(l, body, deep, out),
             _ => {}
         }
     }
@@ -207,6 +210,7 @@ impl Kernel<'_> {
                 Inst::Set(var, v) => self.set(*var, *v)?,
                 Inst::Store(spot, v) => self.store(*spot, *v)?,
                 Inst::Loop(n, inner) => self.loop_(*n, inner)?,
+                Inst::Seldom(_, cond, inner) => self.seldom(*cond, inner)?,
             }
             self.release_dead();
         }
@@ -328,6 +332,28 @@ impl Kernel<'_> {
         self.vm.free_x(x);
         self.vm.place(end);
         self.leave(inside);
+        Some(())
+    }
+    /// Runs a body, vector by vector, where a lane of the condition holds.
+    fn seldom(&mut self, cond: ValueNo, body: &[Inst]) -> Option<()> {
+        for u in self.us.clone() {
+            let x = self.vm.x();
+            let a = self.reg(cond, u)?;
+            self.vm.op(Op::AnyX { d: x, a });
+            self.unlock();
+            let inside = self.enter(body, 1)?;
+            let end = self.vm.label();
+            self.vm.op(Op::Branch {
+                x,
+                cond: Cond::Eq,
+                with: 0,
+                to: end,
+            });
+            self.vm.free_x(x);
+            self.block(body, &[u])?;
+            self.vm.place(end);
+            self.leave(inside);
+        }
         Some(())
     }
     fn steps_known(&self, n: u8, body: &[Inst]) -> bool {
@@ -464,12 +490,15 @@ fn count_uses(l: &LaneLoop, body: &[Inst], each: i64, out: &mut BTreeMap<u32, i6
         match i {
             Inst::Define(v) => l.values[*v as usize].operands().for_each(&mut one),
             Inst::Set(_, v) | Inst::Store(_, v) => one(*v),
+            Inst::Seldom(_, c, _) => one(*c),
             Inst::Loop(..) => {}
         }
     }
     for i in body {
-        if let Inst::Loop(_, inner) = i {
-            count_uses(l, inner, each.saturating_mul(8), out);
+        match i {
+            Inst::Loop(_, inner) => count_uses(l, inner, each.saturating_mul(8), out),
+            Inst::Seldom(_, _, inner) => count_uses(l, inner, 0, out),
+            _ => {}
         }
     }
 }
@@ -481,7 +510,7 @@ fn sets(l: &LaneLoop, body: &[Inst], out: &mut BTreeSet<u32>) {
             Inst::Set(v, _) => {
                 out.insert(l.values.len() as u32 + u32::from(*v));
             }
-            Inst::Loop(_, inner) => sets(l, inner, out),
+            Inst::Loop(_, inner) | Inst::Seldom(_, _, inner) => sets(l, inner, out),
             _ => {}
         }
     }
