@@ -100,6 +100,8 @@ impl Axis {
 
 /// Colours of points, in the style of the page.
 const KINDS: usize = 6;
+/// Dashes of slopes, there as well.
+const DASHES: usize = 4;
 
 /// Points below a roof.
 pub fn roof(out: &mut String, r: &Roof) {
@@ -182,24 +184,26 @@ pub fn roof(out: &mut String, r: &Roof) {
             escape(&label)
         );
     }
-    if top > 0.0 {
-        for (name, speed) in slopes {
-            let ridge = (top / speed).clamp(first, last);
-            let begin = (floor / speed).clamp(first, last);
-            let height = |at: f64| y.place((at * speed).min(top).max(floor));
-            let _ = writeln!(
-                out,
-                "<path class=\"roof\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" class=\"dim\">{} {} GB/s</text>",
-                x.place(begin),
-                height(begin),
-                x.place(ridge),
-                height(ridge),
-                x.place(begin) + 12.0,
-                height(begin) - 4.0,
-                escape(name),
-                figure(*speed)
-            );
-        }
+    // Slopes lie close together: they differ in their dashes, and are named in the corner below all of them.
+    let legend = bottom - 10.0 - 16.0 * (slopes.len().max(1) - 1) as f64;
+    for (k, (name, speed)) in slopes.into_iter().enumerate().filter(|_| top > 0.0) {
+        let ridge = (top / speed).clamp(first, last);
+        let begin = (floor / speed).clamp(first, last);
+        let height = |at: f64| y.place((at * speed).min(top).max(floor));
+        let (at, line) = (left + room - 170.0, legend + 16.0 * k as f64);
+        let dash = k % DASHES;
+        let _ = writeln!(
+            out,
+            "<path class=\"roof s{dash}\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/><path class=\"roof s{dash}\" d=\"M{at:.1} {:.1}h36\"/><text x=\"{:.1}\" y=\"{line:.1}\" class=\"dim\">{} {} GB/s</text>",
+            x.place(begin),
+            height(begin),
+            x.place(ridge),
+            height(ridge),
+            line - 4.0,
+            at + 44.0,
+            escape(name),
+            figure(*speed)
+        );
     }
     for p in points {
         let kind = p.peak.map_or(String::new(), |k| format!(" k{}", k % KINDS));

@@ -288,7 +288,7 @@ svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--
 .canvas .q{fill:var(--soft);stroke:var(--bar)}.canvas a:hover rect,.canvas a:focus rect{stroke-width:2.5}
 .v{fill:var(--bar);fill-opacity:.55;stroke:var(--bg);stroke-width:.6}.w{fill:var(--mark);fill-opacity:.6;stroke:var(--bg);stroke-width:.6}.peak{stroke:var(--fg);stroke-dasharray:4 3}
 tr:target{background:var(--soft)}a{color:var(--bar)}
-.roof{stroke:var(--fg);stroke-width:1.5;fill:none}.point{fill:var(--dim);fill-opacity:.8}.k0{fill:var(--bar)}.k1{fill:var(--mark)}.k2{fill:#2f9e6e}.k3{fill:#a05cc4}.k4{fill:#c4546a}.k5{fill:#8a8f2a}
+.roof{stroke:var(--fg);stroke-width:1.5;fill:none}.s1{stroke-dasharray:8 4}.s2{stroke-dasharray:2 3}.s3{stroke-dasharray:9 3 2 3}.point{fill:var(--dim);fill-opacity:.8}.k0{fill:var(--bar)}.k1{fill:var(--mark)}.k2{fill:#2f9e6e}.k3{fill:#a05cc4}.k4{fill:#c4546a}.k5{fill:#8a8f2a}
 ";
 
 #[cfg(test)]
