@@ -160,38 +160,35 @@ pub fn roof(out: &mut String, r: &Roof) {
     let (first, last) = x.ends();
     let (floor, _) = y.ends();
     let steepest = slopes.iter().map(|s| s.1).fold(0.0, f64::max);
-    let mut labels: Vec<(f64, f64)> = vec![];
+    // Roofs and slopes lie close together: they are named in the corner below all of them, and slopes differ in their dashes.
+    let high = 16.0;
+    let mut line = bottom - 10.0 - high * (peaks.len() + slopes.len()).max(1) as f64;
+    let at = left + room - 250.0;
     for &(k, (name, peak)) in &peaks {
         let begin = match steepest > 0.0 {
             true => x.place((peak / steepest).clamp(first, last)),
             false => left,
         };
-        let (end, high) = (x.place(last), y.place(*peak));
-        let label = format!("{name} {}", figure(*peak));
-        // Labels of peaks that are close stand beside one another.
-        let wide = 7.0 * label.chars().count() as f64 + 24.0;
-        let near = labels.iter().filter(|l| (l.0 - high).abs() < 14.0);
-        let at = near.map(|l| l.1).fold(end, f64::min) - wide;
-        labels.push((high, at));
+        line += high;
         let _ = writeln!(
             out,
-            "<path class=\"roof\" d=\"M{begin:.1} {high:.1}L{end:.1} {high:.1}\"/><circle class=\"point k{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4.5\"/><text x=\"{:.1}\" y=\"{:.1}\" class=\"dim\">{}</text>",
+            "<path class=\"roof\" d=\"M{begin:.1} {1:.1}L{2:.1} {1:.1}\"/><circle class=\"point k{0}\" cx=\"{3:.1}\" cy=\"{4:.1}\" r=\"4.5\"/><text x=\"{5:.1}\" y=\"{line:.1}\" class=\"dim\">{6} {7}</text>",
             k % KINDS,
-            at + 6.0,
-            high - 9.0,
-            at + 14.0,
-            high - 5.0,
-            escape(&label)
+            y.place(*peak),
+            x.place(last),
+            at + 18.0,
+            line - 4.0,
+            at + 44.0,
+            escape(name),
+            figure(*peak)
         );
     }
-    // Slopes lie close together: they differ in their dashes, and are named in the corner below all of them.
-    let legend = bottom - 10.0 - 16.0 * (slopes.len().max(1) - 1) as f64;
     for (k, (name, speed)) in slopes.into_iter().enumerate().filter(|_| top > 0.0) {
         let ridge = (top / speed).clamp(first, last);
         let begin = (floor / speed).clamp(first, last);
         let height = |at: f64| y.place((at * speed).min(top).max(floor));
-        let (at, line) = (left + room - 170.0, legend + 16.0 * k as f64);
         let dash = k % DASHES;
+        line += high;
         let _ = writeln!(
             out,
             "<path class=\"roof s{dash}\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/><path class=\"roof s{dash}\" d=\"M{at:.1} {:.1}h36\"/><text x=\"{:.1}\" y=\"{line:.1}\" class=\"dim\">{} {} GB/s</text>",
