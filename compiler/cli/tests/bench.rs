@@ -118,7 +118,7 @@ fn layers_and_their_page() {
     assert!(layers.iter().any(|l| l["macs"].as_u64() > Some(1000)));
     for l in layers {
         // Products are judged by a peak that was measured, of floats here.
-        let of = |p: &&serde_json::Value| p["instruction"] == l["instruction"];
+        let of = |p: &&Value| p["instruction"] == l["instruction"];
         let peak = peaks.iter().find(of);
         assert_eq!(peak.is_some(), l["macs"].as_u64() > Some(0), "{l}");
         let at_least = peak.map_or(0.0, |p| {

@@ -163,7 +163,7 @@ pub fn roof(out: &mut String, r: &Roof) {
     // Roofs and slopes lie close together: they are named in the corner below all of them, and slopes differ in their dashes.
     let high = 16.0;
     let mut line = bottom - 10.0 - high * (peaks.len() + slopes.len()).max(1) as f64;
-    let at = left + room - 250.0;
+    let at = left + room - 300.0;
     for &(k, (name, peak)) in &peaks {
         let begin = match steepest > 0.0 {
             true => x.place((peak / steepest).clamp(first, last)),
