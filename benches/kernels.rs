@@ -57,7 +57,7 @@ fn run(flags: &Flags, ui: &Ui) -> Result<()> {
     let machine = machine::choose(&flags.target, Purpose::RunNow, ui)?;
     let shapes = kernel::parse(kernel::SHAPES)?;
     let bar = Bar::counted(ui, Some(shapes.len() as u64));
-    let roof = roofline::measure(&machine, None, 1.0, &bar)?;
+    let roof = roofline::measure(&machine, None, 1.0, &bar, &|_| false)?;
     let holds = |t: &str| flags.text.as_deref().is_none_or(|f| t.contains(f));
     let mut table = Table::new(&[
         ("shape", Align::Left),
@@ -82,7 +82,7 @@ fn run(flags: &Flags, ui: &Ui) -> Result<()> {
                 format!("{}{}", m.row.name, if m.chosen { " *" } else { "" }),
                 format!("{:.2}", ns / 1e3),
                 format!("{gflops:.1}"),
-                format!("{:.1}", 100.0 * gflops / roof.peak),
+                format!("{:.1}", 100.0 * gflops / roof.peak()),
             ]);
             rows.push(record::Row {
                 what: m.row.name.into(),
@@ -90,7 +90,7 @@ fn run(flags: &Flags, ui: &Ui) -> Result<()> {
                 threads: 1,
                 ns,
                 macs: m.macs,
-                share: Some(gflops / roof.peak),
+                share: Some(gflops / roof.peak()),
                 peer: None,
             });
         }

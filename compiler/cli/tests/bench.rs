@@ -111,9 +111,22 @@ fn layers_and_their_page() {
     ));
     above_zero(&list[0], &["whole_ns", "layers_ns", "share_of_roofline"]);
     above_zero(&list[0]["roofline"], &["peak_gflops"]);
+    let peaks = list[0]["roofline"]["peaks"].as_array().unwrap();
+    peaks.iter().for_each(|p| above_zero(p, &["peak_gops"]));
     let layers = list[0]["layers"].as_array().unwrap();
     assert!(layers.len() > 2);
     assert!(layers.iter().any(|l| l["macs"].as_u64() > Some(1000)));
+    for l in layers {
+        // Products are judged by a peak that was measured, of floats here.
+        let of = |p: &&Value| p["instruction"] == l["instruction"];
+        let peak = peaks.iter().find(of);
+        assert_eq!(peak.is_some(), l["macs"].as_u64() > Some(0), "{l}");
+        let at_least = peak.map_or(0.0, |p| {
+            assert_eq!(p["numbers"], "f32");
+            2.0 * l["macs"].as_f64().unwrap() / p["peak_gops"].as_f64().unwrap()
+        });
+        assert!(l["least_ns"].as_f64() >= Some(at_least * 0.999), "{l}");
+    }
     layers
         .iter()
         .for_each(|l| above_zero(l, &["value_bytes", "least_ns"]));
@@ -141,6 +154,11 @@ fn the_machine_alone() {
     ];
     let list = objects(&onnxc(dir.path(), &words));
     above_zero(&list[0], &["peak_gflops"]);
+    let peaks = list[0]["peaks"].as_array().unwrap();
+    peaks.iter().for_each(|p| above_zero(p, &["peak_gops"]));
+    for numbers in ["f32", "i16"] {
+        assert!(peaks.iter().any(|p| p["numbers"] == numbers), "{peaks:?}");
+    }
     let levels = list[0]["levels"].as_array().unwrap();
     assert_eq!(levels.last().unwrap()["name"], "DRAM");
     levels

@@ -1,10 +1,12 @@
 //! Layer by layer: how long each takes, and how long the machine needs for it at least.
 //!
-//! The least time is the larger of two: multiply-adds at the measured peak of f32, and bytes at the measured bandwidth of where
-//! they lie. Bytes are what must be moved once: the values a layer reads and writes, and its weights; scratch memory is not
+//! The least time is the larger of two: multiply-adds at the measured peak of the instruction that the layer's kernel multiplies with,
+//! and bytes at the measured bandwidth of where they lie. Where a layer has kernels of several instructions, the fastest counts; where it
+//! is loops, the fastest that the machine has for its numbers. Bytes are what must be moved once: the values a layer reads and writes, and its weights; scratch memory is not
 //! counted. Values lie where all values of the layer have room together, since neighbours have just made them; weights where
 //! all memory of the model has room, since they were last used one run ago. A share above 1 is possible where work is saved
-//! (Winograd, integers, parts of a table that are not read).
+//! (Winograd, zeros among the weights, parts of a table that are not read), and with several threads: what the machine can do is that of
+//! one.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,17 +14,20 @@ use std::time::Instant;
 use onnxc_abi::status;
 use onnxc_compiler::loops::ir::Access;
 use onnxc_compiler::plan::program::{Layer, Place, Program};
+use onnxc_compiler::target::Target;
+use onnxc_targets::probe::{self, Products};
 use serde_json::{Value, json};
 
 use super::clock::Times;
 use super::record::Row;
-use super::roofline::Roofline;
+use super::roofline::{self, Peak, Roofline};
 use super::subject::Subject;
 use super::{gflops, level, record};
 use crate::devices::RegionState;
 use crate::engine::{Loaded, failed_run};
 use crate::failure::Outcome;
-use crate::report::{Bars, Page, Part, Roof, Table as HtmlTable};
+use crate::progress::Bar;
+use crate::report::{Bars, Page, Part, Point, Roof, Table as HtmlTable};
 use crate::table::{Align, Table, bytes, count};
 
 /// Runs that are timed, at least.
@@ -50,6 +55,8 @@ pub struct LayerTime {
     pub least: f64,
     /// Where its values lie.
     pub level: &'static str,
+    /// The instruction by whose peak it is judged; empty: it adds up no products.
+    pub instruction: &'static str,
 }
 
 impl LayerTime {
@@ -80,8 +87,17 @@ pub struct Layers {
 }
 
 /// Times every layer.
-pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) -> Outcome<Layers> {
+pub fn measure(subject: &Subject, threads: u32, seconds: f64, bar: &Bar) -> Outcome<Layers> {
     let p = &subject.artifact.program;
+    let target = &subject.machine.target;
+    let layers = p.layers.iter().map(|(_, l)| multiplied(p, l, target));
+    let instructions: Vec<Vec<&Products>> = layers.collect();
+    let used = |p: &Products| {
+        let mut all = instructions.iter().flatten();
+        all.any(|i| i.instruction == p.instruction)
+    };
+    let roof = roofline::measure(subject.machine, None, seconds.clamp(1.0, 5.0), bar, &used)?;
+    bar.say("measuring layers");
     let (best, whole) =
         subject.loaded(threads, |l| Ok(clock_layers(l, p.layers.len(), seconds)?))?;
     let footprint = p.arena_bytes.saturating_add(p.weights_bytes);
@@ -89,13 +105,15 @@ pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) ->
         .layers
         .iter()
         .zip(best)
-        .map(|((_, layer), ns)| {
+        .zip(&instructions)
+        .map(|(((_, layer), ns), products)| {
             let (values, weights) = moved(p, layer);
             let near = roof.level(values);
             let far = roof.level(footprint);
             // Values are read and written in turn, weights are only read.
             let moving = near.map_or(0.0, |l| values as f64 / l.copy.max(l.read))
                 + far.map_or(0.0, |l| weights as f64 / l.read);
+            let peak = peak(&roof, p, layer, products);
             LayerTime {
                 name: layer.name.clone(),
                 ops: layer.ops.join("+"),
@@ -104,8 +122,9 @@ pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) ->
                 values,
                 weights,
                 ns,
-                least: moving.max(2.0 * layer.macs as f64 / roof.peak),
+                least: moving.max(peak.map_or(0.0, |p| 2.0 * layer.macs as f64 / p.speed)),
                 level: near.map_or("", |l| l.name),
+                instruction: peak.map_or("", |p| p.instruction),
             }
         })
         .collect();
@@ -115,6 +134,37 @@ pub fn measure(subject: &Subject, threads: u32, seconds: f64, roof: Roofline) ->
         roof,
         whole,
         threads,
+    })
+}
+
+/// The instructions that the kernels of a layer multiply with.
+fn multiplied(p: &Program, layer: &Layer, target: &Target) -> Vec<&'static Products> {
+    let callees = p.funcs[layer.func].callees.iter();
+    let tiles = callees.filter_map(|c| {
+        let mut all = target.machine.tiles.iter();
+        all.find(|t| t.name == c.kernel)
+    });
+    tiles
+        .filter_map(|t| probe::products(target.arch, t))
+        .collect()
+}
+
+/// The peak that a layer is judged by.
+fn peak<'a>(
+    roof: &'a Roofline,
+    p: &Program,
+    layer: &Layer,
+    products: &[&Products],
+) -> Option<&'a Peak> {
+    if layer.macs == 0 {
+        return None;
+    }
+    let used = |p: &Peak| products.iter().any(|i| i.instruction == p.instruction);
+    roof.fastest(used).or_else(|| {
+        // Loops. The scales of a tail are floats, whatever is multiplied.
+        let mut bufs = p.funcs[layer.func].bufs.iter();
+        let whole = layer.kernel.contains("integer") || !bufs.any(|(_, b)| b.dtype.is_float());
+        roof.fastest(|p| whole != (p.numbers == "f32"))
     })
 }
 
@@ -136,6 +186,7 @@ fn regions(subject: &Subject) -> Vec<LayerTime> {
         ns: s.device_ns as f64 / f64::from(s.runs.0),
         least: 0.0,
         level: "",
+        instruction: "",
     };
     ran.map(row).collect()
 }
@@ -235,7 +286,12 @@ impl Layers {
             threads: self.threads,
             ns: l.ns,
             macs: l.macs,
-            share: Some(gflops(l.macs, l.ns) / self.roof.peak),
+            share: self
+                .roof
+                .peaks
+                .iter()
+                .find(|p| p.instruction == l.instruction)
+                .map(|p| gflops(l.macs, l.ns) / p.speed),
             peer: None,
         };
         ran.map(row).collect()
@@ -247,7 +303,8 @@ impl Layers {
             json!({
                 "name": l.name, "ops": l.ops, "kernel": l.kernel, "ns": l.ns, "macs": l.macs,
                 "value_bytes": l.values, "weight_bytes": l.weights, "level": l.level,
-                "gflops": gflops(l.macs, l.ns), "least_ns": l.least, "share_of_roofline": l.share(),
+                "gflops": gflops(l.macs, l.ns), "instruction": l.instruction, "least_ns": l.least,
+                "share_of_roofline": l.share(),
             })
         });
         json!({
@@ -258,7 +315,7 @@ impl Layers {
         })
     }
 
-    const COLUMNS: [(&'static str, Align); 10] = [
+    const COLUMNS: [(&'static str, Align); 11] = [
         ("#", Align::Right),
         ("layer", Align::Left),
         ("us", Align::Right),
@@ -266,7 +323,8 @@ impl Layers {
         ("MACs", Align::Right),
         ("bytes", Align::Right),
         ("lies in", Align::Left),
-        ("GFLOP/s", Align::Right),
+        ("GOP/s", Align::Right),
+        ("multiplies with", Align::Left),
         ("% of roofline", Align::Right),
         ("kernel", Align::Left),
     ];
@@ -295,6 +353,7 @@ impl Layers {
             bytes(l.values + l.weights),
             l.level.to_string(),
             speed,
+            l.instruction.to_string(),
             format!("{:.0}", 100.0 * l.share()),
             l.kernel.clone(),
         ]
@@ -313,7 +372,7 @@ impl Layers {
         let ran = self.list.iter().filter(|l| l.ns > 0.0);
         let macs = ran.map(|l| l.macs).fold(0, u64::saturating_add);
         format!(
-            "layers {:.1} us of {:.1} us, threads {}, {:.1} GFLOP/s, {:.1}% of the roofline\n",
+            "layers {:.1} us of {:.1} us, threads {}, {:.1} GOP/s, {:.1}% of the roofline\n",
             self.total() / 1e3,
             self.whole / 1e3,
             self.threads,
@@ -331,24 +390,33 @@ impl Layers {
         Page {
             title: format!("{}, layer by layer", subject.name()),
             parts: vec![
-                Part::Facts(vec![
-                    ("CPU".into(), record::cpu()),
-                    ("level".into(), level(subject.machine)),
-                    ("time".into(), self.summary()),
-                    (
-                        "peak".into(),
-                        format!("{:.1} GFLOP/s in f32", self.roof.peak),
-                    ),
-                ]),
+                Part::Facts(
+                    [
+                        ("CPU".into(), record::cpu()),
+                        ("level".into(), level(subject.machine)),
+                        ("time".into(), self.summary()),
+                    ]
+                    .into_iter()
+                    .chain(self.roof.facts())
+                    .collect(),
+                ),
                 Part::Heading("Roofline".into()),
-                Part::Text("The roof is that of f32 without tricks: layers of whole numbers, and those by Winograd, may lie above it.".into()),
+                Part::Text("A roof for each instruction that multiplies. A layer is a dot in the colour of its own; where work is saved (Winograd, zeros among the weights) it may lie above.".into()),
                 Part::Roof(Roof {
-                    peak: self.roof.peak,
+                    peaks: (self.roof.peaks.iter())
+                        .map(|p| (format!("{} ({})", p.instruction, p.numbers), p.speed))
+                        .collect(),
                     slopes: (self.roof.levels.iter())
                         .map(|l| (l.name.to_string(), l.copy.max(l.read)))
                         .collect(),
                     points: (ran.iter())
-                        .map(|l| (l.name.clone(), l.intensity(), gflops(l.macs, l.ns)))
+                        .map(|l| Point {
+                            name: l.name.clone(),
+                            intensity: l.intensity(),
+                            speed: gflops(l.macs, l.ns),
+                            peak: (self.roof.peaks.iter())
+                                .position(|p| p.instruction == l.instruction),
+                        })
                         .collect(),
                 }),
                 Part::Heading("Where the time goes".into()),

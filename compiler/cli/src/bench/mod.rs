@@ -107,7 +107,8 @@ fn machine_alone(flags: &Bench, machine: &Machine, ui: &Ui) -> Outcome {
         return Err(Diagnostic::usage("USE003", why).into());
     }
     let exec = flags.exec.as_deref();
-    let roof = roofline::measure(machine, exec, flags.seconds.max(2.0), &Bar::new(ui))?;
+    let seconds = flags.seconds.max(2.0);
+    let roof = roofline::measure(machine, exec, seconds, &Bar::new(ui), &|_| true)?;
     if let Some(path) = &flags.html {
         page(path, &roof.page(machine))?;
     }
@@ -127,11 +128,9 @@ fn page(path: &Path, page: &crate::report::Page) -> Outcome<()> {
 /// Measures the machine, then each layer.
 fn by_layer(flags: &Bench, subject: &Subject, ui: &Ui) -> Outcome {
     let bar = Bar::new(ui);
-    let roof = roofline::measure(subject.machine, None, flags.seconds.clamp(1.0, 5.0), &bar)?;
-    bar.say("measuring layers");
     // One number of threads: times of layers are looked at one by one.
     let threads = flags.threads.first().copied().unwrap_or(1);
-    let layers = layers::measure(subject, threads, flags.seconds, roof)?;
+    let layers = layers::measure(subject, threads, flags.seconds, &bar)?;
     drop(bar);
     if let Some(path) = &flags.html {
         page(path, &layers.page(subject))?;

@@ -1,4 +1,5 @@
-//! What the machine can do: multiply-adds a second, and bytes a second from each cache and from memory.
+//! What the machine can do: multiply-adds a second with each instruction that kernels have, and bytes a second from each cache and from
+//! memory.
 //!
 //! The probes are code of our own for the features that the code under test may use (`onnxc_targets::probe`), made into a
 //! program like any model, so they run wherever a model runs. Each figure is the best of many.
@@ -13,7 +14,7 @@ use onnxc_compiler::kernel::{Machine as Features, Tile};
 use onnxc_compiler::plan::program::{Layer, Place, Port, Program, Step};
 use onnxc_compiler::target::Target;
 use onnxc_compiler::{Artifact, Options, Quiet};
-use onnxc_targets::probe;
+use onnxc_targets::probe::{self, Products};
 use serde_json::{Value, json};
 
 use super::clock::{self, Times};
@@ -24,8 +25,8 @@ use crate::remote::Remote;
 use crate::report::{Page, Part, Table};
 use crate::table::{Align, bytes as size};
 
-/// Turns of a multiply-add probe.
-const FMA_TURNS: i64 = 5000;
+/// Turns of a probe of multiply-adds.
+const TURNS: i64 = 5000;
 /// Bytes that a bandwidth probe moves in one run, at least.
 const MOVED: i64 = 16 << 20;
 
@@ -42,18 +43,40 @@ pub struct Level {
     pub copy: f64,
 }
 
-/// What was measured.
+/// What an instruction can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// Its name, and the registers: `vpdpbusd zmm`.
+    pub instruction: &'static str,
+    /// What it multiplies: `f32`, `i8`, `i16`.
+    pub numbers: &'static str,
+    /// The probe of it.
+    pub probe: &'static str,
+    /// Operations a nanosecond, two for each multiply-add.
+    pub speed: f64,
+}
+
+/// What was measured, on one thread.
 #[derive(Clone, Debug)]
 pub struct Roofline {
-    /// The probe of multiply-adds.
-    pub probe: &'static str,
-    /// f32 operations a nanosecond, two for each multiply-add.
-    pub peak: f64,
+    /// Those of f32 first, each kind of numbers by what the machine prefers.
+    pub peaks: Vec<Peak>,
     /// The nearest first.
     pub levels: Vec<Level>,
 }
 
 impl Roofline {
+    /// f32 operations a nanosecond.
+    pub fn peak(&self) -> f64 {
+        self.fastest(|p| p.numbers == "f32")
+            .map_or(f64::NAN, |p| p.speed)
+    }
+    /// The fastest instruction of some.
+    pub fn fastest(&self, of: impl Fn(&Peak) -> bool) -> Option<&Peak> {
+        let some = self.peaks.iter().filter(|p| of(p));
+        some.max_by(|a, b| a.speed.total_cmp(&b.speed))
+    }
+
     /// The nearest level that holds so many bytes.
     pub fn level(&self, bytes: u64) -> Option<&Level> {
         let near = self.levels.iter().find(|l| l.holds >= bytes);
@@ -65,12 +88,24 @@ impl Roofline {
         let levels = self.levels.iter().map(|l| {
             json!({ "name": l.name, "holds_bytes": l.holds, "read_gb_s": l.read, "copy_gb_s": l.copy })
         });
-        json!({ "probe": self.probe, "peak_gflops": self.peak, "levels": levels.collect::<Vec<_>>() })
+        let peaks = self.peaks.iter().map(|p| {
+            json!({ "instruction": p.instruction, "numbers": p.numbers, "probe": p.probe, "peak_gops": p.speed })
+        });
+        json!({
+            "peak_gflops": self.peak(), "peaks": peaks.collect::<Vec<_>>(), "levels": levels.collect::<Vec<_>>(),
+        })
+    }
+
+    /// A line for each instruction: its peak.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        (self.peaks.iter())
+            .map(|p| format!("{:.1} GOP/s in {} ({})", p.speed, p.numbers, p.instruction))
     }
 
     /// The figures as text.
     pub fn text(&self) -> String {
-        let mut out = format!("peak {:.1} GFLOP/s in f32 ({})\n", self.peak, self.probe);
+        let mut out = String::new();
+        self.lines().for_each(|l| out += &format!("peak {l}\n"));
         for l in &self.levels {
             out += &format!(
                 "{:<4} read {:.1} GB/s, copy {:.1} GB/s (read and written)\n",
@@ -80,7 +115,12 @@ impl Roofline {
         out
     }
 
-    /// The figures as a part of a page.
+    /// The peaks as facts of a page.
+    pub fn facts(&self) -> impl Iterator<Item = (String, String)> {
+        self.lines().map(|l| ("peak".into(), l))
+    }
+
+    /// Bandwidths as a part of a page.
     pub fn part(&self) -> Part {
         let right = |s: &str| (s.to_string(), Align::Right);
         Part::Table(Table {
@@ -113,36 +153,61 @@ impl Roofline {
         Page {
             title: "What this machine can do".into(),
             parts: vec![
-                Part::Facts(vec![
-                    ("CPU".into(), super::record::cpu()),
-                    ("level".into(), super::level(machine)),
-                    (
-                        "peak".into(),
-                        format!("{:.1} GFLOP/s in f32 ({})", self.peak, self.probe),
-                    ),
-                ]),
+                Part::Facts(
+                    [
+                        ("CPU".into(), super::record::cpu()),
+                        ("level".into(), super::level(machine)),
+                    ]
+                    .into_iter()
+                    .chain(self.facts())
+                    .collect(),
+                ),
                 self.part(),
             ],
         }
     }
 }
 
-/// Measures all of it, in about `seconds`.
-pub fn measure(machine: &Machine, exec: Option<&str>, seconds: f64, bar: &Bar) -> Result<Roofline> {
+/// Measures all of it, in about `seconds`, on one thread. Of instructions those that are `wanted`, and the first of each kind of
+/// numbers.
+pub fn measure(
+    machine: &Machine,
+    exec: Option<&str>,
+    seconds: f64,
+    bar: &Bar,
+    wanted: &dyn Fn(&Products) -> bool,
+) -> Result<Roofline> {
+    let features = &machine.target.machine;
+    let has = |t: &Tile| t.needs.iter().all(|f| features.has(f));
     let best = |contract: &str| {
-        let rows = probe::rows(machine.target.arch).iter();
-        let features = &machine.target.machine;
-        let mut fit =
-            rows.filter(|t| t.contract == contract && t.needs.iter().all(|f| features.has(f)));
-        fit.next()
-            .copied()
-            .ok_or_else(|| Diagnostic::internal(format!("no `{contract}` for this machine")))
+        let mut rows = probe::rows(machine.target.arch).iter();
+        let fit = rows.find(|t| t.contract == contract && has(t)).copied();
+        fit.ok_or_else(|| Diagnostic::internal(format!("no `{contract}` for this machine")))
     };
-    let (fma, read, copy) = (best(probe::FMA)?, best(probe::READ)?, best(probe::COPY)?);
-    let each = seconds / 9.0;
-    bar.say("measuring multiply-adds");
-    let ns = time(machine, exec, fma, probe::STEP, FMA_TURNS, each)?;
-    let peak = 2.0 * (probe::work(fma) * FMA_TURNS) as f64 / ns;
+    let (read, copy) = (best(probe::READ)?, best(probe::COPY)?);
+    let mut kinds = vec![];
+    let mut list: Vec<&Products> = vec![];
+    for p in probe::multipliers(machine.target.arch) {
+        let first = has(p.tile) && !kinds.contains(&p.numbers);
+        if first {
+            kinds.push(p.numbers);
+        }
+        if first || has(p.tile) && wanted(p) {
+            list.push(p);
+        }
+    }
+    let each = seconds / (8 + list.len()) as f64;
+    let mut peaks = Vec::new();
+    for p in list {
+        bar.say(&format!("measuring {}", p.instruction));
+        let ns = time(machine, exec, p.tile, probe::STEP, TURNS, each)?;
+        peaks.push(Peak {
+            instruction: p.instruction,
+            numbers: p.numbers,
+            probe: p.tile.name,
+            speed: 2.0 * (probe::work(p.tile) * TURNS) as f64 / ns,
+        });
+    }
     let mut levels = Vec::new();
     for (name, holds, working) in caches(machine, exec.is_some()) {
         bar.say(&format!("measuring {name}"));
@@ -159,11 +224,7 @@ pub fn measure(machine: &Machine, exec: Option<&str>, seconds: f64, bar: &Bar) -
             copy: speed(copy, working / 2, 2)?,
         });
     }
-    Ok(Roofline {
-        probe: fma.name,
-        peak,
-        levels,
-    })
+    Ok(Roofline { peaks, levels })
 }
 
 /// Name, size and bytes to measure with, of each level: what the system says of this machine, what the table of CPUs says of

@@ -13,7 +13,6 @@ use serde_json::json;
 
 use crate::args::reports::Profile;
 use crate::bench::layers::{self, Layers};
-use crate::bench::roofline;
 use crate::bench::subject::{self, Asked, Subject};
 use crate::engine::{Loaded, failed_run};
 use crate::failure::{Outcome, Status};
@@ -49,10 +48,8 @@ pub fn run(flags: &Profile, ui: &Ui) -> Outcome {
     };
     subject::with(&asked, &flags.model, &[], &machine, ui, |s| {
         let bar = Bar::new(ui);
-        let roof = roofline::measure(&machine, None, flags.seconds.clamp(1.0, 5.0), &bar)?;
-        bar.say("measuring layers");
         let threads = flags.threads.threads;
-        let layers = layers::measure(s, threads, flags.seconds, roof)?;
+        let layers = layers::measure(s, threads, flags.seconds, &bar)?;
         bar.say("counting");
         let number = layers.list.len();
         let (counted, spans) = s.loaded(threads, |l| Ok((counted(l, number)?, spans(l)?)))?;
@@ -179,7 +176,7 @@ impl Profiled<'_> {
             ops: l.ops.clone(),
             args: json!({
                 "nodes": self.nodes(k), "kernel": l.kernel, "macs": l.macs, "bytes": l.values + l.weights,
-                "share_of_roofline": l.share(),
+                "multiplies_with": l.instruction, "share_of_roofline": l.share(),
             }),
         })
         .collect()

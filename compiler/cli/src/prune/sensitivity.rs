@@ -18,6 +18,9 @@ const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
 /// Cases that they are measured on.
 const CASES: usize = 8;
 
+/// Decibels beyond which outputs are the same in f32: its 24 bits, 6 decibels each. More is not told apart in a picture.
+const SAME: f64 = 144.0;
+
 /// What became of the whole with a share of a piece gone.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Point {
@@ -70,9 +73,16 @@ pub fn page(measured: &[Curve]) -> String {
     for c in measured {
         let name = &c.piece.name;
         let mut row = vec![name.clone()];
-        row.extend(c.points.iter().map(|x| format!("{:.1}", x.sqnr)));
+        row.extend(c.points.iter().map(|x| match x.sqnr > SAME {
+            true => "same".to_string(),
+            false => format!("{:.1}", x.sqnr),
+        }));
         rows.push((c.points.get(1).map_or(0.0, |p| p.sqnr), row));
-        let points = c.points.iter().map(|p| (p.share, p.sqnr)).collect();
+        let points = c
+            .points
+            .iter()
+            .map(|p| (p.share, p.sqnr.min(SAME)))
+            .collect();
         curves.push((name.clone(), points));
     }
     // The most sensitive first.
@@ -80,7 +90,7 @@ pub fn page(measured: &[Curve]) -> String {
     let mut columns = vec![("layers".to_string(), Align::Left)];
     columns.extend(SHARES.map(|s| (format!("{:.0} %", 100.0 * s), Align::Right)));
     let text = "SQNR of the worst output in decibels: the square of the whole model's output over that of the difference, where a share of one layer's weights or channels alone is gone \
-                and nothing makes up for it. Where a curve is low, the layer is sensitive.";
+                and nothing makes up for it. Where a curve is low, the layer is sensitive; from 144 decibels on (24 bits) outputs are called the same.";
     html(&Page {
         title: "What pruning each layer alone does".into(),
         parts: vec![

@@ -98,6 +98,11 @@ impl Axis {
     }
 }
 
+/// Colours of points, in the style of the page.
+const KINDS: usize = 6;
+/// Dashes of slopes, there as well.
+const DASHES: usize = 4;
+
 /// Points below a roof.
 pub fn roof(out: &mut String, r: &Roof) {
     let tall = 460.0;
@@ -106,12 +111,23 @@ pub fn roof(out: &mut String, r: &Roof) {
     let points: Vec<_> = r
         .points
         .iter()
-        .filter(|p| good(&p.1) && good(&p.2))
+        .filter(|p| good(&p.intensity) && good(&p.speed))
         .collect();
+    let peaks: Vec<_> = (r.peaks.iter().enumerate())
+        .filter(|(_, p)| good(&p.1))
+        .collect();
+    let top = peaks.iter().map(|(_, p)| p.1).fold(0.0, f64::max);
     let slopes: Vec<_> = r.slopes.iter().filter(|s| good(&s.1)).collect();
-    let ridges = slopes.iter().map(|s| r.peak / s.1);
-    let x = Axis::of(points.iter().map(|p| p.1).chain(ridges), left, room);
-    let y = Axis::of(points.iter().map(|p| p.2).chain([r.peak]), bottom, -high);
+    let ridges = slopes.iter().map(|s| top / s.1);
+    let x = Axis::of(points.iter().map(|p| p.intensity).chain(ridges), left, room);
+    let y = Axis::of(
+        points
+            .iter()
+            .map(|p| p.speed)
+            .chain(peaks.iter().map(|(_, p)| p.1)),
+        bottom,
+        -high,
+    );
     let _ = writeln!(
         out,
         "<div class=\"wide\"><svg viewBox=\"0 0 {WIDE} {tall}\" width=\"{WIDE}\" role=\"img\" aria-label=\"Roofline\">"
@@ -137,41 +153,64 @@ pub fn roof(out: &mut String, r: &Roof) {
     }
     let _ = writeln!(
         out,
-        "<text x=\"{left}\" y=\"16\" class=\"dim\">GFLOP/s</text><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" class=\"dim\">FLOP per byte</text>",
+        "<text x=\"{left}\" y=\"16\" class=\"dim\">GOP/s</text><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" class=\"dim\">operations per byte</text>",
         left + room,
         tall - 8.0
     );
-    if r.peak.is_finite() && r.peak > 0.0 {
-        let (first, last) = x.ends();
-        let (floor, _) = y.ends();
-        for (name, speed) in slopes {
-            let ridge = (r.peak / speed).clamp(first, last);
-            let begin = (floor / speed).clamp(first, last);
-            let height = |at: f64| y.place((at * speed).min(r.peak).max(floor));
-            let _ = writeln!(
-                out,
-                "<path class=\"roof\" d=\"M{:.1} {:.1}L{:.1} {:.1}L{:.1} {:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" class=\"dim\">{} {} GB/s</text>",
-                x.place(begin),
-                height(begin),
-                x.place(ridge),
-                height(ridge),
-                x.place(last),
-                y.place(r.peak),
-                x.place(begin) + 12.0,
-                height(begin) - 4.0,
-                escape(name),
-                figure(*speed)
-            );
-        }
-    }
-    for (name, at, speed) in points {
+    let (first, last) = x.ends();
+    let (floor, _) = y.ends();
+    let steepest = slopes.iter().map(|s| s.1).fold(0.0, f64::max);
+    // Roofs and slopes lie close together: they are named in the corner below all of them, and slopes differ in their dashes.
+    let high = 16.0;
+    let mut line = bottom - 10.0 - high * (peaks.len() + slopes.len()).max(1) as f64;
+    let at = left + room - 300.0;
+    for &(k, (name, peak)) in &peaks {
+        let begin = match steepest > 0.0 {
+            true => x.place((peak / steepest).clamp(first, last)),
+            false => left,
+        };
+        line += high;
         let _ = writeln!(
             out,
-            "<g><title>{}: {} GFLOP/s</title><circle class=\"point\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4.5\"/></g>",
+            "<path class=\"roof\" d=\"M{begin:.1} {1:.1}L{2:.1} {1:.1}\"/><circle class=\"point k{0}\" cx=\"{3:.1}\" cy=\"{4:.1}\" r=\"4.5\"/><text x=\"{5:.1}\" y=\"{line:.1}\" class=\"dim\">{6} {7}</text>",
+            k % KINDS,
+            y.place(*peak),
+            x.place(last),
+            at + 18.0,
+            line - 4.0,
+            at + 44.0,
             escape(name),
-            figure(*speed),
-            x.place(*at),
-            y.place(*speed)
+            figure(*peak)
+        );
+    }
+    for (k, (name, speed)) in slopes.into_iter().enumerate().filter(|_| top > 0.0) {
+        let ridge = (top / speed).clamp(first, last);
+        let begin = (floor / speed).clamp(first, last);
+        let height = |at: f64| y.place((at * speed).min(top).max(floor));
+        let dash = k % DASHES;
+        line += high;
+        let _ = writeln!(
+            out,
+            "<path class=\"roof s{dash}\" d=\"M{:.1} {:.1}L{:.1} {:.1}\"/><path class=\"roof s{dash}\" d=\"M{at:.1} {:.1}h36\"/><text x=\"{:.1}\" y=\"{line:.1}\" class=\"dim\">{} {} GB/s</text>",
+            x.place(begin),
+            height(begin),
+            x.place(ridge),
+            height(ridge),
+            line - 4.0,
+            at + 44.0,
+            escape(name),
+            figure(*speed)
+        );
+    }
+    for p in points {
+        let kind = p.peak.map_or(String::new(), |k| format!(" k{}", k % KINDS));
+        let _ = writeln!(
+            out,
+            "<g><title>{}: {} GOP/s</title><circle class=\"point{kind}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4.5\"/></g>",
+            escape(&p.name),
+            figure(p.speed),
+            x.place(p.intensity),
+            y.place(p.speed)
         );
     }
     *out += "</svg></div>\n";

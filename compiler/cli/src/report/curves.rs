@@ -2,23 +2,33 @@
 
 use std::fmt::Write;
 
+use super::chart::short;
 use super::{Curves, escape};
 
 const WIDE: f64 = 960.0;
 const TALL: f64 = 380.0;
+/// Curves that are named below the picture, at most; of more no colour could be told from the next.
+const NAMED: usize = 12;
+/// Names in a row.
+const IN_ROW: usize = 3;
 
-/// All lines in one picture; names show where the pointer rests.
+/// All lines in one picture; names show where the pointer rests, and below where they are few.
 pub fn curves(out: &mut String, c: &Curves) {
     let good = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
     let values = c.curves.iter().flat_map(|c| c.1.iter().filter(good));
     let (lo, hi) = values.fold((0.0f64, 1.0f64), |(l, h), p| (l.min(p.1), h.max(p.1)));
-    let (left, top, room, high) = (50.0, 26.0, WIDE - 70.0, TALL - 60.0);
+    let (left, top, room, high) = (50.0, 26.0, WIDE - 84.0, TALL - 60.0);
+    let named = c.curves.len() <= NAMED;
+    let tall = match named {
+        true => TALL + 18.0 * c.curves.len().div_ceil(IN_ROW) as f64,
+        false => TALL,
+    };
     let x = |share: f64| left + room * share.clamp(0.0, 1.0);
     let y = |v: f64| top + high * (1.0 - (v - lo) / (hi - lo));
     // Writing to a String can't fail.
     let _ = writeln!(
         out,
-        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDE} {TALL}\" width=\"{WIDE}\" role=\"img\" aria-label=\"{0}\">\n<text x=\"{left}\" y=\"14\" class=\"dim\">{0}</text>",
+        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDE} {tall}\" width=\"{WIDE}\" role=\"img\" aria-label=\"{0}\">\n<text x=\"{left}\" y=\"14\" class=\"dim\">{0}</text>",
         escape(&c.title)
     );
     for k in 0..=5 {
@@ -53,6 +63,17 @@ pub fn curves(out: &mut String, c: &Curves) {
             "<path d=\"{path}\" fill=\"none\" stroke=\"hsl({hue:.0},60%,50%)\" stroke-width=\"1.6\" stroke-opacity=\".8\"><title>{}</title></path>",
             escape(name)
         );
+        if named {
+            let at = left + room / IN_ROW as f64 * (k % IN_ROW) as f64;
+            let line = TALL + 18.0 * (k / IN_ROW) as f64;
+            let _ = writeln!(
+                out,
+                "<path d=\"M{at:.1} {:.1}h22\" stroke=\"hsl({hue:.0},60%,50%)\" stroke-width=\"3\"/><text x=\"{:.1}\" y=\"{line:.1}\">{}</text>",
+                line - 4.0,
+                at + 28.0,
+                escape(&short(name, 38))
+            );
+        }
     }
     *out += "</svg></div>\n";
 }

@@ -145,12 +145,25 @@ pub struct Bins {
 /// A roofline: both axes logarithmic, operations per byte and operations per second.
 #[derive(Clone, Debug, Default)]
 pub struct Roof {
-    /// The flat part, in GFLOP/s.
-    pub peak: f64,
+    /// The flat parts: name and GOP/s.
+    pub peaks: Vec<(String, f64)>,
     /// The slopes: name and GB/s.
     pub slopes: Vec<(String, f64)>,
-    /// Name, FLOP per byte, GFLOP/s.
-    pub points: Vec<(String, f64, f64)>,
+    /// What lies below.
+    pub points: Vec<Point>,
+}
+
+/// A point below a roof.
+#[derive(Clone, Debug, Default)]
+pub struct Point {
+    /// What it is.
+    pub name: String,
+    /// Operations per byte.
+    pub intensity: f64,
+    /// GOP/s.
+    pub speed: f64,
+    /// The flat part that it has to do with.
+    pub peak: Option<usize>,
 }
 
 /// The page as HTML.
@@ -275,7 +288,7 @@ svg{max-width:100%;height:auto;display:block;margin:.8rem 0}svg text{fill:var(--
 .canvas .q{fill:var(--soft);stroke:var(--bar)}.canvas a:hover rect,.canvas a:focus rect{stroke-width:2.5}
 .v{fill:var(--bar);fill-opacity:.55;stroke:var(--bg);stroke-width:.6}.w{fill:var(--mark);fill-opacity:.6;stroke:var(--bg);stroke-width:.6}.peak{stroke:var(--fg);stroke-dasharray:4 3}
 tr:target{background:var(--soft)}a{color:var(--bar)}
-.roof{stroke:var(--fg);stroke-width:1.5;fill:none}.point{fill:var(--bar);fill-opacity:.75}
+.roof{stroke:var(--fg);stroke-width:1.5;fill:none}.s1{stroke-dasharray:8 4}.s2{stroke-dasharray:2 3}.s3{stroke-dasharray:9 3 2 3}.point{fill:var(--dim);fill-opacity:.8}.k0{fill:var(--bar)}.k1{fill:var(--mark)}.k2{fill:#2f9e6e}.k3{fill:#a05cc4}.k4{fill:#c4546a}.k5{fill:#8a8f2a}
 ";
 
 #[cfg(test)]
@@ -303,11 +316,19 @@ mod tests {
                     ],
                 }),
                 Part::Roof(Roof {
-                    peak: 100.0,
+                    peaks: vec![("<f>".into(), 100.0), ("odd".into(), f64::NAN)],
                     slopes: vec![("L1".into(), 200.0), ("DRAM".into(), 20.0)],
                     points: vec![
-                        ("conv".into(), 10.0, 80.0),
-                        ("odd".into(), 0.0, f64::INFINITY),
+                        Point {
+                            name: "conv".into(),
+                            intensity: 10.0,
+                            speed: 80.0,
+                            peak: Some(0),
+                        },
+                        Point {
+                            speed: f64::INFINITY,
+                            ..Point::default()
+                        },
                     ],
                 }),
                 Part::Rows(

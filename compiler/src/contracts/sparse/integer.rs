@@ -5,7 +5,7 @@
 use super::conv::{DENSEST, apart, bytes, flat, pixels, plain, run_on};
 use super::numbers::{Near, Numbers};
 use super::pattern::{self, Rows, blocks};
-use super::product::{Cut, Kind, Product, rows_of, tiles, work};
+use super::product::{ADDRESSES, Cut, Kind, Product, addresses, rows_of, tiles, work};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -286,6 +286,14 @@ impl Ready {
     }
 }
 
+/// Whether a tail, which is not seen when kernels are compared, costs more than zeros save: one that reads by pixels where rows of channels
+/// stay what they are, and one with more operands than the tile behind the products has registers for, which loops would apply. The
+/// corrections of sums are an operand too; dense kernels begin with theirs.
+fn costs_more(found: &Found, way: Way) -> bool {
+    let by_pixels = || found.tail.operands().any(|n| matches!(n, Node::Tile(_)));
+    way.near && by_pixels() || addresses(found) + 1 > ADDRESSES
+}
+
 /// The dense row that costs least.
 fn dense<'q>(q: &Query<'q>) -> Option<&'q Kernel> {
     let rows = q
@@ -303,20 +311,16 @@ fn dense<'q>(q: &Query<'q>) -> Option<&'q Kernel> {
 fn conv(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
     let missing = || Diagnostic::internal("sparse weights that are none");
     let v = plain(q).ok_or_else(missing)?;
-    if way.near {
-        // What the tail reads by pixels is not seen when kernels are compared; such tails cost more than zeros save.
-        let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
-        let element = Element::whole(&mut cx.b, &fixed, v.window.rank());
-        let found = element.probe(cx, |cx, index, sum| {
-            cx.store(0, index, sum);
-            Ok(())
-        })?;
-        let by_pixels = |f: &Found| f.tail.operands().any(|n| matches!(n, Node::Tile(_)));
-        if found.as_ref().is_some_and(by_pixels)
-            && let Some(row) = dense(q)
-        {
-            return (row.emit)(cx, q);
-        }
+    let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
+    let element = Element::whole(&mut cx.b, &fixed, v.window.rank());
+    let found = element.probe(cx, |cx, index, sum| {
+        cx.store(0, index, sum);
+        Ok(())
+    })?;
+    if found.is_some_and(|f| costs_more(&f, way))
+        && let Some(row) = dense(q)
+    {
+        return (row.emit)(cx, q);
     }
     let r = ready(cx, q, way)?;
     let fixed: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
@@ -365,10 +369,21 @@ fn conv(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
 fn product(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
     let missing = || Diagnostic::internal("sparse weights that are none");
     let v = view(q).ok_or_else(missing)?;
-    let r = ready(cx, q, way)?;
     let shape = cx.out_shape()?;
     let fixed: Vec<Option<i64>> = shape.iter().map(Dim::fixed).collect();
     let rank = v.batch.len() + 2;
+    let element = Element::whole(&mut cx.b, &fixed, rank - 2);
+    let found = element.probe(cx, |cx, index, sum| {
+        let index = v.index(&index[..rank - 2], index[rank - 2], index[rank - 1]);
+        cx.store(0, &index, sum);
+        Ok(())
+    })?;
+    if found.is_some_and(|f| costs_more(&f, way))
+        && let Some(row) = dense(q)
+    {
+        return (row.emit)(cx, q);
+    }
+    let r = ready(cx, q, way)?;
     let mut element = Element::whole(&mut cx.b, &fixed, rank - 2);
     super::gemm::run_on(cx, &shape, &mut element);
     let found = element.probe(cx, |cx, index, sum| {

@@ -276,15 +276,22 @@ pub struct Scratch {
     pub sums: BufId,
 }
 
+/// Address registers that a tile has for the operands of a tail.
+pub const ADDRESSES: usize = 9;
+
+/// Address registers that a tail takes.
+pub fn addresses(found: &Found) -> usize {
+    let registers = |n: Node| match n {
+        Node::Tile(_) => 2,
+        _ => 1,
+    };
+    found.tail.operands().map(registers).sum()
+}
+
 impl Product<'_> {
     /// The tail, if a tile has address registers for its operands.
     fn found(&self) -> Option<&Found> {
-        let registers = |n: Node| match n {
-            Node::Tile(_) => 2,
-            _ => 1,
-        };
-        let most = |f: &&Found| f.tail.operands().map(registers).sum::<usize>() <= 9;
-        self.found.filter(most)
+        self.found.filter(|f| addresses(f) <= ADDRESSES)
     }
 
     /// Writes it for the pixels of A from element `base` on.

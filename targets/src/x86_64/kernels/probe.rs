@@ -1,4 +1,6 @@
 //! Probes (see `crate::probe`) in SSE2, AVX2 with FMA, and AVX-512. Touch rax, rdi, rsi, rdx, rcx, r8-r10 and vector registers only.
+//!
+//! Products of whole numbers are measured as kernels need them: with what adds them to sums of 32 bits.
 
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -6,7 +8,9 @@ use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
 
-use crate::probe::{COPY, FMA, READ, STEP};
+use super::{AVX_VNNI, AVX512_BW, AVX512_VNNI};
+use crate::probe::{COPY, FMA, PRODUCTS, Products, READ, STEP};
+use crate::probe::{DOTS, FLOATS, PICKED, WORDS};
 
 macro_rules! row {
     ($static:ident, $name:literal, $contract:ident, $needs:expr, $tile:expr, $emit:expr) => {
@@ -27,6 +31,7 @@ const UNROLL: usize = 8;
 const OPS: i64 = (ACCS * UNROLL) as i64;
 const AVX2: &[&str] = &["avx2", "fma"];
 const AVX512: &[&str] = &["avx512f"];
+const SSE2: &[&str] = &[];
 
 row!(
     FMA_512,
@@ -64,9 +69,120 @@ row!(COPY_128, "probe_copy_sse2", COPY, &[], (4, 0), |a| stream(
     a, 16, true
 ));
 
-/// All of them, best first.
+macro_rules! sums {
+    ($static:ident, $name:literal, $needs:expr, $macs:literal, $registers:ident, $emit:expr) => {
+        row!($static, $name, PRODUCTS, $needs, ($macs, OPS), |a| {
+            // Only what needs nothing has no vectors of AVX.
+            sums(a, !$needs.is_empty(), |a, i| {
+                let [x, sum, between] = [
+                    $registers[0],
+                    $registers[4 + i % ACCS],
+                    $registers[1 + i % 3],
+                ];
+                let emit: fn(&mut CodeAssembler, _, _, _) -> Emitted = $emit;
+                emit(a, x, sum, between)
+            })
+        });
+    };
+}
+
+sums!(
+    BYTES_512,
+    "probe_vpdpbusd_avx512vnni",
+    AVX512_VNNI,
+    64,
+    ZMM,
+    |a, x, sum, _| a.vpdpbusd(sum, x, x)
+);
+sums!(
+    BYTES_256,
+    "probe_vpdpbusd_avxvnni",
+    AVX_VNNI,
+    32,
+    YMM,
+    |a, x, sum, _| a.vpdpbusd(sum, x, x)
+);
+sums!(
+    PICKED_256,
+    "probe_vpmaddubsw_avx2",
+    AVX2,
+    32,
+    YMM,
+    |a, x, sum, between| {
+        a.vpmaddubsw(between, x, x)?;
+        a.vpmaddwd(between, between, x)?;
+        a.vpaddd(sum, sum, between)
+    }
+);
+sums!(
+    FUSED_WORDS_512,
+    "probe_vpdpwssd_avx512vnni",
+    AVX512_VNNI,
+    32,
+    ZMM,
+    |a, x, sum, _| a.vpdpwssd(sum, x, x)
+);
+sums!(
+    FUSED_WORDS_256,
+    "probe_vpdpwssd_avxvnni",
+    AVX_VNNI,
+    16,
+    YMM,
+    |a, x, sum, _| a.vpdpwssd(sum, x, x)
+);
+sums!(
+    WORDS_512,
+    "probe_vpmaddwd_avx512bw",
+    AVX512_BW,
+    32,
+    ZMM,
+    |a, x, sum, between| {
+        a.vpmaddwd(between, x, x)?;
+        a.vpaddd(sum, sum, between)
+    }
+);
+sums!(
+    WORDS_256,
+    "probe_vpmaddwd_avx2",
+    AVX2,
+    16,
+    YMM,
+    |a, x, sum, between| {
+        a.vpmaddwd(between, x, x)?;
+        a.vpaddd(sum, sum, between)
+    }
+);
+sums!(
+    WORDS_128,
+    "probe_pmaddwd_sse2",
+    SSE2,
+    8,
+    XMM,
+    |a, x, sum, between| {
+        a.movdqa(between, x)?;
+        a.pmaddwd(between, x)?;
+        a.paddd(sum, between)
+    }
+);
+
+/// What multiplies, those of one kind of numbers best first.
+pub static MULTIPLIERS: &[Products] = &[
+    Products::new("vfmadd231ps zmm", &FMA_512, FLOATS),
+    Products::new("vfmadd231ps ymm", &FMA_256, FLOATS),
+    Products::new("mulps, addps xmm", &FMA_128, FLOATS),
+    Products::new("vpdpbusd zmm", &BYTES_512, DOTS),
+    Products::new("vpdpbusd ymm", &BYTES_256, DOTS),
+    Products::new("vpmaddubsw, vpmaddwd ymm", &PICKED_256, PICKED),
+    Products::new("vpdpwssd zmm", &FUSED_WORDS_512, WORDS),
+    Products::new("vpdpwssd ymm", &FUSED_WORDS_256, WORDS),
+    Products::new("vpmaddwd zmm", &WORDS_512, WORDS),
+    Products::new("vpmaddwd ymm", &WORDS_256, WORDS),
+    Products::new("pmaddwd xmm", &WORDS_128, WORDS),
+];
+
+/// Those of memory, best first.
 pub static PROBES: &[&Tile] = &[
-    &FMA_512, &FMA_256, &FMA_128, &READ_512, &READ_256, &READ_128, &COPY_512, &COPY_256, &COPY_128,
+    &READ_512, &READ_256, &READ_128, &COPY_512, &COPY_256, &COPY_128,
 ];
 
 const X: AsmRegister64 = rdi;
@@ -137,6 +253,23 @@ fn fma_256(a: &mut CodeAssembler) -> Emitted {
         (0..ACCS * UNROLL).try_for_each(|i| a.vfmadd231ps(YMM[4 + i % ACCS], ymm0, ymm1))
     })?;
     a.vzeroupper()
+}
+
+/// Sums of products that don't wait for one another: `body` does the one of a number.
+fn sums(
+    a: &mut CodeAssembler,
+    avx: bool,
+    body: fn(&mut CodeAssembler, usize) -> Emitted,
+) -> Emitted {
+    for r in XMM {
+        if avx {
+            a.vpxor(r, r, r)?;
+        } else {
+            a.pxor(r, r)?;
+        }
+    }
+    turns(a, |a| (0..ACCS * UNROLL).try_for_each(|i| body(a, i)))?;
+    if avx { a.vzeroupper() } else { Ok(()) }
 }
 
 /// Without fused ones: multiplies into four registers in turn, and adds.
