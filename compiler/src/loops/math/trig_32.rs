@@ -105,7 +105,7 @@ fn far<'b>(a: V<'b>) -> Reduced<'b> {
     Reduced {
         quarter,
         // NaN where a is not finite.
-        hi: p + (a - a),
+        hi: p + a * 0.0,
         lo: e + (h * PI_2.1 + l * PI_2.0),
     }
 }
