@@ -5,7 +5,7 @@ use onnxc_compiler::loops::ir::Callee;
 use onnxc_targets::Arch;
 use onnxc_targets::audit::audit;
 use onnxc_targets::features::{Feature, FeatureSet};
-use onnxc_targets::probe::{COPY, FMA, READ, rows, work};
+use onnxc_targets::probe::{COPY, FMA, PRODUCTS, READ, multipliers, rows, work};
 
 fn make(tile: &Tile, pad: bool) -> Vec<u8> {
     let callee = Callee {
@@ -19,7 +19,9 @@ fn make(tile: &Tile, pad: bool) -> Vec<u8> {
 #[test]
 fn only_declared_instructions() {
     for arch in [Arch::X86_64, Arch::Aarch64] {
-        for tile in rows(arch) {
+        let products = multipliers(arch).iter().map(|p| p.tile);
+        let tiles: Vec<&Tile> = rows(arch).iter().copied().chain(products).collect();
+        for tile in &tiles {
             let needs: Vec<Feature> = tile
                 .needs
                 .iter()
@@ -29,7 +31,7 @@ fn only_declared_instructions() {
             let code = make(tile, false);
             assert_eq!(audit(&code, arch, allowed), vec![], "{}", tile.name);
             assert_eq!(make(tile, true).len(), code.len() + 4, "{}", tile.name);
-            assert_eq!(work(tile) > 0, tile.contract == FMA);
+            assert_eq!(work(tile) > 0, [FMA, PRODUCTS].contains(&tile.contract));
         }
         // Every machine has one of each.
         for contract in [FMA, READ, COPY] {
@@ -38,7 +40,7 @@ fn only_declared_instructions() {
                 let mut needs = t.needs.iter().filter_map(|n| Feature::parse(arch, n));
                 t.contract == contract && needs.all(|f| base.has(f))
             };
-            assert_eq!(rows(arch).iter().filter(runs).count(), 1, "{contract}");
+            assert_eq!(tiles.iter().filter(runs).count(), 1, "{contract}");
         }
     }
 }

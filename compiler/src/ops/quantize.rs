@@ -7,8 +7,10 @@ use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx, onnx_in, read_none};
+use crate::ops::axes::fold_in_parts;
 use crate::ops::cast::{from_ty, to_ty};
 use crate::ops::quotient::Quotient;
 use crate::ops::small_float::{self as small, RoundMode};
@@ -314,19 +316,16 @@ pub static DYNAMIC_QUANTIZE: OpDef = OpDef {
 fn lower_dynamic(cx: &mut LowerCx) -> Result<()> {
     let n = cx.input(0)?.ty.elements();
     let zero = cx.b.f(0.0);
-    let (lo, hi) = (cx.b.var(zero), cx.b.var(zero));
     let count = cx.b.dim(&n);
-    cx.for_(count, LoopKind::Seq, |cx, i| {
-        let x = cx.load_flat(0, i)?;
-        let (l, h) = (cx.b.get(lo), cx.b.get(hi));
-        let l = cx.b.min(x, l);
-        let h = cx.b.max(x, h);
-        cx.b.set(lo, l);
-        cx.b.set(hi, h);
-        Ok(())
-    })?;
-    let (l, h) = (cx.b.get(lo), cx.b.get(hi));
-    let (l, h) = (cx.b.let_(l), cx.b.let_(h));
+    let at = cx.b.i(0);
+    // Numbers lie between them and 0.
+    let mut farthest = |end: fn(&mut Builder, ExprId, ExprId) -> ExprId| {
+        fold_in_parts(cx, &[n.clone()], &[0], &[at], zero, &end, &|cx, at, far| {
+            let x = cx.load_flat(0, at[0])?;
+            Ok(end(&mut cx.b, x, far))
+        })
+    };
+    let (l, h) = (farthest(Builder::min)?, farthest(Builder::max)?);
     let b = &mut cx.b;
     let (one, top) = (b.f(1.0), b.f(255.0));
     let flat = b.eq(l, h);
@@ -339,7 +338,6 @@ fn lower_dynamic(cx: &mut LowerCx) -> Result<()> {
     let z = b.clamp(z, zero, top);
     let z = b.un(UnOp::Round, z);
     let z = b.let_(z);
-    let at = b.i(0);
     let zi = b.cast(Ty::I32, z);
     cx.store_flat(1, at, scale);
     cx.store_flat(2, at, zi);

@@ -51,6 +51,9 @@ const PLAIN: [&str; 15] = [
     "Unsqueeze",
 ];
 
+/// Those that look for the largest or least: no operator of ONNX does that among words.
+const CHOOSING: [&str; 4] = ["GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMin"];
+
 /// Whether an operator is of that kind.
 pub fn moves(name: &str) -> bool {
     MOVES.contains(&name) || name == "Unsqueeze"
@@ -74,6 +77,9 @@ impl Integers<'_, '_, '_> {
         let Some(r) = Real::of(self.g, x).filter(|r| byte_or_word(r.dtype)) else {
             return Ok(false);
         };
+        if CHOOSING.contains(&name) && !byte(r.dtype) {
+            return Ok(false);
+        }
         let mut axis = None;
         match r.single() {
             Some((_, zero)) => match name {
@@ -124,11 +130,7 @@ impl Integers<'_, '_, '_> {
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
         let (mut attrs, mut ins, out) = (node.attrs.clone(), node.ins.clone(), node.outs[0]);
-        let x = ins.first().copied().flatten();
-        let Some(r) = x
-            .and_then(|x| Real::of(self.g, x))
-            .filter(|r| byte(r.dtype))
-        else {
+        let Some(r) = Real::of_first(self.g, n) else {
             return Ok(None);
         };
         let alike = r.single() == Some((t.scale, t.zero)) && r.dtype == t.dtype;
@@ -180,7 +182,8 @@ impl Integers<'_, '_, '_> {
             }
             _ => PLAIN.contains(&name),
         };
-        if !fits || !self.alone(inner) {
+        let chosen = CHOOSING.contains(&name) && !byte(t.dtype);
+        if !fits || chosen || !self.alone(inner) {
             return Ok(None);
         }
         let Some(whole) = self.computed(inner, t, n)? else {

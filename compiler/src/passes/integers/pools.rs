@@ -9,7 +9,6 @@ use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::graph::ir::{NodeId, ValueId};
 use crate::op::resolve_axis;
-use crate::ops::quantized::byte;
 
 impl Integers<'_, '_, '_> {
     /// GlobalAveragePool, ReduceMean, AveragePool over bytes, and ReduceSum, which divides by nothing.
@@ -21,12 +20,9 @@ impl Integers<'_, '_, '_> {
         spot: &Spot,
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
-        let (name, attrs, ins) = (node.op.name, node.attrs.clone(), node.ins.clone());
+        let (name, attrs) = (node.op.name, node.attrs.clone());
         let out = node.outs[0];
-        let x = ins.first().copied().flatten();
-        let found = x
-            .and_then(|x| Real::of(self.g, x))
-            .filter(|r| byte(r.dtype));
+        let found = Real::of_first(self.g, n);
         let Some((r, scale)) = found.and_then(|r| r.single().map(|(s, _)| (r, s))) else {
             return Ok(None);
         };

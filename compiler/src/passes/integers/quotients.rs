@@ -113,10 +113,7 @@ impl Integers<'_, '_, '_> {
     ) -> Result<Option<ValueId>> {
         let node = self.g.node(n);
         let keep = node.attrs.int("keepdims", 1);
-        let x = node.ins.first().copied().flatten();
-        let found = x
-            .and_then(|x| Real::of(self.g, x))
-            .filter(|r| byte(r.dtype));
+        let found = Real::of_first(self.g, n);
         let Some((r, scale)) = found.and_then(|r| r.single().map(|(s, _)| (r, s))) else {
             return Ok(None);
         };

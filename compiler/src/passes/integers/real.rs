@@ -4,7 +4,7 @@ use crate::base::dtype::DType;
 use crate::base::rounding::Rounding;
 use crate::graph::ir::{Graph, Node, NodeId, ValueId};
 use crate::op::resolve_axis;
-use crate::ops::quantized::byte_or_word;
+use crate::ops::quantized::{byte, byte_or_word};
 
 /// Real numbers as whole ones: `scale * (q - zero)`, of one scale or one for each index of an axis.
 #[derive(Clone, Debug)]
@@ -38,6 +38,11 @@ impl Real {
         let rank = g.ty(input(0)?)?.rank();
         let axis = resolve_axis(node.attrs.int("axis", 1), rank).unwrap_or(0);
         Real::given(g, [input(0), input(1), input(2)], axis, n)
+    }
+    /// What the first operand of a node is, where that is bytes.
+    pub fn of_first(g: &Graph, n: NodeId) -> Option<Real> {
+        let x = g.node(n).ins.first().copied().flatten()?;
+        Real::of(g, x).filter(|r| byte(r.dtype))
     }
     /// Numbers, their scales and zero points as inputs of node `n` say them.
     pub fn given(
