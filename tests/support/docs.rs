@@ -138,7 +138,7 @@ are as good for the largest arguments; special values are those of C99.
 | Log1p (Softplus, Mish) | 1.4 |
 | Sin, Cos | 1.1 |
 | Tan | 1.9 |
-| Asin | 1.5 |
+| Asin | 0.9 |
 | Acos | 1.2 |
 | Atan | 1.2 |
 | Sinh | 1.6 |
