@@ -111,8 +111,29 @@ impl Run {
     }
 }
 
+/// A size of an axis that is not known, where it is enough that all large ones are alike.
+const SOME: i64 = 32;
+
 /// Reads a ConvTranspose whose weights are `w`, or says why it stays.
 pub fn read(g: &Graph, root: NodeId, w: &Tensor) -> std::result::Result<Split, &'static str> {
+    read_with(g, root, w, None)
+}
+
+/// The same as if all sizes were known: what it would be if they were.
+pub fn read_of_any_size(
+    g: &Graph,
+    root: NodeId,
+    w: &Tensor,
+) -> std::result::Result<Split, &'static str> {
+    read_with(g, root, w, Some(SOME))
+}
+
+fn read_with(
+    g: &Graph,
+    root: NodeId,
+    w: &Tensor,
+    free: Option<i64>,
+) -> std::result::Result<Split, &'static str> {
     let node = g.node(root);
     let (Some(xt), Some(ot)) = (node.ins[0].and_then(|x| g.ty(x)), g.ty(node.outs[0])) else {
         return Err("its types are not known");
@@ -129,7 +150,9 @@ pub fn read(g: &Graph, root: NodeId, w: &Tensor) -> std::result::Result<Split, &
     }
     let mut axes = vec![];
     for i in 0..win.rank() {
-        let (Some(input), Some(out)) = (xt.shape[2 + i].fixed(), ot.shape[2 + i].fixed()) else {
+        let fixed = xt.shape[2 + i].fixed().zip(ot.shape[2 + i].fixed());
+        let supposed = |n: i64| (n, (n - 1) * win.stride[i] + win.extent(i) - win.begin[i]);
+        let Some((input, out)) = fixed.or(free.map(supposed)) else {
             return Err("sizes are not fixed");
         };
         if win.begin[i] < 0 || out < 1 || input < 1 {

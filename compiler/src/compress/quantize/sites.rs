@@ -185,7 +185,7 @@ fn computes(g: &Graph, n: NodeId) -> bool {
 fn splits(g: &Graph, n: NodeId) -> bool {
     let node = g.node(n);
     let weights = node.ins.get(1).copied().flatten().and_then(|w| g.konst(w));
-    let runs = weights.and_then(|w| conv_transpose::read(g, n, w).ok()?.runs());
+    let runs = weights.and_then(|w| conv_transpose::read_of_any_size(g, n, w).ok()?.runs());
     node.attrs.int("group", 1) == 1 && runs.is_some_and(|(r, _)| !r.iter().any(|r| r.is_empty()))
 }
 
