@@ -320,7 +320,7 @@ fn lower_dynamic(cx: &mut LowerCx) -> Result<()> {
     let at = cx.b.i(0);
     // Numbers lie between them and 0.
     let mut farthest = |end: fn(&mut Builder, ExprId, ExprId) -> ExprId| {
-        fold_in_parts(cx, &[n.clone()], &[0], &[at], zero, &end, &|cx, at, far| {
+        fold_in_parts(cx, std::slice::from_ref(&n), &[0], &[at], zero, &end, &|cx, at, far| {
             let x = cx.load_flat(0, at[0])?;
             Ok(end(&mut cx.b, x, far))
         })
