@@ -294,8 +294,9 @@ fn costs_more(found: &Found, way: Way) -> bool {
     way.near && by_pixels() || addresses(found) + 1 > ADDRESSES
 }
 
-/// The dense row that costs least.
-fn dense<'q>(q: &Query<'q>) -> Option<&'q Kernel> {
+/// The dense row that costs least, where the tail that was found costs more than zeros save.
+fn dense<'q>(q: &Query<'q>, found: Option<Found>, way: Way) -> Option<&'q Kernel> {
+    found.filter(|f| costs_more(f, way))?;
     let rows = q
         .contract
         .rows
@@ -317,9 +318,7 @@ fn conv(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
         cx.store(0, index, sum);
         Ok(())
     })?;
-    if found.is_some_and(|f| costs_more(&f, way))
-        && let Some(row) = dense(q)
-    {
+    if let Some(row) = dense(q, found, way) {
         return (row.emit)(cx, q);
     }
     let r = ready(cx, q, way)?;
@@ -378,9 +377,7 @@ fn product(cx: &mut LowerCx, q: &Query, way: Way) -> Result<()> {
         cx.store(0, &index, sum);
         Ok(())
     })?;
-    if found.is_some_and(|f| costs_more(&f, way))
-        && let Some(row) = dense(q)
-    {
+    if let Some(row) = dense(q, found, way) {
         return (row.emit)(cx, q);
     }
     let r = ready(cx, q, way)?;

@@ -80,6 +80,14 @@ struct Integers<'g, 'c, 'd> {
     cx: &'c mut PassCx<'d>,
 }
 
+/// What a value becomes: numbers of a target within bounds, made by nodes at a spot.
+#[derive(Clone, Copy)]
+struct Goal<'a> {
+    t: &'a Target,
+    bounds: Bounds,
+    spot: &'a Spot,
+}
+
 /// Where new nodes go: before a node, under the names of all that they stand for.
 #[derive(Clone)]
 struct Spot {
@@ -104,36 +112,35 @@ impl Integers<'_, '_, '_> {
         let (inner, bounds, mut names) = self.through_clamps(x);
         names.push(n);
         if let Some(r) = Real::of(self.g, inner) {
-            let spot = self.spot(n, &names);
-            return self.rescaled(&r, t, bounds, &spot);
+            let spot = &self.spot(n, &names);
+            return self.rescaled(&r, &Goal { t, bounds, spot });
         }
         if let Some((m, 0)) = self.g.maker(inner) {
             names.insert(0, m);
             let spot = self.spot(n, &names);
-            let plain = End::straight(t, bounds);
+            let (plain, spot) = (End::straight(t, bounds), &spot);
+            let to = &Goal { t, bounds, spot };
             let made = match self.g.node(m).op.name {
-                "Conv" => self.conv(m, &plain, &spot)?,
-                "ConvTranspose" => self.conv_transpose(m, &plain, &spot)?,
-                "MatMul" | "Gemm" => self.matmul(m, None, &plain, &spot)?,
-                "LeakyRelu" => self.sloped(m, t, bounds, &spot)?,
-                "Add" | "Sub" => self.sum(m, t, bounds, &spot)?,
-                "Mul" => self.product(m, t, bounds, &spot)?,
-                "PRelu" => match self.sloped(m, t, bounds, &spot)? {
-                    None => self.prelu(m, t, bounds, &spot)?,
+                "Conv" => self.conv(m, &plain, spot)?,
+                "ConvTranspose" => self.conv_transpose(m, &plain, spot)?,
+                "MatMul" | "Gemm" => self.matmul(m, None, &plain, spot)?,
+                "LeakyRelu" => self.sloped(m, to)?,
+                "Add" | "Sub" => self.sum(m, to)?,
+                "Mul" => self.product(m, to)?,
+                "PRelu" => match self.sloped(m, to)? {
+                    None => self.prelu(m, to)?,
                     made => made,
                 },
-                "BatchNormalization" => self.normalized(m, t, bounds, &spot)?,
-                "LayerNormalization" | "InstanceNormalization" => {
-                    self.row_normalized(m, t, bounds, &spot)?
-                }
-                "Div" => self.quotient(m, t, bounds, &spot)?,
-                "ReduceL2" => self.length(m, t, bounds, &spot)?,
+                "BatchNormalization" => self.normalized(m, to)?,
+                "LayerNormalization" | "InstanceNormalization" => self.row_normalized(m, to)?,
+                "Div" => self.quotient(m, to)?,
+                "ReduceL2" => self.length(m, to)?,
                 "GlobalAveragePool" | "AveragePool" | "ReduceMean" | "ReduceSum" => {
-                    self.mean(m, t, bounds, &spot)?
+                    self.mean(m, to)?
                 }
-                "Softmax" => self.softmax(m, t, bounds, &spot)?,
-                "Resize" => self.resized(m, t, bounds, &spot)?,
-                "Max" | "Min" | "Where" => self.chosen(m, t, bounds, &spot)?,
+                "Softmax" => self.softmax(m, to)?,
+                "Resize" => self.resized(m, to)?,
+                "Max" | "Min" | "Where" => self.chosen(m, to)?,
                 _ => None,
             };
             if made.is_some() {
@@ -206,7 +213,6 @@ impl Integers<'_, '_, '_> {
         (zero != 0).then(|| self.whole(dtype, zero))
     }
     /// `round((x - zero) * m + offset)` as the target's numbers; `most`: the largest that `x - zero` can be.
-    #[allow(clippy::too_many_arguments)]
     fn requantize(
         &mut self,
         x: ValueId,
@@ -214,10 +220,9 @@ impl Integers<'_, '_, '_> {
         most: f64,
         m: ValueId,
         offset: Option<ValueId>,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
+        to: &Goal,
     ) -> Result<ValueId> {
+        let Goal { t, bounds, spot } = *to;
         let mut attrs = self.finishing(t, bounds);
         less(&mut attrs, "zero_x", zero);
         let largest = |v: Option<ValueId>| match v {
@@ -258,13 +263,8 @@ impl Integers<'_, '_, '_> {
         }
     }
     /// Numbers of one scale as those of another.
-    fn rescaled(
-        &mut self,
-        r: &Real,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    fn rescaled(&mut self, r: &Real, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let Some((scale, zero)) = r.single() else {
             return Ok(None);
         };
@@ -278,8 +278,7 @@ impl Integers<'_, '_, '_> {
             return self.make("Requantize", attrs, &[Some(r.q)], spot).map(Some);
         }
         let m = self.reals(&[], &[scale / t.scale]);
-        self.requantize(r.q, zero, r.most(), m, None, t, bounds, spot)
-            .map(Some)
+        self.requantize(r.q, zero, r.most(), m, None, to).map(Some)
     }
 }
 

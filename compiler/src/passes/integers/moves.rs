@@ -1,7 +1,7 @@
 //! What only moves numbers about, or takes the largest, does so before they are dequantized.
 
 use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot, less};
+use super::{Goal, Integers, Spot, less};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::rounding::Rounding;
@@ -121,13 +121,8 @@ impl Integers<'_, '_, '_> {
     }
 
     /// A linear or cubic Resize whose result has the scale of what it reads: weights add up to 1, so whole numbers give the result's, rounded once.
-    pub(super) fn resized(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn resized(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let node = self.g.node(n);
         let (mut attrs, mut ins, out) = (node.attrs.clone(), node.ins.clone(), node.outs[0]);
         let Some(r) = Real::of_first(self.g, n) else {
@@ -262,8 +257,13 @@ impl Integers<'_, '_, '_> {
             return Ok(false);
         };
         let mut whole = vec![];
+        let to = Goal {
+            t: &t,
+            bounds: Bounds::default(),
+            spot: &spot,
+        };
         for r in &parts {
-            whole.push(self.rescaled(r, &t, Bounds::default(), &spot)?);
+            whole.push(self.rescaled(r, &to)?);
         }
         let q = self.make("Concat", attrs, &whole, &spot)?;
         // The scales that the QuantizeLinear has, which stands further down, but they are constants.

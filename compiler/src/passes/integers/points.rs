@@ -2,7 +2,7 @@
 
 use super::products::End;
 use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot, less};
+use super::{Goal, Integers, Spot, less};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
@@ -34,13 +34,8 @@ impl Integers<'_, '_, '_> {
     }
 
     /// Add, Sub: of two quantized values, of one and a constant, or of a matrix product and its bias.
-    pub(super) fn sum(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn sum(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let minus = self.g.node(n).op.name == "Sub";
         let Some([a, b]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
             return Ok(None);
@@ -81,20 +76,15 @@ impl Integers<'_, '_, '_> {
             let all: Vec<f64> = c_values.iter().map(|c| sc * c / t.scale).collect();
             let (m, offset) = (self.reals(&[], &[sx / t.scale]), self.reals(&shape, &all));
             return self
-                .requantize(x.q, x.zero[0], x.most(), m, Some(offset), t, bounds, spot)
+                .requantize(x.q, x.zero[0], x.most(), m, Some(offset), to)
                 .map(Some);
         }
         Ok(None)
     }
 
     /// Mul: of two quantized values in bytes, or of one and a constant.
-    pub(super) fn product(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn product(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let Some([a, b]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
             return Ok(None);
         };
@@ -124,20 +114,15 @@ impl Integers<'_, '_, '_> {
             let all: Vec<f64> = values.iter().map(|c| s * c / t.scale).collect();
             let m = self.reals(&shape, &all);
             return self
-                .requantize(x.q, x.zero[0], x.most(), m, None, t, bounds, spot)
+                .requantize(x.q, x.zero[0], x.most(), m, None, to)
                 .map(Some);
         }
         Ok(None)
     }
 
     /// Max, Min and Where choose among numbers. Rounding never lets numbers pass each other, so each operand may go into the target's before.
-    pub(super) fn chosen(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn chosen(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let node = self.g.node(n);
         let (op, attrs, ins) = (node.op.name, node.attrs.clone(), node.ins.clone());
         let choice = usize::from(op == "Where");
@@ -173,7 +158,7 @@ impl Integers<'_, '_, '_> {
                     Some(self.g.add_const("", numbers))
                 }
                 None => match Real::of(self.g, v) {
-                    Some(r) => self.rescaled(&r, t, bounds, spot)?,
+                    Some(r) => self.rescaled(&r, to)?,
                     None => None,
                 },
             };
@@ -184,13 +169,8 @@ impl Integers<'_, '_, '_> {
     }
 
     /// A BatchNormalization that no convolution took: a line for each channel.
-    pub(super) fn normalized(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn normalized(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, .. } = *to;
         let node = self.g.node(n);
         let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
         let [Some(x), scale, bias, mean, variance] =
@@ -219,18 +199,13 @@ impl Integers<'_, '_, '_> {
         let mut shape = vec![1; rank - 1];
         shape[0] = m.len() as i64;
         let (m, offset) = (self.reals(&shape, &m), self.reals(&shape, &offset));
-        self.requantize(r.q, r.zero[0], r.most(), m, Some(offset), t, bounds, spot)
+        self.requantize(r.q, r.zero[0], r.most(), m, Some(offset), to)
             .map(Some)
     }
 
     /// A LayerNormalization or InstanceNormalization whose scale and bias are known.
-    pub(super) fn row_normalized(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn row_normalized(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let node = self.g.node(n);
         let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
         let instance = node.op.name == "InstanceNormalization";
@@ -292,13 +267,8 @@ impl Integers<'_, '_, '_> {
     }
 
     /// PRelu of many constant slopes; with one it is a table.
-    pub(super) fn prelu(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn prelu(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let Some([x, slope]) = self.two(n).filter(|_| self.alone(self.g.node(n).outs[0])) else {
             return Ok(None);
         };
@@ -322,13 +292,8 @@ impl Integers<'_, '_, '_> {
         self.make("RescaledPRelu", attrs, &ins, spot).map(Some)
     }
 
-    pub(super) fn softmax(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn softmax(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let node = self.g.node(n);
         let attrs = node.attrs.clone();
         let found = Real::of_first(self.g, n);

@@ -1,7 +1,7 @@
 //! Sums and means: sums of whole numbers, with the count in the multiplier.
 
-use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot};
+use super::real::Real;
+use super::{Goal, Integers};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dim::fixed_shape;
@@ -12,13 +12,8 @@ use crate::op::resolve_axis;
 
 impl Integers<'_, '_, '_> {
     /// GlobalAveragePool, ReduceMean, AveragePool over bytes, and ReduceSum, which divides by nothing.
-    pub(super) fn mean(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn mean(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, spot, .. } = *to;
         let node = self.g.node(n);
         let (name, attrs) = (node.op.name, node.attrs.clone());
         let out = node.outs[0];
@@ -47,7 +42,7 @@ impl Integers<'_, '_, '_> {
                     || !["NOTSET", "VALID", ""].contains(&attrs.str("auto_pad", "NOTSET"));
                 let whole = kernel.is_some_and(|k| *k == shape[2..]) && !padded;
                 if !whole {
-                    return self.windows(n, &r, scale, padded, t, bounds, spot);
+                    return self.windows(n, &r, scale, padded, to);
                 }
                 ((2..rank).collect(), true)
             }
@@ -73,8 +68,7 @@ impl Integers<'_, '_, '_> {
         };
         let m = self.reals(&[], &[scale / (divisor * t.scale)]);
         let most = count as f64 * r.most();
-        self.requantize(sum, zero, most, m, None, t, bounds, spot)
-            .map(Some)
+        self.requantize(sum, zero, most, m, None, to).map(Some)
     }
 
     /// The axes that a reduction is over, if they are known.
@@ -95,17 +89,15 @@ impl Integers<'_, '_, '_> {
     }
 
     /// Windows are a convolution with ones, channel by channel, and what is counted of each is in the multiplier.
-    #[allow(clippy::too_many_arguments)]
     fn windows(
         &mut self,
         n: NodeId,
         r: &Real,
         scale: f64,
         padded: bool,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
+        to: &Goal,
     ) -> Result<Option<ValueId>> {
+        let Goal { t, spot, .. } = *to;
         let attrs = self.g.node(n).attrs.clone();
         let Some(kernel) = attrs.ints("kernel_shape").map(<[i64]>::to_vec) else {
             return Ok(None);
@@ -148,8 +140,7 @@ impl Integers<'_, '_, '_> {
             false => self.reals(&out[2..], &counts),
         };
         let most = count as f64 * r.most();
-        self.requantize(sum, 0, most, m, None, t, bounds, spot)
-            .map(Some)
+        self.requantize(sum, 0, most, m, None, to).map(Some)
     }
 }
 

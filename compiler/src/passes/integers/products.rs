@@ -1,7 +1,7 @@
 //! Convolutions and matrix products.
 
 use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot};
+use super::{Goal, Integers, Spot};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::tensor::Tensor;
@@ -293,8 +293,12 @@ impl Integers<'_, '_, '_> {
         if !end.slopes.is_empty() {
             return self.bent(sum, most, [Some(m), offset], shape, end, spot);
         }
-        self.requantize(sum, 0, most, m, offset, end.t, end.bounds, spot)
-            .map(Some)
+        let to = Goal {
+            t: end.t,
+            bounds: end.bounds,
+            spot,
+        };
+        self.requantize(sum, 0, most, m, offset, &to).map(Some)
     }
 
     /// A sum, `most` at its largest, whose negative values have slopes. `line`: multiplier and offset of the others.
@@ -334,13 +338,8 @@ impl Integers<'_, '_, '_> {
     }
 
     /// A LeakyRelu or PRelu right behind a product with weights, which no scale of its own parts from it.
-    pub(super) fn sloped(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn sloped(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, bounds, spot } = *to;
         let node = self.g.node(n);
         let Some(Some(x)) = node.ins.first().copied() else {
             return Ok(None);

@@ -1,8 +1,8 @@
 //! Quotients and lengths of vectors of quantized numbers: exact whole numbers, then double precision, rounded once. Division and square root are rounded
 //! alike on every machine, and no step is contracted with another.
 
-use super::real::{Bounds, Real, Target};
-use super::{Integers, Spot};
+use super::real::Real;
+use super::{Goal, Integers, Spot};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
@@ -43,7 +43,8 @@ impl Integers<'_, '_, '_> {
         self.make("Cast", attrs, &[Some(v)], spot)
     }
     /// An f64 in steps of the target as the target's numbers.
-    fn finished(&mut self, v: ValueId, t: &Target, bounds: Bounds, spot: &Spot) -> Result<ValueId> {
+    fn finished(&mut self, v: ValueId, to: &Goal) -> Result<ValueId> {
+        let Goal { t, bounds, spot } = *to;
         let (lo, hi) = t.limits(bounds, self.cx.rounding);
         let [lo, hi] = [lo, hi].map(|b| self.reals(&[], &[(b - t.zero) as f64]));
         let v = self.make(
@@ -70,13 +71,8 @@ impl Integers<'_, '_, '_> {
     }
 
     /// Div of two quantized values. What is divided by 0 becomes the largest or least number, 0 itself stays 0.
-    pub(super) fn quotient(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn quotient(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, spot, .. } = *to;
         let node = self.g.node(n);
         let (&[Some(a), Some(b)], true) = (&node.ins[..], self.alone(node.outs[0])) else {
             return Ok(None);
@@ -100,17 +96,12 @@ impl Integers<'_, '_, '_> {
         let nought = self.reals(&[], &[0.0]);
         let none = self.step("Equal", &[above, nought], spot)?;
         let v = self.step("Where", &[none, nought, quotient], spot)?;
-        self.finished(v, t, bounds, spot).map(Some)
+        self.finished(v, to).map(Some)
     }
 
     /// ReduceL2 of bytes.
-    pub(super) fn length(
-        &mut self,
-        n: NodeId,
-        t: &Target,
-        bounds: Bounds,
-        spot: &Spot,
-    ) -> Result<Option<ValueId>> {
+    pub(super) fn length(&mut self, n: NodeId, to: &Goal) -> Result<Option<ValueId>> {
+        let Goal { t, spot, .. } = *to;
         let node = self.g.node(n);
         let keep = node.attrs.int("keepdims", 1);
         let found = Real::of_first(self.g, n);
@@ -139,6 +130,6 @@ impl Integers<'_, '_, '_> {
         let root = self.step("Sqrt", &[sum], spot)?;
         let m = self.reals(&[], &[scale / t.scale]);
         let v = self.step("Mul", &[root, m], spot)?;
-        self.finished(v, t, bounds, spot).map(Some)
+        self.finished(v, to).map(Some)
     }
 }
