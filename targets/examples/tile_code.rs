@@ -75,6 +75,7 @@ fn main() -> Result<(), String> {
                     vectors: 2,
                     parts: 4,
                     packed_rows: 2,
+                    first: 0,
                     x_type: DType::I8,
                     more: 0,
                     clear: false,

@@ -92,10 +92,9 @@ impl Plan {
     pub fn callee(&self, at: Geometry, tail: Tail, out_type: DType) -> Callee {
         match self {
             Plan::Rows(p) => depthwise_parts::Shape {
-                at,
                 tail,
                 out_type,
-                ..p.shape.clone()
+                ..p.shape.placed(at)
             }
             .callee(p.tile),
             Plan::Long(p) => Shape {
@@ -141,6 +140,7 @@ fn dots(
             vectors: 2,
             parts: 4,
             packed_rows: rows,
+            first: 0,
             x_type: w.x_type,
             more,
             clear: w.zero + more == 0,

@@ -62,6 +62,7 @@ impl Plan {
             _ => vec![0],
         };
         let out = axes.map(|a| a.out);
+        let parts = if bytes.is_some() { 4 } else { 2 };
         let shape = |more, vectors, rows, cols| Shape {
             at: Geometry {
                 rows,
@@ -71,8 +72,9 @@ impl Plan {
             tail: Tail::default(),
             lanes: v.lanes,
             vectors,
-            parts: if bytes.is_some() { 4 } else { 2 },
+            parts,
             packed_rows: rows,
+            first: 0,
             x_type: w.x_type,
             more,
             clear: w.zero + more == 0,
@@ -90,13 +92,23 @@ impl Plan {
                 if cols < 1 {
                     continue;
                 }
-                for &more in &moves {
-                    let s = shape(more, *vectors, rows, cols);
-                    if s.block() > channels || s.touched(rows).len() > MOST_TOUCHED || far(&s) {
+                for (more, packed_rows) in (moves.iter())
+                    .flat_map(|&more| packed_rows(at, rows, out, parts).map(move |n| (more, n)))
+                {
+                    let s = Shape {
+                        packed_rows,
+                        ..shape(more, *vectors, rows, cols)
+                    };
+                    let aside = packed_rows > rows && !s.clear;
+                    if aside || s.block() > channels || far(&s) {
+                        continue;
+                    }
+                    if s.touched(rows).len() > MOST_TOUCHED {
                         continue;
                     }
                     let blocks = (channels + s.block() - 1) / s.block();
-                    let cost = cycles(&s, &v, &axes[0]) * (blocks * s.block()) as f64;
+                    let cost = cycles(&s, &v, &axes[0]) + packing(&s, out);
+                    let cost = cost * (blocks * s.block()) as f64;
                     if best.as_ref().is_none_or(|b| cost < b.0) {
                         best = Some((cost, s));
                     }
@@ -288,6 +300,27 @@ impl Plan {
     }
 }
 
+/// Rows that weights can be packed for where tiles have `rows`. More of them let a tile at the top of an image begin with another one, so that the rows
+/// of its windows that are there share lanes; images with few pixels use weights too seldom for that.
+fn packed_rows(
+    at: &Geometry,
+    rows: i64,
+    out: [i64; 2],
+    parts: i64,
+) -> std::ops::RangeInclusive<i64> {
+    let moves = at.stride[0] == 1 && at.dilation[0] == 1 && at.kernel[0] > 2;
+    let more = moves && out[0] * out[1] >= LEAST_PIXELS;
+    rows..=if more { rows + parts - 1 } else { rows }
+}
+
+/// About the cycles for each pixel of a channel that writing out its weights takes.
+fn packing(s: &Shape, out: [i64; 2]) -> f64 {
+    /// Instructions for a vector of two parts: loads that widen, shifts, stores, on three ports.
+    const VECTOR: f64 = 2.0;
+    let vectors = s.packed_vectors() as f64;
+    vectors * VECTOR / (out[0] * out[1] * s.block()) as f64
+}
+
 /// Registers beside sums while a tile is summed: rows that are brought together, and what products need.
 fn registers(vectors: i64, bytes: bool) -> i64 {
     match (vectors, bytes) {
@@ -311,30 +344,26 @@ fn cycles(s: &Shape, v: &Vector, rows: &Axis) -> f64 {
 
 /// The instructions of a tile for a block of channels; what lies left and right of the image counts as if it was there.
 fn of_tile(s: &Shape, v: &Vector, run: &Run) -> f64 {
-    let at = Geometry {
+    let s = s.placed(Geometry {
         rows: run.size,
         cut_rows: run.cut,
         ..s.at.clone()
-    };
-    let there = |y: &&i64| at.exists(0, **y);
-    let touched = s.touched(run.size);
-    let groups: Vec<&[i64]> = touched.chunks(s.parts as usize).collect();
+    });
+    let there = |y: &&i64| s.at.exists(0, **y);
+    let spans = s.spans();
     // Those of which nothing is there are left out where that is 0.
-    let done = |g: &[i64]| !s.clear || g.iter().any(|y| there(&y));
-    let rows: usize = (groups.iter().filter(|g| done(g)))
-        .map(|g| g.iter().filter(there).count())
-        .sum();
-    let n = groups.iter().filter(|g| done(g)).count() as f64;
+    let done = || (spans.iter().map(|(_, rows)| rows)).filter(|rows| s.multiplied(rows));
+    let rows: usize = done().map(|g| g.iter().filter(there).count()).sum();
+    let n = done().count() as f64;
     // Made of one byte; whole groups of them are one instruction.
-    let some = |g: &&&[i64]| g.iter().any(|y| there(&y));
-    let absent: usize = (groups.iter().filter(some))
-        .map(|g| g.iter().filter(|y| !there(y)).count())
-        .sum();
+    let some = done().filter(|g| g.iter().any(|y| there(&y)));
+    let absent: usize = some.map(|g| g.iter().filter(|y| !there(y)).count()).sum();
+    let each_absent = if s.clear { 1.0 } else { 5.0 };
     // Loads that widen, pairing, for all vectors of a block.
     let mixing = match (s.parts, s.vectors) {
         (4, 4) => 8.0 * n,
         (4, _) => 2.0 * rows as f64 + 2.0 * n,
-        _ if v.lanes == 8 => 4.0 * n + 5.0 * absent as f64,
+        _ if v.lanes == 8 => 4.0 * n + each_absent * absent as f64,
         _ => rows as f64 + 2.0 * n,
     };
     let moved = match s.parts {
@@ -344,15 +373,7 @@ fn of_tile(s: &Shape, v: &Vector, run: &Run) -> f64 {
     let read: i64 = (0..s.at.span(1))
         .filter(|ix| !s.at.meets(*ix).is_empty())
         .count() as i64;
-    let packed = s.touched(s.packed_rows);
-    let packed: Vec<&[i64]> = packed.chunks(s.parts as usize).collect();
-    let products: usize = (0..run.size)
-        .map(|j| {
-            let own = s.groups(j);
-            own.iter().filter(|(q, _)| done(packed[*q])).count()
-        })
-        .sum();
-    let dots = products as f64 * (s.at.kernel[1] * s.at.cols * s.vectors) as f64;
+    let dots = s.products() as f64 * (s.at.kernel[1] * s.at.cols * s.vectors) as f64;
     let each_dot = if s.parts == 4 { 1.0 } else { 2.0 };
     let order = match v.lanes {
         16 => 2.0,

@@ -48,8 +48,10 @@ pub struct Shape {
     pub vectors: i64,
     /// Rows of a lane: 2 or 4.
     pub parts: i64,
-    /// Rows of a tile that weights are packed for; a tile with fewer uses the first.
+    /// Rows of a tile that weights are packed for.
     pub packed_rows: i64,
+    /// Which of these the tile's first row is: from some, the rows of its windows that are in the image fill fewer lanes than from others.
+    pub first: i64,
     /// How X is stored: U8 or I8.
     pub x_type: DType,
     /// What is added to every element before it is multiplied: 128 makes bytes with a sign such without, words may lose their zero point.
@@ -84,7 +86,41 @@ impl Shape {
         let set: std::collections::BTreeSet<i64> = all.collect();
         set.into_iter().collect()
     }
-    /// For row `j` of a tile, the groups that it touches with the row of the window of each part.
+    /// The groups of rows that windows of the tile touch, each with its number: rows of the tile's span, and negative ones, that belong to packed rows
+    /// before its first and have no weights.
+    pub fn spans(&self) -> Vec<(usize, Vec<i64>)> {
+        let (before, end) = (self.first * self.at.stride[0], self.at.span(0));
+        let packed = self.touched(self.packed_rows);
+        let moved: Vec<i64> = packed.iter().map(|y| y - before).collect();
+        (moved.chunks(self.parts as usize).enumerate())
+            .map(|(q, rows)| (q, rows.iter().copied().filter(|y| *y < end).collect()))
+            .filter(|(_, rows): &(_, Vec<i64>)| rows.iter().any(|y| *y >= 0))
+            .collect()
+    }
+    /// Whether a group of rows is multiplied: not where nothing of it is there and that counts as 0.
+    pub fn multiplied(&self, rows: &[i64]) -> bool {
+        !self.clear || rows.iter().any(|y| self.at.exists(0, *y))
+    }
+    /// Groups multiplied for all rows of the tile.
+    pub fn products(&self) -> usize {
+        let spans = self.spans();
+        let done = |q: usize| (spans.iter()).any(|(n, rows)| *n == q && self.multiplied(rows));
+        (self.first..self.first + self.at.rows)
+            .map(|j| self.groups(j).iter().filter(|(q, _)| done(*q)).count())
+            .sum()
+    }
+    /// The same for another tile, from the packed row that leaves fewest products.
+    pub fn placed(&self, at: Geometry) -> Shape {
+        let last = self.packed_rows - at.rows;
+        let from = |first| Shape {
+            at: at.clone(),
+            first,
+            ..self.clone()
+        };
+        let all = (0..=last).map(from);
+        all.min_by_key(Shape::products).unwrap_or_else(|| from(0))
+    }
+    /// For packed row `j`, the groups that it touches with the row of the window of each part.
     pub fn groups(&self, j: i64) -> Vec<(usize, Vec<Option<i64>>)> {
         let g = &self.at;
         let touched = self.touched(self.packed_rows);
@@ -100,7 +136,7 @@ impl Shape {
             .filter(|(_, parts)| parts.iter().any(Option::is_some))
             .collect()
     }
-    /// Where the weights of row `j`, its group number `q` (counted over those it touches) and column `kx` begin, in vectors of a block.
+    /// Where the weights of packed row `j`, its group number `q` (counted over those it touches) and column `kx` begin, in vectors of a block.
     pub fn weight_at(&self, j: i64, q: usize, kx: i64) -> i64 {
         let before: i64 = (0..j).map(|j| self.groups(j).len() as i64).sum();
         self.vectors * (1 + (before + q as i64) * self.at.kernel[1] + kx)
@@ -116,6 +152,7 @@ impl Shape {
             ("vectors", self.vectors),
             ("parts", self.parts),
             ("packed_rows", self.packed_rows),
+            ("first", self.first),
             ("x_type", i64::from(self.x_type.onnx())),
             ("more", self.more),
             // Tiles inside of an image are the same either way.
@@ -136,6 +173,7 @@ impl Shape {
             vectors: get("vectors")?,
             parts: get("parts")?,
             packed_rows: get("packed_rows")?,
+            first: find("first")?,
             x_type: dtype("x_type")?,
             more: find("more")?,
             clear: find("clear")? != 0,
@@ -144,7 +182,7 @@ impl Shape {
         let sane = matches!(s.parts, 2 | 4)
             && matches!(s.vectors, 2 | 4)
             && s.lanes % 4 == 0
-            && s.at.rows <= s.packed_rows
+            && (0..=s.packed_rows - s.at.rows).contains(&s.first)
             && matches!(s.x_type, DType::U8 | DType::I8)
             && matches!(s.out_type, DType::F32 | DType::I32 | DType::U8 | DType::I8);
         sane.then_some(s)
@@ -164,11 +202,12 @@ fn reference(callee: &Callee) -> Option<Func> {
         };
         let start = vector(b, 0);
         let sum = b.var(start);
-        for (q, (_, parts)) in s.groups(of.row).iter().enumerate() {
+        let row = s.first + of.row;
+        for (q, (_, parts)) in s.groups(row).iter().enumerate() {
             for (k, ky) in parts.iter().enumerate() {
                 let Some(ky) = *ky else { continue };
                 for kx in 0..s.at.kernel[1] {
-                    let packed = vector(b, s.weight_at(of.row, q, kx));
+                    let packed = vector(b, s.weight_at(row, q, kx));
                     let w = part(b, packed, k as i64, s.parts);
                     let x = call.element(b, of, ky, kx);
                     let x = x.unwrap_or_else(|| call.zero(b, s.parts, s.x_type));

@@ -132,11 +132,15 @@ fn real_less(b: &mut Builder, x: ExprId, less: i64, open: [bool; 2]) -> ExprId {
     }
 }
 
-fn float_of(b: &mut Builder, x: ExprId, less: f32, open: [bool; 2]) -> Option<ExprId> {
-    let number = |b: &Builder, e: ExprId| match b.as_const(e) {
+/// A known whole number.
+fn number(b: &Builder, e: ExprId) -> Option<i32> {
+    match b.as_const(e) {
         Some(Const::I32(v)) => Some(v),
         _ => None,
-    };
+    }
+}
+
+fn float_of(b: &mut Builder, x: ExprId, less: f32, open: [bool; 2]) -> Option<ExprId> {
     match *b.made(x) {
         Expr::Bin(op @ (BinOp::Min | BinOp::Max), inner, limit) => {
             let limit = number(b, limit).filter(|v| v.abs() <= 1 << 23)?;
@@ -147,19 +151,33 @@ fn float_of(b: &mut Builder, x: ExprId, less: f32, open: [bool; 2]) -> Option<Ex
             let limit = b.num(Ty::F32, f64::from(limit) - f64::from(less));
             Some(b.bin(op, inner, limit))
         }
-        Expr::Bin(BinOp::Add, bits, offset) => {
-            let Expr::Un(UnOp::ToBits, v) = *b.made(bits) else {
-                return None;
-            };
-            if number(b, offset)? != -(LARGE.to_bits() as i32) {
-                return None;
-            }
+        _ => {
+            let v = large_of(b, x)?;
             // A small number on top of the large one is exact.
             let large = b.num(Ty::F32, f64::from(LARGE + less));
             Some(b.sub(v, large))
         }
-        _ => None,
     }
+}
+
+/// The f32 on top of whose [`LARGE`] a whole number stands, if it was made so: what takes one off at some sums takes it off the bits.
+fn large_of(b: &mut Builder, x: ExprId) -> Option<ExprId> {
+    let Expr::Bin(BinOp::Add, inner, more) = *b.made(x) else {
+        return None;
+    };
+    if let Expr::Un(UnOp::ToBits, v) = *b.made(inner) {
+        return (number(b, more)? == -(LARGE.to_bits() as i32)).then_some(v);
+    }
+    let Expr::Select(_, one, none) = *b.made(more) else {
+        return None;
+    };
+    if [number(b, one)?, number(b, none)?] != [-1, 0] {
+        return None;
+    }
+    let v = large_of(b, inner)?;
+    let bits = b.un(UnOp::ToBits, v);
+    let bits = b.add(bits, more);
+    Some(b.un(UnOp::FromBits, bits))
 }
 
 /// The attributes `open_below` and `open_above`: numbers beyond those of a byte give what the last byte does.

@@ -144,7 +144,7 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
         ([2, 2], [2, 2], [1, 1]),
         ([7, 1], [1, 1], [1, 1]),
     ] {
-        for (rows, packed_rows) in [(1, 1), (2, 2), (1, 2)] {
+        for (rows, packed_rows, first) in [(1, 1, 0), (2, 2, 0), (1, 2, 0), (1, 2, 1), (2, 4, 1)] {
             for vectors in if parts == 4 && !isa.by_lane {
                 &[2, 4][..]
             } else {
@@ -179,6 +179,7 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
                         vectors: *vectors,
                         parts,
                         packed_rows,
+                        first,
                         x_type,
                         more: match (x_type, parts, isa.by_lane) {
                             (DType::I8, 4, false) => 128,

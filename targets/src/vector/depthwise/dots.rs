@@ -69,9 +69,8 @@ impl Template<'_> {
             let at = Mem::at(b.w, (i % VECTORS) as i32 * self.f.vector());
             self.f.vm.load(self.acc[i], at, Lanes::All);
         }
-        let touched = self.s.touched(self.s.at.rows);
-        for (q, rows) in touched.chunks(4).enumerate() {
-            self.group(b, q, rows);
+        for (q, rows) in self.s.spans() {
+            self.group(b, q, &rows);
         }
         let sums = Sums {
             acc: std::mem::take(&mut self.acc),
@@ -88,13 +87,14 @@ impl Template<'_> {
     fn group(&mut self, b: &Bases, q: usize, rows: &[i64]) {
         let s = self.s;
         let g = &s.at;
-        if s.clear && !rows.iter().any(|y| g.exists(0, *y)) {
+        if !s.multiplied(rows) {
             return;
         }
         // Rows of the tile that read from this group, and which of their own groups it is.
         let readers: Vec<(i64, usize)> = (0..g.rows)
             .filter_map(|j| {
-                let own = s.groups(j).iter().position(|(group, _)| *group == q)?;
+                let own = s.groups(s.first + j);
+                let own = own.iter().position(|(group, _)| *group == q)?;
                 Some((j, own))
             })
             .collect();
@@ -103,7 +103,8 @@ impl Template<'_> {
             for kx in 0..g.kernel[1] {
                 let two = self.f.vm.vs(VECTORS);
                 for (v, d) in two.iter().enumerate() {
-                    let at = (s.weight_at(j, own, kx) + v as i64) as i32 * self.f.vector();
+                    let at =
+                        (s.weight_at(s.first + j, own, kx) + v as i64) as i32 * self.f.vector();
                     self.f.vm.load(*d, Mem::at(b.w, at), Lanes::All);
                 }
                 weights.push(two);

@@ -16,8 +16,8 @@ const REACH: i64 = 3;
 struct Template<'s> {
     f: Frame<'s>,
     s: &'s Shape,
-    /// Rows of the span that are read, in order.
-    rows: Vec<i64>,
+    /// Groups of rows of the span, each with its number.
+    groups: Vec<(usize, Vec<i64>)>,
     dot: Dot,
     /// Sums, pixel by pixel, for each its vectors of channels.
     acc: Vec<V>,
@@ -50,7 +50,7 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         })?;
     let mut t = Template {
         f: Frame::new(isa, &s.at, &s.tail, [s.x_type, s.out_type]),
-        rows: s.touched(s.at.rows),
+        groups: s.spans(),
         dot: match s.parts {
             4 => Dot::BytesU,
             _ => Dot::Words,
@@ -170,7 +170,8 @@ impl Template<'_> {
     fn columns(&mut self, b: &Bases) -> Columns {
         let g = &self.s.at;
         let mut out: Columns = vec![];
-        for y in self.rows.iter().filter(|y| g.exists(0, **y)) {
+        let all = self.groups.iter().flat_map(|(_, rows)| rows);
+        for y in all.filter(|y| g.exists(0, **y)) {
             if out.last().is_none_or(|(_, first)| y - first > REACH) {
                 let x = self.f.multiple(b.x, b.row, y - g.cut_rows[0]);
                 out.push((x, *y));
@@ -182,11 +183,12 @@ impl Template<'_> {
     /// What a column of the image gives to the sums that it meets.
     fn column(&mut self, b: &Bases, columns: &Columns, ix: i64, meets: &[(usize, i64)]) {
         let s = self.s;
-        for (q, rows) in self.rows.clone().chunks(s.parts as usize).enumerate() {
+        for (q, rows) in &self.groups.clone() {
             // Rows of the tile that read from this group, and which of their own groups it is.
             let readers: Vec<(i64, usize)> = (0..s.at.rows)
                 .filter_map(|j| {
-                    let own = s.groups(j).iter().position(|(group, _)| *group == q)?;
+                    let own = s.groups(s.first + j);
+                    let own = own.iter().position(|(group, _)| group == q)?;
                     Some((j, own))
                 })
                 .collect();
@@ -206,7 +208,7 @@ impl Template<'_> {
             for &(j, own) in &readers {
                 for &(col, kx) in meets {
                     for v in 0..s.vectors {
-                        let at = s.weight_at(j, own, kx) + v;
+                        let at = s.weight_at(s.first + j, own, kx) + v;
                         let pixel = (j * s.at.cols) as usize + col;
                         self.f.vm.op(Op::Dot {
                             dot: self.dot,
@@ -284,6 +286,13 @@ impl Template<'_> {
     /// Bytes of a place in the first half of a register. `None`: what is not there.
     fn bytes(&mut self, place: Option<Mem>) -> V {
         let Some(at) = place else {
+            if self.s.clear {
+                // What is 0 once it is moved.
+                let (d, zero) = (self.f.vm.v(), u32::from(self.s.more.wrapping_neg() as u8));
+                let bits = zero * 0x0101_0101;
+                self.f.vm.op(Op::Const { d, bits });
+                return d;
+            }
             // Given as words: their low bytes twice.
             let (d, twice) = (self.f.outside(), self.f.vm.v());
             let by = 8;
