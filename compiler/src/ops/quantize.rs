@@ -13,6 +13,7 @@ use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx, onnx_in, read_none};
 use crate::ops::axes::fold_in_parts;
 use crate::ops::cast::{from_ty, to_ty};
 use crate::ops::quotient::Quotient;
+use crate::ops::requantize::nearest;
 use crate::ops::small_float::{self as small, RoundMode};
 use crate::ops::util::*;
 
@@ -247,7 +248,10 @@ fn lower_quantize(cx: &mut LowerCx) -> Result<()> {
         } else {
             zero
         };
-        Ok(saturate_add(cx, q, z, to))
+        Ok(match quotient {
+            Some(_) => add_saturating(&mut cx.b, q, z, to),
+            None => saturate_add(cx, q, z, to),
+        })
     })
 }
 
@@ -256,6 +260,15 @@ fn one_scale(cx: &LowerCx) -> Result<Option<f32>> {
     let scale = cx.input(1)?.konst.as_ref().filter(|s| s.len() == 1);
     let scale = scale.and_then(|s| s.to_f64s());
     Ok(scale.map(|s| s[0] as f32))
+}
+
+/// round_half_even(q) + z, limited to the range of `to`, for quotients that are limited already.
+fn add_saturating(b: &mut Builder, q: ExprId, z: ExprId, to: DType) -> ExprId {
+    let (lo, hi) = to.int_range().unwrap_or((0, 255));
+    let (lo, hi) = (b.int(Ty::I32, lo as i64), b.int(Ty::I32, hi as i64));
+    let r = nearest(b, q);
+    let r = b.add(r, z);
+    b.clamp(r, lo, hi)
 }
 
 /// round_half_even(q) + z, limited to the range of `to`. The limits are applied to the float, so that nothing overflows.
@@ -347,7 +360,7 @@ fn lower_dynamic(cx: &mut LowerCx) -> Result<()> {
         let q = cx.b.un(UnOp::Round, q);
         let q = cx.b.add(q, z);
         let q = cx.b.clamp(q, zero, top);
-        let q = cx.b.cast(Ty::I32, q);
+        let q = nearest(&mut cx.b, q);
         cx.store_flat(0, i, q);
         Ok(())
     })

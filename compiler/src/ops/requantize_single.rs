@@ -2,6 +2,7 @@
 //! RequantizeBent, RescaledProductSingle, Bend, Curve. Not operators of ONNX: the pass `singles` makes them of the forms in f64
 //! where it has proved, number by number, that they give the same. They take a third of the instructions.
 
+use super::quantized::byte;
 use super::requantize::{infer, nearest, within};
 use super::util::bad;
 use crate::base::dtype::DType;
@@ -266,17 +267,18 @@ pub static RESCALED_SUM_PARTS: OpDef = OpDef {
     ..BASE
 };
 
-/// Inputs: bytes a and b; multiplier and offset (f32); any more: products (f32) at which the result is one too large. Attributes: `zero_a`, `zero_b`, and as
-/// those of [`REQUANTIZE_SINGLE`]. Output, with `s = (a - zero_a) * (b - zero_b) + shift`, which is exact: `near(fma(s, multiplier, offset))`, less one
+/// Inputs: bytes a and b, or such numbers less their zero points (f32); multiplier and offset (f32); any more: products (f32) at which the result is one too
+/// large. Attributes: `zero_a`, `zero_b`, and as those of [`REQUANTIZE_SINGLE`]. Output, with `s = (a - zero_a) * (b - zero_b) + shift`, which is exact: `near(fma(s, multiplier, offset))`, less one
 /// where `s` is such a product, within the bounds.
 pub static RESCALED_PRODUCT_SINGLE: OpDef = OpDef {
     name: "RescaledProductSingle",
     inputs: (4, 6),
-    infer: |cx| infer(cx, &[0, 1], &[2, 3, 4, 5], |d| d == DType::F32),
+    infer: |cx| infer(cx, &[], &[0, 1, 2, 3, 4, 5], |d| d == DType::F32 || byte(d)),
     lower: Lower::Pointwise(|cx, x| {
         // Small whole numbers are exact in f32.
-        let mut centred = |at: usize, zero: &str| {
-            real_less(cx.b, x[at], cx.attrs.int(zero, 0), [false; 2])
+        let mut centred = |at: usize, zero: &str| match cx.b.ty(x[at]) {
+            Ty::F32 => x[at],
+            _ => real_less(cx.b, x[at], cx.attrs.int(zero, 0), [false; 2]),
         };
         let (a, b) = (centred(0, "zero_a"), centred(1, "zero_b"));
         let shift = cx.b.num(Ty::F32, cx.attrs.int("shift", 0) as f64);

@@ -39,6 +39,8 @@ pub static PASS: Pass = Pass {
 
 /// Sums of one channel at which the f32 form may be wrong: each costs two instructions.
 const WRONG: usize = 2;
+/// An operand used so many times is made a float on its own.
+const OFTEN: i64 = 4;
 
 fn run(g: &mut Graph, cx: &mut PassCx) -> Result<()> {
     for n in g.order().to_vec() {
@@ -478,12 +480,38 @@ fn multiplied(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueI
         .with("zero_b", Attr::Int(zb))
         .with("shift", Attr::Int(single.shift));
     let loc = g.node(n).loc.clone();
-    let mut ins = vec![Some(a), Some(b)];
+    let mut ins = vec![];
+    for (v, zero, other) in [(a, za, b), (b, zb, a)] {
+        ins.push(match repeated(g, v, other) {
+            true => Some(centred(g, cx, n, v, zero)?),
+            false => Some(v),
+        });
+    }
     let wrong = single.wrong.iter().map(|w| *w as f32);
     for v in [single.m, single.o].into_iter().chain(wrong) {
         ins.push(Some(g.add_const("", Tensor::f32(&[], &[v]))));
     }
     make(g, cx, n, "RescaledProductSingle", own, &ins, loc).map(Some)
+}
+
+/// Whether a value has one element where another has many, as the gates of squeeze-and-excitation have for the pixels of an image.
+fn repeated(g: &Graph, v: ValueId, other: ValueId) -> bool {
+    let shape = |v| g.ty(v).and_then(|t| t.fixed_shape());
+    let (Some(own), Some(all)) = (shape(v), shape(other)) else {
+        return false;
+    };
+    let count = |s: &[i64]| s.iter().product::<i64>();
+    count(&own) * OFTEN <= count(&all)
+}
+
+/// Bytes less their zero point as floats, by operators before node `n`: done once for each, and not for each use.
+fn centred(g: &mut Graph, cx: &mut PassCx, n: NodeId, v: ValueId, zero: i64) -> Result<ValueId> {
+    let loc = g.node(n).loc.clone();
+    let to = Attrs::default().with("to", Attr::Type(DType::F32));
+    let real = make(g, cx, n, "Cast", to, &[Some(v)], loc.clone())?;
+    let zero = g.add_const("", Tensor::f32(&[], &[zero as f32]));
+    let ins = [Some(real), Some(zero)];
+    make(g, cx, n, "Sub", Attrs::default(), &ins, loc)
 }
 
 /// A RescaledSum of bytes by two constants.

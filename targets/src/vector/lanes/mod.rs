@@ -5,6 +5,7 @@
 //! overlap, else one after the other. What is left over is done with part of a vector, so that nothing outside of the buffers
 //! is touched.
 
+mod bytes;
 mod registers;
 mod values;
 
@@ -40,9 +41,11 @@ pub fn make(l: &LaneLoop, isa: Isa, landing_pad: bool) -> Option<Result<Code>> {
 /// The program of a loop.
 pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
     let copy = words(l);
-    let l = copy.as_ref().unwrap_or(l);
+    let (l, left) = bytes::without(copy.as_ref().unwrap_or(l), &isa);
+    let l = &l;
     let mut k = Kernel {
         l,
+        left,
         vm: Vm::new(isa, l.args),
         streams: vec![None; l.streams.len()],
         lanes_loop: l.loops.iter().position(|x| x.lanes)? as u8,
@@ -108,6 +111,7 @@ fn words(l: &LaneLoop) -> Option<LaneLoop> {
 
 struct Kernel<'l> {
     l: &'l LaneLoop,
+    left: bytes::Left,
     vm: Vm,
     /// Where each stream is at the moment.
     streams: Vec<Option<(X, i32)>>,
@@ -376,9 +380,10 @@ impl Kernel<'_> {
         let most = match weight(self.l, body) {
             _ if has_loops => self.side_by_side(body).min(SUMS),
             ops if ops > REPEATED => self.side_by_side(body).min(CHAINS),
+            _ if self.pairs() => self.side_by_side(body).min(REPEATS),
             _ => REPEATS,
         };
-        let inner = has_loops || weight(self.l, body) > REPEATED;
+        let inner = has_loops || weight(self.l, body) > REPEATED || self.pairs();
         // Groups of one size, as far as they can be.
         let rounds = (vectors - 1) / most + 1;
         let group = match extent {

@@ -1,11 +1,11 @@
 //! What each value of a loop takes: operations of the vector machine.
 
-use super::Kernel;
 use super::registers::Key;
+use super::{Kernel, bytes};
 use crate::vector::ir::*;
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::loops::ir::{BinOp, CastKind, Ty, UnOp};
-use onnxc_compiler::loops::lane_loop::{Inst, Spot, Value, ValueNo};
+use onnxc_compiler::loops::lane_loop::{Inst, Num, Spot, Value, ValueNo};
 
 const ONES: u32 = u32::MAX;
 const SIGN: u32 = 1 << 31;
@@ -86,8 +86,13 @@ impl Kernel<'_> {
         Some(())
     }
     pub(super) fn store(&mut self, s: Spot, v: ValueNo) -> Option<()> {
-        let (elem, is_bool) = elem(s.dtype)?;
-        for u in self.us.clone() {
+        let (mut elem, is_bool) = elem(s.dtype)?;
+        let mut us = self.us.clone();
+        if self.left.limiting.contains(&(s, v)) {
+            elem = bytes::limited(s.dtype)?;
+            us = self.store_pairs(s, v)?;
+        }
+        for u in us {
             let mut r = self.reg(v, u)?;
             let mut mine = None;
             if is_bool {
@@ -116,6 +121,49 @@ impl Kernel<'_> {
             self.unlock();
         }
         Some(())
+    }
+
+    /// Whether two vectors of bytes that stores limit can be stored at once.
+    pub(super) fn pairs(&self) -> bool {
+        let pair = Op::StorePair {
+            a: V(0),
+            b: V(1),
+            at: Mem::at(X(0), 0),
+            signed: false,
+            mixed: false,
+        };
+        !self.left.limiting.is_empty() && self.vm.isa.has(&pair)
+    }
+    /// Stores neighbouring vectors of bytes in pairs, as far as they can be, with limits; the vectors that are left.
+    fn store_pairs(&mut self, s: Spot, v: ValueNo) -> Option<Vec<u8>> {
+        let us = self.us.clone();
+        let step = self.l.streams[usize::from(s.stream)].step(self.lanes_loop);
+        if !self.pairs() || self.part != Lanes::All || step != Some(Num::Known(1)) {
+            return Some(us);
+        }
+        let mut left = vec![];
+        for two in us.chunks(2) {
+            // Their registers are not what they were afterwards.
+            let &[a, b] = two else {
+                left.extend(two);
+                continue;
+            };
+            let spent = self.wide[v as usize] && self.dies(v, a) && self.dies(v, b);
+            if !spent || b != a + 1 {
+                left.extend(two);
+                continue;
+            }
+            let op = Op::StorePair {
+                a: self.reg(v, a)?,
+                b: self.reg(v, b)?,
+                at: self.mem(s, a)?,
+                signed: s.dtype == DType::I8,
+                mixed: false,
+            };
+            self.vm.op(op);
+            self.unlock();
+        }
+        Some(left)
     }
 
     // The register of the result: one of a value that dies, or a fresh one.
@@ -410,10 +458,7 @@ impl Kernel<'_> {
                 });
                 Some(d)
             }
-            // What is near to a whole number of an i32 becomes it as it is rounded.
-            (Ty::F32, Ty::I32)
-                if matches!(self.l.values[a as usize], Value::Un(UnOp::Near, ..)) =>
-            {
+            (Ty::F32, Ty::I32) if self.left.rounding.contains(&Value::Cast(to, kind, from, a)) => {
                 let ra = self.reg(a, u)?;
                 let d = self.result(&[a], u)?;
                 self.vm.op(Op::NearInt { d, a: ra });
