@@ -157,6 +157,37 @@ impl Maker {
             }
         }
     }
+    /// Now and then a number as bytes are made of it: often a float that is rounded, limited from both sides.
+    fn limited(&mut self, pool: &[ExprId], d: DType) -> Option<ExprId> {
+        if !matches!(d, DType::U8 | DType::I8) || self.rng.below(3) == 0 {
+            return None;
+        }
+        let whole = match self.rng.below(4) {
+            0 => self.pick(pool, Ty::I32),
+            _ => {
+                let x = self.pick(pool, Ty::F32);
+                let b = &mut self.b;
+                let far = [b.f(-1000.0), b.f(1000.0)];
+                let x = b.clamp(x, far[0], far[1]);
+                let x = b.un(UnOp::Near, x);
+                b.cast(Ty::I32, x)
+            }
+        };
+        let (lo, hi) = d.int_range()?;
+        // Bounds of the type, or tighter ones.
+        let less = self.rng.pick(&[0, 0, 0, 5]);
+        let (lo, hi) = (
+            self.b.int(Ty::I32, lo as i64),
+            self.b.int(Ty::I32, hi as i64 - less),
+        );
+        Some(match self.rng.below(2) {
+            0 => self.b.clamp(whole, lo, hi),
+            _ => {
+                let v = self.b.min(hi, whole);
+                self.b.max(v, lo)
+            }
+        })
+    }
     fn load(&mut self, at: ExprId) -> ExprId {
         let (buf, _) = self.rng.pick(&self.inputs.clone());
         let k = self.rng.below(6) as i64;
@@ -299,7 +330,10 @@ fn case(seed: u64) -> Case {
     }
     let outs_at = g.b.add(base, i);
     for (y, d) in &outs {
-        let v = g.pick(&pool[pool.len() / 2..], Ty::of(*d));
+        let v = match g.limited(&pool, *d) {
+            Some(v) => v,
+            None => g.pick(&pool[pool.len() / 2..], Ty::of(*d)),
+        };
         g.b.store(*y, outs_at, v);
     }
     let body = g.b.close_block();
