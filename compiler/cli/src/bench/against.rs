@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::clock::{self, Times};
 use super::peer::Peer;
-use super::subject::Subject;
+use super::subject::{FAR, Subject, apart};
 use crate::args::bench::PeerFlags;
 use crate::failure::Outcome;
 
@@ -67,15 +67,12 @@ impl Side {
     }
 }
 
-/// Outputs that are further apart, over the largest, are of another computation (integers in different roundings are nearer).
-const SAME: f64 = 0.1;
-
 impl Duel {
     /// The fastest peer of those that compute the same.
     pub fn best(&self) -> Option<(&str, &Figures)> {
         let good = self.sides.iter();
         let good = good.filter_map(|s| Some((s.name.as_str(), s.result.as_ref().ok()?)));
-        let good = good.filter(|(_, f)| f.difference.is_none_or(|d| d <= SAME));
+        let good = good.filter(|(_, f)| f.difference.is_none_or(|d| d <= FAR));
         good.min_by(|a, b| a.1.times.min().total_cmp(&b.1.times.min()))
     }
 }
@@ -203,18 +200,8 @@ fn difference(subject: &Subject, ours: &[Tensor], theirs: &[(String, Tensor)]) -
         if !mine.dtype.is_float() {
             continue;
         }
-        if mine.shape != other.shape {
-            worst = Some(f64::INFINITY);
-            continue;
-        }
-        let (Some(x), Some(y)) = (mine.to_f64s(), other.to_f64s()) else {
-            continue;
-        };
-        let scale = x.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-        let far = x.iter().zip(&y);
-        let far = far.fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
-        if scale > 0.0 {
-            worst = Some(worst.unwrap_or(0.0).max(far / scale));
+        if let Some(far) = apart(mine, other) {
+            worst = Some(worst.unwrap_or(0.0).max(far));
         }
     }
     worst
