@@ -67,15 +67,8 @@ impl Frame<'_> {
         // Two for the output, three for where something far is and by how much it moves.
         let far = tail::far_ones(&self.vm, &kinds, 5);
         let [rows, cols] = [self.at.rows, self.at.cols];
-        let pair = Op::StorePair {
-            a: V(0),
-            b: V(1),
-            at: Mem::at(X(0), 0),
-            signed: false,
-            mixed: false,
-        };
         let pairs =
-            n > 1 && elem.is_limited() && sums.lanes == Lanes::All && self.vm.isa.has(&pair);
+            n > 1 && elem.is_limited() && sums.lanes == Lanes::All && self.vm.isa.stores_pairs();
         // What is far has no index.
         let woven = tail::weaves(&tail, &self.vm.isa) && !far.contains(&true);
         for r in 0..self.at.rows as usize {

@@ -71,6 +71,16 @@ impl Isa {
             ..self
         }
     }
+    /// Whether it stores two vectors as bytes at once, with limits.
+    pub fn stores_pairs(&self) -> bool {
+        self.has(&Op::StorePair {
+            a: V(0),
+            b: V(1),
+            at: Mem::at(X(0), 0),
+            signed: false,
+            mixed: false,
+        })
+    }
     /// Whether the machine has an operation. What none has must be written out by the template, or left to others.
     pub fn has(&self, op: &Op) -> bool {
         let sse2 = self.level == Level::Sse2;

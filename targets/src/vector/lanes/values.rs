@@ -125,14 +125,7 @@ impl Kernel<'_> {
 
     /// Whether two vectors of bytes that stores limit can be stored at once.
     pub(super) fn pairs(&self) -> bool {
-        let pair = Op::StorePair {
-            a: V(0),
-            b: V(1),
-            at: Mem::at(X(0), 0),
-            signed: false,
-            mixed: false,
-        };
-        !self.left.limiting.is_empty() && self.vm.isa.has(&pair)
+        !self.left.limiting.is_empty() && self.vm.isa.stores_pairs()
     }
     /// Stores neighbouring vectors of bytes in pairs, as far as they can be, with limits; the vectors that are left.
     fn store_pairs(&mut self, s: Spot, v: ValueNo) -> Option<Vec<u8>> {
