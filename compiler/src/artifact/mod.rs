@@ -3,6 +3,7 @@
 //! All of them are texts or bytes made from one [`info::ModelInfo`], and nothing else: same information, same bytes.
 pub mod archive;
 pub mod bench_c;
+mod blob;
 pub mod cpp;
 pub mod depfile;
 pub mod descriptor;

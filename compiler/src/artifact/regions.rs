@@ -1,7 +1,7 @@
 //! Writes the regions of a descriptor, as [`onnxc_abi::region`] lays them out: records, and for each a payload with ports, commands and constants in
 //! one piece, its digest, and the golden vector.
 
-use super::descriptor::{Blob, count};
+use super::blob::{Blob, count};
 use super::info::ModelInfo;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::offload::{Layout, Port, Region};

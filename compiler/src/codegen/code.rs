@@ -5,6 +5,7 @@
 use super::func::{self, ADDRESSES, Called, DIVIDERS, LOOPS, MODE, Machine, PARTS, REGIONS, TILES};
 use super::isa::Isa;
 use super::modes::Modes;
+use super::offload;
 use super::own::{self, DataReloc};
 use super::parallel::Hook;
 use super::steps::{self, Item};
@@ -362,7 +363,7 @@ impl Generator<'_> {
                     ins,
                     outs,
                     twin,
-                } => Item::Offload(steps::Region {
+                } => Item::Offload(offload::Region {
                     slot: *slot,
                     ins: ins.clone(),
                     outs: outs.clone(),

@@ -6,7 +6,7 @@
 use super::func::{Called, Machine, PARTS, build, import, signature};
 use super::isa::Isa;
 use super::mem;
-use super::steps::{State, pointer};
+use super::state::{State, pointer};
 use crate::base::diag::Result;
 use crate::base::dim::Origin;
 use crate::plan::program::{ALIGN, Program};

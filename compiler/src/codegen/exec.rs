@@ -11,7 +11,7 @@
 //! The driver is made for Linux, talks to it by four system calls, and needs no library.
 
 use super::exec_time::{self, Timing};
-use super::func::{self, Machine, build, signature};
+use super::func::{self, Machine, build, call_at, signature};
 use super::isa::Isa;
 use super::link::Image;
 use super::{Options, mem};
@@ -23,7 +23,7 @@ use crate::loops::ir::{Access, Func};
 use crate::plan::program::{Port, Program};
 use crate::target::{Arch, Target};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use onnxc_abi::Context;
 use std::mem::offset_of;
@@ -310,13 +310,6 @@ struct Calls {
     output_sizes: u64,
 }
 
-pub(super) fn call(b: &mut FunctionBuilder, address: u64, args: &[Value], returns: Type) -> Value {
-    let sig = b.import_signature(signature(&vec![types::I64; args.len()], &[returns]));
-    let f = b.ins().iconst(types::I64, address as i64);
-    let call = b.ins().call_indirect(sig, f, args);
-    b.inst_results(call)[0]
-}
-
 // Writes the bytes of each port into an array, given the symbol table: fn(symbols, array) -> 0.
 fn sizes(text: &mut Text, isa: &Isa, program: &Program, ports: &[Port]) -> Result<u64> {
     let mut b = Builder::new("sizes");
@@ -439,7 +432,7 @@ fn transfer(isa: &Isa, calls: &Calls) -> Result<Machine> {
         b.seal_block(done);
         b.switch_to_block(body);
         let (address, n) = (b.use_var(at), b.use_var(left));
-        let got = call(b, calls.system, &[p[0], p[1], address, n], types::I64);
+        let got = call_at(b, calls.system, &[p[0], p[1], address, n], types::I64);
         let some = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, got, 0);
         b.ins().brif(some, next, &[], failed, &[]);
         b.seal_block(next);
@@ -472,7 +465,7 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
         let move_bytes = |b: &mut FunctionBuilder, number: i64, file: u64, at: u64, n: Value| {
             let number = b.ins().iconst(types::I64, number);
             let (file, at) = (k(b, file), k(b, at));
-            let good = call(b, transfer, &[number, file, at, n], types::I64);
+            let good = call_at(b, transfer, &[number, file, at, n], types::I64);
             let on = b.create_block();
             b.ins().brif(good, on, &[], end, &[]);
             b.seal_block(on);
@@ -490,7 +483,7 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
             b.ins().store(mem::flags(), v, at, 0);
         }
         let (symbols, lengths) = (k(b, plan.symbols), k(b, plan.input_lengths));
-        call(b, calls.input_sizes, &[symbols, lengths], types::I32);
+        call_at(b, calls.input_sizes, &[symbols, lengths], types::I32);
         for (i, at) in plan.inputs.iter().enumerate() {
             let n = word(b, plan.input_lengths + 8 * i as u64);
             move_bytes(b, read, 0, *at, n);
@@ -507,7 +500,7 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
         let status = match &plan.timing {
             None => {
                 let context = k(b, plan.context);
-                call(b, calls.run, &[context], types::I32)
+                call_at(b, calls.run, &[context], types::I32)
             }
             Some(t) => {
                 request(b, t);
@@ -532,7 +525,7 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
             move_bytes(b, write, 1, plan.out_dims, n);
             // The run has left all sizes in its symbol table.
             let (symbols, lengths) = (k(b, plan.arena), k(b, plan.output_lengths));
-            call(b, calls.output_sizes, &[symbols, lengths], types::I32);
+            call_at(b, calls.output_sizes, &[symbols, lengths], types::I32);
             for (i, at) in plan.outputs.iter().enumerate() {
                 let n = word(b, plan.output_lengths + 8 * i as u64);
                 move_bytes(b, write, 1, *at, n);
@@ -544,7 +537,7 @@ fn driver(isa: &Isa, arch: Arch, plan: &Plan, calls: &Calls, transfer: u64) -> R
         b.switch_to_block(end);
         let number = b.ins().iconst(types::I64, exit);
         let zero = k(b, 0);
-        call(b, calls.system, &[number, zero, zero, zero], types::I64);
+        call_at(b, calls.system, &[number, zero, zero, zero], types::I64);
         b.ins().return_(&[]);
         Ok(())
     })

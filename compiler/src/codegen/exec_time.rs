@@ -1,6 +1,6 @@
 //! The timing part of executables: takes samples of runs, each between two looks at the clock.
 
-use super::exec::call;
+use super::func::call_at;
 use super::mem;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -45,7 +45,7 @@ impl Timing {
             // CLOCK_MONOTONIC.
             let one = b.ins().iconst(types::I64, 1);
             let at = b.ins().iconst(types::I64, t.clock as i64);
-            call(b, system, &[number, one, at, at], types::I64);
+            call_at(b, system, &[number, one, at, at], types::I64);
             let seconds = word(b, t.clock, 0);
             let nanos = word(b, t.clock, 8);
             let seconds = b.ins().imul_imm_s(seconds, 1_000_000_000);
@@ -84,7 +84,7 @@ impl Timing {
         let n = b.ins().iadd_imm_s(n, -1);
         b.def_var(left, n);
         let context = b.ins().iconst(types::I64, context_at as i64);
-        let status = call(b, run_at, &[context], types::I32);
+        let status = call_at(b, run_at, &[context], types::I32);
         b.def_var(result, status);
         b.ins().brif(status, done, &[], on, &[]);
         b.seal_block(on);

@@ -228,6 +228,19 @@ pub(super) fn signature(params: &[Type], returns: &[Type]) -> Signature {
     s
 }
 
+/// Calls what lies at an address that is known while compiling.
+pub(super) fn call_at(
+    b: &mut FunctionBuilder,
+    address: u64,
+    args: &[Value],
+    returns: Type,
+) -> Value {
+    let sig = b.import_signature(signature(&vec![types::I64; args.len()], &[returns]));
+    let f = b.ins().iconst(types::I64, address as i64);
+    let call = b.ins().call_indirect(sig, f, args);
+    b.inst_results(call)[0]
+}
+
 /// Compiles a function, loops over pieces like any other. `text`: keep Cranelift's IR and a listing.
 pub fn compile(f: &Func, symbols: &Symbols, isa: &Isa, text: bool) -> Result<Machine> {
     compile_with(f, symbols, isa, None, text).map(|all| all.0)

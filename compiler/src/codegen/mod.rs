@@ -29,6 +29,7 @@ mod own;
 mod parallel;
 mod round;
 pub mod shared;
+mod state;
 mod steps;
 mod stmt;
 mod ty;

@@ -12,7 +12,7 @@
 
 use super::func::signature;
 use super::mem;
-use super::steps::{Bases, Region, State, call, pointer};
+use super::state::{Bases, State, call, pointer};
 use crate::plan::program::Place;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, InstBuilder, StackSlotData, StackSlotKind, Type, Value, types};
@@ -30,6 +30,15 @@ macro_rules! of_table {
     ($field:ident) => {
         offset_of!(OffloadTable, $field) as i32
     };
+}
+
+/// A region in a list of things to do.
+pub struct Region {
+    pub slot: u32,
+    pub ins: Vec<Place>,
+    pub outs: Vec<Place>,
+    /// The part that computes it here; none where that is not wanted.
+    pub twin: Option<u32>,
 }
 
 /// Writes the question and the twin behind it.

@@ -1,31 +1,18 @@
 //! Layer stubs and the steps of a program: small functions that hand buffers to bodies and follow the control flow.
 //!
-//! All take one argument, the [state](State), and answer a status. Long lists of steps are cut into several functions, so that
+//! All take one argument, the [state](super::state::State), and answer a status. Long lists of steps are cut into several functions, so that
 //! compile time grows linearly.
 
 use super::func::{Called, Machine, PARTS, build, import, signature};
 use super::isa::Isa;
 use super::mem;
-use super::offload;
+use super::offload::{self, Region};
+use super::state::{Bases, State, call, pointer};
 use crate::base::diag::Result;
 use crate::plan::program::{Layer, Place};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
-
-/// Byte offsets in the state, which lies on the stack of `PREFIX_run`.
-pub struct State;
-
-impl State {
-    pub const ARENA: i32 = 0;
-    pub const WEIGHTS: i32 = 8;
-    pub const INPUTS: i32 = 16;
-    pub const OUTPUTS: i32 = 24;
-    pub const TRACE: i32 = 32;
-    pub const TRACE_USER: i32 = 40;
-    pub const CONTEXT: i32 = 48;
-    pub const SIZE: u32 = 56;
-}
 
 /// One thing to do; functions are numbers of parts.
 pub enum Item {
@@ -47,58 +34,6 @@ pub enum Item {
     Offload(Region),
     /// Sets the floating-point mode by the part of that number.
     Mode(u32, i64),
-}
-
-/// A region in a list of things to do.
-pub struct Region {
-    pub slot: u32,
-    pub ins: Vec<Place>,
-    pub outs: Vec<Place>,
-    /// The part that computes it here; none where that is not wanted.
-    pub twin: Option<u32>,
-}
-
-/// Reads pointers out of the state, each once.
-pub(super) struct Bases<'x, 'b> {
-    pub(super) b: &'x mut FunctionBuilder<'b>,
-    pub(super) state: Value,
-    pub(super) known: Vec<(i32, Value)>,
-}
-
-impl Bases<'_, '_> {
-    fn base(&mut self, at: i32) -> Value {
-        if let Some((_, v)) = self.known.iter().find(|(k, _)| *k == at) {
-            return *v;
-        }
-        let v = pointer(self.b, self.state, at);
-        self.known.push((at, v));
-        v
-    }
-    pub(super) fn address(&mut self, p: Place) -> Value {
-        let (base, offset) = match p {
-            Place::Arena(o) => (self.base(State::ARENA), o),
-            Place::Weights(o) => (self.base(State::WEIGHTS), o),
-            Place::Input(i, o) => (self.port(State::INPUTS, i), o),
-            Place::Output(i, o) => (self.port(State::OUTPUTS, i), o),
-        };
-        match offset {
-            0 => base,
-            o => self.b.ins().iadd_imm_s(base, o as i64),
-        }
-    }
-    fn port(&mut self, at: i32, i: u32) -> Value {
-        let list = self.base(at);
-        let list = match i32::try_from(u64::from(i) * 8) {
-            Ok(offset) => return pointer(self.b, list, offset),
-            Err(_) => self.b.ins().iadd_imm_s(list, i64::from(i) * 8),
-        };
-        pointer(self.b, list, 0)
-    }
-}
-
-/// Reads a pointer or whole number of 64 bits.
-pub(super) fn pointer(b: &mut FunctionBuilder, base: Value, at: i32) -> Value {
-    b.ins().load(types::I64, mem::flags(), base, at)
 }
 
 /// The stub of a layer: traces, and calls the body with the addresses of its buffers.
@@ -202,26 +137,6 @@ pub fn list(isa: &Isa, items: &[Item]) -> Result<Machine> {
         b.ins().return_(&[status]);
         Ok(())
     })
-}
-
-// Calls a part and leaves if it answers a status.
-pub(super) fn call(
-    b: &mut FunctionBuilder,
-    state: Value,
-    part: u32,
-    failed: cranelift_codegen::ir::Block,
-) {
-    let to = Called {
-        space: PARTS,
-        index: part,
-    };
-    let f = import(b, to, &[types::I64], &[types::I32]);
-    let call = b.ins().call(f, &[state]);
-    let status = b.inst_results(call)[0];
-    let good = b.create_block();
-    b.ins().brif(status, failed, &[status.into()], good, &[]);
-    b.seal_block(good);
-    b.switch_to_block(good);
 }
 
 fn place(b: &mut FunctionBuilder, state: Value, p: Place) -> Value {
