@@ -298,7 +298,7 @@ fn in_order(cx: &mut LowerCx, row: &Row, keys: BufId, best: BufId) -> Result<()>
 fn groups(n: &Dim, k: &Dim) -> Option<i64> {
     let (n, k) = (n.fixed()?, k.fixed()?);
     // An odd number of vectors: rows of groups then lie in different places of a cache.
-    let groups = (k.checked_mul(2)?.max(512) / 16 | 1).checked_mul(16)?;
+    let groups = ((k.checked_mul(2)?.max(512) / 16) | 1).checked_mul(16)?;
     (n / groups >= 4).then_some(groups)
 }
 
