@@ -108,7 +108,7 @@ fn channels_become_pixels() {
 }
 
 #[test]
-fn bytes_are_repeated() {
+fn elements_are_repeated() {
     with("byte_repeat", |tile, target| {
         let mut rng = Rng(4);
         for times in 2..=16 {
@@ -118,6 +118,13 @@ fn bytes_are_repeated() {
                 let f = calling_over(tile, &[("times", times)], &bufs, &[n]);
                 let start = vec![bytes(&mut rng, n), vec![0; to as usize]];
                 check(&format!("{n} bytes {times} times"), &f, target, start);
+                let bufs = [
+                    (n, DType::F32, Access::Read),
+                    (to, DType::F32, Access::Write),
+                ];
+                let f = calling_over(tile, &[("times", times), ("size", 4)], &bufs, &[n]);
+                let start = vec![bytes(&mut rng, 4 * n), vec![0; 4 * to as usize]];
+                check(&format!("{n} floats {times} times"), &f, target, start);
             }
         }
     });

@@ -358,3 +358,36 @@ fn select() {
         check(&[DType::Bool, storage(t)], &table);
     }
 }
+
+/// Logic on truth values in memory, which kernels do four at a time: whatever is not 0 counts as 1.
+#[test]
+fn logic_on_bytes() {
+    let bytes: Vec<u8> = (0..=255).chain([0, 1, 0, 255, 128, 127, 2, 0]).collect();
+    let n = bytes.len() as i64;
+    let other: Vec<u8> = bytes.iter().map(|b| b.wrapping_mul(37) & 3).collect();
+    for kind in [LoopKind::Seq, LoopKind::Lanes] {
+        let len = Dim::Fixed(n);
+        let mut b = Builder::new("logic");
+        let x = b.buffer("x", DType::Bool, len.clone(), Access::Read);
+        let y = b.buffer("y", DType::Bool, len.clone(), Access::Read);
+        let mut data = vec![bytes.clone(), other.clone()];
+        for op in [BinOp::And, BinOp::Or, BinOp::Xor, BinOp::Eq, BinOp::Ne] {
+            for not in [false, true] {
+                let to = b.buffer(
+                    &format!("{op:?} {not}"),
+                    DType::Bool,
+                    len.clone(),
+                    Access::Write,
+                );
+                data.push(vec![0xee; n as usize]);
+                b.for_dim(&len, kind, |b, i| {
+                    let (p, q) = (b.load(x, i), b.load(y, i));
+                    let q = if not { b.un(UnOp::Not, q) } else { q };
+                    let v = b.bin(op, p, q);
+                    b.store(to, i, v);
+                });
+            }
+        }
+        compare(&b.finish(), kind, 2, &data);
+    }
+}

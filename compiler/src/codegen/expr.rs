@@ -5,9 +5,10 @@
 
 use super::func::{Cx, VarSlot};
 use super::lanes::Class;
+use super::narrow::narrowed;
 use super::ops::Ops;
 use crate::base::diag::{Diagnostic, Result};
-use crate::loops::ir::{BinOp, Expr, ExprId, Ty, UnOp};
+use crate::loops::ir::{BinOp, BufId, Expr, ExprId, Ty, UnOp};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 /// A form in which a node is wanted.
@@ -79,6 +80,10 @@ impl Cx<'_, '_> {
         }
     }
     fn wide_needs(&self, e: ExprId, out: &mut Vec<(ExprId, Form)>) {
+        if let Some((_, index)) = self.narrowed(e) {
+            out.extend(self.split_index(index).0.map(|i| (i, Form::Scalar)));
+            return;
+        }
         if let Some((c, _, b)) = self.seldom(e) {
             return out.extend([(c, Form::Wide), (b, Form::Wide)]);
         }
@@ -102,6 +107,10 @@ impl Cx<'_, '_> {
             }
             x => out.extend(x.operands().map(|o| (o, Form::Wide))),
         }
+    }
+    // A conversion of what lies side by side in 64 bits.
+    fn narrowed(&self, e: ExprId) -> Option<(BufId, ExprId)> {
+        narrowed(self.f, e).filter(|(_, index)| self.class(*index) == Class::Linear(1))
     }
     // Operands of a selection whose first value is seldom wanted.
     fn seldom(&self, e: ExprId) -> Option<(ExprId, ExprId, ExprId)> {
@@ -267,6 +276,10 @@ impl Cx<'_, '_> {
                 );
                 Ok(self.o.select(self.ty(e), wide, c, a, b))
             }
+            Expr::Cast(..) if wide && self.narrowed(e).is_some() => match self.narrowed(e) {
+                Some(load) => self.load_narrowed(e, load),
+                None => Err(Diagnostic::internal("not a conversion of a load")),
+            },
             Expr::Cast(to, kind, a) => {
                 let (from, a) = (self.ty(*a), self.have(*a, form)?);
                 self.o.cast(*to, *kind, from, wide, a)

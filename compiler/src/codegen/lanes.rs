@@ -7,6 +7,7 @@
 use super::expr::has_lanes;
 use super::func::Cx;
 use super::mem;
+use super::narrow::narrowed;
 use crate::loops::ir::{BinOp, Const, Expr, ExprId, Func, Stmt, Ty, VarId};
 use std::collections::HashMap;
 
@@ -116,6 +117,9 @@ fn class_of(cx: &Cx, c: &Classes, e: ExprId) -> Class {
             (Uniform, Linear(1)) if mem::has_lanes(cx.f.bufs[*buf].dtype) => Wide,
             _ => Apart,
         },
+        Expr::Cast(..) if narrowed(cx.f, e).is_some_and(|(_, index)| c.of(index) == Linear(1)) => {
+            Wide
+        }
         Expr::Bin(op @ (BinOp::Add | BinOp::Sub), a, b) if cx.ty(e) == Ty::I64 => {
             let (Some(a), Some(b)) = (step(*a), step(*b)) else {
                 return Apart;
@@ -204,6 +208,10 @@ fn pays(cx: &Cx, c: &Classes, roots: &[(ExprId, u64)]) -> bool {
             continue;
         }
         *seen = w;
+        if let Some((_, index)) = narrowed(cx.f, e).filter(|_| c.of(e) == Class::Wide) {
+            open.push((index, w));
+            continue;
+        }
         open.extend(cx.f.exprs[e].operands().map(|o| (o, w)));
     }
     let (mut wide, mut apart) = (0u64, 0u64);

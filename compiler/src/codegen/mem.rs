@@ -22,8 +22,8 @@ pub fn flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap().with_aligned()
 }
 
-// Four elements at once are aligned to one.
-fn wide_flags() -> MemFlagsData {
+/// Four elements at once are aligned to one.
+pub fn wide_flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
 }
 

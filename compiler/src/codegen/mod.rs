@@ -19,6 +19,7 @@ pub mod levels;
 pub mod link;
 mod mem;
 mod modes;
+mod narrow;
 pub mod object;
 mod offload;
 mod ops;

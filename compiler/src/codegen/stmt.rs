@@ -175,6 +175,13 @@ impl Cx<'_, '_> {
     fn store_stmt(&mut self, buf: BufId, index: ExprId, value: ExprId) -> Result<()> {
         let d = self.f.bufs[buf].dtype;
         let (rest, constant) = self.split_index(index);
+        if let Some(a) = self.widened(d, index, value) {
+            let v = self.eval(a, Form::Wide)?;
+            let i = rest.map(|r| self.eval(r, Form::Scalar)).transpose()?;
+            let p = self.place(buf, i, constant);
+            self.store_widened(self.ty(a), p, v);
+            return Ok(());
+        }
         let forms: &[Form] = match self.class(index) {
             Class::Uniform => &[Form::Scalar],
             Class::Linear(1) if super::mem::has_lanes(d) => &[Form::Wide],

@@ -1,6 +1,8 @@
-//! `byte_repeat`: each byte several times, one behind the other, as a depthwise convolution with several outputs for each channel asks for.
+//! `byte_repeat`: each element several times, one behind the other: bytes, as a depthwise convolution with several outputs for each channel asks for, or
+//! floats, as an image asks for that grows by whole times.
 //!
-//! Arguments: pointers x, out; then `n` (bytes of x). Shape: `times`, 2 to [`MOST`]. `out[times i + k] = x[i]`.
+//! Arguments: pointers x, out; then `n` (elements of x). Shape: `times`, 2 to [`MOST`]; `size`, bytes of an element: 1 (where it is not said) or 4.
+//! `out[times i + k] = x[i]`.
 
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -12,23 +14,30 @@ use crate::loops::ir::{Access, Callee, Func, LoopKind};
 /// The contract.
 pub static BYTE_REPEAT: Contract = Contract {
     name: "byte_repeat",
-    doc: "Each byte several times, one behind the other.",
+    doc: "Each byte or float several times, one behind the other.",
     reference: Some(reference),
     rows: &[],
 };
 
 /// The name of how often a byte is repeated.
 pub const TIMES: &str = "times";
-/// The most repetitions of a byte.
+/// The name of the bytes of an element.
+pub const SIZE: &str = "size";
+/// The most repetitions of an element.
 pub const MOST: i64 = 16;
 
 fn reference(callee: &Callee) -> Option<Func> {
     let times = callee.get(TIMES)?;
+    let dtype = match callee.get(SIZE) {
+        None | Some(1) => DType::U8,
+        Some(4) => DType::F32,
+        Some(_) => return None,
+    };
     let mut b = Builder::new(BYTE_REPEAT.name);
     // A call says where its buffers begin, not where they end.
     let unknown = Dim::Fixed(i64::MAX);
-    let x = b.buffer("x", DType::U8, unknown.clone(), Access::Read);
-    let out = b.buffer("out", DType::U8, unknown, Access::Write);
+    let x = b.buffer("x", dtype, unknown.clone(), Access::Read);
+    let out = b.buffer("out", dtype, unknown, Access::Write);
     let n = b.int_param();
     b.for_(n, LoopKind::Seq, |b, i| {
         let v = b.load(x, i);

@@ -3,6 +3,7 @@
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::loops::build::Builder;
 use crate::loops::ir::{BinOp, CastKind, Const, ExprId, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, PointCx, read_none};
 use crate::ops::util::*;
@@ -130,18 +131,71 @@ fn modulo(cx: &mut PointCx, x: &[ExprId]) -> Result<ExprId> {
     Ok(cx.b.select(fix, moved, r))
 }
 
-/// The exact remainder of floats: subtracts the divisor times falling powers of two. Every step is exact, so the result
+/// The exact remainder of floats. F32 whose quotient is not too large is divided in F64: the quotient is rounded to no other whole number, its product with
+/// the divisor and the difference are exact. Else the divisor times falling powers of two is subtracted; every step is exact, too. So the result
 /// is that of C's `fmod` for all magnitudes.
 fn fmod(cx: &mut PointCx, a: ExprId, d: ExprId) -> ExprId {
     let b = &mut *cx.b;
     let ty = b.ty(a);
-    let (zero, one, half) = (b.num(ty, 0.0), b.num(ty, 1.0), b.num(ty, 0.5));
-    let (inf, nan) = (b.num(ty, f64::INFINITY), b.num(ty, f64::NAN));
+    let (zero, inf) = (b.num(ty, 0.0), b.num(ty, f64::INFINITY));
     let (mag_a, mag_d) = (b.un(UnOp::Abs, a), b.un(UnOp::Abs, d));
     let finite = b.lt(mag_a, inf);
     let divides = b.lt(zero, mag_d);
     let valid = b.and(finite, divides);
     let valid = b.let_(valid);
+    let (mag_a, mag_d) = (b.let_(mag_a), b.let_(mag_d));
+    if ty != Ty::F32 {
+        let r = fmod_in_steps(b, valid, mag_a, mag_d);
+        return signed_remainder(b, a, valid, r);
+    }
+    let (x, y) = (b.cast(Ty::F64, mag_a), b.cast(Ty::F64, mag_d));
+    // An infinite divisor is like a very large one: it leaves all.
+    let huge = b.num(Ty::F64, 1e300);
+    let y = b.min(y, huge);
+    let (x, y) = (b.let_(x), b.let_(y));
+    let q = b.div(x, y);
+    let q = b.un(UnOp::Trunc, q);
+    let q = b.let_(q);
+    let p = b.mul(q, y);
+    let r = b.sub(x, p);
+    let r = b.cast(Ty::F32, r);
+    let r = b.var(r);
+    // 24 bits of the divisor and 28 of the quotient fit into the 53 of a product.
+    let most = b.num(Ty::F64, (1i64 << 28) as f64);
+    let large = b.lt(most, q);
+    let steps = b.and(valid, large);
+    b.if_(
+        steps,
+        |b| {
+            let v = fmod_in_steps(b, valid, mag_a, mag_d);
+            b.set(r, v);
+        },
+        |_| {},
+    );
+    let r = b.get(r);
+    signed_remainder(b, a, valid, r)
+}
+
+/// With the sign of the dividend; NaN where there is none.
+fn signed_remainder(b: &mut Builder, a: ExprId, valid: ExprId, r: ExprId) -> ExprId {
+    let nan = b.num(b.ty(a), f64::NAN);
+    // Signs are as good as random: bits, no branches.
+    let (of, to) = (b.un(UnOp::ToBits, a), b.un(UnOp::ToBits, r));
+    let sign = match b.ty(of) {
+        Ty::I32 => b.int(Ty::I32, i64::from(i32::MIN)),
+        _ => b.i(i64::MIN),
+    };
+    let sign = b.and(of, sign);
+    let bits = b.or(to, sign);
+    let signed = b.un(UnOp::FromBits, bits);
+    let out = b.select(valid, signed, nan);
+    b.let_(out)
+}
+
+/// The remainder of magnitudes, step by step; 0 where it is not valid.
+fn fmod_in_steps(b: &mut Builder, valid: ExprId, mag_a: ExprId, mag_d: ExprId) -> ExprId {
+    let ty = b.ty(mag_a);
+    let (zero, one, half) = (b.num(ty, 0.0), b.num(ty, 1.0), b.num(ty, 0.5));
     let start = b.select(valid, mag_a, zero);
     let r = b.var(start);
     let y = b.select(valid, mag_d, one);
@@ -160,11 +214,7 @@ fn fmod(cx: &mut PointCx, a: ExprId, d: ExprId) -> ExprId {
         let shorter = b.mul(tv, half);
         b.set(t, shorter);
     });
-    let neg = b.lt(a, zero);
-    let minus = b.un(UnOp::Neg, rv);
-    let signed = b.select(neg, minus, rv);
-    let out = b.select(valid, signed, nan);
-    b.let_(out)
+    b.let_(rv)
 }
 
 /// x to the power y; the types may differ, the result has the base's.
@@ -433,6 +483,20 @@ mod tests {
         // C's fmod of numbers that are far apart: 1e30f mod 7f = 6, 1e300 mod 3.7.
         assert_eq!(run(F32, &[1e30, -5.5], &[7.0, 2.0]), [(1e30f32 as f64) % 7.0, -1.5]);
         assert_eq!(run(F64, &[1e300], &[3.7]), [1e300f64 % 3.7]);
+        // Quotients on both sides of what is divided at once, and next to whole numbers.
+        let many: Vec<(f64, f64)> = (1..2000i32)
+            .map(|i| {
+                let d = f64::from((1.0 + i as f32 * 0.37).sqrt() * [1.0, 1e-7, 3e5][i as usize % 3]);
+                let q = libm::ldexp(1.0 + f64::from(i % 7), i % 40);
+                let a = (q * d) as f32;
+                let near = [a, f32::from_bits(a.to_bits() + 1), f32::from_bits(a.to_bits() - 1), -a];
+                (f64::from(near[i as usize % 4]), if i % 5 == 0 { -d } else { d })
+            })
+            .collect();
+        let (a, d): (Vec<f64>, Vec<f64>) = many.iter().copied().unzip();
+        let want: Vec<f64> = many.iter().map(|(a, d)| a % d).collect();
+        assert_eq!(run(F32, &a, &d), want);
+        assert_eq!(run(F32, &[-3.0, 0.0], &[f64::INFINITY, -f64::INFINITY]), [-3.0, 0.0]);
         assert!(run(F32, &[1.0, f64::INFINITY], &[0.0, 2.0]).iter().all(|v| v.is_nan()));
     }
 

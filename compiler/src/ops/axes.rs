@@ -75,11 +75,19 @@ const LONG: i64 = 32;
 /// One step of a fold: the value so far with the element at an index.
 pub type FoldStep<'s> = &'s dyn Fn(&mut LowerCx, &[ExprId], ExprId) -> Result<ExprId>;
 
-/// Whether [`fold_in_parts`] keeps partial results: rows of f32 that lie in one piece and are long, or of unknown length.
+/// Partial results of a row.
+pub fn parts_of(count: &Dim) -> i64 {
+    match count.fixed() {
+        Some(n) if n >= 128 => 32,
+        _ => 16,
+    }
+}
+
+/// Whether [`fold_in_parts`] keeps partial results: rows of 32 bits that lie in one piece and are long, or of unknown length.
 pub fn in_parts(shape: &[Dim], axes: &[usize], ty: Ty) -> bool {
     let last = axes.last().filter(|a| **a + 1 == shape.len());
     let long = |d: &Dim| d.fixed().is_none_or(|n| n >= LONG);
-    ty == Ty::F32 && last.is_some_and(|a| long(&shape[*a]))
+    matches!(ty, Ty::F32 | Ty::I32) && last.is_some_and(|a| long(&shape[*a]))
 }
 
 /// Folds the elements along `axes` as [`fold`] does, in parts where [`in_parts`] says so: element `i` of the innermost axis goes
@@ -102,15 +110,16 @@ pub fn fold_in_parts(
         return Ok(init);
     };
     let count = shape[last].clone();
-    let parts: i64 = match count.fixed() {
-        Some(n) if n >= 128 => 32,
-        _ => 16,
-    };
+    let parts = parts_of(&count);
     let n = cx.b.dim(&count);
     let p = cx.b.i(parts);
     let rounds = cx.b.floor_div(n, p);
     let rest = cx.b.floor_mod(n, p);
-    let buf = cx.scratch_per_thread("parts", DType::F32, Dim::Fixed(parts));
+    let dtype = match cx.b.ty(init) {
+        Ty::I32 => DType::I32,
+        _ => DType::F32,
+    };
+    let buf = cx.scratch_per_thread("parts", dtype, Dim::Fixed(parts));
     let whole = cx.b.mul(rounds, p);
     cx.for_(p, LoopKind::Lanes, |cx, l| {
         let acc = cx.b.var(init);
@@ -134,18 +143,11 @@ pub fn fold_in_parts(
         cx.b.store(buf, l, v);
         Ok(())
     })?;
-    let mut half = parts / 2;
-    while half >= 4 {
-        let h = cx.b.i(half);
-        cx.for_(h, LoopKind::Lanes, |cx, l| {
-            let second = cx.b.add(l, h);
-            let (a, b) = (cx.b.load(buf, l), cx.b.load(buf, second));
-            let v = join(&mut cx.b, a, b);
-            cx.b.store(buf, l, v);
-            Ok(())
-        })?;
-        half /= 2;
-    }
+    halves(cx, parts, |cx, l, second| {
+        let (a, b) = (cx.b.load(buf, l), cx.b.load(buf, second));
+        let v = join(&mut cx.b, a, b);
+        cx.b.store(buf, l, v);
+    })?;
     let four = [0, 2, 1, 3].map(|i| {
         let i = cx.b.i(i);
         cx.b.load(buf, i)
@@ -156,6 +158,25 @@ pub fn fold_in_parts(
     );
     let v = join(&mut cx.b, a, b);
     Ok(cx.b.let_(v))
+}
+
+/// Brings the second half of so many parts onto the first, until four are left: `f` gets the numbers of two parts, and puts both into the first.
+pub fn halves(
+    cx: &mut LowerCx,
+    parts: i64,
+    f: impl Fn(&mut LowerCx, ExprId, ExprId),
+) -> Result<()> {
+    let mut half = parts / 2;
+    while half >= 4 {
+        let h = cx.b.i(half);
+        cx.for_(h, LoopKind::Lanes, |cx, l| {
+            let second = cx.b.add(l, h);
+            f(cx, l, second);
+            Ok(())
+        })?;
+        half /= 2;
+    }
+    Ok(())
 }
 
 // Takes element `i` of axis `last` in.

@@ -1,6 +1,10 @@
-//! DFT and STFT: discrete Fourier transforms by definition, with tables of the unit circle made at compile time.
+//! DFT and STFT: discrete Fourier transforms, with tables of the unit circle made at compile time.
+//!
+//! A row is brought into memory of its own, is transformed there factor by factor ([`super::fourier`]), and its frequencies are
+//! stored. Lengths with a large prime factor are transformed by definition.
 
 use super::axes::fold_n;
+use super::fourier::Fourier;
 use super::util::{accept, bad, const_int, float};
 use crate::base::attr::Attr;
 use crate::base::diag::{Diagnostic, Result};
@@ -9,7 +13,7 @@ use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{BufId, ExprId, LoopKind, Ty};
+use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx, resolve_axis};
 
 /// Operators of this file.
@@ -124,42 +128,166 @@ fn circle(cx: &mut LowerCx, n: i64, dtype: DType) -> (BufId, BufId) {
     )
 }
 
-/// Real and imaginary part of element t.
-type Sample<'f> = &'f dyn Fn(&mut LowerCx, ExprId) -> Result<(ExprId, ExprId)>;
+/// Part 0 (real) or 1 (imaginary) of element t.
+type Sample<'f> = &'f dyn Fn(&mut LowerCx, ExprId, i64) -> Result<ExprId>;
+/// Stores such a part of frequency k.
+type Keep<'f> = &'f dyn Fn(&mut LowerCx, ExprId, i64, ExprId);
 
-/// Real and imaginary part of sum over t below `count` of `x(t)` times the unit at -k t / n (or +k t / n).
-#[allow(clippy::too_many_arguments)]
-fn transform(
-    cx: &mut LowerCx,
-    ty: Ty,
+/// What is done with each row.
+struct Job {
+    /// Elements of the transform.
     n: i64,
-    tables: (BufId, BufId),
-    k: ExprId,
-    count: ExprId,
+    ty: Ty,
     inverse: bool,
-    x: Sample,
-) -> Result<(ExprId, ExprId)> {
-    let zero = cx.b.num(ty, 0.0);
-    let im = cx.b.var(zero);
-    let re = fold_n(cx, count, zero, |cx, t, sum| {
-        let at = ex!(cx.b; (k * t) % {cx.b.i(n)});
-        let at = cx.b.let_(at);
-        let (c, s) = (cx.b.load(tables.0, at), cx.b.load(tables.1, at));
-        let s = if inverse {
-            cx.b.un(crate::loops::ir::UnOp::Neg, s)
-        } else {
-            s
-        };
-        let (c, s) = (cx.b.let_(c), cx.b.let_(s));
-        let (a, b) = x(cx, t)?;
-        let (a, b) = (cx.b.let_(a), cx.b.let_(b));
-        let old = cx.b.get(im);
-        let new = ex!(cx.b; old + ((b * c) - (a * s)));
-        cx.b.set(im, new);
-        Ok(ex!(cx.b; sum + ((a * c) + (b * s))))
-    })?;
-    let im = cx.b.get(im);
-    Ok((re, cx.b.let_(im)))
+    /// Whether elements have imaginary parts.
+    pairs: bool,
+    /// Elements that are given; the others are 0.
+    count: Dim,
+    /// Frequencies that are wanted.
+    bins: Dim,
+    /// The elements are one half of a row whose other half mirrors it, and the results are real.
+    half: bool,
+}
+
+/// How it is done.
+enum Plan {
+    Factors(Fourier),
+    /// By definition, with these tables.
+    Sums((BufId, BufId)),
+}
+
+impl Job {
+    fn prepare(&self, cx: &mut LowerCx, dtype: DType) -> Plan {
+        match Fourier::new(cx, self.n, self.ty, self.inverse) {
+            Some(f) => Plan::Factors(f),
+            None => Plan::Sums(circle(cx, self.n, dtype)),
+        }
+    }
+    /// Transforms one row.
+    fn transform(&self, cx: &mut LowerCx, plan: &Plan, load: Sample, keep: Keep) -> Result<()> {
+        let bins = cx.b.dim(&self.bins);
+        match plan {
+            Plan::Factors(f) => {
+                self.bring(cx, f, load)?;
+                f.run(cx, !self.pairs);
+                cx.for_(bins, LoopKind::Seq, |cx, k| {
+                    let (re, im) = f.at(cx, k);
+                    self.store(cx, k, re, im, keep);
+                    Ok(())
+                })
+            }
+            Plan::Sums(tables) => cx.for_(bins, LoopKind::Seq, |cx, k| {
+                let (re, im) = self.by_definition(cx, *tables, k, load)?;
+                self.store(cx, k, re, im, keep);
+                Ok(())
+            }),
+        }
+    }
+    fn store(&self, cx: &mut LowerCx, k: ExprId, re: ExprId, im: ExprId, keep: Keep) {
+        let parts = if self.half { vec![re] } else { vec![re, im] };
+        for (i, v) in parts.into_iter().enumerate() {
+            let v = if self.inverse {
+                ex!(cx.b; v / {cx.b.num(self.ty, self.n as f64)})
+            } else {
+                v
+            };
+            keep(cx, k, i as i64, v);
+        }
+    }
+    /// The row in the transform's own memory.
+    fn bring(&self, cx: &mut LowerCx, f: &Fourier, load: Sample) -> Result<()> {
+        let (re, im) = f.row;
+        let (n, count) = (cx.b.i(self.n), cx.b.dim(&self.count));
+        let zero = cx.b.num(self.ty, 0.0);
+        let parts = if self.pairs { 2 } else { 1 };
+        let copied = if self.pairs { LoopKind::Seq } else { LoopKind::Lanes };
+        cx.for_(count, copied, |cx, t| {
+            for (part, buf) in [(0, re), (1, im)].into_iter().take(parts) {
+                let v = load(cx, t, part)?;
+                cx.b.store(buf, t, v);
+            }
+            Ok(())
+        })?;
+        let missing = cx.b.sub(n, count);
+        cx.for_(missing, LoopKind::Lanes, |cx, t| {
+            let t = cx.b.add(count, t);
+            for buf in [re, im].into_iter().take(parts) {
+                cx.b.store(buf, t, zero);
+            }
+            Ok(())
+        })?;
+        if !self.half {
+            return Ok(());
+        }
+        // The missing half mirrors what is there, all but the ends, whose imaginary parts stand for nothing.
+        if parts == 2 {
+            let ends = [0].into_iter().chain((self.n % 2 == 0).then_some(self.n / 2));
+            for end in ends {
+                let end = cx.b.i(end);
+                cx.b.store(im, end, zero);
+            }
+        }
+        let mirrored = cx.b.i((self.n - 1) / 2);
+        cx.for_(mirrored, LoopKind::Seq, |cx, t| {
+            let t = ex!(cx.b; t + 1);
+            let to = cx.b.sub(n, t);
+            let a = cx.b.load(re, t);
+            cx.b.store(re, to, a);
+            if parts == 2 {
+                let b = cx.b.load(im, t);
+                let b = cx.b.un(UnOp::Neg, b);
+                cx.b.store(im, to, b);
+            }
+            Ok(())
+        })
+    }
+    /// The sum over t of `x(t)` times the unit at -k t / n (or +k t / n).
+    fn by_definition(
+        &self,
+        cx: &mut LowerCx,
+        tables: (BufId, BufId),
+        k: ExprId,
+        load: Sample,
+    ) -> Result<(ExprId, ExprId)> {
+        let (ty, n) = (self.ty, self.n);
+        let zero = cx.b.num(ty, 0.0);
+        let im = cx.b.var(zero);
+        let count = cx.b.dim(&self.count);
+        let re = fold_n(cx, count, zero, |cx, t, sum| {
+            let at = ex!(cx.b; (k * t) % {cx.b.i(n)});
+            let at = cx.b.let_(at);
+            let (c, s) = (cx.b.load(tables.0, at), cx.b.load(tables.1, at));
+            let s = if self.inverse {
+                cx.b.un(UnOp::Neg, s)
+            } else {
+                s
+            };
+            let (c, s) = (cx.b.let_(c), cx.b.let_(s));
+            let mut a = load(cx, t, 0)?;
+            let mut b = match self.pairs {
+                true => load(cx, t, 1)?,
+                false => cx.b.num(ty, 0.0),
+            };
+            if self.half {
+                // The missing half mirrors what is there, all but the ends.
+                let double = ex!(cx.b; (0 < t) & ((t * 2) < {cx.b.i(n)}));
+                let (two, single) = (cx.b.num(ty, 2.0), cx.b.num(ty, 1.0));
+                let w = cx.b.select(double, two, single);
+                // The imaginary part of an end stands for nothing.
+                let none = cx.b.num(ty, 0.0);
+                b = cx.b.select(double, b, none);
+                a = cx.b.mul(a, w);
+                b = cx.b.mul(b, w);
+            }
+            let (a, b) = (cx.b.let_(a), cx.b.let_(b));
+            let old = cx.b.get(im);
+            let new = ex!(cx.b; old + ((b * c) - (a * s)));
+            cx.b.set(im, new);
+            Ok(ex!(cx.b; sum + ((a * c) + (b * s))))
+        })?;
+        let im = cx.b.get(im);
+        Ok((re, cx.b.let_(im)))
+    }
 }
 
 fn lower(cx: &mut LowerCx) -> Result<()> {
@@ -187,49 +315,35 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let n = check_length(n)?;
     let dtype = cx.input(0)?.ty.dtype;
     let ty = Ty::of(dtype);
-    let tables = circle(cx, n, dtype);
     let half = inverse && onesided;
-    cx.each(&out[..last], LoopKind::Seq, |cx, at| {
-        let k = at[axis];
-        let most = cx.b.i(if half { n / 2 + 1 } else { n });
-        let size = cx.b.dim(&x[axis]);
-        let count = cx.b.min(size, most);
-        let (re, im) = transform(cx, ty, n, tables, k, count, inverse, &|cx, t| {
+    let kept = if half { n / 2 + 1 } else { n };
+    let job = Job {
+        n,
+        ty,
+        inverse,
+        pairs,
+        bins: out[axis].clone(),
+        count: x[axis].clone().smaller(&Dim::Fixed(kept)),
+        half,
+    };
+    let mut outer = out[..last].to_vec();
+    outer.remove(axis);
+    let plan = job.prepare(cx, dtype);
+    cx.each(&outer, LoopKind::Parallel, |cx, at| {
+        let index = |t: ExprId, part: ExprId| {
             let mut index = at.to_vec();
-            index[axis] = t;
-            let (zero, one) = (cx.b.i(0), cx.b.i(1));
-            index.push(zero);
-            let mut a = cx.load(0, &index)?;
-            let mut b = cx.b.num(ty, 0.0);
-            if pairs {
-                index[last] = one;
-                b = cx.load(0, &index)?;
-            }
-            if half {
-                // The missing half mirrors what is there, all but the ends.
-                let double = ex!(cx.b; (zero < t) & ((t * 2) < {cx.b.i(n)}));
-                let (two, single) = (cx.b.num(ty, 2.0), cx.b.num(ty, 1.0));
-                let w = cx.b.select(double, two, single);
-                // The imaginary part of an end stands for nothing.
-                let none = cx.b.num(ty, 0.0);
-                b = cx.b.select(double, b, none);
-                a = cx.b.mul(a, w);
-                b = cx.b.mul(b, w);
-            }
-            Ok((a, b))
-        })?;
-        let parts = if half { vec![re] } else { vec![re, im] };
-        for (i, v) in parts.into_iter().enumerate() {
-            let v = if inverse {
-                ex!(cx.b; v / {cx.b.num(ty, n as f64)})
-            } else {
-                v
-            };
-            let mut index = at.to_vec();
-            index.push(cx.b.i(i as i64));
-            cx.store(0, &index, v);
-        }
-        Ok(())
+            index.insert(axis, t);
+            index.push(part);
+            index
+        };
+        let load = |cx: &mut LowerCx, t: ExprId, part: i64| {
+            let part = cx.b.i(part);
+            cx.load(0, &index(t, part))
+        };
+        job.transform(cx, &plan, &load, &|cx, k, part, v| {
+            let part = cx.b.i(part);
+            cx.store(0, &index(k, part), v);
+        })
     })
 }
 
@@ -299,30 +413,116 @@ fn lower_stft(cx: &mut LowerCx) -> Result<()> {
     let n = check_length(n)?;
     let dtype = cx.input(0)?.ty.dtype;
     let ty = Ty::of(dtype);
-    let tables = circle(cx, n, dtype);
-    cx.each(&out[..3], LoopKind::Seq, |cx, at| {
-        let count = cx.b.i(n);
+    let job = Job {
+        n,
+        ty,
+        inverse: false,
+        pairs,
+        bins: out[2].clone(),
+        count: Dim::Fixed(n),
+        half: false,
+    };
+    let plan = job.prepare(cx, dtype);
+    cx.each(&out[..2], LoopKind::Parallel, |cx, at| {
         let first = ex!(cx.b; {at[1]} * {cx.b.i(step)});
-        let (re, im) = transform(cx, ty, n, tables, at[2], count, false, &|cx, t| {
+        let load = |cx: &mut LowerCx, t: ExprId, part: i64| {
             let from = cx.b.add(first, t);
-            let (zero, one) = (cx.b.i(0), cx.b.i(1));
-            let mut a = cx.load(0, &[at[0], from, zero][..x.len()])?;
-            let mut b = cx.b.num(ty, 0.0);
-            if pairs {
-                b = cx.load(0, &[at[0], from, one])?;
-            }
-            if cx.opt(2).is_some() {
-                let w = cx.load(2, &[t])?;
-                a = cx.b.mul(a, w);
-                b = cx.b.mul(b, w);
-            }
-            Ok((a, b))
-        })?;
-        for (i, v) in [re, im].into_iter().enumerate() {
-            let mut index = at.to_vec();
-            index.push(cx.b.i(i as i64));
-            cx.store(0, &index, v);
-        }
-        Ok(())
+            let part = cx.b.i(part);
+            let v = cx.load(0, &[at[0], from, part][..x.len()])?;
+            Ok(match cx.opt(2).is_some() {
+                true => {
+                    let w = cx.load(2, &[t])?;
+                    cx.b.mul(v, w)
+                }
+                false => v,
+            })
+        };
+        job.transform(cx, &plan, &load, &|cx, k, part, v| {
+            let part = cx.b.i(part);
+            cx.store(0, &[at[0], at[1], k, part], v);
+        })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::*;
+
+    /// Real and imaginary parts by definition, in f64.
+    fn definition(n: usize, x: &[(f64, f64)], inverse: bool) -> Vec<f64> {
+        let sign = if inverse { 1.0 } else { -1.0 };
+        let one = |k: usize| {
+            let terms = x.iter().enumerate().map(|(t, (a, b))| {
+                let at = sign * 2.0 * std::f64::consts::PI * (k * t % n) as f64 / n as f64;
+                let (c, s) = (libm::cos(at), libm::sin(at));
+                (a * c - b * s, a * s + b * c)
+            });
+            let (re, im) = terms.fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d));
+            let by = if inverse { n as f64 } else { 1.0 };
+            [re / by, im / by]
+        };
+        (0..n).flat_map(one).collect()
+    }
+
+    #[test]
+    fn as_the_definition_says() {
+        let mut seed = 3u32;
+        let mut random = || {
+            seed = seed.wrapping_mul(1664525).wrapping_add(1013904223);
+            f64::from(seed >> 8) / f64::from(1u32 << 23) - 1.0
+        };
+        // One stage, several, odd factors, a factor that is too large; more and fewer elements than the transform has.
+        for (n, given) in [
+            (1, 1), (2, 2), (3, 3), (5, 8), (16, 16), (17, 17), (30, 30), (64, 40), (97, 97),
+            (100, 100), (128, 128), (202, 202), (210, 210), (262, 262), (400, 400), (512, 600),
+        ] {
+            let x: Vec<(f64, f64)> = (0..given)
+                .map(|_| (f64::from(random() as f32), f64::from(random() as f32)))
+                .collect();
+            for (pairs, inverse, d) in [
+                (true, false, DType::F32),
+                (true, true, DType::F32),
+                (false, false, DType::F32),
+                (true, false, DType::F64),
+            ] {
+                let used: Vec<(f64, f64)> = x
+                    .iter()
+                    .take(n)
+                    .map(|(a, b)| (*a, if pairs { *b } else { 0.0 }))
+                    .collect();
+                let want = definition(n, &used, inverse);
+                let flat: Vec<f64> = match pairs {
+                    true => x.iter().flat_map(|(a, b)| [*a, *b]).collect(),
+                    false => x.iter().map(|(a, _)| *a).collect(),
+                };
+                let parts = if pairs { 2 } else { 1 };
+                let x = data(Tensor::from_f64s(d, &[1, given as i64, parts], &flat));
+                let length = konst(Tensor::i64(&[], &[n as i64]));
+                let how = attrs([("inverse", Attr::Int(i64::from(inverse)))]);
+                let got = numbers("DFT", 20, &how, vec![x, length]);
+                let size = want.iter().fold(1e-9f64, |m, v| m.max(v.abs()));
+                let worst = got.iter().zip(&want).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
+                assert_eq!(got.len(), want.len());
+                let most = if d == DType::F64 { 1e-13 } else { 1e-6 };
+                assert!(worst <= most * size, "{n} of {given} {pairs} {inverse} {d}: {worst} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_row_gives_back_real_numbers() {
+        for n in [6i64, 7, 32, 50, 262] {
+            let x: Vec<(f64, f64)> = (0..n).map(|i| (f64::from((i * 37 % 11) as i32) - 5.0, 0.0)).collect();
+            let all = definition(n as usize, &x, false);
+            let half = n / 2 + 1;
+            let x_half = Tensor::from_f64s(DType::F32, &[1, half, 2], &all[..2 * half as usize]);
+            let length = konst(Tensor::i64(&[], &[n]));
+            let how = attrs([("inverse", Attr::Int(1)), ("onesided", Attr::Int(1))]);
+            let got = numbers("DFT", 20, &how, vec![data(x_half), length]);
+            for (g, (w, _)) in got.iter().zip(&x) {
+                assert!((g - w).abs() < 1e-5, "{n}: {g} {w}");
+            }
+        }
+    }
 }

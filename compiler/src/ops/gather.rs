@@ -7,7 +7,7 @@ use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{ExprId, LoopKind};
+use crate::loops::ir::LoopKind;
 use crate::op::{BASE, InferCx, Lower, OpDef};
 use crate::ops::util::*;
 
@@ -60,14 +60,6 @@ fn check_indices(v: &Tensor, n: i64) -> Result<()> {
     }
 }
 
-/// An index from data, brought into range; the run ends where it is outside.
-fn checked(cx: &mut LowerCx, i: ExprId, size: &Dim) -> ExprId {
-    let n = cx.b.dim(size);
-    let (i, outside) = wrap_index(&mut cx.b, i, n);
-    cx.b.fail_if(outside, DATA_OUT_OF_RANGE);
-    cx.b.let_(i)
-}
-
 fn lower_gather(cx: &mut LowerCx) -> Result<()> {
     let (s, i) = (cx.in_shape(0)?, cx.in_shape(1)?);
     let axis = crate::op::resolve_axis(cx.attrs.int("axis", 0), s.len())?;
@@ -85,7 +77,7 @@ fn lower_gather(cx: &mut LowerCx) -> Result<()> {
             Some(k) => cx.b.i(k),
             None => {
                 let v = load_index(cx, 1, own)?;
-                checked(cx, v, &s[axis])
+                checked_index(cx, v, &s[axis])
             }
         };
         cx.each(&rest, LoopKind::Lanes, |cx, after| {
@@ -118,7 +110,7 @@ pub static GATHER_ELEMENTS: OpDef = OpDef {
         cx.each(&i, LoopKind::Seq, |cx, at| {
             let v = load_index(cx, 1, at)?;
             let mut from = at.to_vec();
-            from[axis] = checked(cx, v, &s[axis]);
+            from[axis] = checked_index(cx, v, &s[axis]);
             let v = cx.load(0, &from)?;
             cx.store(0, at, v);
             Ok(())
@@ -195,7 +187,7 @@ fn lower_gather_nd(cx: &mut LowerCx) -> Result<()> {
         for n in 0..k {
             let last = cx.b.i(n as i64);
             let v = load_index(cx, 1, &[at, &[last]].concat())?;
-            from.push(checked(cx, v, &s[batch + n]));
+            from.push(checked_index(cx, v, &s[batch + n]));
         }
         cx.each(&rest, LoopKind::Lanes, |cx, after| {
             let v = cx.load(0, &[&from, after].concat())?;

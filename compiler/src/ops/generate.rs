@@ -6,8 +6,9 @@ use crate::base::dim::{Dim, elements};
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
+use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{LoopKind, Ty};
+use crate::loops::ir::{ExprId, LoopKind, Ty};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx, read_none};
 use crate::ops::pad::scalar;
 use crate::ops::util::*;
@@ -305,12 +306,30 @@ pub static EYE_LIKE: OpDef = OpDef {
             return Ok(());
         };
         let ty = Ty::of(d);
-        let (zero, one) = (cx.b.int(ty, 0), cx.b.int(ty, 1));
+        let (none, one) = (cx.b.int(ty, 0), cx.b.int(ty, 1));
+        let shape = cx.out_shape()?;
+        let (rows, columns) = (&shape[..1], cx.b.dim(&shape[1]));
         let k = cx.b.i(cx.attrs.int("k", 0));
-        map_output(cx, |cx, at| {
+        cx.each(rows, LoopKind::Seq, |cx, at| {
+            // The one lies behind so many; before the first or behind the last column it is not there.
+            let (near, far) = (ex!(cx.b; {cx.b.i(-1)} - {at[0]}), cx.b.sub(columns, at[0]));
+            let k = cx.b.clamp(k, near, far);
             let on = cx.b.add(at[0], k);
-            let on = cx.b.eq(on, at[1]);
-            Ok(cx.b.select(on, one, zero))
+            let on = cx.b.let_(on);
+            let zero = cx.b.i(0);
+            let before = cx.b.max(on, zero);
+            let behind = ex!(cx.b; on + 1);
+            let there = ex!(cx.b; (on >= 0) & (on < columns));
+            let there = cx.b.cast(Ty::I64, there);
+            let left = cx.b.sub(columns, behind);
+            for (from, count, v) in [(zero, before, none), (on, there, one), (behind, left, none)] {
+                cx.for_(count, LoopKind::Lanes, |cx, i| {
+                    let column = cx.b.add(from, i);
+                    cx.store(0, &[at[0], column], v);
+                    Ok(())
+                })?;
+            }
+            Ok(())
         })
     }),
     tails: true,
@@ -348,13 +367,29 @@ pub static TRILU: OpDef = OpDef {
         };
         let upper = cx.attrs.int("upper", 1) != 0;
         let zero = cx.b.int(ty, 0);
-        map_output(cx, |cx, at| {
-            let (row, col) = (at[at.len() - 2], at[at.len() - 1]);
-            // col - row against k: a far k can't overflow so.
-            let d = cx.b.sub(col, row);
-            let keep = if upper { cx.b.le(k, d) } else { cx.b.le(d, k) };
-            let v = cx.load(0, at)?;
-            Ok(cx.b.select(keep, v, zero))
+        let shape = cx.out_shape()?;
+        let (last, rows) = (shape.len() - 1, &shape[..shape.len() - 1]);
+        let columns = cx.b.dim(&shape[last]);
+        cx.each(rows, LoopKind::Seq, |cx, at| {
+            // So many columns stand before the diagonal, or up to it where the lower triangle is kept.
+            let row = at[last - 1];
+            let first = if upper { row } else { ex!(cx.b; row + 1) };
+            // A far k is brought near, so that nothing overflows.
+            let (near, far) = (ex!(cx.b; 0 - first), cx.b.sub(columns, first));
+            let k = cx.b.clamp(k, near, far);
+            let before = cx.b.add(first, k);
+            let before = cx.b.let_(before);
+            let behind = cx.b.sub(columns, before);
+            for (from, count, keep) in [(at0, before, !upper), (before, behind, upper)] {
+                cx.for_(count, LoopKind::Lanes, |cx, i| {
+                    let column = cx.b.add(from, i);
+                    let index = [at, &[column]].concat();
+                    let v = if keep { cx.load(0, &index)? } else { zero };
+                    cx.store(0, &index, v);
+                    Ok(())
+                })?;
+            }
+            Ok(())
         })
     }),
     tails: true,
@@ -408,16 +443,59 @@ fn lower_one_hot(cx: &mut LowerCx) -> Result<()> {
     let (zero, one) = (cx.b.i(0), cx.b.i(1));
     let (off, on) = (cx.load_flat(2, zero)?, cx.load_flat(2, one)?);
     let (off, on) = (cx.b.let_(off), cx.b.let_(on));
-    map_output(cx, |cx, at| {
-        let own: Vec<_> = (0..at.len()).filter(|&k| k != axis).map(|k| at[k]).collect();
-        let i = cx.load(0, &own)?;
+    let n = cx.b.dim(&out[axis]);
+    let mut own = out.clone();
+    own.remove(axis);
+    // Where it is 1, or -1: indices below 0 count from the end; those outside match nothing.
+    let place = |cx: &mut LowerCx, at: &[ExprId]| -> Result<ExprId> {
+        let i = cx.load(0, at)?;
         let i = crate::ops::cast::to_ty(&mut cx.b, from, Ty::I64, i);
-        // Indices below 0 count from the end; those outside match nothing.
-        let n = cx.b.dim(&out[axis]);
+        let i = cx.b.let_(i);
         let neg = cx.b.lt(i, zero);
         let end = cx.b.add(i, n);
         let i = cx.b.select(neg, end, i);
-        let hit = cx.b.eq(i, at[axis]);
+        let i = cx.b.let_(i);
+        let (none, there) = (cx.b.i(-1), cx.b.in_range(i, zero, n));
+        let i = cx.b.select(there, i, none);
+        Ok(cx.b.let_(i))
+    };
+    if axis + 1 == out.len() {
+        return cx.each(&own, LoopKind::Seq, |cx, at| {
+            let hot = place(cx, at)?;
+            let before = cx.b.max(hot, zero);
+            let behind = cx.b.add(hot, one);
+            let left = cx.b.sub(n, behind);
+            let there = cx.b.min(behind, one);
+            for (from, count, v) in [(zero, before, off), (hot, there, on), (behind, left, off)] {
+                cx.for_(count, LoopKind::Lanes, |cx, i| {
+                    let i = cx.b.add(from, i);
+                    cx.store(0, &[at, &[i]].concat(), v);
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        });
+    }
+    // Elements side by side have indices of their own: found once, in 32 bits where they fit.
+    let narrow = out[axis].bounds(cx.symbols).1 <= i64::from(i32::MAX);
+    let (dtype, ty) = match narrow {
+        true => (DType::I32, Ty::I32),
+        false => (DType::I64, Ty::I64),
+    };
+    let hot = cx.scratch("hot", dtype, elements(&own));
+    cx.each(&own, LoopKind::Seq, |cx, at| {
+        let i = place(cx, at)?;
+        let (i, at) = (cx.b.cast(ty, i), cx.b.offset(&own, at));
+        cx.b.store(hot, at, i);
+        Ok(())
+    })?;
+    map_output(cx, |cx, at| {
+        let mut other = at.to_vec();
+        let here = other.remove(axis);
+        let here = cx.b.cast(ty, here);
+        let at = cx.b.offset(&own, &other);
+        let i = cx.b.load(hot, at);
+        let hit = cx.b.eq(i, here);
         Ok(cx.b.select(hit, on, off))
     })
 }

@@ -5,10 +5,11 @@ use super::util::{accept, bad, float, number, since, unravel};
 use crate::base::attr::Attr;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
+use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
+use crate::loops::ir::{Const, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx};
 
 /// Operators of this file.
@@ -113,9 +114,8 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     // Where a position looks, and with which weights, is found once for all channels.
     let mut positions = vec![out[0].clone()];
     positions.extend_from_slice(&out[2..]);
-    cx.each(&positions, LoopKind::Seq, |cx, o| {
-        let mut first = vec![];
-        let mut ratio = vec![];
+    let find = |cx: &mut LowerCx, o: &[ExprId]| -> Result<(Vec<ExprId>, Vec<ExprId>)> {
+        let (mut first, mut ratio) = (vec![], vec![]);
         for i in 0..n {
             let mut gi = o.to_vec();
             gi.push(cx.b.i((n - 1 - i) as i64));
@@ -142,123 +142,174 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             let low = ex!(cx.b; low - {cx.b.i(back)});
             first.push(cx.b.let_(low));
         }
-        let zero = cx.b.num(vty, 0.0);
-        let tap = |b: &mut Builder, k: &[ExprId]| {
-            let mut ok = b.bool(true);
-            let mut place = b.i(0);
-            let mut weight = b.num(ty, 1.0);
-            for i in 0..n {
-                let at = b.add(first[i], k[i]);
-                let size = b.dim(&x[2 + i]);
-                let none = b.i(0);
-                let last = ex!(b; size - 1);
-                let at = match padding.as_str() {
-                    "zeros" => {
-                        let c = b.in_range(at, none, size);
-                        ok = b.and(ok, c);
-                        at
-                    }
-                    "border" => b.clamp(at, none, last),
-                    _ => {
-                        let f = b.cast(ty, at);
-                        let sf = b.cast(ty, size);
-                        let (lo, hi) = if corners {
-                            (b.num(ty, 0.0), ex!(b; sf - 1.0))
-                        } else {
-                            (b.num(ty, -0.5), ex!(b; sf - 0.5))
-                        };
-                        let f = reflect(b, f, lo, hi);
-                        let at = b.cast(Ty::I64, f);
-                        b.clamp(at, none, last)
-                    }
-                };
-                place = ex!(b; (place * size) + at);
-                let w = tap_weight(b, taps, ratio[i], k[i]);
-                weight = b.mul(weight, w);
-                // An axis without elements has nothing to read, wherever it is looked at.
+        Ok((first, ratio))
+    };
+    let tap = |b: &mut Builder, (first, ratio): &(Vec<ExprId>, Vec<ExprId>), k: &[ExprId]| {
+        let mut ok = b.bool(true);
+        let mut place = b.i(0);
+        let mut weight = b.num(ty, 1.0);
+        for i in 0..n {
+            let at = b.add(first[i], k[i]);
+            let size = b.dim(&x[2 + i]);
+            let none = b.i(0);
+            let last = ex!(b; size - 1);
+            let at = match padding.as_str() {
+                "zeros" => {
+                    let c = b.in_range(at, none, size);
+                    ok = b.and(ok, c);
+                    at
+                }
+                "border" => b.clamp(at, none, last),
+                _ => {
+                    let f = b.cast(ty, at);
+                    let sf = b.cast(ty, size);
+                    let (lo, hi) = if corners {
+                        (b.num(ty, 0.0), ex!(b; sf - 1.0))
+                    } else {
+                        (b.num(ty, -0.5), ex!(b; sf - 0.5))
+                    };
+                    let f = reflect(b, f, lo, hi);
+                    let at = b.cast(Ty::I64, f);
+                    b.clamp(at, none, last)
+                }
+            };
+            place = ex!(b; (place * size) + at);
+            let w = tap_weight(b, taps, ratio[i], k[i]);
+            weight = b.mul(weight, w);
+            // An axis without elements has nothing to read, wherever it is looked at.
+            if x[2 + i].fixed().is_none_or(|n| n <= 0) {
                 let some = b.lt(none, size);
                 ok = b.and(ok, some);
             }
-            let weight = b.cast(vty, weight);
-            Tap { ok, place, weight }
+        }
+        let weight = b.cast(vty, weight);
+        Tap { ok, place, weight }
+    };
+    let sizes = vec![taps; n];
+    let count = sizes.iter().product::<i64>();
+    let buf = cx.input(0)?.buf;
+    let channels = cx.b.dim(&x[1]);
+    let plane = |cx: &mut LowerCx, image: ExprId, c: ExprId| {
+        let mut plane = ex!(cx.b; (image * channels) + c);
+        for d in &x[2..] {
+            let size = cx.b.dim(d);
+            plane = cx.b.mul(plane, size);
+        }
+        cx.b.let_(plane)
+    };
+    let zero = cx.b.num(vty, 0.0);
+    let added = |b: &mut Builder, plane: ExprId, t: &Tap, sum: ExprId| {
+        let at = b.add(plane, t.place);
+        let v = match b.as_const(t.ok) {
+            Some(Const::Bool(true)) => b.load(buf, at),
+            _ => b.load_if(buf, t.ok, at, zero),
         };
-        let sizes = vec![taps; n];
-        let count = sizes.iter().product::<i64>();
-        let all: Vec<Tap> = (0..if count <= WRITTEN_OUT { count } else { 0 })
-            .map(|number| {
-                let k: Vec<ExprId> = unravel(&sizes, number)
-                    .into_iter()
-                    .map(|k| cx.b.i(k))
-                    .collect();
-                let t = tap(&mut cx.b, &k);
-                Tap {
-                    ok: cx.b.let_(t.ok),
-                    place: cx.b.let_(t.place),
-                    weight: cx.b.let_(t.weight),
-                }
-            })
-            .collect();
-        // Whether all of them are there.
-        let inside = (padding == "zeros" && taps > 1 && !all.is_empty()).then(|| {
-            let b = &mut cx.b;
-            let yes = b.bool(true);
-            let ok = all.iter().fold(yes, |ok, t| b.and(ok, t.ok));
-            b.let_(ok)
-        });
-        let buf = cx.input(0)?.buf;
-        let channels = cx.b.dim(&x[1]);
-        cx.for_(channels, LoopKind::Seq, |cx, c| {
-            let mut plane = ex!(cx.b; ({o[0]} * channels) + c);
-            for d in &x[2..] {
-                let size = cx.b.dim(d);
-                plane = cx.b.mul(plane, size);
-            }
-            let plane = cx.b.let_(plane);
-            let added = |b: &mut Builder, t: &Tap, sum: ExprId| {
-                let at = b.add(plane, t.place);
-                let v = b.load_if(buf, t.ok, at, zero);
-                match taps {
-                    1 => v,
-                    _ => b.fma(t.weight, v, sum),
-                }
-            };
-            let sum = if let Some(inside) = inside {
-                // Few positions are at the border.
-                let sum = cx.b.var(zero);
-                cx.if_(
-                    inside,
-                    |cx| {
-                        let v = all.iter().fold(zero, |sum, t| {
-                            let at = cx.b.add(plane, t.place);
-                            let v = cx.b.load(buf, at);
-                            cx.b.fma(t.weight, v, sum)
-                        });
-                        cx.b.set(sum, v);
-                        Ok(())
-                    },
-                    |cx| {
-                        let v = all.iter().fold(zero, |sum, t| added(&mut cx.b, t, sum));
-                        cx.b.set(sum, v);
-                        Ok(())
-                    },
-                )?;
-                cx.b.get(sum)
-            } else if count <= WRITTEN_OUT {
-                let b = &mut cx.b;
-                all.iter().fold(zero, |sum, t| added(b, t, sum))
-            } else {
+        match taps {
+            1 => v,
+            _ => b.fma(t.weight, v, sum),
+        }
+    };
+    if count > WRITTEN_OUT {
+        return cx.each(&positions, LoopKind::Seq, |cx, o| {
+            let looks = find(cx, o)?;
+            cx.for_(channels, LoopKind::Seq, |cx, c| {
+                let plane = plane(cx, o[0], c);
                 let sizes: Vec<Dim> = sizes.iter().map(|&n| Dim::Fixed(n)).collect();
                 let axes: Vec<usize> = (0..n).collect();
                 let start = origin(cx, n);
-                fold(cx, &sizes, &axes, &start, zero, |cx, k, sum| {
-                    let t = tap(&mut cx.b, k);
-                    Ok(added(&mut cx.b, &t, sum))
-                })?
-            };
-            let mut at = vec![o[0], c];
-            at.extend_from_slice(&o[1..]);
-            cx.store(0, &at, sum);
+                let sum = fold(cx, &sizes, &axes, &start, zero, |cx, k, sum| {
+                    let t = tap(&mut cx.b, &looks, k);
+                    Ok(added(&mut cx.b, plane, &t, sum))
+                })?;
+                let mut at = vec![o[0], c];
+                at.extend_from_slice(&o[1..]);
+                cx.store(0, &at, sum);
+                Ok(())
+            })
+        });
+    }
+    // A row of positions is found at a time, then read channel by channel: neighbours lie near each other.
+    let Some((width, rows)) = positions.split_last() else {
+        return Ok(());
+    };
+    let all = width.clone() * Dim::Fixed(count);
+    let real = if vty == Ty::F64 { DType::F64 } else { DType::F32 };
+    let places = cx.scratch_per_thread("places", DType::I64, all.clone());
+    let weights = (taps > 1).then(|| cx.scratch_per_thread("weights", real, all.clone()));
+    // Whether what is read is there, for each tap and for all of a position.
+    let sure = padding != "zeros" && x[2..].iter().all(|d| d.fixed().is_some_and(|n| n > 0));
+    let there = (!sure).then(|| cx.scratch_per_thread("there", DType::Bool, all));
+    let inside = (!sure && taps > 1)
+        .then(|| cx.scratch_per_thread("inside", DType::Bool, width.clone()));
+    let (wide, yes) = (cx.b.dim(width), cx.b.bool(true));
+    cx.each(rows, LoopKind::Seq, |cx, o| {
+        cx.for_(wide, LoopKind::Seq, |cx, i| {
+            let looks = find(cx, &[o, &[i]].concat())?;
+            let base = ex!(cx.b; i * {cx.b.i(count)});
+            let base = cx.b.let_(base);
+            let mut ok = yes;
+            for number in 0..count {
+                let k = unravel(&sizes, number);
+                let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
+                let t = tap(&mut cx.b, &looks, &k);
+                let to = ex!(cx.b; base + {cx.b.i(number)});
+                cx.b.store(places, to, t.place);
+                if let Some(weights) = weights {
+                    cx.b.store(weights, to, t.weight);
+                }
+                if let Some(there) = there {
+                    let own = cx.b.let_(t.ok);
+                    cx.b.store(there, to, own);
+                    ok = cx.b.and(ok, own);
+                }
+            }
+            if let Some(inside) = inside {
+                cx.b.store(inside, i, ok);
+            }
             Ok(())
+        })?;
+        cx.for_(channels, LoopKind::Seq, |cx, c| {
+            let plane = plane(cx, o[0], c);
+            cx.for_(wide, LoopKind::Seq, |cx, i| {
+                let base = ex!(cx.b; i * {cx.b.i(count)});
+                let base = cx.b.let_(base);
+                let read = |b: &mut Builder, checked: bool| {
+                    (0..count).fold(zero, |sum, number| {
+                        let from = ex!(b; base + {b.i(number)});
+                        let t = Tap {
+                            ok: there
+                                .filter(|_| checked)
+                                .map_or(yes, |there| b.load(there, from)),
+                            place: b.load(places, from),
+                            weight: weights.map_or(zero, |w| b.load(w, from)),
+                        };
+                        added(b, plane, &t, sum)
+                    })
+                };
+                let sum = match inside {
+                    // Few positions are at the border.
+                    Some(inside) => {
+                        let sum = cx.b.var(zero);
+                        let inside = cx.b.load(inside, i);
+                        cx.b.if_(
+                            inside,
+                            |b| {
+                                let v = read(b, false);
+                                b.set(sum, v);
+                            },
+                            |b| {
+                                let v = read(b, true);
+                                b.set(sum, v);
+                            },
+                        );
+                        cx.b.get(sum)
+                    }
+                    None => read(&mut cx.b, true),
+                };
+                let at = [&[o[0], c], &o[1..], &[i]].concat();
+                cx.store(0, &at, sum);
+                Ok(())
+            })
         })
     })
 }

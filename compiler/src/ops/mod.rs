@@ -16,6 +16,7 @@ macro_rules! roll {
 }
 
 pub mod axes;
+mod fourier;
 pub mod ml_post;
 pub mod ml_tree;
 pub mod ml_tree_read;

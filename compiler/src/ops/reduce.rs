@@ -142,6 +142,8 @@ impl How {
     fn of(kind: Kind, d: DType) -> How {
         let own = Ty::of(d);
         let ty = match kind {
+            // Their keys are compared: NaN is not a case of its own.
+            Kind::Max | Kind::Min if own == Ty::F32 => Ty::I32,
             _ if own.is_float() || own == Ty::Bool => own,
             Kind::L2 | Kind::LogSum | Kind::LogSumExp => Ty::F64,
             Kind::Mean => Ty::I64,
@@ -149,9 +151,23 @@ impl How {
         };
         How { kind, d, ty }
     }
+    /// Whether elements enter as keys.
+    fn keyed(self) -> Option<Nan> {
+        let floats = Ty::of(self.d) == Ty::F32 && self.ty == Ty::I32;
+        match self.kind {
+            Kind::Max => floats.then_some(Nan::Largest),
+            Kind::Min => floats.then_some(Nan::Smallest),
+            _ => None,
+        }
+    }
     /// What nothing reduces to.
     fn identity(self, cx: &mut LowerCx) -> ExprId {
         let b = &mut cx.b;
+        match self.keyed() {
+            Some(Nan::Largest) => return b.int(Ty::I32, i64::from(i32::MIN)),
+            Some(Nan::Smallest) => return b.int(Ty::I32, i64::from(i32::MAX)),
+            None => {}
+        }
         let (lo, hi) = self.d.int_range().unwrap_or((0, 0));
         match self.kind {
             Kind::Prod => b.int(self.ty, 1),
@@ -165,6 +181,9 @@ impl How {
     }
     /// An element as it enters. `max`: the largest element of the set, for LogSumExp.
     fn enter(self, cx: &mut LowerCx, x: ExprId, max: Option<ExprId>) -> ExprId {
+        if let Some(nan) = self.keyed() {
+            return float_key(&mut cx.b, x, nan);
+        }
         let x = to_ty(&mut cx.b, self.d, self.ty, x);
         let b = &mut cx.b;
         match self.kind {
@@ -186,6 +205,8 @@ impl How {
         match self.kind {
             Kind::Max if self.ty == Ty::Bool => b.or(a, x),
             Kind::Min if self.ty == Ty::Bool => b.and(a, x),
+            Kind::Max if self.keyed().is_some() => b.max(a, x),
+            Kind::Min if self.keyed().is_some() => b.min(a, x),
             Kind::Max => larger(b, self.d, a, x),
             Kind::Min => smaller(b, self.d, a, x),
             Kind::Prod => b.mul(a, x),
@@ -195,6 +216,9 @@ impl How {
     /// The result, in the computing type of the output.
     fn leave(self, cx: &mut LowerCx, acc: ExprId, count: ExprId, max: Option<ExprId>) -> ExprId {
         let b = &mut cx.b;
+        if let Some(nan) = self.keyed() {
+            return float_of_key(b, acc, nan);
+        }
         let v = match self.kind {
             Kind::Mean if self.ty.is_float() => {
                 let n = b.cast(self.ty, count);
@@ -365,6 +389,27 @@ mod tests {
             let least = |r: &[f32]| r.iter().fold(f64::INFINITY, |a, x| a.min(f64::from(*x)));
             assert_eq!(run("ReduceMin"), rows(&least), "{n}");
         }
+    }
+
+    #[test]
+    fn nan_is_the_largest_and_the_smallest() {
+        let nan = f32::NAN;
+        for n in [1usize, 7, 33, 200] {
+            for (at, odd) in (0..n).step_by(5).flat_map(|at| [(at, nan), (at, -nan)]) {
+                let mut v: Vec<f32> = (0..n).map(|i| i as f32 - 20.0).collect();
+                v[n / 2] = f32::INFINITY;
+                v[n / 3] = f32::NEG_INFINITY;
+                v[at] = odd;
+                let x = || data(f32s(&[n as i64], &v));
+                for name in ["ReduceMax", "ReduceMin"] {
+                    let r = numbers(name, 13, &Attrs::default(), vec![x()]);
+                    assert!(r[0].is_nan(), "{name} of {n}, NaN at {at}: {}", r[0]);
+                }
+            }
+        }
+        let x = || data(f32s(&[2], &[f32::NEG_INFINITY, f32::INFINITY]));
+        let run = |name| numbers(name, 13, &Attrs::default(), vec![x()]);
+        assert_eq!((run("ReduceMax"), run("ReduceMin")), (vec![f64::INFINITY], vec![f64::NEG_INFINITY]));
     }
 
     #[test]

@@ -306,6 +306,12 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             return bad("an empty axis can't be resized");
         }
         let t = taps(&how, size, to, scale, roi[i])?;
+        if how.mode == "nearest"
+            && let Some(times) = repeated(&t, size, to)
+        {
+            plan.push(Axis::Repeat(times));
+            continue;
+        }
         most *= t.largest();
         plan.push(table(cx, &t, to, ty, how.mode == "nearest"));
     }
@@ -334,6 +340,14 @@ fn symbolic(how: &How, x: &Dim, out: &Dim) -> Option<Axis> {
             _ => false,
         };
     repeats.then_some(Axis::Repeat(whole))
+}
+
+/// How often each element stands, where that is all.
+fn repeated(t: &Taps, size: i64, to: i64) -> Option<i64> {
+    let times = to.checked_div(size).filter(|k| *k > 0 && size * k == to)?;
+    let plain = t.n == 1 && !t.outside.contains(&true);
+    let mut all = t.index.iter().zip(0..);
+    (plain && all.all(|(from, o)| *from == o / times)).then_some(times)
 }
 
 fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {

@@ -5,9 +5,10 @@ use super::util::unravel;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::contracts::repeat::{MOST, SIZE, TIMES};
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
+use crate::loops::ir::{Arg, BufId, ExprId, LoopKind, Ty, UnOp};
 
 /// What is done along one axis.
 pub(super) enum Axis {
@@ -80,6 +81,9 @@ pub(super) fn emit(
         && !element.whole()
     {
         return element.across(cx, out, &sizes[..rest.len()], (*n, *index, *weight));
+    }
+    if element.nearest && out.len() > 1 {
+        return element.nearest_rows(cx, out);
     }
     cx.each(out, LoopKind::Lanes, |cx, o| {
         let beyond = element.beyond(cx, o);
@@ -264,6 +268,88 @@ impl Element<'_> {
                 let beyond = self.beyond(cx, &o);
                 self.store(cx, &o, sum, beyond)
             })
+        })
+    }
+    /// Nearest elements, row by row: one that comes from the same row as the one before it is not made again.
+    fn nearest_rows(&self, cx: &mut LowerCx, out: &[Dim]) -> Result<()> {
+        let last = out.len() - 1;
+        let input = cx.input(0)?.buf;
+        let x = cx.in_shape(0)?;
+        let row = cx.scratch_per_thread("row", self.dtype, out[last].clone());
+        cx.each(&out[..last - 1], LoopKind::Seq, |cx, o| {
+            let none = cx.b.i(-1);
+            let made = cx.b.var(none);
+            let rows = cx.b.dim(&out[last - 1]);
+            cx.for_(rows, LoopKind::Seq, |cx, y| {
+                let zero = cx.b.i(0);
+                let o = [o, &[y, zero]].concat();
+                let (mut from, _) = self.tap(cx, &o, &vec![zero; o.len()]);
+                from[last] = zero;
+                let from = cx.b.offset(&x, &from);
+                let from = cx.b.let_(from);
+                let was = cx.b.get(made);
+                let other = cx.b.ne(was, from);
+                cx.if_(
+                    other,
+                    |cx| {
+                        self.make_row(cx, (input, from), (row, &out[last]), &x[last])?;
+                        cx.b.set(made, from);
+                        Ok(())
+                    },
+                    |_| Ok(()),
+                )?;
+                let columns = cx.b.dim(&out[last]);
+                cx.for_(columns, LoopKind::Lanes, |cx, c| {
+                    let mut o = o.clone();
+                    o[last] = c;
+                    let v = cx.b.load(row, c);
+                    let beyond = self.beyond(cx, &o);
+                    self.store(cx, &o, v, beyond)
+                })
+            })
+        })
+    }
+    /// A row of the output out of a row of the input. `from`: where that begins. `n`: its elements.
+    fn make_row(
+        &self,
+        cx: &mut LowerCx,
+        (input, from): (BufId, ExprId),
+        (row, columns): (BufId, &Dim),
+        n: &Dim,
+    ) -> Result<()> {
+        let Some(Axis::Repeat(times)) = self.plan.last() else {
+            let columns = cx.b.dim(columns);
+            return cx.for_(columns, LoopKind::Seq, |cx, c| {
+                let at = match self.plan.last() {
+                    Some(Axis::Table { index, .. }) => cx.b.load(*index, c),
+                    _ => c,
+                };
+                let at = cx.b.add(from, at);
+                let v = cx.b.load(input, at);
+                cx.b.store(row, c, v);
+                Ok(())
+            });
+        };
+        let n = cx.b.dim(n);
+        let tile = cx.machine.tile("byte_repeat");
+        if let Some(tile) = tile.filter(|_| self.dtype == DType::F32 && (2..=MOST).contains(times))
+        {
+            let shape = vec![(TIMES.to_string(), *times), (SIZE.to_string(), 4)];
+            let zero = cx.b.i(0);
+            let ptr = |buf, offset| Arg::Ptr { buf, offset };
+            let args = vec![ptr(input, from), ptr(row, zero), Arg::Int(n)];
+            cx.b.call(tile.callee(shape), args);
+            return Ok(());
+        }
+        cx.for_(n, LoopKind::Seq, |cx, i| {
+            let at = cx.b.add(from, i);
+            let v = cx.b.load(input, at);
+            let v = cx.b.let_(v);
+            for k in 0..*times {
+                let to = ex!(cx.b; (i * {cx.b.i(*times)}) + {cx.b.i(k)});
+                cx.b.store(row, to, v);
+            }
+            Ok(())
         })
     }
     /// The last axis stays as it is: what its elements share is found once for all of them.

@@ -5,7 +5,6 @@
 
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
-use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{LowerCx, wrap};
 use crate::loops::ir::{ExprId, LoopKind};
@@ -104,13 +103,6 @@ fn put(cx: &mut LowerCx, d: DType, at: &[ExprId], v: ExprId) {
     cx.b.store(buf, at, new);
 }
 
-fn checked(cx: &mut LowerCx, i: ExprId, size: &Dim) -> ExprId {
-    let n = cx.b.dim(size);
-    let (i, outside) = wrap_index(&mut cx.b, i, n);
-    cx.b.fail_if(outside, DATA_OUT_OF_RANGE);
-    cx.b.let_(i)
-}
-
 fn lower_elements(cx: &mut LowerCx) -> Result<()> {
     copy(cx)?;
     let (d, s, i) = (cx.input(0)?.ty.dtype, cx.in_shape(0)?, cx.in_shape(1)?);
@@ -121,7 +113,7 @@ fn lower_elements(cx: &mut LowerCx) -> Result<()> {
     cx.each(&i, LoopKind::Seq, |cx, at| {
         let v = load_index(cx, 1, at)?;
         let mut to = at.to_vec();
-        to[axis] = checked(cx, v, &s[axis]);
+        to[axis] = checked_index(cx, v, &s[axis]);
         let v = cx.load(2, at)?;
         put(cx, d, &to, v);
         Ok(())
@@ -170,7 +162,7 @@ fn lower_scatter_nd(cx: &mut LowerCx) -> Result<()> {
         for (n, size) in s[..k].iter().enumerate() {
             let last = cx.b.i(n as i64);
             let v = load_index(cx, 1, &[at, &[last]].concat())?;
-            to.push(checked(cx, v, size));
+            to.push(checked_index(cx, v, size));
         }
         // Places of one update are apart from each other.
         cx.each(&rest, LoopKind::Lanes, |cx, after| {

@@ -1,15 +1,18 @@
 //! Softmax, LogSoftmax, Hardmax. Before opset 13 they took all axes from `axis` on as one.
 
-use super::axes::{count, fold, fold_in_parts, in_parts, origin, others, over};
+use super::arg::Row;
+use super::axes::{count, fold_in_parts, in_parts, origin, others, over};
 use super::util::float_unary;
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
+use crate::loops::math::exp_down;
+use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx, resolve_axis};
 
 /// Operators of this file.
@@ -108,125 +111,293 @@ fn largest(
     })
 }
 
+/// Bytes of exponentials of rows that are worked on together, at most, and how many rows that may be.
+const TOGETHER: i64 = 1 << 14;
+const MOST_ROWS: i64 = 8;
+
+/// Exponentials over their sum, or their logarithms, of one row after another.
+struct Soft {
+    shape: Vec<Dim>,
+    axes: Vec<usize>,
+    ty: Ty,
+    log: bool,
+    /// Whether rows lie in one piece.
+    rows: bool,
+    /// Sizes of a row's axes.
+    own: Vec<Dim>,
+    /// Exponentials of the rows at hand.
+    kept: Option<BufId>,
+}
+
+impl Soft {
+    /// Where an element of a row is kept. `base`: where the row begins.
+    fn place(&self, cx: &mut LowerCx, at: &[ExprId], base: ExprId) -> ExprId {
+        let index: Vec<ExprId> = self.axes.iter().map(|&a| at[a]).collect();
+        let place = cx.b.offset(&self.own, &index);
+        cx.b.add(base, place)
+    }
+    fn shifted(&self, cx: &mut LowerCx, at: &[ExprId], top: ExprId) -> Result<ExprId> {
+        let x = cx.load(0, at)?;
+        Ok(cx.b.sub(x, top))
+    }
+    /// The largest element.
+    fn top(&self, cx: &mut LowerCx, at: &[ExprId]) -> Result<ExprId> {
+        largest(cx, &self.shape, &self.axes, at, self.ty)
+    }
+    /// What all elements of a row are multiplied by, or the logarithm that is subtracted.
+    fn part(&self, cx: &mut LowerCx, at: &[ExprId], top: ExprId, base: ExprId) -> Result<ExprId> {
+        let parts = in_parts(&self.shape, &self.axes, self.ty);
+        if let Some(buf) = self.kept
+            && !parts
+        {
+            over(cx, &self.shape, &self.axes, LoopKind::Lanes, at, |cx, at| {
+                let x = self.shifted(cx, at, top)?;
+                let e = exp_down(&mut cx.b, x);
+                let to = self.place(cx, at, base);
+                cx.b.store(buf, to, e);
+                Ok(())
+            })?;
+        }
+        let step = |cx: &mut LowerCx, at: &[ExprId], sum: ExprId| -> Result<ExprId> {
+            let e = match self.kept {
+                Some(buf) if parts => {
+                    let x = self.shifted(cx, at, top)?;
+                    let e = exp_down(&mut cx.b, x);
+                    let e = cx.b.let_(e);
+                    let to = self.place(cx, at, base);
+                    cx.b.store(buf, to, e);
+                    e
+                }
+                Some(buf) => {
+                    let from = self.place(cx, at, base);
+                    cx.b.load(buf, from)
+                }
+                None => {
+                    let x = self.shifted(cx, at, top)?;
+                    exp_down(&mut cx.b, x)
+                }
+            };
+            Ok(cx.b.add(sum, e))
+        };
+        let zero = cx.b.num(self.ty, 0.0);
+        let sum = fold_in_parts(cx, &self.shape, &self.axes, at, zero, &Builder::add, &step)?;
+        let part = if self.log {
+            cx.b.un(UnOp::Log, sum)
+        } else {
+            // One division for all: the sum is 1 or more, or NaN.
+            let one = cx.b.num(self.ty, 1.0);
+            cx.b.div(one, sum)
+        };
+        Ok(cx.b.let_(part))
+    }
+    /// Stores a row.
+    fn store(
+        &self,
+        cx: &mut LowerCx,
+        at: &[ExprId],
+        (top, part): (ExprId, ExprId),
+        base: ExprId,
+    ) -> Result<()> {
+        let kind = if self.rows { LoopKind::Lanes } else { LoopKind::Seq };
+        over(cx, &self.shape, &self.axes, kind, at, |cx, at| {
+            let v = match (self.log, self.kept) {
+                (true, _) => {
+                    let x = self.shifted(cx, at, top)?;
+                    cx.b.sub(x, part)
+                }
+                (false, Some(buf)) => {
+                    let from = self.place(cx, at, base);
+                    ex!(cx.b; {cx.b.load(buf, from)} * part)
+                }
+                (false, None) => {
+                    let x = self.shifted(cx, at, top)?;
+                    let e = exp_down(&mut cx.b, x);
+                    cx.b.mul(e, part)
+                }
+            };
+            cx.store(0, at, v);
+            Ok(())
+        })
+    }
+    /// Several rows step by step: what joins the parts of one takes long, but need not be waited for by the next.
+    fn together(
+        &self,
+        cx: &mut LowerCx,
+        (axis, rows): (usize, i64),
+        at: &[ExprId],
+        (tops, parts): (BufId, BufId),
+    ) -> Result<()> {
+        let (n, most, one) = (cx.b.dim(&self.shape[axis]), cx.b.i(rows), cx.b.i(1));
+        let up = ex!(cx.b; (n + most) - one);
+        let blocks = cx.b.floor_div(up, most);
+        let length = cx.b.dim(&count(&self.shape, &self.axes));
+        cx.for_(blocks, LoopKind::Seq, |cx, block| {
+            let first = cx.b.mul(block, most);
+            let first = cx.b.let_(first);
+            let left = cx.b.sub(n, first);
+            let now = cx.b.min(most, left);
+            let now = cx.b.let_(now);
+            let row = |cx: &mut LowerCx, r: ExprId| {
+                let mut at = at.to_vec();
+                at[axis] = cx.b.add(first, r);
+                (at, cx.b.mul(r, length))
+            };
+            cx.for_(now, LoopKind::Seq, |cx, r| {
+                let (at, _) = row(cx, r);
+                let top = self.top(cx, &at)?;
+                cx.b.store(tops, r, top);
+                Ok(())
+            })?;
+            cx.for_(now, LoopKind::Seq, |cx, r| {
+                let (at, base) = row(cx, r);
+                let top = cx.b.load(tops, r);
+                let top = cx.b.let_(top);
+                let part = self.part(cx, &at, top, base)?;
+                cx.b.store(parts, r, part);
+                Ok(())
+            })?;
+            cx.for_(now, LoopKind::Seq, |cx, r| {
+                let (at, base) = row(cx, r);
+                let (top, part) = (cx.b.load(tops, r), cx.b.load(parts, r));
+                let (top, part) = (cx.b.let_(top), cx.b.let_(part));
+                self.store(cx, &at, (top, part), base)
+            })
+        })
+    }
+}
+
 fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
+    let shape = cx.in_shape(0)?;
+    let rank = shape.len();
+    let axes = summed(cx, rank)?;
+    let mut rest = others(rank, &axes);
+    let ty = cx.in_ty(0)?;
+    // Rows that lie in one piece keep their exponentials; columns side by side are taken in lanes.
+    let rows = axes.last().is_none_or(|&a| a + 1 == rank);
+    let length = count(&shape, &axes);
+    let parts = rows && in_parts(&shape, &axes, ty) && !cx.effort.optimize_for_size();
+    let together = match (length.fixed(), rest.last()) {
+        (Some(n), Some(a)) if parts && !shape[*a].is(1) => {
+            Some((*a, (TOGETHER / (4 * n.max(1))).min(MOST_ROWS))).filter(|(_, k)| *k > 1)
+        }
+        _ => None,
+    };
+    let at_once = Dim::Fixed(together.map_or(1, |(_, k)| k));
+    let dtype = if ty == Ty::F64 { DType::F64 } else { DType::F32 };
+    let kept = (rows && !log).then(|| {
+        let all = length * at_once.clone();
+        cx.scratch_per_thread("exponentials", dtype, all)
+    });
+    let own: Vec<Dim> = axes.iter().map(|&a| shape[a].clone()).collect();
+    let start = origin(cx, rank);
+    let soft = Soft { shape: shape.clone(), axes, ty, log, rows, own, kept };
+    if let Some(together) = together {
+        rest.pop();
+        let tops = cx.scratch_per_thread("tops", dtype, at_once.clone());
+        let parts = cx.scratch_per_thread("sums", dtype, at_once);
+        return over(cx, &shape, &rest, LoopKind::Seq, &start, |cx, at| {
+            soft.together(cx, together, at, (tops, parts))
+        });
+    }
+    let kind = if rows { LoopKind::Seq } else { LoopKind::Lanes };
+    over(cx, &shape, &rest, kind, &start, |cx, at| {
+        let top = soft.top(cx, at)?;
+        let zero = cx.b.i(0);
+        let part = soft.part(cx, at, top, zero)?;
+        soft.store(cx, at, (top, part), zero)
+    })
+}
+
+/// Elements of a row up to which their numbers are kept.
+const SHORT: i64 = 1024;
+
+fn hard(cx: &mut LowerCx) -> Result<()> {
     let shape = cx.in_shape(0)?;
     let rank = shape.len();
     let axes = summed(cx, rank)?;
     let rest = others(rank, &axes);
     let ty = cx.in_ty(0)?;
-    // Rows that lie in one piece keep their exponentials; columns side by side are taken in lanes.
-    let rows = axes.last().is_none_or(|&a| a + 1 == rank);
-    let kept = (rows && !log).then(|| {
-        let dtype = if ty == Ty::F64 {
-            DType::F64
-        } else {
-            DType::F32
-        };
-        cx.scratch_per_thread("exponentials", dtype, count(&shape, &axes))
-    });
-    let start = origin(cx, rank);
-    let kind = if rows { LoopKind::Seq } else { LoopKind::Lanes };
+    let (one, zero) = (cx.b.num(ty, 1.0), cx.b.num(ty, 0.0));
     let own: Vec<Dim> = axes.iter().map(|&a| shape[a].clone()).collect();
+    let row = Row {
+        d: cx.input(0)?.ty.dtype,
+        n: own.iter().cloned().product(),
+        max: true,
+        last: false,
+        in_one_piece: axes.last().is_none_or(|&a| a + 1 == rank),
+        long: 32,
+    };
+    // The numbers of a short row's elements: one loop then does it.
+    let numbers = match row.n.fixed() {
+        Some(n @ 1..=SHORT) if row.in_one_piece && axes.len() == 1 => {
+            let all: Vec<f64> = (0..n).map(|i| i as f64).collect();
+            Some(cx.constant("numbers", Tensor::from_f64s(DType::I32, &[n], &all)))
+        }
+        _ => None,
+    };
+    let start = origin(cx, rank);
+    // Columns side by side are taken in lanes.
+    let kind = if row.in_one_piece { LoopKind::Seq } else { LoopKind::Lanes };
     over(cx, &shape, &rest, kind, &start, |cx, at| {
-        let top = largest(cx, &shape, &axes, at, ty)?;
-        let zero = cx.b.num(ty, 0.0);
-        let place = |cx: &mut LowerCx, at: &[ExprId]| {
-            let index: Vec<ExprId> = axes.iter().map(|&a| at[a]).collect();
-            cx.b.offset(&own, &index)
+        let index = |cx: &mut LowerCx, i: ExprId| {
+            let inner = match own.len() {
+                1 => vec![i],
+                _ => cx.b.unoffset(&own, i),
+            };
+            let mut index = at.to_vec();
+            for (a, i) in axes.iter().zip(inner) {
+                index[*a] = i;
+            }
+            index
         };
-        let shifted = |cx: &mut LowerCx, at: &[ExprId]| -> Result<ExprId> {
-            let x = cx.load(0, at)?;
-            Ok(cx.b.sub(x, top))
-        };
-        let parts = in_parts(&shape, &axes, ty);
-        if let Some(buf) = kept
-            && !parts
-        {
-            over(cx, &shape, &axes, LoopKind::Lanes, at, |cx, at| {
-                let x = shifted(cx, at)?;
-                let e = cx.b.un(UnOp::Exp, x);
-                let to = place(cx, at);
-                cx.b.store(buf, to, e);
+        let flat = cx.b.offset(&shape, at);
+        let input = cx.input(0)?.buf;
+        let first = row.place(cx, &|cx, i| {
+            if !row.in_one_piece {
+                let at = index(cx, i);
+                return cx.load(0, &at);
+            }
+            let place = cx.b.add(flat, i);
+            Ok(cx.b.load(input, place))
+        })?;
+        let first = cx.b.let_(first);
+        if !row.in_one_piece {
+            let n = cx.b.dim(&row.n);
+            return cx.for_(n, LoopKind::Seq, |cx, i| {
+                let here = cx.b.cast(cx.b.ty(first), i);
+                let hit = cx.b.eq(here, first);
+                let v = cx.b.select(hit, one, zero);
+                let at = index(cx, i);
+                cx.store(0, &at, v);
+                Ok(())
+            });
+        }
+        if let Some(numbers) = numbers {
+            let n = cx.b.dim(&row.n);
+            let first = cx.b.cast(Ty::I32, first);
+            let first = cx.b.let_(first);
+            return cx.for_(n, LoopKind::Lanes, |cx, i| {
+                let here = cx.b.load(numbers, i);
+                let v = ex!(cx.b; select((here == first), one, zero));
+                let at = index(cx, i);
+                cx.store(0, &at, v);
+                Ok(())
+            });
+        }
+        // What stands before it, itself, and what stands behind. Of nothing nothing is stored.
+        let (first, n) = (cx.b.cast(Ty::I64, first), cx.b.dim(&row.n));
+        let (none, single) = (cx.b.i(0), cx.b.i(1));
+        let behind = cx.b.add(first, single);
+        let left = cx.b.sub(n, behind);
+        let some = cx.b.min(n, single);
+        for (from, count, v) in [(none, first, zero), (first, some, one), (behind, left, zero)] {
+            cx.for_(count, LoopKind::Lanes, |cx, i| {
+                let i = cx.b.add(from, i);
+                let at = index(cx, i);
+                cx.store(0, &at, v);
                 Ok(())
             })?;
         }
-        let sum = fold_in_parts(cx, &shape, &axes, at, zero, &Builder::add, &|cx, at, sum| {
-            let e = match kept {
-                Some(buf) if parts => {
-                    let x = shifted(cx, at)?;
-                    let e = cx.b.un(UnOp::Exp, x);
-                    let e = cx.b.let_(e);
-                    let to = place(cx, at);
-                    cx.b.store(buf, to, e);
-                    e
-                }
-                Some(buf) => {
-                    let from = place(cx, at);
-                    cx.b.load(buf, from)
-                }
-                None => {
-                    let x = shifted(cx, at)?;
-                    cx.b.un(UnOp::Exp, x)
-                }
-            };
-            Ok(cx.b.add(sum, e))
-        })?;
-        let log_sum = if log {
-            let l = cx.b.un(UnOp::Log, sum);
-            Some(cx.b.let_(l))
-        } else {
-            None
-        };
-        let kind = if rows { LoopKind::Lanes } else { LoopKind::Seq };
-        over(cx, &shape, &axes, kind, at, |cx, at| {
-            let v = match (log_sum, kept) {
-                (Some(l), _) => {
-                    let x = shifted(cx, at)?;
-                    cx.b.sub(x, l)
-                }
-                (None, Some(buf)) => {
-                    let from = place(cx, at);
-                    ex!(cx.b; {cx.b.load(buf, from)} / sum)
-                }
-                (None, None) => {
-                    let x = shifted(cx, at)?;
-                    let e = cx.b.un(UnOp::Exp, x);
-                    cx.b.div(e, sum)
-                }
-            };
-            cx.store(0, at, v);
-            Ok(())
-        })
-    })
-}
-
-fn hard(cx: &mut LowerCx) -> Result<()> {
-    let shape = cx.in_shape(0)?;
-    let axes = summed(cx, shape.len())?;
-    let rest = others(shape.len(), &axes);
-    let ty = cx.in_ty(0)?;
-    let start = origin(cx, shape.len());
-    let own: Vec<Dim> = axes.iter().map(|&a| shape[a].clone()).collect();
-    let place = |cx: &mut LowerCx, at: &[ExprId]| {
-        let index: Vec<ExprId> = axes.iter().map(|&a| at[a]).collect();
-        cx.b.offset(&own, &index)
-    };
-    over(cx, &shape, &rest, LoopKind::Seq, &start, |cx, at| {
-        let top = largest(cx, &shape, &axes, at, ty)?;
-        let none = cx.b.i(i64::MAX);
-        let first = fold(cx, &shape, &axes, at, none, |cx, at, first| {
-            let x = cx.load(0, at)?;
-            let here = place(cx, at);
-            let hit = cx.b.eq(x, top);
-            let earlier = cx.b.min(here, first);
-            Ok(cx.b.select(hit, earlier, first))
-        })?;
-        over(cx, &shape, &axes, LoopKind::Lanes, at, |cx, at| {
-            let here = place(cx, at);
-            let (one, zero) = (cx.b.num(ty, 1.0), cx.b.num(ty, 0.0));
-            let v = ex!(cx.b; select((here == first), one, zero));
-            cx.store(0, at, v);
-            Ok(())
-        })
+        Ok(())
     })
 }

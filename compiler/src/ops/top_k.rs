@@ -2,13 +2,15 @@
 //! in order where they are few. Where they are more, a histogram of the keys says from where on there are enough of them, and these are sorted.
 //! Types without a key of 32 bits are sorted whole.
 
-use crate::base::diag::Result;
+use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
+use crate::loops::build::Builder;
 use crate::loops::ir::{BinOp, BufId, ExprId, LoopKind, Stmt, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, onnx};
+use crate::ops::axes::fold_in_parts;
 use crate::ops::sort::{rises, sort_indices, sort_values};
 use crate::ops::util::*;
 
@@ -168,6 +170,8 @@ enum Way {
         found: BufId,
         spare: BufId,
         counts: BufId,
+        /// The largest key of each group, and how many groups there are.
+        heads: Option<(BufId, i64)>,
     },
     Sorted { order: BufId, spare: BufId },
 }
@@ -199,6 +203,8 @@ fn lower_top_k(cx: &mut LowerCx) -> Result<()> {
             found: all(cx, "found", DType::I64),
             spare: all(cx, "spare", DType::I64),
             counts: cx.scratch("counts", DType::I32, Dim::Fixed(1 << BIN_BITS)),
+            heads: groups(&shape[axis], &out[axis])
+                .map(|g| (cx.scratch("heads", DType::I32, Dim::Fixed(g)), g)),
         },
         _ => Way::Sorted {
             order: all(cx, "order", DType::I64),
@@ -219,8 +225,15 @@ fn lower_top_k(cx: &mut LowerCx) -> Result<()> {
         }
         match way {
             Way::InOrder { keys, best } => in_order(cx, &row, keys, best),
-            Way::Counted { keys, found, spare, counts } => {
-                counted(cx, &row, keys, (found, spare), counts)
+            Way::Counted { keys, found, spare, counts, heads } => {
+                let counted_keys = match heads {
+                    Some((heads, groups)) => {
+                        find_heads(cx, &row, keys, heads, groups)?;
+                        (heads, Dim::Fixed(groups))
+                    }
+                    None => (keys, shape[axis].clone()),
+                };
+                counted(cx, &row, keys, counted_keys, (found, spare), counts)
             }
             Way::Sorted { order, spare } => sorted(cx, &row, order, spare),
         }
@@ -280,27 +293,93 @@ fn in_order(cx: &mut LowerCx, row: &Row, keys: BufId, best: BufId) -> Result<()>
     row.store_first(cx, best)
 }
 
-/// Keys are counted by their upper bits, those of the upper bins that hold k together are sorted.
+/// Groups of a row whose largest keys are counted in place of all keys: where k groups have one that is large enough, there are k such elements. `None`
+/// where that would let in many more than k.
+fn groups(n: &Dim, k: &Dim) -> Option<i64> {
+    let (n, k) = (n.fixed()?, k.fixed()?);
+    // An odd number of vectors: rows of groups then lie in different places of a cache.
+    let groups = ((k.checked_mul(2)?.max(512) / 16) | 1).checked_mul(16)?;
+    (n / groups >= 4).then_some(groups)
+}
+
+/// The largest key of each group: element i is of group i modulo their number.
+fn find_heads(cx: &mut LowerCx, row: &Row, keys: BufId, heads: BufId, groups: i64) -> Result<()> {
+    let g = cx.b.i(groups);
+    let (rounds, rest) = (cx.b.floor_div(row.n, g), cx.b.floor_mod(row.n, g));
+    let whole = cx.b.mul(rounds, g);
+    cx.for_(g, LoopKind::Lanes, |cx, j| {
+        let least = cx.b.int(Ty::I32, i64::from(i32::MIN));
+        let head = cx.b.var(least);
+        cx.for_(rounds, LoopKind::Seq, |cx, r| {
+            let at = cx.b.mul(r, g);
+            let at = cx.b.add(at, j);
+            let key = cx.b.load(keys, at);
+            let old = cx.b.get(head);
+            let new = cx.b.max(old, key);
+            cx.b.set(head, new);
+            Ok(())
+        })?;
+        let head = cx.b.get(head);
+        cx.b.store(heads, j, head);
+        Ok(())
+    })?;
+    cx.for_(rest, LoopKind::Lanes, |cx, j| {
+        let at = cx.b.add(whole, j);
+        let (key, old) = (cx.b.load(keys, at), cx.b.load(heads, j));
+        let head = cx.b.max(old, key);
+        cx.b.store(heads, j, head);
+        Ok(())
+    })
+}
+
+/// Keys (all of them, or the largest of groups) are counted in bins between the smallest and the largest; those from the bin on where k are together are
+/// sorted.
 fn counted(
     cx: &mut LowerCx,
     row: &Row,
     keys: BufId,
+    (heads, groups): (BufId, Dim),
     (found, spare): (BufId, BufId),
     counts: BufId,
 ) -> Result<()> {
     let (zero, one) = (cx.b.i(0), cx.b.i(1));
     let (none, unit) = (cx.b.int(Ty::I32, 0), cx.b.int(Ty::I32, 1));
-    let by = cx.b.int(Ty::I32, 32 - BIN_BITS);
-    let (bins, middle) = (cx.b.i(1 << BIN_BITS), cx.b.i(1 << (BIN_BITS - 1)));
+    let bins = cx.b.i(1 << BIN_BITS);
+    // The ends, and by how many bits keys are shifted so that there are bins enough.
+    let end = |cx: &mut LowerCx, init: i32, join: &dyn Fn(&mut Builder, ExprId, ExprId) -> ExprId| {
+        let (init, zero) = (cx.b.int(Ty::I32, i64::from(init)), cx.b.i(0));
+        let step = |cx: &mut LowerCx, at: &[ExprId], old: ExprId| {
+            let key = cx.b.load(heads, at[0]);
+            Ok(join(&mut cx.b, old, key))
+        };
+        let all = std::slice::from_ref(&groups);
+        let v = fold_in_parts(cx, all, &[0], &[zero], init, join, &step)?;
+        let v = cx.b.cast(Ty::I64, v);
+        Ok::<_, Box<Diagnostic>>(cx.b.let_(v))
+    };
+    let lowest = end(cx, i32::MAX, &Builder::min)?;
+    let highest = end(cx, i32::MIN, &Builder::max)?;
+    let range = cx.b.sub(highest, lowest);
+    let (range, by) = (cx.b.var(range), cx.b.var(zero));
+    let (left, shift) = (cx.b.get(range), cx.b.get(by));
+    let wide = cx.b.le(bins, left);
+    cx.b.while_(wide, |b| {
+        let half = b.bin(BinOp::Shr, left, one);
+        b.set(range, half);
+        let next = b.add(shift, one);
+        b.set(by, next);
+    });
+    let by = cx.b.let_(shift);
+    let groups = cx.b.dim(&groups);
     cx.for_(bins, LoopKind::Lanes, |cx, i| {
         cx.b.store(counts, i, none);
         Ok(())
     })?;
-    cx.for_(row.n, LoopKind::Seq, |cx, i| {
-        let key = cx.b.load(keys, i);
-        let upper = cx.b.bin(BinOp::Shr, key, by);
-        let upper = cx.b.cast(Ty::I64, upper);
-        let bin = cx.b.add(upper, middle);
+    cx.for_(groups, LoopKind::Seq, |cx, i| {
+        let key = cx.b.load(heads, i);
+        let key = cx.b.cast(Ty::I64, key);
+        let above = cx.b.sub(key, lowest);
+        let bin = cx.b.bin(BinOp::Shr, above, by);
         let bin = cx.b.let_(bin);
         let old = cx.b.load(counts, bin);
         let new = cx.b.add(old, unit);
@@ -321,24 +400,51 @@ fn counted(
     cx.b.set(missing, still);
     let body = cx.b.close_block();
     cx.b.stmt(Stmt::While { cond, body });
-    let least = cx.b.sub(b, middle);
-    let least = cx.b.let_(least);
-    // Without branches: what is not taken is written over.
+    let least = cx.b.bin(BinOp::Shl, b, by);
+    let least = cx.b.add(lowest, least);
     let count = cx.b.var(zero);
     let c = cx.b.get(count);
-    cx.for_(row.n, LoopKind::Seq, |cx, i| {
+    let least = cx.b.cast(Ty::I32, least);
+    let least = cx.b.let_(least);
+    // Without branches: what is not taken is written over.
+    let look = |cx: &mut LowerCx, i: ExprId| {
         let key = cx.b.load(keys, i);
         let key = cx.b.let_(key);
+        let taken = cx.b.le(least, key);
         let whole = row.whole(cx, key, i);
         cx.b.store(found, c, whole);
-        let upper = cx.b.bin(BinOp::Shr, key, by);
-        let upper = cx.b.cast(Ty::I64, upper);
-        let taken = cx.b.le(least, upper);
         let more = cx.b.add(c, one);
         let next = cx.b.select(taken, more, c);
         cx.b.set(count, next);
-        Ok(())
-    })?;
+    };
+    if heads == keys {
+        cx.for_(row.n, LoopKind::Seq, |cx, i| {
+            look(cx, i);
+            Ok(())
+        })?;
+    } else {
+        // Few groups have an element that is taken.
+        cx.for_(groups, LoopKind::Seq, |cx, j| {
+            let head = cx.b.load(heads, j);
+            let taken = cx.b.le(least, head);
+            let left = cx.b.sub(row.n, j);
+            let up = cx.b.add(left, groups);
+            let up = cx.b.sub(up, one);
+            let rounds = cx.b.floor_div(up, groups);
+            cx.if_(
+                taken,
+                |cx| {
+                    cx.for_(rounds, LoopKind::Seq, |cx, r| {
+                        let i = cx.b.mul(r, groups);
+                        let i = cx.b.add(i, j);
+                        look(cx, i);
+                        Ok(())
+                    })
+                },
+                |_| Ok(()),
+            )
+        })?;
+    }
     let len = cx.b.let_(c);
     sort_values(cx, len, found, spare, &|cx, x, y| Ok(cx.b.lt(y, x)))?;
     row.store_first(cx, found)
@@ -392,8 +498,9 @@ mod tests {
         for (i, v) in [f64::NAN, 0.0, -0.0, f64::INFINITY, -f64::NAN, f64::NEG_INFINITY].iter().enumerate() {
             odd[100 + 7 * i] = *v;
         }
-        let rows: [Vec<f64>; 3] = [
+        let rows: [Vec<f64>; 4] = [
             odd,
+            (0..4000).map(|i| f64::from(i * 7919 % 4001 - 2000)).collect(),
             (0..1200).map(f64::from).collect(),
             (0..1200).map(|i| f64::from(-(i / 3))).collect(),
         ];
@@ -401,11 +508,11 @@ mod tests {
             let types = [DType::F32, DType::F64, DType::I8, DType::F16, DType::I64, DType::U32];
             types.map(|d| (r, d))
         }) {
-            let x = Tensor::from_f64s(d, &[1200], values);
+            let x = Tensor::from_f64s(d, &[values.len() as i64], values);
             // As the type has them.
             let own = x.to_f64s().expect("numbers");
             for (k, largest) in [1, 20, 40, 75, 700].into_iter().flat_map(|k| [(k, 1), (k, 0)]) {
-                let mut order: Vec<i64> = (0..1200).collect();
+                let mut order: Vec<i64> = (0..values.len() as i64).collect();
                 order.sort_by(|&a, &b| {
                     let (a, b) = (own[a as usize], own[b as usize]);
                     let by = a.partial_cmp(&b).unwrap_or(a.is_nan().cmp(&b.is_nan()));

@@ -361,6 +361,45 @@ fn extreme(b: &mut Builder, d: DType, op: BinOp, op_u: BinOp, x: ExprId, y: Expr
     let nan = b.ne(x, x);
     b.select(nan, x, m)
 }
+/// Where NaN stands among keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nan {
+    /// Above infinity, of either sign.
+    Largest,
+    /// Below minus infinity, of either sign.
+    Smallest,
+}
+/// By how much keys are moved so that NaN of both signs are beside each other.
+const NAN_KEYS: i64 = 0x7f_ffff;
+/// A whole number (I32) for an F32, larger for larger ones: `i32::MIN` is that of minus infinity where NaN is the largest, `i32::MAX` that of infinity where
+/// it is the smallest. -0 stands before 0.
+pub fn float_key(b: &mut Builder, x: ExprId, nan: Nan) -> ExprId {
+    let bits = b.un(crate::loops::ir::UnOp::ToBits, x);
+    let key = flip_negative(b, bits);
+    let by = b.int(crate::loops::ir::Ty::I32, NAN_KEYS);
+    match nan {
+        Nan::Largest => b.sub(key, by),
+        Nan::Smallest => b.add(key, by),
+    }
+}
+/// The F32 of a key.
+pub fn float_of_key(b: &mut Builder, key: ExprId, nan: Nan) -> ExprId {
+    let by = b.int(crate::loops::ir::Ty::I32, NAN_KEYS);
+    let key = match nan {
+        Nan::Largest => b.add(key, by),
+        Nan::Smallest => b.sub(key, by),
+    };
+    let key = b.let_(key);
+    let bits = flip_negative(b, key);
+    b.un(crate::loops::ir::UnOp::FromBits, bits)
+}
+// Negative floats fall with their bits.
+fn flip_negative(b: &mut Builder, bits: ExprId) -> ExprId {
+    let (sign, rest) = (b.int(b.ty(bits), 31), b.int(b.ty(bits), 1));
+    let sign = b.bin(BinOp::Shr, bits, sign);
+    let low = b.bin(BinOp::ShrU, sign, rest);
+    b.xor(bits, low)
+}
 /// Brings an index from data into `0..size` (negative ones count from the end). Returns the index and whether it was
 /// outside; the index is then 0.
 pub fn wrap_index(b: &mut Builder, i: ExprId, size: ExprId) -> (ExprId, ExprId) {
@@ -372,6 +411,19 @@ pub fn wrap_index(b: &mut Builder, i: ExprId, size: ExprId) -> (ExprId, ExprId) 
     let outside = b.un(crate::loops::ir::UnOp::Not, inside);
     let i = b.select(inside, i, zero);
     (i, outside)
+}
+/// An index from data brought into `0..size`; the run ends with a status where it is outside.
+pub fn checked_index(cx: &mut LowerCx, i: ExprId, size: &Dim) -> ExprId {
+    let (n, zero) = (cx.b.dim(size), cx.b.i(0));
+    let i = cx.b.let_(i);
+    let neg = cx.b.lt(i, zero);
+    let end = cx.b.add(i, n);
+    let i = cx.b.select(neg, end, i);
+    let i = cx.b.let_(i);
+    // What is still negative is a very large unsigned number.
+    let outside = cx.b.bin(BinOp::LeU, n, i);
+    cx.b.fail_if(outside, DATA_OUT_OF_RANGE);
+    i
 }
 /// Reads an index input as I64 element `at`.
 pub fn load_index(cx: &mut LowerCx, i: usize, at: &[ExprId]) -> Result<ExprId> {

@@ -72,6 +72,14 @@ pub(super) fn exp<'b>(x: V<'b>) -> V<'b> {
     (t + 1.0) * half.exp2() * (n - half).exp2()
 }
 
+/// e^x in f32 for x of 0 and less, or NaN; 0 where the result is no normal number (some of those next to them are there).
+pub(super) fn exp_down_32(x: V) -> V {
+    // At the lower end 2^n is 0: n is -127.
+    let (n, e) = reduce_32(x.num(-88.0).bin(BinOp::Max, x));
+    let p = (n.shl(23) + n.int(127 << 23)).float();
+    e.fma(p, p)
+}
+
 /// e^x / 2^by in f32, which overflows where the result does; by from 0 to 20.
 pub(super) fn exp_32<'b>(x: V<'b>, by: i64) -> V<'b> {
     let (shifted, e) = reduce_32(x.clamp(-104.0, 89.0 + 0.6875 * by as f64));

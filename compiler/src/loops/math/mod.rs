@@ -106,6 +106,18 @@ pub(super) fn un(b: &RefCell<Builder>, op: UnOp, x: ExprId) -> Option<ExprId> {
     Some(if narrow { y.cast(Ty::F32).id } else { y.id })
 }
 
+/// e^x for x that is 0 or less, or NaN, as softmax has it: in F32 fewer operations than [`UnOp::Exp`], and 0 where that is no normal number.
+pub fn exp_down(b: &mut Builder, x: ExprId) -> ExprId {
+    if b.ty(x) != Ty::F32 {
+        return b.un(UnOp::Exp, x);
+    }
+    let x = b.let_(x);
+    let cell = RefCell::new(std::mem::take(b));
+    let y = exp::exp_down_32(V { b: &cell, id: x }).id;
+    *b = cell.into_inner();
+    y
+}
+
 /// Writes `op(x, y)` in primitive operations; `None` where it is one itself.
 pub(super) fn bin(b: &RefCell<Builder>, op: BinOp, x: ExprId, y: ExprId) -> Option<ExprId> {
     let (x, y) = (V { b, id: x }, V { b, id: y });

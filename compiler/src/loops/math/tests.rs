@@ -188,6 +188,36 @@ fn f32_within_2_ulp_with_fma_and_without() {
 }
 
 #[test]
+fn exponentials_of_what_is_not_positive() {
+    let x: Vec<f32> = all_f32(mantissas())
+        .into_iter()
+        .filter(|x| *x <= 0.0 || x.is_nan())
+        .collect();
+    let mut b = Builder::new("f");
+    let n = x.len() as i64;
+    let from = b.buffer("x", DType::F32, n.into(), Access::Read);
+    let to = b.buffer("y", DType::F32, n.into(), Access::Write);
+    let n = b.i(n);
+    b.for_(n, LoopKind::Lanes, |b, i| {
+        let v = b.load(from, i);
+        let v = super::exp_down(b, v);
+        b.store(to, i, v);
+    });
+    let f = b.finish();
+    for f in [f.clone(), unfused(&f)] {
+        for (x, y) in x.iter().zip(run32(&f, &x)) {
+            let want = libm::exp(f64::from(*x));
+            // What is no normal number may be 0.
+            let gone = y == 0.0 && want < f64::from(f32::MIN_POSITIVE);
+            assert!(
+                gone || ulps32(y, want) <= 2.0,
+                "exp {x:e} = {y:e}, not {want:e}"
+            );
+        }
+    }
+}
+
+#[test]
 fn f64_within_4_ulp() {
     // Exponents from 2^-1074 to 2^1023, more of them around 1.
     let mut x = vec![

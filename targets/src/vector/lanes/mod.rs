@@ -8,17 +8,16 @@
 mod bytes;
 mod registers;
 mod values;
+mod words;
 
 use super::assemble;
 use super::build::Vm;
 use super::ir::*;
 use onnxc_compiler::base::diag::Result;
-use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::kernel::Code;
 use onnxc_compiler::loops::lane_loop::{Inst, LaneLoop, Num, Spot, Value, ValueNo};
 use registers::Registers;
 use std::collections::{BTreeMap, BTreeSet};
-use values::elem;
 
 /// Operations up to which a body is repeated within the main loop, and how often.
 const REPEATED: i64 = 10;
@@ -40,7 +39,7 @@ pub fn make(l: &LaneLoop, isa: Isa, landing_pad: bool) -> Option<Result<Code>> {
 
 /// The program of a loop.
 pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
-    let copy = words(l);
+    let copy = words::words(l);
     let (l, left) = bytes::without(copy.as_ref().unwrap_or(l), &isa);
     let l = &l;
     let mut k = Kernel {
@@ -57,56 +56,6 @@ pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
     };
     k.block(&l.body, &[0])?;
     k.vm.finish().ok()
-}
-
-// A loop that only copies elements of 8 or 16 bits, in whole words: the same in words.
-fn words(l: &LaneLoop) -> Option<LaneLoop> {
-    let lanes = l.loops.iter().position(|x| x.lanes)?;
-    let mut out = l.clone();
-    let mut types = BTreeSet::new();
-    let mut word = |s: &mut Spot| {
-        types.insert(s.dtype);
-        let plain = s.dtype != DType::Bool && elem(s.dtype).is_some();
-        s.dtype = DType::I32;
-        plain
-    };
-    for v in &mut out.values {
-        let Value::Load(s) = v else {
-            return None;
-        };
-        word(s).then_some(())?;
-    }
-    fn each(body: &mut [Inst], word: &mut dyn FnMut(&mut Spot) -> bool) -> Option<()> {
-        for i in body {
-            match i {
-                Inst::Define(_) => {}
-                Inst::Set(..) => return None,
-                Inst::Store(s, _) => word(s).then_some(())?,
-                Inst::Loop(_, body) => each(body, word)?,
-                Inst::Seldom(..) => return None,
-            }
-        }
-        Some(())
-    }
-    each(&mut out.body, &mut word)?;
-    // What is stored is what was loaded: with one type nothing is converted.
-    let (Some(dtype), 1) = (types.first(), types.len()) else {
-        return None;
-    };
-    let size = dtype.size() as i64;
-    let Num::Known(n) = l.loops[lanes].extent else {
-        return None;
-    };
-    (size < 4 && n % (4 / size) == 0).then_some(())?;
-    out.loops[lanes].extent = Num::Known(n * size / 4);
-    for s in &mut out.streams {
-        for (k, step) in &mut s.steps {
-            if usize::from(*k) == lanes {
-                *step = Num::Known(4);
-            }
-        }
-    }
-    Some(out)
 }
 
 struct Kernel<'l> {

@@ -85,6 +85,8 @@ impl Emit<'_> {
     fn load_some(&mut self, d: V, at: Mem, n: u8) -> Emitted {
         let m = self.mem(at);
         match (self.level, n) {
+            (Level::Avx512, 4) => self.rm(Ins::EVEX_Vmovups_xmm_k1z_xmmm128, self.xmm(d), m),
+            (Level::Avx512, 8) => self.rm(Ins::EVEX_Vmovups_ymm_k1z_ymmm256, self.ymm(d), m),
             (Level::Avx512, _) => {
                 self.mask(n)?;
                 self.rm(codes::LOAD.at(self.level), self.v(d), m)?;
@@ -244,6 +246,9 @@ impl Emit<'_> {
     fn store_some(&mut self, s: V, at: Mem, n: u8, tmp: V) -> Emitted {
         let m = self.mem(at);
         match (self.level, n) {
+            // A load that follows waits until masked stores are done.
+            (Level::Avx512, 4) => self.mr(Ins::EVEX_Vmovups_xmmm128_k1z_xmm, m, self.xmm(s)),
+            (Level::Avx512, 8) => self.mr(Ins::EVEX_Vmovups_ymmm256_k1z_ymm, m, self.ymm(s)),
             (Level::Avx512, _) => {
                 self.mask(n)?;
                 self.mr(codes::STORE.at(self.level), m, self.v(s))?;
