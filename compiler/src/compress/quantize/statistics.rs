@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Numbers that stand for the distribution of a channel.
 const QUANTILES: usize = 1024;
-/// The ends of a distribution, in standard deviations: those of the paper.
+/// The ends of a distribution, in standard deviations: those of the paper, where the range is all that was seen.
 const ENDS: f64 = 6.0;
+/// The same where a method weighs what it cuts off.
+const WEIGHED_ENDS: f64 = 4.5;
 /// Values that are followed from one, at most: each is a node further back.
 const MOST_DEPTH: usize = 64;
 
@@ -24,6 +26,14 @@ pub struct Normal {
     pub deviations: Vec<f64>,
     /// What the numbers are limited to.
     pub limits: (f64, f64),
+}
+
+impl Normal {
+    /// The number of a channel that lies so many deviations from its mean.
+    fn at(&self, channel: usize, z: f64) -> f64 {
+        let free = self.means[channel] + z * self.deviations[channel];
+        free.clamp(self.limits.0, self.limits.1)
+    }
 }
 
 /// By their names, the values that the batch normalizations of a model make, which is not yet optimized.
@@ -72,7 +82,7 @@ impl<'g> Known<'g> {
             g,
             named,
             found: HashMap::new(),
-            unit: quantiles(),
+            unit: quantiles().collect(),
         }
     }
 
@@ -142,25 +152,31 @@ impl<'g> Known<'g> {
     }
 
     fn channel(&self, n: &Normal, c: usize) -> Vec<f64> {
-        let at = |z: &f64| (n.means[c] + z * n.deviations[c]).clamp(n.limits.0, n.limits.1);
-        self.unit.iter().map(at).collect()
+        self.unit.iter().map(|z| n.at(c, *z)).collect()
     }
 
     /// An observer that has seen these distributions.
     pub fn observer(&self, n: &Normal, method: Method) -> Result<Observer> {
-        let channel = |c: usize| self.channel(n, c);
+        let ends = match method {
+            Method::MinMax | Method::MovingAverage => ENDS,
+            _ => WEIGHED_ENDS,
+        };
+        let channel = |c: usize| {
+            let ends = [-ends, ends].map(|z| n.at(c, z));
+            self.channel(n, c).into_iter().chain(ends)
+        };
         let all = (0..n.means.len()).flat_map(channel);
         let values: Vec<f32> = all.map(|v| v as f32).collect();
         let mut o = Observer::new(method);
-        o.take(&values, Some((n.means.len(), self.unit.len())))?;
+        o.take(&values, Some((n.means.len(), self.unit.len() + 2)))?;
         Ok(o)
     }
 }
 
-/// Numbers of the standard normal distribution, each of which stands for as many of it, and the two ends.
-fn quantiles() -> Vec<f64> {
-    let below = |z: f64| 0.5 * libm::erfc(-z / std::f64::consts::SQRT_2);
-    let one = |k: usize| {
+/// Numbers of the standard normal distribution, each of which stands for as many of it.
+fn quantiles() -> impl Iterator<Item = f64> {
+    let below = move |z: f64| 0.5 * libm::erfc(-z / std::f64::consts::SQRT_2);
+    let one = move |k: usize| {
         let wanted = (k as f64 + 0.5) / QUANTILES as f64;
         let (mut lo, mut hi) = (-ENDS, ENDS);
         for _ in 0..60 {
@@ -172,7 +188,7 @@ fn quantiles() -> Vec<f64> {
         }
         (lo + hi) / 2.0
     };
-    (0..QUANTILES).map(one).chain([-ENDS, ENDS]).collect()
+    (0..QUANTILES).map(one)
 }
 
 #[cfg(test)]
