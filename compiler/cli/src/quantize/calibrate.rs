@@ -105,12 +105,15 @@ impl<'a> Calibration<'a> {
 
     /// Observers of values whose distribution is known, in place of those that looked at made-up inputs.
     fn trusted(&self, sites: &Sites, observed: &mut [Observer]) -> Outcome<()> {
-        if self.statistics.is_empty() {
+        if !self.samples.as_ref().is_some_and(Samples::are_made_up) {
             return Ok(());
         }
         let mut known = Known::new(&self.model.graph, &self.statistics);
         for (s, o) in sites.list.iter().zip(observed) {
-            if let Some(n) = known.of(s.value) {
+            if s.known.is_some() {
+                // How far shares go is not for noise to say.
+                *o = Observer::new(Method::MinMax);
+            } else if let Some(n) = known.of(s.value) {
                 let own = known.observer(&n, self.recipe.method)?;
                 *o = o.clone().with_numbers_of(own);
             }

@@ -22,7 +22,7 @@ pub struct Site {
     pub peaks: bool,
     /// Whether no product with weights comes after it.
     pub result: bool,
-    /// A range that is known without looking.
+    /// A range that is known without looking, and beyond which nothing is.
     pub known: Option<(f64, f64)>,
     /// Layers that read it whose moments are to be observed: how each reads it, and inputs of one of its sums.
     pub layers: Vec<(NodeId, Reads, usize)>,
@@ -398,7 +398,7 @@ pub(super) fn channels(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> Optio
     })
 }
 
-/// Ranges that are those of the function: shares are from 0 to 1.
+/// Ranges that are those of the function: shares are from 0 to 1 at most.
 fn known(g: &Graph, v: ValueId) -> Option<(f64, f64)> {
     let (m, _) = g.maker(v)?;
     // 1 itself is limited to the largest number, a step of 1/256 below.
