@@ -1,5 +1,6 @@
 //! `eval`: how right a compiled model is on labelled data.
 
+use onnxc_compiler::Artifact;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::tensor::Tensor;
 use onnxc_compiler::onnx::read_tensor;
@@ -10,13 +11,15 @@ use crate::data::bad_data;
 use crate::data::labels::Labels;
 use crate::data::preprocess::Preprocess;
 use crate::data::samples::Samples;
+use crate::data::wanted::Wanted;
 use crate::engine::{self, Engine};
 use crate::failure::{Outcome, Status};
 use crate::files::Source;
-use crate::job::Job;
+use crate::job::{Binding, Job};
 use crate::machine::{self, Purpose};
 use crate::metric::{Measured, Metric};
 use crate::outputs;
+use crate::probe::Probe;
 use crate::progress::Bar;
 use crate::table::{Align, Table};
 use crate::ui::Ui;
@@ -68,15 +71,14 @@ pub fn measured(
     bar: &Bar,
 ) -> Outcome<()> {
     let (samples, labels) = cases;
-    let (wanted, mut compiled) = (job.wanted()?, vec![]);
+    let mut subject = match exec {
+        None => Subject::Here(Probe::new(job)?),
+        Some(command) => Subject::There(command, job.wanted()?, vec![]),
+    };
     let name = job.signature.outputs.get(output).map(|o| o.name.as_str());
     for k in 0..count {
         let data = samples.get(k, &|b| read_tensor(b.to_vec().into()))?;
-        let artifact = job.compile_for(&data, &mut compiled)?;
-        let named: Vec<(&str, &Tensor)> =
-            wanted.iter().map(|w| w.name.as_str()).zip(&data).collect();
-        let inputs = engine::in_order(artifact, &named)?;
-        let got = Engine::new(artifact, job.machine, exec)?.run(&inputs)?;
+        let got = subject.answers(job, &data)?;
         for m in &mut *metrics {
             let taken = got.get(output).map_or(Ok(()), |t| m.take(t, labels.get(k)));
             taken.map_err(|why| {
@@ -86,6 +88,28 @@ pub fn measured(
         bar.step();
     }
     Ok(())
+}
+
+/// What runs case after case.
+enum Subject<'j> {
+    /// In this process, where it stays loaded.
+    Here(Probe<'j>),
+    /// Through a command, which takes one case at a time; with what was compiled for sets of shapes.
+    There(&'j str, Vec<Wanted>, Vec<(Binding, Artifact)>),
+}
+
+impl Subject<'_> {
+    fn answers(&mut self, job: &Job, data: &[Tensor]) -> Outcome<Vec<Tensor>> {
+        let (command, wanted, compiled) = match self {
+            Subject::Here(probe) => return probe.answers(data),
+            Subject::There(command, wanted, compiled) => (*command, wanted, compiled),
+        };
+        let artifact = job.compile_for(data, compiled)?;
+        let names = wanted.iter().map(|w| w.name.as_str());
+        let named: Vec<(&str, &Tensor)> = names.zip(data).collect();
+        let inputs = engine::in_order(artifact, &named)?;
+        Ok(Engine::new(artifact, job.machine, Some(command))?.run(&inputs)?)
+    }
 }
 
 fn output(flags: &Eval, job: &Job) -> Result<usize> {

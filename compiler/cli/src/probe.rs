@@ -1,6 +1,5 @@
 //! Looking inside of a model: a form of it that also hands out values, and what it answers in this process.
 
-use onnxc_compiler::Artifact;
 use onnxc_compiler::base::diag::{Diagnostics, Result};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::base::tensor::Tensor;
@@ -9,7 +8,7 @@ use onnxc_compiler::onnx::write::write;
 
 use crate::data::bad_data;
 use crate::data::wanted::Wanted;
-use crate::engine::{self, Engine};
+use crate::engine;
 use crate::failure::{Failure, Outcome};
 use crate::job::{Binding, Job};
 use crate::ready::{Look, Ready};
@@ -32,24 +31,32 @@ pub fn written(model: &Model, diags: &mut Diagnostics) -> Outcome<Vec<u8>> {
     file.ok_or_else(|| Failure::from(std::mem::take(diags)))
 }
 
-/// All outputs of a run, in this process.
+/// What was compiled for sets of shapes, and stays loaded.
+pub type Loaded = Vec<(Binding, Ready)>;
+
+/// All outputs of a run in this process. Compiles for shapes that are not `known` yet; the memory of other shapes is given back.
 pub fn answers(
     job: &Job,
+    wanted: &[Wanted],
     data: &[Tensor],
-    compiled: &mut Vec<(Binding, Artifact)>,
+    known: &mut Loaded,
+    look: Look,
 ) -> Outcome<Vec<Tensor>> {
-    let wanted = job.wanted()?;
-    let artifact = job.compile_for(data, compiled)?;
-    let named: Vec<(&str, &Tensor)> = wanted.iter().map(|w| w.name.as_str()).zip(data).collect();
-    let inputs = engine::in_order(artifact, &named)?;
-    Ok(Engine::new(artifact, job.machine, None)?.run(&inputs)?)
+    let at = job.compiled_for(data, known, |artifact| Ok(Ready::new(artifact)))?;
+    let others = known.iter_mut().enumerate();
+    others.filter(|o| o.0 != at).for_each(|(_, o)| o.1.rest());
+    let ready = &mut known[at].1;
+    let names = wanted.iter().map(|w| w.name.as_str());
+    let named: Vec<(&str, &Tensor)> = names.zip(data).collect();
+    let inputs = engine::in_order(&ready.artifact, &named)?;
+    Ok(ready.run(job.machine, &inputs, look)?)
 }
 
 /// A model that runs in this process, case after case: compiled once for each set of shapes, and loaded as long as shapes stay.
 pub struct Probe<'j> {
     job: &'j Job<'j>,
     wanted: Vec<Wanted>,
-    known: Vec<(Binding, Ready)>,
+    known: Loaded,
 }
 
 impl<'j> Probe<'j> {
@@ -69,15 +76,7 @@ impl<'j> Probe<'j> {
 
     /// The same, where watched values are looked at as they come.
     pub fn watch(&mut self, data: &[Tensor], look: Look) -> Outcome<Vec<Tensor>> {
-        let of = |artifact| Ok(Ready::new(artifact));
-        let at = self.job.compiled_for(data, &mut self.known, of)?;
-        let others = self.known.iter_mut().enumerate();
-        others.filter(|o| o.0 != at).for_each(|(_, o)| o.1.rest());
-        let ready = &mut self.known[at].1;
-        let names = self.wanted.iter().map(|w| w.name.as_str());
-        let named: Vec<(&str, &Tensor)> = names.zip(data).collect();
-        let inputs = engine::in_order(&ready.artifact, &named)?;
-        Ok(ready.run(self.job.machine, &inputs, look)?)
+        answers(self.job, &self.wanted, data, &mut self.known, look)
     }
 }
 

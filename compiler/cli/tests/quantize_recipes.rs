@@ -242,6 +242,75 @@ fn made_up_data_is_the_same_every_time() {
     assert_eq!(file(), file());
 }
 
+/// A convolution with what batch normalization learned behind it.
+const NORMALIZED: &str = "graph @g(%x: f32[1,2,8,8]) -> (%y) {
+  %w = lit f32[2,2,1,1] [1.0, 0.5, -0.5, 1.0]
+  %s = lit f32[2] [2.0, 0.5]
+  %b = lit f32[2] [1.0, -3.0]
+  %m = lit f32[2] [40.0, 70.0]
+  %v = lit f32[2] [4.0, 9.0]
+  %c = Conv(%x, %w) { group = 1 } : f32[1,2,8,8]
+  %n = BatchNormalization(%c, %s, %b, %m, %v) { epsilon = 0.0, momentum = 0.9, training_mode = 0 } : f32[1,2,8,8]
+  %r = Relu(%n) : f32[1,2,8,8]
+  %k = lit f32[1,2,1,1] [1.0, 1.0]
+  %y = Conv(%r, %k) { group = 1 } : f32[1,1,8,8]
+}";
+
+#[test]
+fn without_data_ranges_are_those_of_batch_normalization() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = onnxc_compiler::graph::parse::parse(NORMALIZED, onnxc_compiler::ops::find).unwrap();
+    let mut diags = onnxc_compiler::base::diag::Diagnostics::default();
+    let file = onnxc_compiler::onnx::write::write(&model, &mut diags).unwrap();
+    std::fs::write(dir.path().join("m.onnx"), file).unwrap();
+    let scales = |more: &[&str]| -> Vec<f32> {
+        let words = ["quantize", "m.onnx", "-o", "q.onnx", "--no-data"];
+        let o = onnxc(dir.path(), &[&words, more].concat());
+        assert!(o.status.success(), "{}", err(&o));
+        assert!(err(&o).contains("of 3 values are those of batch normalization") || more.len() > 2);
+        let bytes = std::fs::read(dir.path().join("q.onnx")).unwrap();
+        let options = onnxc_compiler::onnx::ImportOptions::default();
+        let mut diags = onnxc_compiler::base::diag::Diagnostics::default();
+        let files = onnxc_compiler::onnx::NoFiles;
+        let q = onnxc_compiler::onnx::import(bytes.into(), &files, &options, &mut diags).unwrap();
+        let g = &q.graph;
+        let scale = |n| {
+            let node = g.node(n);
+            let own = node.op.name == "QuantizeLinear";
+            own.then(|| g.konst(node.ins[1].unwrap()).unwrap().get_f64(0).unwrap() as f32)
+        };
+        g.order().iter().filter_map(|n| scale(*n)).collect()
+    };
+    // The Relu's: from 0 to the mean 1 and 6 deviations of 2.
+    let all = scales(&["--calibration-method", "minmax"]);
+    assert!((all[1] - 13.0 / 255.0).abs() < 1e-6, "{all:?}");
+    // By default what is so rare is cut off.
+    let own = scales(&[]);
+    assert!(own[1] < all[1] && own[1] > 5.0 / 255.0, "{own:?}");
+    // Equalized channels are not those that were normalized.
+    let moved = scales(&["--calibration-method", "minmax", "--equalize"]);
+    assert_ne!(moved[1], all[1]);
+}
+
+#[test]
+fn methods_by_default_are_those_of_the_bits() {
+    let dir = folder();
+    let file = |words: &[&str]| {
+        let o = quantize(
+            dir.path(),
+            &[&["--calibration", "calib.npz"], words].concat(),
+        );
+        assert!(o.status.success(), "{}", err(&o));
+        std::fs::read(dir.path().join("q.onnx")).unwrap()
+    };
+    let own = file(&[]);
+    assert_eq!(own, file(&["--calibration-method", "mse"]));
+    assert_ne!(own, file(&["--calibration-method", "minmax"]));
+    let words = ["--precision", "int16"];
+    let all = ["--precision", "int16", "--calibration-method", "minmax"];
+    assert_eq!(file(&words), file(&all));
+}
+
 #[test]
 fn what_does_not_go_together_is_refused() {
     let dir = folder();

@@ -67,9 +67,9 @@ pub struct QuantizeFlags {
     /// Use so many cases at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: u64,
-    /// How the ranges of activations are chosen
-    #[arg(long, value_enum, default_value = "minmax", value_name = "METHOD")]
-    pub calibration_method: CalibrationMethod,
+    /// How the ranges of activations are chosen: by default `mse` for 8 bits, `minmax` for 16
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub calibration_method: Option<CalibrationMethod>,
     /// For `percentile`: how many of a hundred values lie within
     #[arg(long, value_name = "P", default_value_t = 99.99, value_parser = parse_percentile)]
     pub percentile: f64,
@@ -196,7 +196,11 @@ impl QuantizeFlags {
     }
     /// The method with its number.
     pub fn method(&self) -> Method {
-        match self.calibration_method {
+        let own = match self.precision {
+            Precision::Int16 | Precision::W8a16 => CalibrationMethod::Minmax,
+            _ => CalibrationMethod::Mse,
+        };
+        match self.calibration_method.unwrap_or(own) {
             CalibrationMethod::Minmax => Method::MinMax,
             CalibrationMethod::Percentile => Method::Percentile(self.percentile),
             CalibrationMethod::Mse => Method::Mse,

@@ -77,6 +77,10 @@ impl Samples {
             From::MadeUp(n, ..) => *n,
         }
     }
+    /// Whether they are made up.
+    pub fn are_made_up(&self) -> bool {
+        matches!(self.from, From::MadeUp(..))
+    }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -18,11 +18,10 @@ use super::cutting::Cut;
 use super::float::{Float, odd};
 use crate::failure::Outcome;
 use crate::files::Source;
-use crate::job::{Binding, Job};
-use crate::probe::{answers, written};
+use crate::job::Job;
+use crate::probe::{Loaded, answers, written};
 use crate::progress::Bar;
 use crate::ui::Ui;
-use onnxc_compiler::Artifact;
 
 /// Bytes of values that are held at once, at most; cases are left out until they fit.
 const MOST_BYTES: usize = 1 << 30;
@@ -35,8 +34,8 @@ struct Part {
     model: Model,
     reads: Vec<ValueId>,
     wanted: Vec<ValueId>,
-    /// Compiled for shapes of what it reads.
-    made: Vec<(Vec<Vec<i64>>, Source, Vec<(Binding, Artifact)>)>,
+    /// Compiled for shapes of what it reads, and loaded.
+    made: Vec<(Vec<Vec<i64>>, Source, Loaded)>,
 }
 
 /// Fits all layers of a pruned model. Gives what is to be said of layers that were left.
@@ -239,7 +238,8 @@ impl Part {
         };
         let (_, source, compiled) = &mut self.made[at];
         let job = job.over(source)?;
-        let outputs = answers(&job, &data, compiled)?;
+        let wanted = job.wanted()?;
+        let outputs = answers(&job, &wanted, &data, compiled, &mut |_, _| Ok(()))?;
         let found: Known = self.wanted.iter().copied().zip(outputs).collect();
         known.extend(found.iter().map(|(v, t)| (*v, t.clone())));
         Ok(found)

@@ -3,7 +3,9 @@
 
 use onnxc_compiler::base::diag::{Diagnostic, Diagnostics};
 use onnxc_compiler::base::tensor::Tensor;
-use onnxc_compiler::compress::quantize::{self, Observer, Recipe, Site, Sites, Summary};
+use onnxc_compiler::compress::quantize::{
+    self, Known, Method, Normal, Observer, Recipe, Site, Sites, Summary,
+};
 use onnxc_compiler::graph::ir::{Model, NodeId, ValueId};
 use onnxc_compiler::onnx::read_tensor;
 use std::collections::btree_map::Entry;
@@ -43,6 +45,8 @@ pub struct Calibration<'a> {
     seen: HashMap<ValueId, (Site, Observer)>,
     /// Values that are infinite at times.
     unbounded: BTreeSet<ValueId>,
+    /// What batch normalization says of values, by their names; without data alone.
+    statistics: BTreeMap<String, Normal>,
     ui: &'a Ui,
 }
 
@@ -79,8 +83,42 @@ impl<'a> Calibration<'a> {
             samples,
             seen: HashMap::new(),
             unbounded: BTreeSet::new(),
+            statistics: BTreeMap::new(),
             ui,
         }
+    }
+
+    /// Takes ranges from what batch normalization says of the data that the model was trained on, wherever that is known.
+    pub fn trust(&mut self, statistics: BTreeMap<String, Normal>) {
+        self.statistics = statistics;
+        let list = self.sites(&BTreeSet::new()).list;
+        let mut known = Known::new(&self.model.graph, &self.statistics);
+        let count = list.iter().filter(|s| known.of(s.value).is_some()).count();
+        if count > 0 {
+            let text = format!(
+                "ranges of {count} of {} values are those of batch normalization",
+                list.len()
+            );
+            self.ui.note(&Diagnostic::remark("ONNX016", text));
+        }
+    }
+
+    /// Observers of values whose distribution is known, in place of those that looked at made-up inputs.
+    fn trusted(&self, sites: &Sites, observed: &mut [Observer]) -> Outcome<()> {
+        if !self.samples.as_ref().is_some_and(Samples::are_made_up) {
+            return Ok(());
+        }
+        let mut known = Known::new(&self.model.graph, &self.statistics);
+        for (s, o) in sites.list.iter().zip(observed) {
+            if s.known.is_some() {
+                // How far shares go is not for noise to say.
+                *o = Observer::new(Method::MinMax);
+            } else if let Some(n) = known.of(s.value) {
+                let own = known.observer(&n, self.recipe.method)?;
+                *o = o.clone().with_numbers_of(own);
+            }
+        }
+        Ok(())
     }
 
     /// What is quantized where some nodes stay in floats.
@@ -168,8 +206,9 @@ impl<'a> Calibration<'a> {
             if infinite.is_empty() || self.form != Form::Both {
                 let observed: Option<Vec<Observer>> =
                     sites.list.iter().map(|s| of(s).cloned()).collect();
-                let observed = observed
+                let mut observed = observed
                     .ok_or_else(|| Diagnostic::internal("a value that was not observed"))?;
+                self.trusted(&sites, &mut observed)?;
                 break (sites, observed);
             }
             // Without these, other values may need a scale, which are to be observed in turn.
@@ -211,9 +250,13 @@ impl<'a> Calibration<'a> {
         let source = self.job.source.of_bytes(bytes);
         let mut job = self.job.over(&source)?;
         job.options.watched = values.len();
-        let mut observers: Vec<Observer> = (wanted.iter())
-            .map(|s| Observer::of(s, self.recipe.method))
-            .collect();
+        // Where activations stay floats, nothing chooses their ranges.
+        let method = match self.form {
+            Form::Both => self.recipe.method,
+            _ => Method::MinMax,
+        };
+        let mut observers: Vec<Observer> =
+            (wanted.iter()).map(|s| Observer::of(s, method)).collect();
         let (ports, mut probe) = (job.wanted()?, Probe::new(&job)?);
         let first = self.floats.is_empty();
         let bar = Bar::counted(self.ui, Some(self.count as u64));

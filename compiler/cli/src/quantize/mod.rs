@@ -87,6 +87,10 @@ pub fn quantized(flags: &QuantizeFlags, job: &Job, ui: &Ui) -> Outcome<(Vec<u8>,
     if let Some(alpha) = flags.smooth {
         calibration.smooth(alpha)?;
     }
+    // Equalization and smoothing move sizes between layers: values are no longer those that were normalized.
+    if flags.no_data.is_some() && form == Form::Both && !flags.equalize && flags.smooth.is_none() {
+        calibration.trust(quantize::statistics(&job.load_folded()?.graph));
+    }
     let groups = match form {
         Form::Both => groups(
             &calibration.model.graph,

@@ -91,9 +91,19 @@ fn scales(g: &Graph, sites: &Sites, observed: &[Observer], recipe: &Recipe) -> R
             return Err(Diagnostic::usage("USE004", text));
         }
         let own = match s.known {
-            // With 16 bits the step below 1 is smaller.
-            Some((lo, _)) if recipe.activations == DType::I16 => Range::of(lo, 65535.0 / 65536.0),
-            Some((lo, hi)) => Range::of(lo, hi),
+            Some((lo, hi)) => {
+                // With 16 bits the step below 1 is smaller.
+                let hi = match recipe.activations {
+                    DType::I16 => 65535.0 / 65536.0,
+                    _ => hi,
+                };
+                // Shares of many are small: the range is that of those seen.
+                let seen = o.range(Method::MinMax);
+                match o.is_empty() {
+                    true => Range::of(lo, hi),
+                    false => Range::of(lo.max(seen.lo), hi.min(seen.hi)),
+                }
+            }
             // The largest score of a result is the one that counts.
             None if s.result => o.range(Method::MinMax),
             None => o.range(recipe.method),
@@ -279,5 +289,41 @@ impl Quantizer<'_, '_, '_> {
             correction: largest / result,
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sites;
+    use super::*;
+    use crate::graph::parse::parse;
+
+    #[test]
+    fn shares_have_the_range_that_was_seen() {
+        let text = "graph @g(%x: f32[1,2]) -> (%y) {
+  %s = Softmax(%x) { axis = -1 } : f32[1,2]
+  %w = lit f32[2,2] [1.0, -0.25, 0.5, 1.0]
+  %y = MatMul(%s, %w) : f32[1,2]
+}";
+        let m = parse(text, crate::ops::find).unwrap();
+        let recipe = Recipe::default();
+        let found = sites(&m.graph, &recipe, &BTreeSet::new());
+        let step = |seen: &[f32]| {
+            let mut observed = vec![Observer::new(Method::MinMax); found.list.len()];
+            for (s, o) in found.list.iter().zip(&mut observed) {
+                if s.known.is_none() {
+                    o.take(&[1.0], None).unwrap();
+                } else if !seen.is_empty() {
+                    o.take(seen, None).unwrap();
+                }
+            }
+            let at = found.list.iter().find(|s| s.known.is_some()).unwrap();
+            scales(&m.graph, &found, &observed, &recipe).unwrap()[at.class]
+        };
+        assert_eq!(step(&[0.05, 0.1]).scale, 0.1 / 255.0);
+        // 1 itself is limited; without data nothing else is known.
+        for seen in [&[0.0, 1.0][..], &[]] {
+            assert_eq!(step(seen).scale, 1.0 / 256.0);
+        }
     }
 }

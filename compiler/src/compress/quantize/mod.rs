@@ -23,6 +23,7 @@ mod scan;
 mod seen;
 mod sites;
 mod smooth;
+mod statistics;
 mod stored;
 mod weights;
 
@@ -35,6 +36,7 @@ pub use range::{Method, Range, Scale};
 pub use seen::Seen;
 pub use sites::{Site, Sites, sites};
 pub use smooth::{smooth, smooth_sites};
+pub use statistics::{Known, Normal, statistics};
 pub use stored::{halves, store, stored_sites};
 
 use crate::base::dtype::DType;

@@ -2,7 +2,7 @@
 
 use super::moments::Moments;
 use super::range::{Method, Range};
-use super::scan::{BINS, Number, count, scan};
+use super::scan::{BINS, Number, count, picked, scan};
 use super::seen::{Channels, Seen};
 use super::sites::Site;
 use crate::base::diag::{Diagnostic, Result};
@@ -36,6 +36,11 @@ pub struct Observer {
 impl Observer {
     /// Nothing yet of a site, with the moments that its layers need.
     pub fn of(site: &Site, method: Method) -> Observer {
+        // Results keep all that was seen; ranges that are known need no histogram.
+        let method = match site.result || site.known.is_some() {
+            true => Method::MinMax,
+            false => method,
+        };
         let one = |(n, reads, depth): &(NodeId, _, usize)| {
             Some((*n, Moments::new(Clone::clone(reads), *depth)?))
         };
@@ -43,6 +48,13 @@ impl Observer {
             moments: site.layers.iter().filter_map(one).collect(),
             peaks: site.peaks,
             ..Observer::new(method)
+        }
+    }
+    /// The same moments with other numbers.
+    pub fn with_numbers_of(self, other: Observer) -> Observer {
+        Observer {
+            moments: self.moments,
+            ..other
         }
     }
     /// Takes the moments of one case: all of the value, and its shape.
@@ -151,8 +163,9 @@ impl Observer {
             self.bins = wider;
             self.reach *= 2.0;
         }
+        let values = picked(values);
         if let Ok(bins) = self.bins.as_mut_slice().try_into() {
-            count(values, self.reach, bins);
+            count(&values, self.reach, bins);
         }
     }
     /// How often values were seen: bins of one width from `-reach` to `reach`, and `reach`. No bins where the method needs none.
@@ -236,7 +249,8 @@ impl Observer {
         }
         best.1
     }
-    /// The mean square of what limits and rounding change; inside a step the error is even.
+    /// The mean square of what limits and rounding change; inside a step the error is even. Numbers that are 0 count as others do, though they are exact: what is
+    /// cut off is rare, and costs a network less than its square says.
     fn squares(&self, r: Range) -> f64 {
         let step = (r.hi - r.lo) / (LEVELS - 1) as f64;
         let one = |(i, &n): (usize, &u64)| {

@@ -4,6 +4,7 @@
 //! numbers in turn, in f32, and then in f64.
 
 use super::seen::Channels;
+use std::borrow::Cow;
 
 /// Bins of a histogram.
 pub const BINS: usize = 2048;
@@ -242,6 +243,31 @@ fn columns<T: Number, const N: usize>(tile: &[T], (count, at): (usize, usize), f
     }
 }
 
+/// Of so many numbers all are counted; of more, about this many.
+const COUNTED: usize = 1 << 14;
+/// One number in so many is counted, at the least.
+const RAREST: usize = 32;
+
+/// Numbers that stand for all of a value in its histogram: all of them, or blocks of neighbours from anywhere in it, one out of each few. Which one of
+/// these has no period, since channels lie side by side; it is the same on every run.
+pub fn picked<T: Number>(values: &[T]) -> Cow<'_, [T]> {
+    let apart = (values.len() / COUNTED).min(RAREST);
+    if apart < 2 {
+        return Cow::Borrowed(values);
+    }
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut out = Vec::with_capacity(values.len() / apart + LANES);
+    for few in values.chunks_exact(apart * LANES) {
+        // Knuth, "The Art of Computer Programming", volume 2, section 3.3.4: the multiplier of MMIX.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let at = ((state >> 32) as usize * apart) >> 32;
+        out.extend_from_slice(&few[at * LANES..][..LANES]);
+    }
+    Cow::Owned(out)
+}
+
 /// Counts finite numbers into bins from `-reach` to `reach`.
 pub fn count<T: Number>(values: &[T], reach: f64, bins: &mut [u64; BINS]) {
     let half = BINS as f64 / 2.0;
@@ -344,6 +370,21 @@ mod tests {
             let last = true;
             let s = scan(&x, Some(Channels { count, run, last }), &[]);
             assert!(!s.odd && s.ends == (f32::NEG_INFINITY, f32::INFINITY));
+        }
+    }
+
+    #[test]
+    fn what_is_picked_stands_for_all() {
+        let few = numbers(COUNTED);
+        assert_eq!(picked(&few).len(), COUNTED);
+        // Channels side by side, each of numbers of its own: all have their share.
+        for channels in [8usize, 64, 96, 1024] {
+            let x: Vec<f32> = (0..1 << 20).map(|i| (i % channels) as f32).collect();
+            let own = picked(&x);
+            assert!(own.len() >= COUNTED && own.len() < x.len() / 8);
+            let mean = own.iter().map(|v| f64::from(*v)).sum::<f64>() / own.len() as f64;
+            let all = (channels - 1) as f64 / 2.0;
+            assert!((mean / all - 1.0).abs() < 0.03, "{channels}: {mean}");
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Site {
     pub peaks: bool,
     /// Whether no product with weights comes after it.
     pub result: bool,
-    /// A range that is known without looking.
+    /// A range that is known without looking, and beyond which nothing is.
     pub known: Option<(f64, f64)>,
     /// Layers that read it whose moments are to be observed: how each reads it, and inputs of one of its sums.
     pub layers: Vec<(NodeId, Reads, usize)>,
@@ -135,7 +135,11 @@ pub fn sites(g: &Graph, recipe: &Recipe, floats: &BTreeSet<ValueId>) -> Sites {
 fn computes(g: &Graph, n: NodeId) -> bool {
     let node = g.node(n);
     let float = |v: &ValueId| g.ty(*v).is_some_and(|t| t.dtype == DType::F32);
-    let (Some(out), Some(Some(x))) = (node.outs.first(), node.ins.first()) else {
+    // Of a sum or a product either may be the constant.
+    let either = ["Add", "Sub", "Mul"].contains(&node.op.name);
+    let known = |v: &&ValueId| either && g.konst(**v).is_some();
+    let x = node.ins.iter().flatten().find(|v| !known(v));
+    let (Some(out), Some(x)) = (node.outs.first(), x) else {
         return false;
     };
     if !float(out) || !float(x) || g.konst(*x).is_some() {
@@ -394,7 +398,7 @@ pub(super) fn channels(g: &Graph, v: ValueId, nodes: &BTreeSet<NodeId>) -> Optio
     })
 }
 
-/// Ranges that are those of the function: shares are from 0 to 1.
+/// Ranges that are those of the function: shares are from 0 to 1 at most.
 fn known(g: &Graph, v: ValueId) -> Option<(f64, f64)> {
     let (m, _) = g.maker(v)?;
     // 1 itself is limited to the largest number, a step of 1/256 below.
@@ -433,5 +437,37 @@ impl Classes {
             *numbers.entry(self.root(*v)).or_insert(next)
         };
         list.iter().map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::parse::parse;
+
+    /// Whichever way round a file writes a sum or a product with a constant.
+    #[test]
+    fn constants_may_come_first() {
+        for (bias, scale) in [("%b, %m", "%s, %a"), ("%m, %b", "%a, %s")] {
+            let text = format!(
+                "graph @g(%x: f32[1,2]) -> (%y) {{
+  %w = lit f32[2,2] [1.0, -0.25, 0.5, 1.0]
+  %b = lit f32[2] [1.0, 2.0]
+  %s = lit f32[] [0.5]
+  %m = MatMul(%x, %w) : f32[1,2]
+  %a = Add({bias}) : f32[1,2]
+  %z = Mul({scale}) : f32[1,2]
+  %y = MatMul(%z, %w) : f32[1,2]
+}}"
+            );
+            let m = parse(&text, crate::ops::find).unwrap();
+            let g = &m.graph;
+            let s = sites(g, &Recipe::default(), &BTreeSet::new());
+            assert_eq!(s.nodes.len(), 4, "{bias}");
+            // The bias is part of the product: what stands before it has no scale.
+            let out = |at: usize| g.node(g.order()[at]).outs[0];
+            let found: Vec<ValueId> = s.list.iter().map(|s| s.value).collect();
+            assert_eq!(found, [g.inputs[0], out(1), out(2), out(3)], "{bias}");
+        }
     }
 }

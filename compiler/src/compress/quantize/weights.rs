@@ -6,8 +6,10 @@ use super::range::Scale;
 use super::{Recipe, WeightRounding, adaround};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dim::fixed_shape;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
+use crate::contracts::window::Window;
 use crate::fusions::engine::make;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::pass::PassCx;
@@ -32,6 +34,8 @@ pub struct Weights {
     convolution: bool,
     /// Of a ConvTranspose its stride, all axes together: a result meets so many times fewer elements of the window.
     phases: Option<usize>,
+    /// Of a convolution over sizes that are known, for each element of its window: the share of results for which it lies on the input, and not on padding.
+    shares: Vec<f64>,
     pub(super) values: Vec<f64>,
 }
 
@@ -61,6 +65,8 @@ impl Weights {
         if transposed {
             let strides = node.attrs.ints("strides").unwrap_or(&[]);
             w.phases = Some(strides.iter().product::<i64>().max(1) as usize);
+        } else if convolution {
+            w.shares = shares(g, n, &w.shape).unwrap_or_default();
         }
         Ok((w.rows % groups == 0 && (!convolution || rank > 2)).then_some(w))
     }
@@ -103,6 +109,7 @@ impl Weights {
             inner,
             convolution: false,
             phases: None,
+            shares: vec![],
             values,
         }))
     }
@@ -142,6 +149,25 @@ impl Weights {
             _ => self.depth,
         }
     }
+}
+
+/// For each element of a convolution's window the share of results for which it lies on the input. `None` where sizes are not known.
+fn shares(g: &Graph, n: NodeId, weights: &[i64]) -> Option<Vec<f64>> {
+    let node = g.node(n);
+    let sizes = g.ty(node.ins.first().copied().flatten()?)?.shape.get(2..)?;
+    let window = Window::of(&node.attrs, weights.get(2..)?, sizes).ok()?;
+    let mut all = vec![1.0];
+    for (a, size) in fixed_shape(sizes)?.into_iter().enumerate() {
+        let results = window.out.get(a)?.fixed()?;
+        let on_input = |tap: i64| {
+            let first = tap * window.dilation[a] - window.begin[a];
+            let at = |o: &i64| (0..size).contains(&(first + o * window.stride[a]));
+            (0..results).filter(at).count() as f64 / results.max(1) as f64
+        };
+        let own: Vec<f64> = (0..window.kernel[a]).map(on_input).collect();
+        all = (all.iter().flat_map(|s| own.iter().map(move |o| s * o))).collect();
+    }
+    Some(all)
 }
 
 /// Weights that were rounded.
@@ -333,8 +359,10 @@ pub fn shift(
             }
             _ => {
                 let first = group * (w.depth / taps);
+                // Padding adds nothing to a mean.
+                let share = |k: usize| w.shares.get(k % taps).unwrap_or(&1.0);
                 (0..w.depth)
-                    .map(|k| channels.get(first + k / taps).copied())
+                    .map(|k| Some(channels.get(first + k / taps)? * share(k)))
                     .collect()
             }
         }
@@ -392,4 +420,26 @@ pub fn store(
     let loc = g.node(n).loc.clone();
     let ins = [Some(q), Some(scale), Some(zero)];
     make(g, cx, n, "DequantizeLinear", attrs, &ins, loc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::parse::parse;
+
+    #[test]
+    fn padding_adds_nothing_to_a_mean() {
+        let text = "graph @g(%x: f32[1,1,2,2]) -> (%y) {
+  %w = lit f32[1,1,3,3] [127.0, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
+  %y = Conv(%x, %w) { group = 1, pads = [1, 1, 1, 1] } : f32[1,1,2,2]
+}";
+        let m = parse(text, crate::ops::find).unwrap();
+        let w = Weights::of(&m.graph, m.graph.order()[0]).unwrap().unwrap();
+        let corner = [0.25, 0.5, 0.25, 0.5, 1.0, 0.5, 0.25, 0.5, 0.25];
+        assert_eq!(w.shares, corner);
+        // By hand: all but the first weight become 0; for a mean of 10 that takes 0.4 * 10 * (1 + 4 * 0.5 + 3 * 0.25).
+        let r = rounded(&w, &Recipe::default(), None, true);
+        let s = shift(&w, &r, None, &[10.0]).unwrap();
+        assert!((s[0] + 15.0).abs() < 1e-5, "{s:?}");
+    }
 }

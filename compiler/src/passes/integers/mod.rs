@@ -74,6 +74,11 @@ pub fn bounds(g: &Graph, n: NodeId) -> bool {
     Bounds::of(g, g.node(n)).is_some()
 }
 
+/// The limits that a Relu, a Clip, or a Max or Min with one constant sets.
+pub fn limits(g: &Graph, n: NodeId) -> Option<(f64, f64)> {
+    Bounds::of(g, g.node(n)).map(Bounds::ends)
+}
+
 /// The pass under way.
 struct Integers<'g, 'c, 'd> {
     g: &'g mut Graph,

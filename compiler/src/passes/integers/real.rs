@@ -170,6 +170,10 @@ impl Default for Bounds {
 }
 
 impl Bounds {
+    /// The least and the largest.
+    pub fn ends(self) -> (f64, f64) {
+        (self.lo, self.hi)
+    }
     /// Of a Relu, of a Clip with constant bounds, or of a Max or Min with one constant.
     pub fn of(g: &Graph, node: &Node) -> Option<Bounds> {
         let open = Bounds::default();
