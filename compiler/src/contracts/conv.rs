@@ -7,7 +7,10 @@
 
 use super::finish::Activation;
 use super::window::Window;
-use super::{conv_depthwise, conv_depthwise_last, conv_depthwise_wide, conv_gemm, conv_planes, conv_strip, conv_winograd, sparse};
+use super::{
+    conv_depthwise, conv_depthwise_last, conv_depthwise_wide, conv_gemm, conv_planes, conv_strip,
+    conv_winograd, sparse,
+};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};

@@ -24,13 +24,17 @@ pub const ROW: Kernel = Kernel {
 };
 
 /// Sums that grow side by side, of as many outputs.
-const SUMS: i64 = 4;
+const SUMS: i64 = 2;
 /// Elements of a band of all channels of a group, roughly: they stay in the second cache.
 const BAND: i64 = 1 << 15;
 
-/// Most output channels of a group for which lanes of them are worse than lanes of pixels, for vectors of so many lanes.
-pub fn few(lanes: i64) -> i64 {
-    lanes * 3 / 4
+/// Elements of a row of windows of all channels of a group, at most.
+const LARGEST: i64 = 1 << 20;
+
+/// Whether groups have so few output channels that lanes of them are worse than lanes of pixels, for vectors of so many lanes. Sums of few products
+/// leave kernels with lanes of channels little to do between loading and storing, so that there may be more channels then.
+pub fn few(lanes: i64, cin: i64, cout: i64) -> bool {
+    cout <= lanes / 4 || cout.max(cin) <= lanes / 2
 }
 
 fn accepts(q: &Query) -> bool {
@@ -39,17 +43,32 @@ fn accepts(q: &Query) -> bool {
         _ => true,
     };
     let Ok(v) = View::of(q) else { return false };
-    let w = &v.window;
     let lanes = q.machine.vector.map_or(0, |v| v.lanes);
-    (0..4).all(f32s)
-        && !v.channels_last
-        && (1..=2).contains(&w.rank())
-        && v.cin * v.cout > 0
-        && v.cout <= few(lanes)
-        && w.stride[w.rank() - 1] == 1
-        && w.begin.iter().chain(&w.end).all(|&p| p >= 0)
-        && fixed_shape(&v.input).is_some_and(|s| s.iter().all(|&d| d > 0))
-        && fixed_shape(&w.out).is_some_and(|s| s.iter().all(|&d| d > 0))
+    (0..4).all(f32s) && !v.channels_last && fits(lanes, &v)
+}
+
+/// Whether a convolution's sizes are known, its last step is 1, its output channels are few, and a row of its windows is of moderate size.
+pub fn fits(lanes: i64, v: &View) -> bool {
+    let w = &v.window;
+    let Some((input, out)) = fixed_shape(&v.input).zip(fixed_shape(&w.out)) else {
+        return false;
+    };
+    let rank = w.rank();
+    let mut sizes = input.iter().chain(&out).chain([&v.cin, &v.cout]);
+    let small = |n: &i64| (1..=LARGEST).contains(n);
+    let pads = w.begin.iter().chain(&w.end);
+    let spans = (0..rank).map(|i| w.extent(i)).chain(pads.copied());
+    if !(1..=2).contains(&rank)
+        || !sizes.all(small)
+        || !spans.into_iter().all(|n| (0..=LARGEST).contains(&n))
+    {
+        return false;
+    }
+    let rows = if rank == 2 { w.extent(0) } else { 1 };
+    few(lanes, v.cin, v.cout)
+        && w.stride[rank - 1] == 1
+        && v.cin.saturating_mul(rows) <= LARGEST
+        && v.cin * rows * (out[rank - 1] + w.extent(rank - 1)) <= LARGEST
 }
 
 /// Sizes of an axis.
@@ -207,7 +226,10 @@ impl Job<'_> {
         let count = cx.b.sub(until, before);
         let count = cx.b.let_(count);
         let x_buf = cx.input(0)?.buf;
-        let (channels, cols) = (cx.b.i(self.v.cin), cx.b.i(x.input.min(width - x.begin).max(0)));
+        let (channels, cols) = (
+            cx.b.i(self.v.cin),
+            cx.b.i(x.input.min(width - x.begin).max(0)),
+        );
         cx.b.for_(channels, LoopKind::Seq, |b, c| {
             b.for_(count, LoopKind::Seq, |b, r| {
                 b.for_(cols, LoopKind::Lanes, |b, i| {
@@ -249,17 +271,20 @@ impl Job<'_> {
             let zero = cx.b.f(0.0);
             let sums: Vec<_> = (0..count).map(|_| cx.b.var(zero)).collect();
             seq(cx, &[v.cin, y.kernel, x.kernel], |cx, k| {
-                let row = ex!(cx.b; ({at[0]} * {cx.b.i(y.stride)}) + ({k[1]} * {cx.b.i(y.dilation)}));
+                let row =
+                    ex!(cx.b; ({at[0]} * {cx.b.i(y.stride)}) + ({k[1]} * {cx.b.i(y.dilation)}));
                 let col = ex!(cx.b; {at[1]} + ({k[2]} * {cx.b.i(x.dilation)}));
                 let from = ex!(cx.b; ({k[0]} * {cx.b.i(s.plane)}) + (row * {cx.b.i(s.row)}));
                 let from = ex!(cx.b; ({s.base} + from) + col);
                 let value = cx.b.load(s.buf, from);
                 let value = cx.b.let_(value);
-                let place = ex!(cx.b; (({k[0]} * {cx.b.i(y.kernel)}) + {k[1]}) * {cx.b.i(x.kernel)});
+                let place =
+                    ex!(cx.b; (({k[0]} * {cx.b.i(y.kernel)}) + {k[1]}) * {cx.b.i(x.kernel)});
                 let place = ex!(cx.b; place + {k[2]});
                 for (i, &sum) in sums.iter().enumerate() {
-                    let of = ex!(cx.b; (channel + {cx.b.i(i as i64)}) * {cx.b.i(v.cin * taps)});
-                    let of = cx.b.add(of, place);
+                    // What is the same for all sums first, so that they share an address.
+                    let of = ex!(cx.b; (channel * {cx.b.i(v.cin * taps)}) + place);
+                    let of = ex!(cx.b; of + {cx.b.i(i as i64 * v.cin * taps)});
                     let weight = cx.b.load(weights, of);
                     let old = cx.b.get(sum);
                     let new = cx.b.fma(value, weight, old);

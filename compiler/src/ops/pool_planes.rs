@@ -19,7 +19,7 @@ const PIECE: i64 = 1 << 13;
 const LARGEST: i64 = 1 << 20;
 /// Elements of a window from which on folding it axis by axis saves something where no step and no border is in the way.
 const LARGE: i64 = 9;
-/// Elements along the last axis that are written out, at most, and loops over the outer axes, each border having its own.
+/// Elements of a window along an axis, at most (those along the last are written out), and loops over the outer axes, each border having its own.
 const MOST_COLUMNS: i64 = 64;
 const MOST_RUNS: usize = 64;
 
@@ -76,7 +76,7 @@ impl<'w> Planes<'w> {
             || cx.effort.optimize_for_size()
             || !useful
             || shape.iter().chain(&out).any(|&d| d < 1)
-            || w.kernel[last] > MOST_COLUMNS
+            || w.kernel.iter().any(|k| *k > MOST_COLUMNS)
             || pads.any(|p| *p < 0)
         {
             return Ok(None);
@@ -112,8 +112,8 @@ impl<'w> Planes<'w> {
         let p = self;
         let size = p.group * p.rows() * p.line;
         let lines = cx.scratch_per_thread("lines", DType::F32, Dim::Fixed(size));
-        let parted = (p.step() > 1)
-            .then(|| cx.scratch_per_thread("parted", DType::F32, Dim::Fixed(size)));
+        let parted =
+            (p.step() > 1).then(|| cx.scratch_per_thread("parted", DType::F32, Dim::Fixed(size)));
         let pieces = [p.n, p.channels / p.group].map(Dim::Fixed);
         cx.each(&pieces, LoopKind::Seq, |cx, at| {
             let first = ex!(cx.b; {at[1]} * {cx.b.i(p.group)});
@@ -178,13 +178,7 @@ impl<'w> Planes<'w> {
     }
 
     /// Lines of planes from number `plane` on: what windows have along the outer axes.
-    fn fold_outer(
-        &self,
-        cx: &mut LowerCx,
-        lines: BufId,
-        plane: ExprId,
-        fold: &Fold,
-    ) -> Result<()> {
+    fn fold_outer(&self, cx: &mut LowerCx, lines: BufId, plane: ExprId, fold: &Fold) -> Result<()> {
         let (w, last) = (self.w, self.last());
         let mut all: Vec<Vec<&Run>> = vec![vec![]];
         for runs in &self.outer {
@@ -206,8 +200,7 @@ impl<'w> Planes<'w> {
                 crate::contracts::conv::seq(cx, &taps, |cx, k| {
                     let mut from = vec![];
                     for (i, r) in runs.iter().enumerate() {
-                        let start =
-                            r.first * w.stride[i] + r.from * w.dilation[i] - w.begin[i];
+                        let start = r.first * w.stride[i] + r.from * w.dilation[i] - w.begin[i];
                         let (s, d) = (cx.b.i(w.stride[i]), cx.b.i(w.dilation[i]));
                         let (o, k) = (at[1 + i], k[i]);
                         from.push(ex!(cx.b; ((o * s) + (k * d)) + {cx.b.i(start)}));
@@ -238,7 +231,10 @@ impl<'w> Planes<'w> {
 
     /// Lines parted by the element's place modulo the step: `[step, group, rows.., line / step]`.
     fn part(&self, cx: &mut LowerCx, lines: BufId, parted: BufId) {
-        let (step, rows) = (self.step(), self.group * self.rows() * self.line / self.step());
+        let (step, rows) = (
+            self.step(),
+            self.group * self.rows() * self.line / self.step(),
+        );
         let Some(tile) = self.tile else {
             let shape = [rows, step].map(Dim::Fixed);
             return cx.b.nest(&shape, LoopKind::Seq, |b, at| {
@@ -250,7 +246,11 @@ impl<'w> Planes<'w> {
         };
         let shape = Shape {
             size: 4,
-            rows: if rows > 1 && rows < BLOCK && step >= BLOCK { rows } else { 0 },
+            rows: if rows > 1 && rows < BLOCK && step >= BLOCK {
+                rows
+            } else {
+                0
+            },
             cols: if step < BLOCK { step } else { 0 },
         };
         let zero = cx.b.i(0);
@@ -307,7 +307,9 @@ impl<'w> Planes<'w> {
             };
             let along = |o: i64| {
                 let at = |k| o * w.stride[i] - w.begin[i] + k * w.dilation[i];
-                (0..w.kernel[i]).filter(|&k| (least..most).contains(&at(k))).count() as i64
+                (0..w.kernel[i])
+                    .filter(|&k| (least..most).contains(&at(k)))
+                    .count() as i64
             };
             let along: Vec<i64> = (0..self.out[i]).map(along).collect();
             let each = |t: &i64| along.iter().map(|n| t * n).collect::<Vec<_>>();

@@ -3,10 +3,12 @@
 use super::{Laid, Layout, channels_last};
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
-use crate::base::dim::{Dim, fixed_shape};
+use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
-use crate::contracts::conv_planes::few;
+use crate::base::types::TensorType;
+use crate::contracts::conv::View;
+use crate::contracts::conv_planes::fits;
 use crate::graph::ir::{NodeId, ValueId};
 use crate::op::{Lower, resolve_axis};
 
@@ -79,21 +81,17 @@ impl Layout<'_, '_, '_> {
     /// Whether a convolution has so few output channels that lanes of pixels are better, in the order of the model
     /// ([`crate::contracts::conv_planes`]). What lies channels-last already is brought into it where its elements are used often enough.
     fn better_in_planes(&self, x: ValueId, w: &Tensor, attrs: &Attrs) -> bool {
-        let group = attrs.int("group", 1).max(1);
-        let each = w.shape[0] / group;
-        let taps: i64 = w.shape[2..].iter().product();
-        let Some(xs) = self.shape(x).as_deref().and_then(fixed_shape) else {
+        let Some(xt) = self.g.ty(x) else { return false };
+        let Ok(v) = View::of_shapes(attrs, &xt.shape, &TensorType::of(w).shape) else {
             return false;
         };
-        let steps = attrs.ints("strides").and_then(|s| s.last().copied());
-        self.g.ty(x).is_some_and(|t| t.dtype == DType::F32)
-            && w.dtype == DType::F32
-            && (3..=4).contains(&xs.len())
-            && (1..=few(self.cx.lanes)).contains(&each)
-            && (group == 1 || w.shape[1] > 1)
-            && steps.unwrap_or(1) == 1
-            && xs[xs.len() - 1] >= self.cx.lanes
-            && (self.laid(x).is_none() || taps >= 3)
+        let width = v.window.out.last().and_then(Dim::fixed).unwrap_or(0);
+        [xt.dtype, w.dtype] == [DType::F32; 2]
+            && !v.channels_last
+            && fits(self.cx.lanes, &v)
+            && (v.group == 1 || v.cin > 1)
+            && width >= self.cx.lanes
+            && (self.laid(x).is_none() || v.taps() >= 3)
     }
 
     /// Convolution, pooling: input and output channels-last; a fourth input of a Conv lies as the output.
