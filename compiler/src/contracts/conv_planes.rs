@@ -47,7 +47,8 @@ fn accepts(q: &Query) -> bool {
     (0..4).all(f32s) && !v.channels_last && fits(lanes, &v)
 }
 
-/// Whether a convolution's sizes are known, its last step is 1, its output channels are few, and a row of its windows is of moderate size.
+/// Whether a convolution's sizes are known, its last step is 1, its output channels are few, and a row of its windows fills vectors and is of moderate
+/// size.
 pub fn fits(lanes: i64, v: &View) -> bool {
     let w = &v.window;
     let Some((input, out)) = fixed_shape(&v.input).zip(fixed_shape(&w.out)) else {
@@ -65,7 +66,10 @@ pub fn fits(lanes: i64, v: &View) -> bool {
         return false;
     }
     let rows = if rank == 2 { w.extent(0) } else { 1 };
+    // One input channel has kernels of its own where it makes a group.
     few(lanes, v.cin, v.cout)
+        && (v.group == 1 || v.cin > 1)
+        && out[rank - 1] >= lanes
         && w.stride[rank - 1] == 1
         && v.cin.saturating_mul(rows) <= LARGEST
         && v.cin * rows * (out[rank - 1] + w.extent(rank - 1)) <= LARGEST

@@ -225,7 +225,8 @@ impl Split {
         // Lanes of pixels do as well with the channels of one phase, and leave its zeros out. Windows of three elements and more have better ways.
         let of = |channels: i64| few(self.lanes, self.cin, channels);
         let by_pixels = of(self.cout) && !of(self.cout * self.phases());
-        let by_pixels = by_pixels && self.group == 1 && most.iter().all(|&taps| taps < 3);
+        let wide = self.axes.last().is_some_and(|a| a.positions >= self.lanes);
+        let by_pixels = by_pixels && self.group == 1 && wide && most.iter().all(|&taps| taps < 3);
         let most_waste = if self.cout < NARROW && !by_pixels {
             MOST_WASTE_NARROW
         } else {

@@ -67,6 +67,7 @@ pub fn spread(mut func: Func, facts: &Facts) -> Func {
             set_at,
             work: Work::new(&func, facts.symbols, facts.callees),
             around: vec![],
+            behind: vec![],
             splits: HashMap::new(),
         };
         p.block(&func.body, 0);
@@ -162,6 +163,8 @@ struct Planner<'a> {
     work: Work<'a>,
     /// Ranges of the loops around.
     around: Vec<Range<usize>>,
+    /// Ranges of the statements behind the current one, of each open block.
+    behind: Vec<Vec<Range<usize>>>,
     /// Loops that are cut, by position, with how many loops of the nest are taken as one.
     splits: HashMap<usize, usize>,
 }
@@ -170,10 +173,19 @@ impl<'a> Planner<'a> {
     /// Cycles of a block that begins at a position, with the splits that make it shortest.
     fn block(&mut self, block: &'a [Stmt], mut at: usize) -> f64 {
         let mut total = 0.0;
+        let mut behind: Vec<Range<usize>> = vec![];
         for s in block {
-            total += self.stmt(s, at);
-            at += 1 + s.blocks().map(|b| statements(b)).sum::<usize>();
+            let end = at + 1 + s.blocks().map(|b| statements(b)).sum::<usize>();
+            behind.push(at..end);
+            at = end;
         }
+        behind.reverse();
+        self.behind.push(behind);
+        for s in block {
+            let here = self.behind.last_mut().and_then(Vec::pop);
+            total += self.stmt(s, here.map_or(0, |r| r.start));
+        }
+        self.behind.pop();
         total
     }
     fn stmt(&mut self, s: &'a Stmt, at: usize) -> f64 {
@@ -307,6 +319,8 @@ impl<'a> Planner<'a> {
             self.func.bufs[b].access != Access::Private
                 || (writes_first(range.clone())
                     && writes_first(range.end..usize::MAX)
+                    // Another loop may write a part of what a third one reads.
+                    && self.behind.iter().flatten().all(|r| writes_first(r.clone()))
                     && self.around.iter().all(|a| writes_first(a.clone())))
         })
     }

@@ -85,12 +85,9 @@ impl Layout<'_, '_, '_> {
         let Ok(v) = View::of_shapes(attrs, &xt.shape, &TensorType::of(w).shape) else {
             return false;
         };
-        let width = v.window.out.last().and_then(Dim::fixed).unwrap_or(0);
         [xt.dtype, w.dtype] == [DType::F32; 2]
             && !v.channels_last
             && fits(self.cx.lanes, &v)
-            && (v.group == 1 || v.cin > 1)
-            && width >= self.cx.lanes
             && (self.laid(x).is_none() || v.taps() >= 3)
     }
 
