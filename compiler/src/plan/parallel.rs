@@ -67,7 +67,6 @@ pub fn spread(mut func: Func, facts: &Facts) -> Func {
             set_at,
             work: Work::new(&func, facts.symbols, facts.callees),
             around: vec![],
-            behind: vec![],
             splits: HashMap::new(),
         };
         p.block(&func.body, 0);
@@ -163,8 +162,6 @@ struct Planner<'a> {
     work: Work<'a>,
     /// Ranges of the loops around.
     around: Vec<Range<usize>>,
-    /// Ranges of the statements behind the current one, of each open block.
-    behind: Vec<Vec<Range<usize>>>,
     /// Loops that are cut, by position, with how many loops of the nest are taken as one.
     splits: HashMap<usize, usize>,
 }
@@ -173,19 +170,10 @@ impl<'a> Planner<'a> {
     /// Cycles of a block that begins at a position, with the splits that make it shortest.
     fn block(&mut self, block: &'a [Stmt], mut at: usize) -> f64 {
         let mut total = 0.0;
-        let mut behind: Vec<Range<usize>> = vec![];
         for s in block {
-            let end = at + 1 + s.blocks().map(|b| statements(b)).sum::<usize>();
-            behind.push(at..end);
-            at = end;
+            total += self.stmt(s, at);
+            at += 1 + s.blocks().map(|b| statements(b)).sum::<usize>();
         }
-        behind.reverse();
-        self.behind.push(behind);
-        for s in block {
-            let here = self.behind.last_mut().and_then(Vec::pop);
-            total += self.stmt(s, here.map_or(0, |r| r.start));
-        }
-        self.behind.pop();
         total
     }
     fn stmt(&mut self, s: &'a Stmt, at: usize) -> f64 {
@@ -315,12 +303,13 @@ impl<'a> Planner<'a> {
     fn private(&self, range: &Range<usize>) -> bool {
         let mut written = self.uses.written(range.clone()).into_iter();
         written.all(|b| {
+            // What is written and not read here is for others.
+            let kept = (self.uses.within(range.clone()).iter()).any(|u| u.buf == b && !u.write);
             let writes_first = |r: Range<usize>| self.uses.first(r, b) != Some(false);
             self.func.bufs[b].access != Access::Private
-                || (writes_first(range.clone())
+                || (kept
+                    && writes_first(range.clone())
                     && writes_first(range.end..usize::MAX)
-                    // Another loop may write a part of what a third one reads.
-                    && self.behind.iter().flatten().all(|r| writes_first(r.clone()))
                     && self.around.iter().all(|a| writes_first(a.clone())))
         })
     }
