@@ -146,7 +146,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
             band = (band + 1) / 2;
         }
         let len = Dim::Fixed(y.span(band) * of_row);
-        copy = Some(cx.scratch_per_thread("band", DType::F32, len));
+        // Border and image are written by loops of their own, so threads share it.
+        copy = Some(cx.scratch("band", DType::F32, len));
     }
     let j = Job {
         v: &v,

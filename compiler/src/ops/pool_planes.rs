@@ -111,9 +111,9 @@ impl<'w> Planes<'w> {
     pub fn fold(&self, cx: &mut LowerCx, fold: &Fold) -> Result<()> {
         let p = self;
         let size = p.group * p.rows() * p.line;
-        let lines = cx.scratch_per_thread("lines", DType::F32, Dim::Fixed(size));
-        let parted =
-            (p.step() > 1).then(|| cx.scratch_per_thread("parted", DType::F32, Dim::Fixed(size)));
+        // Several loops write parts of them, so threads share them.
+        let lines = cx.scratch("lines", DType::F32, Dim::Fixed(size));
+        let parted = (p.step() > 1).then(|| cx.scratch("parted", DType::F32, Dim::Fixed(size)));
         let pieces = [p.n, p.channels / p.group].map(Dim::Fixed);
         cx.each(&pieces, LoopKind::Seq, |cx, at| {
             let first = ex!(cx.b; {at[1]} * {cx.b.i(p.group)});

@@ -303,12 +303,9 @@ impl<'a> Planner<'a> {
     fn private(&self, range: &Range<usize>) -> bool {
         let mut written = self.uses.written(range.clone()).into_iter();
         written.all(|b| {
-            // What is written and not read here is for others.
-            let kept = (self.uses.within(range.clone()).iter()).any(|u| u.buf == b && !u.write);
             let writes_first = |r: Range<usize>| self.uses.first(r, b) != Some(false);
             self.func.bufs[b].access != Access::Private
-                || (kept
-                    && writes_first(range.clone())
+                || (writes_first(range.clone())
                     && writes_first(range.end..usize::MAX)
                     && self.around.iter().all(|a| writes_first(a.clone())))
         })
