@@ -29,6 +29,9 @@ conv 1x64x96 128x64x5 pad=2 last=1
 conv 1x16x40 16x1x9 pad=4 group=16 last=1
 conv 1x3x224x224 192x3x16x16 stride=16 last=1
 conv 1x8x9x9 8x8x3x3 pad=0,1,1,0 last=1
+conv 1x32x28x28 32x1x31x31 pad=15 group=32 last=1
+conv 1x16x64x64 2x16x3x3 pad=1
+conv 1x64x28x28 64x4x3x3 pad=1 group=16
 gemm 1x128x384 384x384
 gemm 1x128x1536 1536x384
 gemm 197x192 192x576

@@ -244,6 +244,7 @@ pub fn passes_for(machine: &kernel::Machine, mut asked: pipeline::Options) -> pi
     let tile = tile(contracts::strip::Numbers::Bytes).or(tile(contracts::strip::Numbers::Picked));
     let tile = tile.or(machine.tile(contracts::depthwise_long::DEPTHWISE_LONG.name));
     asked.bytes = tile.and(machine.vector).map(|v| v.multiplied_bytes());
+    asked.lanes = machine.vector.map_or(0, |v| v.lanes);
     asked.cpu_rates.get_or_insert(cpu_rates(machine));
     asked
 }

@@ -33,6 +33,8 @@ pub struct PassCx<'a> {
     pub require_integers: bool,
     /// The kind of bytes that the machine multiplies by weights with a sign; none: it multiplies words.
     pub bytes: Option<DType>,
+    /// Lanes of f32 of the vectors that kernels use; 0: not known.
+    pub lanes: i64,
     /// What is asked of accelerators.
     pub npu: Request,
     /// What our own kernels take, for the comparison.
@@ -85,6 +87,7 @@ impl<'a> PassCx<'a> {
             rounding: Default::default(),
             require_integers: false,
             bytes: None,
+            lanes: 0,
             npu: Default::default(),
             cpu_rates: Default::default(),
             offload: Default::default(),

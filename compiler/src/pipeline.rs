@@ -88,6 +88,8 @@ pub struct Options {
     pub require_integers: bool,
     /// The kind of bytes that the machine multiplies by weights with a sign; none: it multiplies words.
     pub bytes: Option<DType>,
+    /// Lanes of f32 of the vectors that kernels use; 0: not known.
+    pub lanes: i64,
     /// What is asked of accelerators.
     pub npu: Request,
     /// What our own kernels take, where it is known.
@@ -108,6 +110,7 @@ impl Default for Options {
             rounding: Rounding::default(),
             require_integers: false,
             bytes: None,
+            lanes: 0,
             npu: Request::default(),
             cpu_rates: None,
         }
@@ -186,6 +189,7 @@ fn steps(
         rounding: options.rounding,
         require_integers: options.require_integers,
         bytes: options.bytes,
+        lanes: options.lanes,
         name: "",
         edits: 0,
         max_edits: options.max_edits,

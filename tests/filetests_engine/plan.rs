@@ -10,7 +10,7 @@ use onnxc_compiler::plan::build::{Options, build};
 use onnxc_compiler::plan::oracle::evaluate;
 use onnxc_compiler::plan::print::print;
 use onnxc_compiler::plan::run;
-use onnxc_tests::graphs::{difference, done, inputs, largest, optimised};
+use onnxc_tests::graphs::{difference, done, inputs, largest, optimised, optimised_for};
 
 pub const PLAN: Command = Command {
     name: "plan",
@@ -32,8 +32,13 @@ fn go(case: &Case, lower: bool) -> Outcome {
     let x = inputs(&model, &largest(&model), 1);
     let want = done(evaluate(&model, &x));
     let whole = case.args.iter().any(|a| a == "whole");
+    let tiles = case.args.iter().any(|a| a == "tiles");
+    let best = |model| match tiles {
+        true => optimised_for(model, &graph::machine(case)),
+        false => optimised(model),
+    };
     let model = match whole {
-        true => match optimised(&model) {
+        true => match best(&model) {
             Ok(m) => m,
             Err(d) => return Outcome::problem(0, d.to_string()),
         },

@@ -7,7 +7,10 @@
 
 use super::finish::Activation;
 use super::window::Window;
-use super::{conv_depthwise, conv_depthwise_last, conv_gemm, conv_strip, conv_winograd, sparse};
+use super::{
+    conv_depthwise, conv_depthwise_last, conv_depthwise_wide, conv_gemm, conv_planes, conv_strip,
+    conv_winograd, sparse,
+};
 use crate::base::attr::Attrs;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
@@ -34,6 +37,8 @@ pub static CONV: Contract = Contract {
         sparse::window::FOUR,
         sparse::window::ONE,
         conv_depthwise::ROW,
+        conv_depthwise_wide::ROW,
+        conv_planes::ROW,
         conv_gemm::ROW,
         LOOPS,
     ],
@@ -167,6 +172,31 @@ pub fn inside(b: &mut Builder, w: &Window, input: &[Dim], at: &[ExprId]) -> Expr
         }
     }
     all
+}
+
+/// What of the window at output position `o` lies inside the input, along each axis: its first element, and how many.
+pub fn cut(cx: &mut LowerCx, w: &Window, input: &[Dim], o: &[ExprId]) -> Vec<(ExprId, ExprId)> {
+    let mut cuts = vec![];
+    for i in 0..w.rank() {
+        let (zero, k) = (cx.b.i(0), cx.b.i(w.kernel[i]));
+        if !can_leave(w, i, &input[i]) {
+            cuts.push((zero, k));
+            continue;
+        }
+        let none = cx.b.i(0);
+        let at = tap(&mut cx.b, w, i, o[i], none);
+        let at = cx.b.let_(at);
+        let (d, n) = (cx.b.i(w.dilation[i]), cx.b.dim(&input[i]));
+        let up = cx.b.i(w.dilation[i] - 1);
+        let before = ex!(cx.b; (up - at) / d);
+        let before = cx.b.clamp(before, zero, k);
+        let before = cx.b.let_(before);
+        let until = ex!(cx.b; ((n - at) + up) / d);
+        let until = cx.b.clamp(until, before, k);
+        let count = cx.b.sub(until, before);
+        cuts.push((before, cx.b.let_(count)));
+    }
+    cuts
 }
 
 /// Nested sequential loops over `sizes`.

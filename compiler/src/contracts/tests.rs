@@ -387,7 +387,7 @@ fn permuted(t: &Tensor, perm: &[usize]) -> Tensor {
 fn conv_rows_convolve() {
     // (channels, height, width), (output channels, group, kernel), stride, dilation, pads
     type Case = ((i64, i64, i64), (i64, i64, i64, i64), i64, i64, [i64; 4]);
-    let cases: [Case; 10] = [
+    let cases: [Case; 15] = [
         ((3, 5, 6), (5, 1, 1, 1), 1, 1, [0; 4]),
         ((2, 7, 9), (6, 1, 3, 3), 1, 1, [1; 4]),
         ((2, 7, 9), (6, 2, 3, 3), 2, 1, [1, 0, 1, 2]),
@@ -399,6 +399,13 @@ fn conv_rows_convolve() {
         // Sequences written as images.
         ((3, 19, 1), (5, 1, 4, 1), 1, 1, [1, 0, 2, 0]),
         ((3, 13, 1), (9, 1, 1, 1), 2, 1, [0; 4]),
+        // Windows larger than images, and padding larger than windows.
+        ((3, 6, 5), (3, 3, 11, 13), 1, 1, [5, 6, 5, 6]),
+        ((2, 5, 4), (2, 2, 3, 2), 1, 2, [7, 4, 6, 5]),
+        // Few output channels.
+        ((3, 5, 9), (1, 1, 3, 3), 1, 1, [1; 4]),
+        ((4, 9, 7), (2, 2, 2, 3), 1, 2, [3, 0, 0, 5]),
+        ((2, 1, 40), (1, 1, 1, 7), 1, 1, [0, 3, 0, 3]),
     ];
     for ((c, h, wd), (m, group, kh, kw), stride, dilation, pads) in cases {
         let (x, w, b) = (

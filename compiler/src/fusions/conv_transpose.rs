@@ -11,6 +11,7 @@ use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
+use crate::contracts::conv_planes::few;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::ops::conv_transpose::window;
 use crate::ops::util::unravel;
@@ -95,6 +96,8 @@ pub struct Split {
     cin: i64,
     cout: i64,
     weights: Vec<f32>,
+    /// Lanes of the machine's vectors; 0: not known.
+    lanes: i64,
 }
 
 /// Phases from one to another, in order, that have as many elements.
@@ -194,6 +197,7 @@ fn read_with(
         cin: w.shape[0] / group,
         cout: w.shape[1],
         weights: values.into_iter().map(|v| v as f32).collect(),
+        lanes: 0,
     })
 }
 
@@ -218,7 +222,12 @@ impl Split {
         let own: i64 = self.axes.iter().map(|a| a.kernel).product();
         let done = most.iter().product::<i64>() * self.phases();
         let depthwise = self.group > 1 && self.cin == 1 && self.cout == 1;
-        let most_waste = if self.cout < NARROW {
+        // Lanes of pixels do as well with the channels of one phase, and leave its zeros out. Windows of three elements and more have better ways.
+        let of = |channels: i64| few(self.lanes, self.cin, channels);
+        let by_pixels = of(self.cout) && !of(self.cout * self.phases());
+        let wide = self.axes.last().is_some_and(|a| a.positions >= self.lanes);
+        let by_pixels = by_pixels && self.group == 1 && wide && most.iter().all(|&taps| taps < 3);
+        let most_waste = if self.cout < NARROW && !by_pixels {
             MOST_WASTE_NARROW
         } else {
             MOST_WASTE
@@ -334,7 +343,10 @@ fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
         return Ok(Outcome::Skip("the weights are not f32".into()));
     };
     let s = match read(g, root, weights) {
-        Ok(s) => s,
+        Ok(s) => Split {
+            lanes: cx.lanes,
+            ..s
+        },
         Err(why) => return Ok(Outcome::Skip(why.to_string())),
     };
     let bias = match g.node(root).ins.get(2).copied().flatten() {

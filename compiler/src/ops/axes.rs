@@ -87,13 +87,22 @@ pub fn parts_of(count: &Dim) -> i64 {
 pub fn in_parts(shape: &[Dim], axes: &[usize], ty: Ty) -> bool {
     let last = axes.last().filter(|a| **a + 1 == shape.len());
     let long = |d: &Dim| d.fixed().is_none_or(|n| n >= LONG);
-    matches!(ty, Ty::F32 | Ty::I32) && last.is_some_and(|a| long(&shape[*a]))
+    matches!(ty, Ty::F32 | Ty::I32) && last.is_some() && long(&piece(shape, axes).1)
 }
 
-/// Folds the elements along `axes` as [`fold`] does, in parts where [`in_parts`] says so: element `i` of the innermost axis goes
-/// into part `i` modulo 16 (32 for rows of 128 and more), and `join` brings the second half of the parts onto the first
+/// How many of `axes`, the last ones of `shape`, lie in one piece, and how long it is.
+fn piece(shape: &[Dim], axes: &[usize]) -> (usize, Dim) {
+    let joined = (axes.iter().rev().zip((0..shape.len()).rev()))
+        .take_while(|(a, last)| **a == *last)
+        .count();
+    (joined, count(shape, &axes[axes.len() - joined..]))
+}
+
+/// Folds the elements along `axes` as [`fold`] does, in parts where [`in_parts`] says so: element `i` of a piece goes
+/// into part `i` modulo 16 (32 for pieces of 128 and more), and `join` brings the second half of the parts onto the first
 /// until one is left. The order is the same on every machine, whatever its vectors hold. `init` is what changes nothing;
-/// `step` is written down twice.
+/// `step` is written down twice. Where several of the last axes make a piece, `step` gets the element's number in it as the index of the last axis, and 0
+/// for the others: it must read tensors that have all of `shape`.
 pub fn fold_in_parts(
     cx: &mut LowerCx,
     shape: &[Dim],
@@ -106,10 +115,16 @@ pub fn fold_in_parts(
     if !in_parts(shape, axes, cx.b.ty(init)) {
         return fold(cx, shape, axes, index, init, step);
     }
-    let Some((&last, outer)) = axes.split_last() else {
+    let (joined, count) = piece(shape, axes);
+    let Some(&last) = axes.last() else {
         return Ok(init);
     };
-    let count = shape[last].clone();
+    let outer = &axes[..axes.len() - joined];
+    let mut index = index.to_vec();
+    for &a in &axes[outer.len()..] {
+        index[a] = cx.b.i(0);
+    }
+    let index = &index[..];
     let parts = parts_of(&count);
     let n = cx.b.dim(&count);
     let p = cx.b.i(parts);

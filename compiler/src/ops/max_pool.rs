@@ -1,6 +1,7 @@
 //! MaxPool, with the positions of the largest elements, and MaxUnpool, which puts elements back there.
 
 use super::pool::windows;
+use super::pool_planes::{Fold, Planes};
 use super::spatial::{pool_window, read_window, spatial, with_spatial};
 use super::util::{accept, bad, float, since};
 use crate::base::attr::Attrs;
@@ -69,6 +70,14 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let w = pool_window(cx.attrs, &x)?;
     let low = lowest(cx, cx.input(0)?.ty.dtype);
     if cx.output(1).is_none() {
+        if let Some(planes) = Planes::of(cx, &w)? {
+            let fold = Fold {
+                init: low,
+                join: &|cx, old, v| cx.b.max(v, old),
+                finish: &|_, v, _| v,
+            };
+            return planes.fold(cx, &fold);
+        }
         return windows(
             cx,
             &w,

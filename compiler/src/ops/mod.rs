@@ -22,6 +22,7 @@ pub mod ml_tree;
 pub mod ml_tree_read;
 #[cfg(test)]
 mod nn_tests;
+mod pool_planes;
 pub mod quantized;
 mod quotient;
 pub mod recurrent;

@@ -40,6 +40,125 @@ fn softmax_before_13_takes_all_axes_behind() {
     );
 }
 
+/// A pool of a plane by its definition: for each output the elements of its window, and how many positions it has with the padding.
+fn windows_of(
+    size: [i64; 2],
+    [kernel, stride, dilation]: [[i64; 2]; 3],
+    pads: [i64; 4],
+    mut each: impl FnMut(Vec<i64>, i64),
+) {
+    let out = [0, 1].map(|i| {
+        let room = size[i] + pads[i] + pads[2 + i] - (kernel[i] - 1) * dilation[i] - 1;
+        room / stride[i] + 1
+    });
+    for o in (0..out[0] * out[1]).map(|o| [o / out[1], o % out[1]]) {
+        let mut inside = vec![];
+        for k in (0..kernel[0] * kernel[1]).map(|k| [k / kernel[1], k % kernel[1]]) {
+            let at = [0, 1].map(|i| o[i] * stride[i] + k[i] * dilation[i] - pads[i]);
+            if (0..2).all(|i| (0..size[i]).contains(&at[i])) {
+                inside.push(at[0] * size[1] + at[1]);
+            }
+        }
+        each(inside, kernel[0] * kernel[1]);
+    }
+}
+
+#[test]
+fn planes_are_pooled_axis_by_axis() {
+    // Size, window, steps, dilation, pads.
+    type Case = ([i64; 2], [[i64; 2]; 3], [i64; 4]);
+    let cases: [Case; 7] = [
+        ([8, 8], [[2, 2], [2, 2], [1, 1]], [0; 4]),
+        ([7, 9], [[3, 3], [2, 2], [1, 1]], [1; 4]),
+        ([5, 6], [[2, 2], [1, 1], [1, 1]], [0, 0, 1, 1]),
+        ([9, 30], [[3, 5], [1, 3], [2, 2]], [2, 4, 1, 3]),
+        ([13, 11], [[13, 13], [1, 1], [1, 1]], [6; 4]),
+        ([4, 40], [[1, 9], [4, 8], [1, 1]], [0, 8, 0, 7]),
+        ([6, 1], [[3, 2], [2, 9], [1, 1]], [2, 1, 2, 1]),
+    ];
+    for (size, window, pads) in cases {
+        // Small whole numbers: their sums are exact in any order.
+        let n = 2 * 3 * size[0] * size[1];
+        let x: Vec<f32> = (0..n).map(|i| ((i * 37) % 23 - 11) as f32).collect();
+        let plane = (size[0] * size[1]) as usize;
+        let (mut largest, mut mean, mut counted) = (vec![], vec![], vec![]);
+        for x in x.chunks(plane) {
+            windows_of(size, window, pads, |inside, taps| {
+                let all: Vec<f32> = inside.iter().map(|&i| x[i as usize]).collect();
+                let sum: f32 = all.iter().sum();
+                largest.push(f64::from(
+                    all.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                ));
+                mean.push(f64::from(sum / all.len() as f32));
+                counted.push(f64::from(sum / taps as f32));
+            });
+        }
+        let [kernel, steps, dilation] = window;
+        let a = attrs([
+            ("kernel_shape", ints(&kernel)),
+            ("strides", ints(&steps)),
+            ("dilations", ints(&dilation)),
+            ("pads", ints(&pads)),
+        ]);
+        let x = || vec![data(f32s(&[2, 3, size[0], size[1]], &x))];
+        assert_eq!(
+            numbers("MaxPool", 12, &a, x()),
+            largest,
+            "{size:?} {window:?}"
+        );
+        assert_eq!(
+            numbers("AveragePool", 19, &a, x()),
+            mean,
+            "{size:?} {window:?}"
+        );
+        let a = a.with("count_include_pad", Attr::Int(1));
+        assert_eq!(
+            numbers("AveragePool", 19, &a, x()),
+            counted,
+            "{size:?} {window:?}"
+        );
+    }
+}
+
+#[test]
+fn statistics_of_several_axes_take_them_as_one_row() {
+    // Two channels of 6 x 7 elements: none of the axes is long, both together are.
+    let x: Vec<f32> = (0..84).map(|i| ((i * i) % 17) as f32).collect();
+    let of = |x: &[f32]| {
+        let mean = x.iter().sum::<f32>() / x.len() as f32;
+        let var = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / x.len() as f32;
+        (mean, (var + 1e-5).sqrt())
+    };
+    let scaled = |groups: usize| -> Vec<f64> {
+        let each = x.len() / groups;
+        let norm = |(i, v): (usize, &f32)| {
+            let (mean, sd) = of(&x[i / each * each..][..each]);
+            let (scale, bias) = [(2.0, 1.0), (3.0, -1.0)][i / 42];
+            f64::from((v - mean) / sd * scale + bias)
+        };
+        x.iter().enumerate().map(norm).collect()
+    };
+    let inputs = || {
+        let lists = [[2.0, 3.0], [1.0, -1.0]].map(|v| data(f32s(&[2], &v)));
+        [vec![data(f32s(&[1, 2, 6, 7], &x))], lists.to_vec()].concat()
+    };
+    let none = Attrs::default();
+    near(
+        &numbers("InstanceNormalization", 6, &none, inputs()),
+        &scaled(2),
+    );
+    let one = attrs([("num_groups", Attr::Int(1))]);
+    near(
+        &numbers("GroupNormalization", 21, &one, inputs()),
+        &scaled(1),
+    );
+    let means: Vec<f64> = x.chunks(42).map(|x| f64::from(of(x).0)).collect();
+    near(
+        &numbers("GlobalAveragePool", 1, &none, vec![inputs()[0].clone()]),
+        &means,
+    );
+}
+
 #[test]
 fn pooling_with_ceil_mode() {
     // test_maxpool_2d_ceil and test_averagepool_2d_ceil of ONNX.

@@ -234,11 +234,12 @@ fn group(cx: &mut LowerCx) -> Result<()> {
                 index[1]
             };
             let (scale, bias) = (cx.load(1, &[which])?, cx.load(2, &[which])?);
-            let (scale, bias) = (cx.b.let_(scale), cx.b.let_(bias));
+            let factor = cx.b.div(scale, sd);
+            let (factor, bias) = (cx.b.let_(factor), cx.b.let_(bias));
             over(cx, &shape, &inner, LoopKind::Lanes, at, |cx, at| {
                 let index = flat(cx, at);
                 let v = cx.load(0, &index)?;
-                let v = ex!(cx.b; (((v - mean) / sd) * scale) + bias);
+                let v = ex!(cx.b; ((v - mean) * factor) + bias);
                 cx.store(0, &index, v);
                 Ok(())
             })

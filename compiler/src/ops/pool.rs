@@ -1,11 +1,11 @@
 //! AveragePool, LpPool: a window slides, a mean or a norm leaves.
 
+use super::pool_planes::{Fold, Planes};
 use super::spatial::{pool_window, read_window, spatial_of, with_spatial};
 use super::util::{accept, float, since};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
-use crate::contracts::conv::{can_leave, inside, seq, seq_of, tap};
-use crate::ex;
+use crate::contracts::conv::{can_leave, cut, inside, seq, seq_of, tap};
 use crate::contracts::window::Window;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, UnOp};
@@ -103,27 +103,7 @@ fn windows_last<T: Copy>(
 ) -> Result<()> {
     let (pixels, channels) = shape.split_at(shape.len() - 1);
     cx.each(pixels, LoopKind::Seq, |cx, o| {
-        // First window element that exists, and how many do, along each axis.
-        let mut cuts = vec![];
-        for i in 0..w.rank() {
-            let (zero, k) = (cx.b.i(0), cx.b.i(w.kernel[i]));
-            if !can_leave(w, i, &input[i]) {
-                cuts.push((zero, k));
-                continue;
-            }
-            let none = cx.b.i(0);
-            let at = tap(&mut cx.b, w, i, o[1 + i], none);
-            let at = cx.b.let_(at);
-            let (d, n) = (cx.b.i(w.dilation[i]), cx.b.dim(&input[i]));
-            let up = cx.b.i(w.dilation[i] - 1);
-            let before = ex!(cx.b; (up - at) / d);
-            let before = cx.b.clamp(before, zero, k);
-            let before = cx.b.let_(before);
-            let until = ex!(cx.b; ((n - at) + up) / d);
-            let until = cx.b.clamp(until, before, k);
-            let count = cx.b.sub(until, before);
-            cuts.push((before, cx.b.let_(count)));
-        }
+        let cuts = cut(cx, w, input, &o[1..]);
         let channels = cx.b.dim(&channels[0]);
         cx.for_(channels, LoopKind::Lanes, |cx, c| {
             let state = begin(cx);
@@ -158,6 +138,9 @@ fn average(cx: &mut LowerCx) -> Result<()> {
     // With padding counted, only a size rounded up lets a window pass the end of the padding.
     let counted = leaves && (!with_pad || cx.attrs.flag("ceil_mode"));
     let zero = cx.b.num(ty, 0.0);
+    if average_of_planes(cx, &w, zero, counted, with_pad)? {
+        return Ok(());
+    }
     let (wr, xr) = (&w, &x);
     windows(
         cx,
@@ -201,6 +184,40 @@ fn average(cx: &mut LowerCx) -> Result<()> {
             Ok(())
         },
     )
+}
+
+/// The mean axis by axis, where that is of use.
+fn average_of_planes(
+    cx: &mut LowerCx,
+    w: &Window,
+    zero: ExprId,
+    counted: bool,
+    with_pad: bool,
+) -> Result<bool> {
+    let taps = w.kernel.iter().product::<i64>() as f64;
+    let Some(planes) = Planes::of(cx, w)? else {
+        return Ok(false);
+    };
+    let counts = counted.then(|| planes.counts(cx, with_pad));
+    let fold = Fold {
+        init: zero,
+        join: &|cx, old, v| cx.b.add(old, v),
+        finish: &|cx, sum, place| {
+            let ty = cx.b.ty(sum);
+            match counts {
+                Some(table) => {
+                    let n = cx.b.load(table, place);
+                    cx.b.div(sum, n)
+                }
+                None => {
+                    let n = cx.b.num(ty, taps);
+                    cx.b.div(sum, n)
+                }
+            }
+        },
+    };
+    planes.fold(cx, &fold)?;
+    Ok(true)
 }
 
 /// `|x|` to the power `p`, added to `sum`.

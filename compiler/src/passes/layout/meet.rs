@@ -6,6 +6,9 @@ use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
+use crate::base::types::TensorType;
+use crate::contracts::conv::View;
+use crate::contracts::conv_planes::fits;
 use crate::graph::ir::{NodeId, ValueId};
 use crate::op::{Lower, resolve_axis};
 
@@ -69,9 +72,23 @@ impl Layout<'_, '_, '_> {
         let negative = attrs.ints("pads").is_some_and(|p| p.iter().any(|&p| p < 0));
         let each = w.shape[0] / group.max(1);
         matches!(xt.dtype, DType::F32 | DType::I8 | DType::U8)
+            && !self.better_in_planes(*x, w, attrs)
             && (3..=5).contains(&xt.rank())
             && !negative
             && (group == 1 || each >= 4 || w.shape[1] == 1)
+    }
+
+    /// Whether a convolution has so few output channels that lanes of pixels are better, in the order of the model
+    /// ([`crate::contracts::conv_planes`]). What lies channels-last already is brought into it where its elements are used often enough.
+    fn better_in_planes(&self, x: ValueId, w: &Tensor, attrs: &Attrs) -> bool {
+        let Some(xt) = self.g.ty(x) else { return false };
+        let Ok(v) = View::of_shapes(attrs, &xt.shape, &TensorType::of(w).shape) else {
+            return false;
+        };
+        [xt.dtype, w.dtype] == [DType::F32; 2]
+            && !v.channels_last
+            && fits(self.cx.lanes, &v)
+            && (self.laid(x).is_none() || v.taps() >= 3)
     }
 
     /// Convolution, pooling: input and output channels-last; a fourth input of a Conv lies as the output.
@@ -86,10 +103,8 @@ impl Layout<'_, '_, '_> {
             return Ok(false);
         }
         let conv = self.g.node(n).op.name.starts_with("Conv");
-        // Pooling alone is a reason to transpose only where many channels are read many times.
-        let channels = self.shape(x).and_then(|s| s[1].fixed()).unwrap_or(0);
-        let window: i64 = attrs.ints("kernel_shape").map_or(1, |k| k.iter().product());
-        if !conv && self.laid(x).is_none() && (channels < 16 || window < 9) {
+        // Pooling alone is no reason to transpose.
+        if !conv && self.laid(x).is_none() {
             return Ok(false);
         }
         let perm = channels_last(rank);
