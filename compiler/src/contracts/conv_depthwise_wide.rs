@@ -44,7 +44,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let of_tap = |t: i64| (0..c).map(move |c| (c * taps + t) as usize);
     let packed = (0..taps).flat_map(of_tap).map(|at| known[at]).collect();
     let weights = constant(cx, packed);
-    let pixels = [&[v.n.clone()], &w.out[..]].concat();
+    let pixels = [std::slice::from_ref(&v.n), &w.out[..]].concat();
     let window: Vec<Dim> = w.kernel.iter().map(|&k| Dim::Fixed(k)).collect();
     cx.each(&pixels, LoopKind::Seq, |cx, o| {
         let cuts = cut(cx, w, &v.input, &o[1..]);
