@@ -6,7 +6,7 @@
 //! floats, which hold their sums exactly.
 
 use super::conv::{View, macs};
-use super::conv_depthwise_axis::{Axis, Run};
+use super::conv_axis::{Axis, Run};
 use super::conv_depthwise_long::Plan;
 use super::conv_depthwise_parts::Weights;
 use super::conv_integer::begun;

@@ -1,6 +1,6 @@
 //! How `conv_i8_depthwise_last` uses products that are longer than their factors ([`super::depthwise_long`]), and which of its ways over bytes it takes.
 
-use super::conv_depthwise_axis::Axis;
+use super::conv_axis::Axis;
 use super::conv_depthwise_parts::{Plan as Rows, Weights};
 use super::depthwise_long::{MOST_TAPS, Shape, flush};
 use super::depthwise_parts;

@@ -1,6 +1,6 @@
 //! How `conv_i8_depthwise_last` uses products of parts of lanes: tiles and blocks of channels by what they cost, and weights packed for them.
 
-use super::conv_depthwise_axis::{Axis, Run};
+use super::conv_axis::{Axis, Run};
 use super::depthwise_parts::Shape;
 use super::depthwise_tile::Geometry;
 use crate::base::diag::Result;

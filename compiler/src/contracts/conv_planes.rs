@@ -5,6 +5,7 @@
 //! time.
 
 use super::conv::{View, macs, seq};
+use super::conv_axis::Axis;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
@@ -75,32 +76,6 @@ pub fn fits(lanes: i64, v: &View) -> bool {
         && v.cin * rows * (out[rank - 1] + w.extent(rank - 1)) <= LARGEST
 }
 
-/// Sizes of an axis.
-#[derive(Clone, Copy)]
-struct Axis {
-    input: i64,
-    out: i64,
-    kernel: i64,
-    stride: i64,
-    dilation: i64,
-    begin: i64,
-}
-
-impl Axis {
-    const ONE: Axis = Axis {
-        input: 1,
-        out: 1,
-        kernel: 1,
-        stride: 1,
-        dilation: 1,
-        begin: 0,
-    };
-    /// Input elements that so many outputs span.
-    fn span(&self, out: i64) -> i64 {
-        (out - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
-    }
-}
-
 /// Where windows read: an element of channel `c`, row `y` and column `x` is at `base + c * plane + y * row + x`.
 struct Source {
     buf: BufId,
@@ -123,21 +98,11 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let v = View::of(q)?;
     let w = &v.window;
     let missing = || Diagnostic::internal("sizes that are not known");
-    let axis = |i: usize| -> Option<Axis> {
-        Some(Axis {
-            input: v.input[i].fixed()?,
-            out: w.out[i].fixed()?,
-            kernel: w.kernel[i],
-            stride: w.stride[i],
-            dilation: w.dilation[i],
-            begin: w.begin[i],
-        })
-    };
     let last = w.rank() - 1;
-    let x = axis(last).ok_or_else(missing)?;
+    let x = Axis::of(&v, last).ok_or_else(missing)?;
     let y = match last {
         0 => Axis::ONE,
-        _ => axis(0).ok_or_else(missing)?,
+        _ => Axis::of(&v, 0).ok_or_else(missing)?,
     };
     let (mut band, mut copy) = (y.out, None);
     if !w.is_unpadded() {

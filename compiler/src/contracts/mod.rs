@@ -1,7 +1,7 @@
 //! Floor 4: what kernels compute, one family per file, and the rows that compute it on every machine.
 pub mod conv;
+pub mod conv_axis;
 pub mod conv_depthwise;
-pub mod conv_depthwise_axis;
 pub mod conv_depthwise_last;
 pub mod conv_depthwise_long;
 pub mod conv_depthwise_parts;

@@ -1,4 +1,4 @@
-//! The spatial axes of a depthwise convolution, and their tiles: those at a border have code of their own.
+//! Spatial axes of a convolution, and the tiles of a depthwise one: those at a border have code of their own.
 
 use super::conv::View;
 use super::pack::RowTiles;
@@ -55,6 +55,10 @@ impl Axis {
         dilation: 1,
         begin: 0,
     };
+    /// Input elements that so many outputs span.
+    pub fn span(&self, out: i64) -> i64 {
+        (out - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+    }
     /// The tiles of up to `most` output elements.
     pub fn runs(&self, most: i64) -> Vec<Run> {
         let mut out: Vec<Run> = vec![];
@@ -62,8 +66,7 @@ impl Axis {
             for t in 0..count {
                 let first = first + t * size;
                 let from = first * self.stride - self.begin;
-                let span = (size - 1) * self.stride + (self.kernel - 1) * self.dilation + 1;
-                let cut = [(-from).max(0), (from + span - self.input).max(0)];
+                let cut = [(-from).max(0), (from + self.span(size) - self.input).max(0)];
                 match out.last_mut() {
                     Some(r) if r.size == size && r.cut == cut => r.count += 1,
                     _ => out.push(Run {
