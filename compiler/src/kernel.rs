@@ -515,9 +515,16 @@ impl Machine {
     }
     /// The best tile of a contract.
     pub fn tile(&self, contract: &str) -> Option<&'static Tile> {
-        self.tiles
-            .iter()
-            .copied()
-            .find(|t| t.contract == contract && t.needs.iter().all(|f| self.has(f)))
+        self.tiles_of(contract).next()
+    }
+    /// The same for vectors of half as many lanes, for columns that leave the other half empty: machines of sixteen lanes have the tiles of eight too.
+    pub fn half_tile(&self, contract: &str) -> Option<&'static Tile> {
+        let wide = self.vector.is_some_and(|v| v.lanes == 16);
+        self.tiles_of(contract).nth(1).filter(|_| wide)
+    }
+    fn tiles_of(&self, contract: &str) -> impl Iterator<Item = &'static Tile> {
+        let fits =
+            move |t: &&'static Tile| t.contract == contract && t.needs.iter().all(|f| self.has(f));
+        self.tiles.iter().copied().filter(fits)
     }
 }

@@ -35,6 +35,8 @@ const LARGEST: i64 = 1 << 20;
 /// Whether groups have so few output channels that lanes of them are worse than lanes of pixels, for vectors of so many lanes. Sums of few products
 /// leave kernels with lanes of channels little to do between loading and storing, so that there may be more channels then.
 pub fn few(lanes: i64, cin: i64, cout: i64) -> bool {
+    // Sixteen lanes have halves.
+    let lanes = lanes.min(8);
     cout <= lanes / 4 || cout.max(cin) <= lanes / 2
 }
 

@@ -155,7 +155,7 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         true => v.batch.iter().cloned().product::<Dim>() * v.m.clone(),
         false => v.m.clone(),
     };
-    let panels = panels_of(&vector, numbers, n, rows.fixed());
+    let panels = panels_of(&vector, numbers, n, rows.fixed(), false);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = Element::whole(&mut cx.b, &sizes, rank - 2);
     if flat {

@@ -96,6 +96,23 @@ pub fn panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
     cut(v, n, rows, &cost)
 }
 
+/// The same where columns that fill half a vector at most have a tile of half the lanes, which takes half the time.
+pub fn panels_with_halves(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    /// Registers of machines with half the lanes.
+    const REGISTERS: i64 = 16;
+    let half = Vector {
+        lanes: v.lanes / 2,
+        registers: REGISTERS,
+        ..*v
+    };
+    let cost = |m, cols, split| (registers(v, m, cols, split), cycles(v, m, cols, split));
+    let of_half = |m, cols, split| {
+        let held = registers(&half, m, cols, split);
+        (held, cycles(&half, m, cols, split) / 2.0)
+    };
+    cut_with(v, n, rows, &cost, Some((&half, &of_half)))
+}
+
 /// The same for narrow weights.
 pub fn narrow_panels(v: &Vector, n: i64, rows: Option<i64>, grid: &Grid) -> Vec<Panels> {
     let cost = |m: i64, cols: i64, split: i64| {
@@ -145,9 +162,16 @@ pub fn eights(n: i64) -> f64 {
     whole(8) / whole(4)
 }
 
-/// Panels for operands of a form.
-pub fn panels_of(v: &Vector, numbers: Numbers, n: i64, rows: Option<i64>) -> Vec<Panels> {
+/// Panels for operands of a form; `halves`: there are tiles of half the lanes.
+pub fn panels_of(
+    v: &Vector,
+    numbers: Numbers,
+    n: i64,
+    rows: Option<i64>,
+    halves: bool,
+) -> Vec<Panels> {
     match numbers {
+        Numbers::Floats if halves => panels_with_halves(v, n, rows),
         Numbers::Picked => picked_panels(v, n, rows),
         Numbers::Matrices => matrix_panels(v, n, rows),
         _ => panels(v, n, rows),
@@ -155,6 +179,17 @@ pub fn panels_of(v: &Vector, numbers: Numbers, n: i64, rows: Option<i64>) -> Vec
 }
 
 fn cut(v: &Vector, n: i64, rows: Option<i64>, cost_of: Cost) -> Vec<Panels> {
+    cut_with(v, n, rows, cost_of, None)
+}
+
+/// `half`: what does columns that are left and fill half a vector at most.
+fn cut_with(
+    v: &Vector,
+    n: i64,
+    rows: Option<i64>,
+    cost_of: Cost,
+    half: Option<(&Vector, Cost)>,
+) -> Vec<Panels> {
     // For each width the whole product's cost, the rest being a narrower panel.
     let mut best: Option<(f64, Vec<Panels>)> = None;
     for cols in 1..=MOST_VECTORS {
@@ -177,6 +212,8 @@ fn cut(v: &Vector, n: i64, rows: Option<i64>, cost_of: Cost) -> Vec<Panels> {
             });
         }
         if rest > 0 {
+            let own = half.filter(|(h, _)| rest <= h.lanes);
+            let (v, cost_of) = own.unwrap_or((v, cost_of));
             let cols = (rest + v.lanes - 1) / v.lanes;
             let Some((m, split, cost)) = best_rows(v, cols, rows, cost_of) else {
                 continue;
@@ -383,6 +420,12 @@ pub fn machine_for(cx: &LowerCx, form: &Form) -> Result<(&'static Tile, Vector)>
     Ok((tile, form.vector(&vector)))
 }
 
+/// The same for half the lanes, where there is one: of floats alone.
+pub fn half_for(cx: &LowerCx, form: &Form) -> Option<&'static Tile> {
+    let floats = form.numbers == Numbers::Floats;
+    (cx.machine.half_tile(form.numbers.contract())).filter(|_| floats)
+}
+
 /// Whether a product's packed weights are worth fetching ahead: they come from beyond the second cache, and few rows pass
 /// under them.
 pub fn from_afar(cx: &LowerCx, rows: Option<i64>, weights: i64) -> bool {
@@ -450,5 +493,27 @@ mod tests {
         for p in panels(&AVX2, 28, Some(1)) {
             assert!(p.split > 1, "{p:?}");
         }
+    }
+
+    #[test]
+    fn half_a_vector_of_columns_has_a_tile() {
+        let wide = Vector {
+            lanes: 16,
+            registers: 32,
+            rows: 30,
+            ..AVX2
+        };
+        let of = |n| -> Vec<(i64, i64, i64)> {
+            let all = panels_with_halves(&wide, n, Some(3136));
+            all.iter().map(|p| (p.first, p.n, p.padded)).collect()
+        };
+        assert_eq!(of(8), [(0, 8, 8)]);
+        assert_eq!(of(5), [(0, 5, 8)]);
+        assert_eq!(of(24), [(0, 16, 16), (16, 8, 8)]);
+        // More than half a vector is a whole one.
+        assert_eq!(of(12), [(0, 12, 16)]);
+        // Sums of the smaller machine's registers.
+        let p = panels_with_halves(&wide, 8, Some(3136))[0];
+        assert!(registers(&AVX2, p.m, 1, p.split) <= AVX2.registers, "{p:?}");
     }
 }

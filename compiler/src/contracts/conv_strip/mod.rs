@@ -19,8 +19,8 @@ pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 use super::form::Form;
 use super::picked::{Picks, Stored};
 use super::strip_plan::{
-    At, Call, Panels, call_before, from_afar, machine_for, panels_of, row_blocks, weight_bytes,
-    weight_type,
+    At, Call, Panels, call_before, from_afar, half_for, machine_for, panels_of, row_blocks,
+    weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -110,7 +110,8 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     } else {
         w.out[rank - 1].clone()
     };
-    let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed());
+    let halves = half_for(cx, form).is_some();
+    let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed(), halves);
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
     let weights = weights::pack(cx, &v, form, &panels, &plan, per_window)?;
     let correction = weights::correction(cx, &v, form);
@@ -471,8 +472,11 @@ impl Job<'_> {
         tiles: ExprId,
         rows: &Rows,
     ) -> Result<()> {
-        let (tile, _) = machine_for(cx, self.form)?;
+        let (tile, vector) = machine_for(cx, self.form)?;
         let p = self.panels[panel.at];
+        // Half a vector of columns.
+        let half = half_for(cx, self.form).filter(|_| p.padded % vector.lanes != 0);
+        let tile = half.unwrap_or(tile);
         let skip = number as i64 * self.plan.k * self.plan.segs * p.padded;
         let b = At {
             buf: self.weights.buf,
