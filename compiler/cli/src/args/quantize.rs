@@ -67,7 +67,7 @@ pub struct QuantizeFlags {
     /// Use so many cases at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub samples: u64,
-    /// How the ranges of activations are chosen: by default `mse` for 8 bits, `minmax` for 16
+    /// How the ranges of activations are chosen: by default `minmax`
     #[arg(long, value_enum, value_name = "METHOD")]
     pub calibration_method: Option<CalibrationMethod>,
     /// For `percentile`: how many of a hundred values lie within
@@ -196,11 +196,7 @@ impl QuantizeFlags {
     }
     /// The method with its number.
     pub fn method(&self) -> Method {
-        let own = match self.precision {
-            Precision::Int16 | Precision::W8a16 => CalibrationMethod::Minmax,
-            _ => CalibrationMethod::Mse,
-        };
-        match self.calibration_method.unwrap_or(own) {
+        match self.calibration_method.unwrap_or(CalibrationMethod::Minmax) {
             CalibrationMethod::Minmax => Method::MinMax,
             CalibrationMethod::Percentile => Method::Percentile(self.percentile),
             CalibrationMethod::Mse => Method::Mse,
