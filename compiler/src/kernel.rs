@@ -520,7 +520,9 @@ impl Machine {
     /// The same for vectors of half as many lanes, for columns that leave the other half empty: machines of sixteen lanes have the tiles of eight too.
     pub fn half_tile(&self, contract: &str) -> Option<&'static Tile> {
         let wide = self.vector.is_some_and(|v| v.lanes == 16);
-        self.tiles_of(contract).nth(1).filter(|_| wide)
+        // One that needs nothing is that of the base machine, whose lanes are fewer still.
+        let half = self.tiles_of(contract).nth(1);
+        half.filter(|t| wide && !t.needs.is_empty())
     }
     fn tiles_of(&self, contract: &str) -> impl Iterator<Item = &'static Tile> {
         let fits =

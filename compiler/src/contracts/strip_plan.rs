@@ -92,8 +92,12 @@ fn best_rows(v: &Vector, cols: i64, rows: Option<i64>, tile_cost: Cost) -> Optio
 
 /// Cuts `n` columns into panels for products over `rows` rows (`None`: not known).
 pub fn panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
-    let cost = |m, cols, split| (registers(v, m, cols, split), cycles(v, m, cols, split));
-    cut(v, n, rows, &cost)
+    cut(v, n, rows, &|m, cols, split| strip_cost(v, m, cols, split))
+}
+
+/// Registers and cycles for one k of a tile of a machine's own vectors.
+fn strip_cost(v: &Vector, m: i64, cols: i64, split: i64) -> (i64, f64) {
+    (registers(v, m, cols, split), cycles(v, m, cols, split))
 }
 
 /// The same where columns that fill half a vector at most have a tile of half the lanes, which takes half the time.
@@ -105,12 +109,12 @@ pub fn panels_with_halves(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> 
         registers: REGISTERS,
         ..*v
     };
-    let cost = |m, cols, split| (registers(v, m, cols, split), cycles(v, m, cols, split));
+    let whole = |m, cols, split| strip_cost(v, m, cols, split);
     let of_half = |m, cols, split| {
-        let held = registers(&half, m, cols, split);
-        (held, cycles(&half, m, cols, split) / 2.0)
+        let (held, cycles) = strip_cost(&half, m, cols, split);
+        (held, cycles / 2.0)
     };
-    cut_with(v, n, rows, &cost, Some((&half, &of_half)))
+    cut_with(v, n, rows, &whole, Some((&half, &of_half)))
 }
 
 /// The same for narrow weights.

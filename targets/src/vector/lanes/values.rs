@@ -451,7 +451,11 @@ impl Kernel<'_> {
                 });
                 Some(d)
             }
-            (Ty::F32, Ty::I32) if self.left.rounding.contains(&Value::Cast(to, kind, from, a)) => {
+            // What is near to a whole number of an i32 becomes it as it is rounded.
+            (Ty::F32, Ty::I32)
+                if self.left.rounding.contains(&Value::Cast(to, kind, from, a))
+                    || matches!(self.l.values[a as usize], Value::Un(UnOp::Near, ..)) =>
+            {
                 let ra = self.reg(a, u)?;
                 let d = self.result(&[a], u)?;
                 self.vm.op(Op::NearInt { d, a: ra });
