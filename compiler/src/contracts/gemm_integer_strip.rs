@@ -7,7 +7,7 @@ use super::gemm::{View, macs};
 use super::picked::{REACH, Stored, pack, share};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
-    At, Call, Panels, call_before, eights, from_afar, machine_for, packed_before, panels_of,
+    At, Call, Panels, Way, call_before, eights, from_afar, machine_for, packed_before, panels_of,
     picked_panels, row_blocks, weight_bytes,
 };
 use super::tail::{Element, Found};
@@ -155,7 +155,14 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         true => v.batch.iter().cloned().product::<Dim>() * v.m.clone(),
         false => v.m.clone(),
     };
-    let panels = panels_of(&vector, numbers, n, rows.fixed(), false);
+    let panels = panels_of(
+        &vector,
+        numbers,
+        n,
+        rows.fixed(),
+        false,
+        Way::of(cx, k, form.b_type),
+    );
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = Element::whole(&mut cx.b, &sizes, rank - 2);
     if flat {

@@ -64,6 +64,43 @@ fn cycles(v: &Vector, m: i64, cols: i64, split: i64) -> f64 {
 /// Registers and cycles for one k of a tile of so many rows and vectors in so many chains.
 type Cost<'a> = &'a dyn Fn(i64, i64, i64) -> (i64, f64);
 
+/// The same of a machine's vectors.
+type CostOf<'a> = &'a dyn Fn(&Vector, i64, i64, i64) -> (i64, f64);
+
+/// The way of weights to the registers.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// Rows of B that a tile goes through.
+    pub k: i64,
+    /// Bytes of an element of B.
+    pub element: i64,
+    /// Bytes of the first cache.
+    pub l1: i64,
+}
+
+impl Way {
+    /// Cycles in which 32 bytes come from the second cache while multiplications go on: Zen 4 takes 2.3. Machines with wider vectors
+    /// either have wider ways or take two cycles for each.
+    const CYCLES: f64 = 2.3;
+
+    /// The way of so many rows of B.
+    pub fn of(cx: &LowerCx, k: i64, element: DType) -> Way {
+        Way {
+            k,
+            element: element.size() as i64,
+            l1: i64::from(cx.machine.l1d.max(16 << 10)),
+        }
+    }
+
+    /// Cycles for one k of so many vectors. What stays in the first cache from tile to tile costs no more than its loads.
+    fn cycles(&self, v: &Vector, cols: i64) -> f64 {
+        match cols * v.lanes * self.element * self.k > self.l1 {
+            true => cols as f64 * Self::CYCLES * (v.lanes * self.element).min(32) as f64 / 32.0,
+            false => 0.0,
+        }
+    }
+}
+
 /// The best rows for a panel of so many vectors over `rows` rows, with cycles for one k of all.
 fn best_rows(v: &Vector, cols: i64, rows: Option<i64>, tile_cost: Cost) -> Option<(i64, i64, f64)> {
     let total = rows.unwrap_or(240).max(1);
@@ -102,6 +139,10 @@ fn strip_cost(v: &Vector, m: i64, cols: i64, split: i64) -> (i64, f64) {
 
 /// The same where columns that fill half a vector at most have a tile of half the lanes, which takes half the time.
 pub fn panels_with_halves(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
+    cut_halves(v, n, rows, &strip_cost)
+}
+
+fn cut_halves(v: &Vector, n: i64, rows: Option<i64>, cost: CostOf) -> Vec<Panels> {
     /// Registers of machines with half the lanes.
     const REGISTERS: i64 = 16;
     let half = Vector {
@@ -109,12 +150,24 @@ pub fn panels_with_halves(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> 
         registers: REGISTERS,
         ..*v
     };
-    let whole = |m, cols, split| strip_cost(v, m, cols, split);
+    let whole = |m, cols, split| cost(v, m, cols, split);
     let of_half = |m, cols, split| {
-        let (held, cycles) = strip_cost(&half, m, cols, split);
+        let (held, cycles) = cost(&half, m, cols, split);
         (held, cycles / 2.0)
     };
     cut_with(v, n, rows, &whole, Some((&half, &of_half)))
+}
+
+/// The same for weights that come a way.
+fn panels_on_a_way(v: &Vector, n: i64, rows: Option<i64>, halves: bool, way: Way) -> Vec<Panels> {
+    let cost = |v: &Vector, m: i64, cols: i64, split: i64| {
+        let (held, cycles) = strip_cost(v, m, cols, split);
+        (held, cycles.max(way.cycles(v, cols)))
+    };
+    match halves {
+        true => cut_halves(v, n, rows, &cost),
+        false => cut(v, n, rows, &|m, cols, split| cost(v, m, cols, split)),
+    }
 }
 
 /// The same for narrow weights.
@@ -166,16 +219,17 @@ pub fn eights(n: i64) -> f64 {
     whole(8) / whole(4)
 }
 
-/// Panels for operands of a form; `halves`: there are tiles of half the lanes.
+/// Panels for operands of a form; `halves`: there are tiles of half the lanes. Only floats mind the way: whole numbers are a quarter as long.
 pub fn panels_of(
     v: &Vector,
     numbers: Numbers,
     n: i64,
     rows: Option<i64>,
     halves: bool,
+    way: Way,
 ) -> Vec<Panels> {
     match numbers {
-        Numbers::Floats if halves => panels_with_halves(v, n, rows),
+        Numbers::Floats => panels_on_a_way(v, n, rows, halves, way),
         Numbers::Picked => picked_panels(v, n, rows),
         Numbers::Matrices => matrix_panels(v, n, rows),
         _ => panels(v, n, rows),

@@ -19,7 +19,7 @@ pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 use super::form::Form;
 use super::picked::{Picks, Stored};
 use super::strip_plan::{
-    At, Call, Panels, call_before, from_afar, half_for, machine_for, panels_of, row_blocks,
+    At, Call, Panels, Way, call_before, from_afar, half_for, machine_for, panels_of, row_blocks,
     weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
@@ -111,8 +111,9 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         w.out[rank - 1].clone()
     };
     let halves = half_for(cx, form).is_some();
-    let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed(), halves);
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
+    let way = Way::of(cx, per_window, form.b_type);
+    let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed(), halves, way);
     let weights = weights::pack(cx, &v, form, &panels, &plan, per_window)?;
     let correction = weights::correction(cx, &v, form);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
