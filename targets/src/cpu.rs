@@ -18,6 +18,17 @@ pub struct Caches {
     pub l2: u32,
 }
 
+/// What code is arranged for. It steers tiling and the choice of kernels, never what may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tuning {
+    /// Its caches.
+    pub caches: Caches,
+    /// Whether it issues in program order, so that code must interleave loads with arithmetic.
+    pub in_order: bool,
+    /// Whether it does vectors of 512 bits in two halves, so that they multiply no faster than those of 256.
+    pub halves: bool,
+}
+
 /// What is known of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cpu {
@@ -27,10 +38,22 @@ pub struct Cpu {
     pub arch: Arch,
     /// What it has, closed and with the base of the architecture.
     pub features: FeatureSet,
-    /// Its caches.
-    pub caches: Caches,
-    /// Whether it issues in program order, so that code must interleave loads with arithmetic.
-    pub in_order: bool,
+    /// What code for it is arranged for.
+    pub tuning: Tuning,
+}
+
+impl Tuning {
+    /// What suits two cores.
+    fn common(self, other: Tuning) -> Tuning {
+        Tuning {
+            caches: Caches {
+                l1d: self.caches.l1d.min(other.caches.l1d),
+                l2: self.caches.l2.min(other.caches.l2),
+            },
+            in_order: self.in_order || other.in_order,
+            halves: self.halves || other.halves,
+        }
+    }
 }
 
 impl Cpu {
@@ -46,13 +69,21 @@ impl Cpu {
             name,
             arch,
             features,
-            caches: Caches { l1d, l2 },
-            in_order: false,
+            tuning: Tuning {
+                caches: Caches { l1d, l2 },
+                in_order: false,
+                halves: false,
+            },
         }
     }
     /// The same, issuing in order.
     pub(crate) const fn in_order(mut self) -> Cpu {
-        self.in_order = true;
+        self.tuning.in_order = true;
+        self
+    }
+    /// The same, with vectors of 512 bits in halves.
+    pub(crate) const fn halves(mut self) -> Cpu {
+        self.tuning.halves = true;
         self
     }
     fn complete(mut self) -> Cpu {
@@ -69,11 +100,7 @@ impl Cpu {
             name: self.name,
             arch: self.arch,
             features: self.features.common(other.features),
-            caches: Caches {
-                l1d: self.caches.l1d.min(other.caches.l1d),
-                l2: self.caches.l2.min(other.caches.l2),
-            },
-            in_order: self.in_order || other.in_order,
+            tuning: self.tuning.common(other.tuning),
         }
     }
 }
@@ -159,7 +186,7 @@ mod tests {
                 let cpu = find(arch, name).unwrap();
                 assert!(cpu.features.closed() == cpu.features && cpu.arch == arch);
                 assert!(
-                    cpu.caches.l1d >= 8 && cpu.caches.l2 >= cpu.caches.l1d,
+                    cpu.tuning.caches.l1d >= 8 && cpu.tuning.caches.l2 >= cpu.tuning.caches.l1d,
                     "{name}"
                 );
             }
@@ -201,7 +228,7 @@ mod tests {
     #[test]
     fn pairs_take_the_common_part() {
         let pair = find(Arch::Aarch64, "cortex-a72.cortex-a53").unwrap();
-        assert!(pair.in_order && !pair.features.has(Feature::Dotprod));
+        assert!(pair.tuning.in_order && !pair.features.has(Feature::Dotprod));
         assert!(
             find(Arch::Aarch64, "cortex-a76.cortex-a55")
                 .unwrap()

@@ -7,7 +7,7 @@
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 
 use crate::aarch64::arch;
-use crate::cpu::{self, Caches, Cpu};
+use crate::cpu::{self, Cpu, Tuning};
 use crate::features::{FEATURES, FeatureSet};
 use crate::{Arch, native, suggest};
 
@@ -31,10 +31,8 @@ pub struct Selection {
     pub named: bool,
     /// The instructions that may be used.
     pub features: FeatureSet,
-    /// Caches to tile for.
-    pub caches: Caches,
-    /// Whether loads must be interleaved with arithmetic.
-    pub in_order: bool,
+    /// What code is arranged for.
+    pub tuning: Tuning,
     /// Landing pads and the like.
     pub protection: Protection,
 }
@@ -57,8 +55,7 @@ impl Selection {
             cpu: base.name.to_string(),
             named: false,
             features: base.features,
-            caches: base.caches,
-            in_order: base.in_order,
+            tuning: base.tuning,
             protection: Protection::default(),
         }
     }
@@ -71,8 +68,7 @@ impl Selection {
             cpu::find(self.arch, name)?
         };
         self.features = cpu.features;
-        self.caches = cpu.caches;
-        self.in_order = cpu.in_order;
+        self.tuning = cpu.tuning;
         self.cpu = name.to_string();
         self.named = true;
         Ok(())
@@ -101,16 +97,15 @@ impl Selection {
             self.set_named(value, false)?;
         }
         if let Some(value) = march {
-            let before = (self.caches, self.in_order, self.cpu.clone());
+            let before = (self.tuning, self.cpu.clone());
             self.set_named(value, true)?;
             if mcpu.is_some() {
-                (self.caches, self.in_order, self.cpu) = before;
+                (self.tuning, self.cpu) = before;
             }
         }
         // What is only tuned for may be spelt in ways that no table has; it can do no harm.
         if let Some(tuned) = mtune.and_then(|name| cpu::find(self.arch, name).ok()) {
-            self.caches = tuned.caches;
-            self.in_order = tuned.in_order;
+            self.tuning = tuned.tuning;
         }
         words
             .iter()
@@ -124,8 +119,7 @@ impl Selection {
         match (self.arch, arch::find(name)) {
             (Arch::Aarch64, Some(features)) if march => {
                 let base = Cpu::base(Arch::Aarch64);
-                (self.features, self.caches, self.in_order) =
-                    (features, base.caches, base.in_order);
+                (self.features, self.tuning) = (features, base.tuning);
                 self.cpu = name.to_string();
                 self.named = true;
             }

@@ -87,12 +87,15 @@ pub fn machine(selection: &Selection) -> Machine {
             }
         }),
         lane_loop: lane_loop(selection),
-        l1d: selection.caches.l1d.saturating_mul(1024),
-        l2: selection.caches.l2.saturating_mul(1024),
+        l1d: selection.tuning.caches.l1d.saturating_mul(1024),
+        l2: selection.tuning.caches.l2.saturating_mul(1024),
         winograd: Winograd::default(),
         sparse: Sparse::default(),
         palettes: Palettes::default(),
-        costs: costs::of_level(level(selection.arch, selection.features)),
+        costs: costs::of(
+            level(selection.arch, selection.features),
+            selection.tuning.halves,
+        ),
     }
 }
 

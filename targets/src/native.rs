@@ -2,7 +2,7 @@
 //!
 //! The standard library asks CPUID with XGETBV on x86_64 and the auxiliary vector on aarch64, so a feature that the system
 //! does not save on a context switch is not reported. Caches are not asked: they would make the plan, and with it the
-//! object's bytes, depend on more than the features, which is all that can be named on another machine.
+//! object's bytes, depend on what can't be named on another machine. Whether the widest vectors are done in halves can be: by `znver4`.
 
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 
@@ -32,6 +32,7 @@ pub fn host(wanted: Arch) -> Result<Cpu> {
     }
     let features = detect().with(FeatureSet::base(wanted)).closed();
     let like = match (wanted, features.f32_lanes()) {
+        (Arch::X86_64, 16) if in_halves() => "znver4",
         (Arch::X86_64, 16) => "x86-64-v4",
         (Arch::X86_64, 8) => "x86-64-v3",
         (Arch::X86_64, _) => "x86-64-v2",
@@ -45,6 +46,23 @@ pub fn host(wanted: Arch) -> Result<Cpu> {
         features,
         ..like
     })
+}
+
+/// Whether vectors of 512 bits are done in two halves: AMD's family 25, of which those that have such vectors are of the fourth Zen.
+#[cfg(target_arch = "x86_64")]
+fn in_halves() -> bool {
+    use std::arch::x86_64::__cpuid;
+    let maker = __cpuid(0);
+    let amd =
+        [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"];
+    let version = __cpuid(1).eax;
+    let family = ((version >> 8) & 0xf) + ((version >> 20) & 0xff);
+    amd && family == 25
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn in_halves() -> bool {
+    false
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -22,7 +22,7 @@ fn gcc_flags_of_aarch64() {
     let s = given(Arch::Aarch64, "-mcpu=cortex-a55").unwrap();
     assert!(
         s.named
-            && s.in_order
+            && s.tuning.in_order
             && s.features.has(Feature::Dotprod)
             && !s.features.has(Feature::Crypto)
     );
@@ -57,7 +57,11 @@ fn gcc_flags_of_aarch64() {
     );
     // -march decides the instructions, -mcpu the rest.
     let s = given(Arch::Aarch64, "-mcpu=cortex-a76 -march=armv8-a+crc").unwrap();
-    assert!(!s.features.has(Feature::Dotprod) && !s.in_order && s.cpu == "cortex-a76");
+    assert!(!s.features.has(Feature::Dotprod) && !s.tuning.in_order && s.cpu == "cortex-a76");
+    // What is tuned for changes no instruction.
+    let s = given(Arch::X86_64, "-march=x86-64-v4 -mtune=znver4").unwrap();
+    assert!(s.tuning.halves && !s.features.has(Feature::Avx512vnni) && s.cpu == "x86-64-v4");
+    assert!(!given(Arch::X86_64, "-march=x86-64-v4").unwrap().tuning.halves);
     // The last one wins.
     assert_eq!(
         given(Arch::Aarch64, "-mcpu=cortex-a76 -mcpu=cortex-a53")

@@ -141,10 +141,11 @@ impl Table {
     }
 }
 
-/// The table of a level; where none was measured, what is true of every machine.
-pub fn of_level(level: Level) -> Costs {
+/// The table of a level, whose CPU may do the widest vectors in halves; where none was measured, what is true of every machine.
+pub fn of(level: Level, halves: bool) -> Costs {
     let text = match level {
         Level::Avx2 => include_str!("avx2.toml"),
+        Level::Avx512 if halves => include_str!("zen4.toml"),
         Level::Avx512 => include_str!("avx512.toml"),
         Level::Sse2 | Level::Neon => return Costs::default(),
     };
@@ -158,8 +159,12 @@ mod tests {
 
     #[test]
     fn tables_of_levels_are_read_and_name_every_row() {
-        for level in [Level::Avx2, Level::Avx512] {
-            let costs = of_level(level);
+        for (level, halves) in [
+            (Level::Avx2, false),
+            (Level::Avx512, false),
+            (Level::Avx512, true),
+        ] {
+            let costs = of(level, halves);
             assert!(costs.measured.is_empty());
             for row in measured_rows() {
                 assert!(costs.rates.contains_key(row), "{level:?} lacks {row}");

@@ -96,7 +96,7 @@ pub const CPUS: &[Cpu] = &[
     cpu("znver1", V3, 32, 512),
     cpu("znver2", V3, 32, 512),
     cpu("znver3", V3, 32, 512),
-    cpu("znver4", CLX, 32, 1024),
+    cpu("znver4", CLX, 32, 1024).halves(),
     cpu("znver5", SPR, 48, 1024),
     // Zhaoxin.
     cpu("lujiazui", IVB, 32, 256),
