@@ -61,7 +61,12 @@ fn gcc_flags_of_aarch64() {
     // What is tuned for changes no instruction.
     let s = given(Arch::X86_64, "-march=x86-64-v4 -mtune=znver4").unwrap();
     assert!(s.tuning.halves && !s.features.has(Feature::Avx512vnni) && s.cpu == "x86-64-v4");
-    assert!(!given(Arch::X86_64, "-march=x86-64-v4").unwrap().tuning.halves);
+    assert!(
+        !given(Arch::X86_64, "-march=x86-64-v4")
+            .unwrap()
+            .tuning
+            .halves
+    );
     // The last one wins.
     assert_eq!(
         given(Arch::Aarch64, "-mcpu=cortex-a76 -mcpu=cortex-a53")

@@ -103,6 +103,8 @@ const MOST_TAPS: i64 = 81;
 const BLOCK: i64 = 48;
 /// The same of bytes.
 const BYTE_BLOCK: i64 = 4 * BLOCK;
+/// Images of more than so many second caches come from afar: levels of CPUs name the smallest of theirs.
+const FAR: i64 = 4;
 /// Maps of up to so many pixels are small.
 const SMALL_MAP: i64 = 14 * 14;
 
@@ -139,8 +141,8 @@ fn shape_fits(q: &Query) -> bool {
         && (0..w.rank()).all(|i| w.begin[i] < w.extent(i) && w.end[i] < w.extent(i))
 }
 
-/// Pixels of a tile: rows, columns.
-fn tile_size(v: &Vector, y: &Axis, x: &Axis) -> (i64, i64) {
+/// Pixels of a tile: rows, columns. `far`: the image comes from afar.
+fn tile_size(v: &Vector, y: &Axis, x: &Axis, far: bool) -> (i64, i64) {
     // Beside the sums: a row of weights, one or two elements of the image.
     let room = (v.registers - x.kernel - 2).max(1);
     let most = |cols: i64| (room / cols).max(1);
@@ -149,6 +151,9 @@ fn tile_size(v: &Vector, y: &Axis, x: &Axis) -> (i64, i64) {
         room.min(8)
     } else if v.registers >= 32 {
         7
+    } else if y.stride > 1 && far {
+        // Squares read least.
+        2
     } else {
         4
     };
@@ -156,7 +161,7 @@ fn tile_size(v: &Vector, y: &Axis, x: &Axis) -> (i64, i64) {
     let rows = if x.out == 1 && y.stride == 1 {
         // A line: rows alone share what is read.
         most(cols).min(8)
-    } else if y.stride > 1 || x.kernel >= 5 {
+    } else if x.kernel >= 5 {
         most(cols).min(if v.registers >= 32 { 2 } else { 1 })
     } else {
         most(cols).min(2)
@@ -176,6 +181,8 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         _ => Axis::of(&v, 0).ok_or_else(missing)?,
     };
     let bytes = Bytes::of(q);
+    let size = bytes.as_ref().map_or(DType::F32, |b| b.x_type).size() as i64;
+    let far = y_axis.input * x_axis.input * v.group * size > FAR * i64::from(cx.machine.l2);
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = match bytes {
         Some(_) => Element::whole(&mut cx.b, &sizes, rank),
@@ -202,7 +209,11 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     job.parts = job.plan(cx.machine);
     let ((rows, cols), small, least) = match &job.parts {
         Some(p) => (p.size(), BYTE_BLOCK, p.block()),
-        None => (tile_size(&vector, &y_axis, &x_axis), BLOCK, vector.lanes),
+        None => (
+            tile_size(&vector, &y_axis, &x_axis, far),
+            BLOCK,
+            vector.lanes,
+        ),
     };
     let (row_runs, col_runs) = (y_axis.runs(rows), x_axis.runs(cols));
     let small = (small + least - 1) / least * least;

@@ -7,13 +7,54 @@ use super::finish::Sums;
 use super::*;
 use crate::vector::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
-use onnxc_compiler::contracts::depthwise_tile::Shape;
+use onnxc_compiler::contracts::depthwise_tile::{Geometry, Shape};
 use onnxc_compiler::loops::ir::Callee;
 
 struct Template<'s> {
     f: Frame<'s>,
     s: &'s Shape,
     acc: Vec<V>,
+}
+
+/// An input row of a tile.
+struct Line {
+    y: i64,
+    /// Rows of the tile that it meets, each with the row of the window.
+    meets: Vec<(usize, i64)>,
+}
+
+impl Line {
+    fn needs(&self, ky: i64) -> bool {
+        self.meets.iter().any(|(_, k)| *k == ky)
+    }
+}
+
+/// The input rows of a tile in their order, each once if `room` rows of weights can be held that long; else one after the other under each row of
+/// weights. A sum's products have the same order both ways.
+fn lines(at: &Geometry, room: usize) -> Vec<Line> {
+    let all = (0..at.rows).flat_map(|r| (0..at.kernel[0]).map(move |ky| (r, ky)));
+    let y = |&(r, ky): &(i64, i64)| r * at.stride[0] + ky * at.dilation[0];
+    let mut pairs: Vec<(i64, i64)> = all.filter(|p| at.exists(0, y(p))).collect();
+    pairs.sort_by_key(|&(r, ky)| (ky, r));
+    let line = |pairs: &[(i64, i64)]| Line {
+        y: y(&pairs[0]),
+        meets: pairs.iter().map(|&(r, ky)| (r as usize, ky)).collect(),
+    };
+    let apart = || pairs.iter().map(|p| line(&[*p])).collect();
+    let mut sorted = pairs.clone();
+    sorted.sort_by_key(|p| (y(p), p.1));
+    let together: Vec<Line> = sorted.chunk_by(|a, b| y(a) == y(b)).map(line).collect();
+    let live = |i: usize| {
+        let after = |ky: i64| together[i..].iter().any(|l| l.needs(ky));
+        let before = |ky: i64| together[..=i].iter().any(|l| l.needs(ky));
+        (0..at.kernel[0])
+            .filter(|&ky| after(ky) && before(ky))
+            .count()
+    };
+    match (0..together.len()).all(|i| live(i) <= room) {
+        true => together,
+        false => apart(),
+    }
 }
 
 /// Address registers that live through the channels of a tile.
@@ -110,27 +151,32 @@ impl Template<'_> {
                 (true, _) => self.f.vm.op(Op::Move { d, a: self.acc[0] }),
             }
         }
-        let kw = s.at.kernel[1];
-        let w = self.f.vm.vs(kw as usize);
+        let kw = s.at.kernel[1] as usize;
         let x = self.f.vm.v();
-        for ky in 0..s.at.kernel[0] {
-            let meets =
-                (0..s.at.rows).any(|r| s.at.exists(0, r * s.at.stride[0] + ky * s.at.dilation[0]));
-            if !meets {
-                continue;
-            }
-            for (kx, d) in w.iter().enumerate() {
-                let disp = (ky * kw + kx as i64) as i32 * self.f.vector();
-                self.f.vm.load(*d, Mem::at(b.w, disp), Lanes::All);
-            }
-            for r in 0..s.at.rows {
-                let y = r * s.at.stride[0] + ky * s.at.dilation[0];
-                if s.at.exists(0, y) {
-                    self.row(b, y - s.at.cut_rows[0], r as usize, &w, x, lanes);
+        let room = self.f.vm.isa.vregs.saturating_sub(rows * cols + 1) / kw;
+        let lines = lines(&s.at, room);
+        // Rows of weights that are in registers.
+        let mut held: Vec<(i64, Vec<V>)> = vec![];
+        for (i, line) in lines.iter().enumerate() {
+            for &(_, ky) in &line.meets {
+                if held.iter().any(|(k, _)| *k == ky) {
+                    continue;
                 }
+                let w = self.f.vm.vs(kw);
+                for (kx, d) in w.iter().enumerate() {
+                    let disp = (ky as usize * kw + kx) as i32 * self.f.vector();
+                    self.f.vm.load(*d, Mem::at(b.w, disp), Lanes::All);
+                }
+                held.push((ky, w));
+            }
+            self.line(b, line, &held, x, lanes);
+            let needed = |ky: i64| lines[i + 1..].iter().any(|l| l.needs(ky));
+            let (kept, done) = held.into_iter().partition(|(ky, _)| needed(*ky));
+            held = kept;
+            for (_, w) in done {
+                self.f.vm.free_all(&w);
             }
         }
-        self.f.vm.free_all(&w);
         self.f.vm.free(x);
         let sums = Sums {
             acc: std::mem::take(&mut self.acc),
@@ -143,10 +189,10 @@ impl Template<'_> {
         self.f.finish(sums)
     }
 
-    /// An input row under one row of weights, into one row of sums.
-    fn row(&mut self, b: &Bases, y: i64, r: usize, w: &[V], x: V, lanes: Lanes) {
+    /// An input row under the rows of weights that it meets.
+    fn line(&mut self, b: &Bases, line: &Line, held: &[(i64, Vec<V>)], x: V, lanes: Lanes) {
         let s = self.s;
-        let p = self.f.multiple(b.x, b.row, y);
+        let p = self.f.multiple(b.x, b.row, line.y - s.at.cut_rows[0]);
         // `p` moves on three pixels at a time.
         let mut moved = 0;
         for ix in 0..s.at.span(1) {
@@ -189,9 +235,13 @@ impl Template<'_> {
                     a: x,
                 });
             }
+            let weights = |ky: i64| held.iter().find(|(k, _)| *k == ky).map(|(_, w)| w);
             for (col, kx) in uses {
-                let d = self.acc[r * s.at.cols as usize + col];
-                self.f.vm.fma(d, x, w[kx as usize]);
+                for &(r, ky) in &line.meets {
+                    let Some(w) = weights(ky) else { continue };
+                    let d = self.acc[r * s.at.cols as usize + col];
+                    self.f.vm.fma(d, x, w[kx as usize]);
+                }
             }
         }
         self.f.vm.free_x(p);
