@@ -10,7 +10,8 @@
  *   ... run as often as you like ...
  *   onnxc_pool_stop(&pool);
  *
- * Each loop is cut into as many even ranges as there are threads, at places that depend on nothing else. Threads wait by
+ * Each loop is cut into as many even ranges as there are threads, at places that depend on nothing else. Each thread does its
+ * own range, and who is done takes ranges that nobody has begun: no loop waits for a thread that is kept off its CPU. Threads wait by
  * spinning for a short while and sleep after that; while loops follow each other closely there is no system call. Nothing is
  * allocated. A loop that starts while the pool is busy runs on its own thread. */
 #ifndef ONNXC_POOL_H
@@ -33,13 +34,19 @@ typedef struct {
   struct onnxc_pool_s *pool;
   pthread_t thread;
   int number;
-  int32_t status;
 } onnxc_pool_worker;
+
+/* What is known of a range: the turn in which it was begun last, and what became of it. In each turn each is begun once, by who
+ * brings it from the turn before to this one. */
+typedef struct {
+  unsigned begun;
+  int32_t status;
+} onnxc_pool_range;
 
 typedef struct onnxc_pool_s {
   /* Counts loops; workers wait for it to change. */
   unsigned turn;
-  /* Workers that have not ended the loop, and whether one is running. */
+  /* Ranges that are not done, and whether a loop is running. */
   int left, busy, stop;
   /* Threads that sleep: workers until a turn, the caller until nobody is left. */
   int sleeping, caller_sleeps;
@@ -50,6 +57,7 @@ typedef struct onnxc_pool_s {
   pthread_mutex_t lock;
   pthread_cond_t begun, ended;
   onnxc_pool_worker workers[ONNXC_POOL_MAX];
+  onnxc_pool_range ranges[ONNXC_POOL_MAX];
 } onnxc_pool;
 
 static void onnxc_pool_pause(void) {
@@ -66,9 +74,25 @@ static int64_t onnxc_pool_at(const onnxc_pool *p, int i) {
   return each * i + (i < more ? i : more);
 }
 
-static int32_t onnxc_pool_part(const onnxc_pool *p, int i) {
-  int64_t begin = onnxc_pool_at(p, i), end = onnxc_pool_at(p, i + 1);
-  return begin < end ? p->body(p->arg, begin, end) : 0;
+/* Does what has not been begun of a turn's loop, the range of thread `first` before others. The loop stays what it is until a range
+ * that is ours is counted off. */
+static void onnxc_pool_take_part(onnxc_pool *p, int first, unsigned turn) {
+  int k;
+  for (k = 0; k < p->threads; k++) {
+    int i = (first + k) % p->threads;
+    onnxc_pool_range *r = &p->ranges[i];
+    unsigned before = turn - 1;
+    int64_t begin, end;
+    if (!__atomic_compare_exchange_n(&r->begun, &before, turn, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
+    begin = onnxc_pool_at(p, i);
+    end = onnxc_pool_at(p, i + 1);
+    r->status = begin < end ? p->body(p->arg, begin, end) : 0;
+    if (__atomic_sub_fetch(&p->left, 1, __ATOMIC_SEQ_CST) == 0 && __atomic_load_n(&p->caller_sleeps, __ATOMIC_SEQ_CST)) {
+      pthread_mutex_lock(&p->lock);
+      pthread_cond_signal(&p->ended);
+      pthread_mutex_unlock(&p->lock);
+    }
+  }
 }
 
 static void *onnxc_pool_work(void *self) {
@@ -86,39 +110,37 @@ static void *onnxc_pool_work(void *self) {
       __atomic_sub_fetch(&p->sleeping, 1, __ATOMIC_SEQ_CST);
       pthread_mutex_unlock(&p->lock);
     }
-    seen++;
-    if (p->stop) return 0;
-    w->status = onnxc_pool_part(p, w->number);
-    if (__atomic_sub_fetch(&p->left, 1, __ATOMIC_SEQ_CST) == 0 && __atomic_load_n(&p->caller_sleeps, __ATOMIC_SEQ_CST)) {
-      pthread_mutex_lock(&p->lock);
-      pthread_cond_signal(&p->ended);
-      pthread_mutex_unlock(&p->lock);
-    }
+    /* The turn first: that of the end, which has no loop, is never seen without `stop`. */
+    seen = __atomic_load_n(&p->turn, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE)) return 0;
+    onnxc_pool_take_part(p, w->number, seen);
   }
 }
 
-static void onnxc_pool_begin(onnxc_pool *p) {
-  __atomic_store_n(&p->left, p->threads - 1, __ATOMIC_RELAXED);
-  __atomic_add_fetch(&p->turn, 1, __ATOMIC_SEQ_CST);
+/* The next turn. */
+static unsigned onnxc_pool_begin(onnxc_pool *p) {
+  unsigned turn;
+  __atomic_store_n(&p->left, p->threads, __ATOMIC_RELAXED);
+  turn = __atomic_add_fetch(&p->turn, 1, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&p->sleeping, __ATOMIC_SEQ_CST)) {
     pthread_mutex_lock(&p->lock);
     pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->lock);
   }
+  return turn;
 }
 
 /* For `parallel_for`; `pool` is the pool. */
 static int32_t onnxc_pool_for(void *pool, onnxc_parallel_body body, void *arg, int64_t count) {
   onnxc_pool *p = (onnxc_pool *)pool;
-  int32_t status;
+  int32_t status = 0;
   int i, spins = 0;
   if (p->threads < 2 || count < 2 || __atomic_exchange_n(&p->busy, 1, __ATOMIC_ACQUIRE))
     return count > 0 ? body(arg, 0, count) : 0;
   p->body = body;
   p->arg = arg;
   p->count = count;
-  onnxc_pool_begin(p);
-  status = onnxc_pool_part(p, 0);
+  onnxc_pool_take_part(p, 0, onnxc_pool_begin(p));
   while (spins++ < ONNXC_POOL_SPINS && __atomic_load_n(&p->left, __ATOMIC_ACQUIRE)) onnxc_pool_pause();
   if (__atomic_load_n(&p->left, __ATOMIC_ACQUIRE)) {
     pthread_mutex_lock(&p->lock);
@@ -128,7 +150,7 @@ static int32_t onnxc_pool_for(void *pool, onnxc_parallel_body body, void *arg, i
     pthread_mutex_unlock(&p->lock);
   }
   /* The status of the lowest range that failed. */
-  for (i = 1; i < p->threads && status == 0; i++) status = p->workers[i].status;
+  for (i = 0; i < p->threads && status == 0; i++) status = p->ranges[i].status;
   __atomic_store_n(&p->busy, 0, __ATOMIC_RELEASE);
   return status;
 }
@@ -136,7 +158,7 @@ static int32_t onnxc_pool_for(void *pool, onnxc_parallel_body body, void *arg, i
 /* Ends the threads. No loop may be running. */
 static void onnxc_pool_stop(onnxc_pool *p) {
   int i;
-  p->stop = 1;
+  __atomic_store_n(&p->stop, 1, __ATOMIC_RELEASE);
   onnxc_pool_begin(p);
   for (i = 1; i < p->threads; i++) pthread_join(p->workers[i].thread, 0);
   pthread_cond_destroy(&p->begun);
@@ -153,6 +175,10 @@ static int onnxc_pool_start(onnxc_pool *p, int threads) {
   p->arg = 0;
   p->count = 0;
   p->threads = 1;
+  for (i = 0; i < ONNXC_POOL_MAX; i++) {
+    p->ranges[i].begun = 0;
+    p->ranges[i].status = 0;
+  }
   if ((error = pthread_mutex_init(&p->lock, 0)) != 0) return error;
   if ((error = pthread_cond_init(&p->begun, 0)) != 0) return error;
   if ((error = pthread_cond_init(&p->ended, 0)) != 0) return error;
@@ -160,7 +186,6 @@ static int onnxc_pool_start(onnxc_pool *p, int threads) {
     onnxc_pool_worker *w = &p->workers[i];
     w->pool = p;
     w->number = i;
-    w->status = 0;
     error = pthread_create(&w->thread, 0, onnxc_pool_work, w);
     if (error != 0) {
       onnxc_pool_stop(p);

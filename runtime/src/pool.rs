@@ -1,8 +1,9 @@
 //! A thread pool for models: it implements `parallel_for` of the ABI.
 //!
 //! Each loop is cut into as many even ranges as there are threads, at places that depend on nothing else. The caller is one
-//! of the threads. Workers wait by spinning for a short while, since a model's loops follow each other closely, and sleep
-//! after that. Running a loop allocates nothing. A loop that starts while the pool is busy (from another thread, or from
+//! of the threads. Each thread does its own range, so that what it read is still near in the next loop; who is done takes ranges
+//! that nobody has begun, so that a loop never waits for a thread that the system keeps off its CPU. Workers wait by spinning for a
+//! short while, since a model's loops follow each other closely, and sleep after that. Running a loop allocates nothing. A loop that starts while the pool is busy (from another thread, or from
 //! inside a loop) runs on its own thread.
 
 use crate::session::Parallel;
@@ -25,19 +26,21 @@ pub struct Pool {
 struct Shared {
     // Counts jobs; workers wait for it to change. Odd values are not used for anything but being different.
     turn: AtomicUsize,
-    // Workers that have not ended the job.
+    // Ranges of the job that are not done.
     left: AtomicUsize,
+    // For each range the turn in which it was begun last. In each turn each is begun once: who brings it from the turn before to this one does it.
+    begun: Box<[AtomicUsize]>,
     busy: AtomicBool,
     stop: AtomicBool,
     job: UnsafeCell<Job>,
-    // One status for each thread, written by it alone before it counts itself off.
+    // One status for each range, written by who did it before it is counted off.
     statuses: Box<[AtomicI32]>,
     asleep: Box<[AtomicBool]>,
     threads: usize,
 }
 
-// SAFETY: `job` is written only by the thread that holds `busy`, while no worker runs (`left` is 0), and published by the
-// change of `turn`; workers read it between that change and counting themselves off.
+// SAFETY: `job` is written only by the thread that holds `busy`, while no range is being done (`left` is 0), and published by the
+// change of `turn`; workers read it between beginning a range of that turn and counting it off.
 unsafe impl Sync for Shared {}
 // SAFETY: the job's pointers are used only while the caller waits inside `run`.
 unsafe impl Send for Shared {}
@@ -64,6 +67,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             turn: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
+            begun: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(Job {
@@ -115,39 +119,34 @@ impl Parallel for Pool {
                 caller: Some(&raw const me),
             }
         };
-        s.left.store(s.threads - 1, Ordering::Relaxed);
+        s.left.store(s.threads, Ordering::Relaxed);
         // SeqCst orders it against the workers' `asleep` flags: either they see the turn, or they are seen asleep.
-        s.turn.fetch_add(1, Ordering::SeqCst);
+        let turn = s.turn.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         for (worker, asleep) in self.workers.iter().zip(s.asleep.iter().skip(1)) {
             if asleep.load(Ordering::SeqCst) {
                 worker.thread().unpark();
             }
         }
-        let mine = s.part(0, count);
-        // SAFETY: the ranges of all threads are disjoint and cover the loop.
-        let status = unsafe { body(arg, mine.0, mine.1) };
+        s.take_part(0, turn);
         let mut turns = 0;
         while s.left.load(Ordering::Acquire) != 0 {
             if turns < SPINS {
                 turns += 1;
                 core::hint::spin_loop();
             } else {
-                // The last worker wakes us; a wake-up that came early only costs a turn.
+                // Who does the last range wakes us; a wake-up that came early only costs a turn.
                 thread::park();
             }
         }
-        let others = s.statuses.iter().skip(1).map(|s| s.load(Ordering::Relaxed));
-        let first = std::iter::once(status)
-            .chain(others)
-            .find(|s| *s != 0)
-            .unwrap_or(0);
+        let statuses = s.statuses.iter().map(|s| s.load(Ordering::Relaxed));
+        let first = statuses.into_iter().find(|s| *s != 0).unwrap_or(0);
         s.busy.store(false, Ordering::Release);
         first
     }
 }
 
 impl Shared {
-    // The range of thread `i`.
+    // Range `i` of a loop.
     fn part(&self, i: usize, count: i64) -> (i64, i64) {
         let at = |i: usize| (i128::from(count) * i as i128 / self.threads as i128) as i64;
         (at(i), at(i + 1))
@@ -157,25 +156,42 @@ impl Shared {
         let mut seen = 0;
         loop {
             self.wait(i, seen);
+            // The turn first: that of the end, which has no job, is never seen without `stop`.
+            seen = self.turn.load(Ordering::Acquire);
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            seen = seen.wrapping_add(1);
-            // SAFETY: the job was published by the turn that was just seen and stays until this thread counts itself off.
+            self.take_part(i, seen);
+        }
+    }
+
+    // Does what has not been begun of a turn's job, the range of thread `first` before others.
+    fn take_part(&self, first: usize, turn: usize) {
+        let others = (0..self.threads).filter(|i| *i != first);
+        for i in std::iter::once(first).chain(others) {
+            let (Some(begun), Some(status)) = (self.begun.get(i), self.statuses.get(i)) else {
+                return;
+            };
+            let before = turn.wrapping_sub(1);
+            if begun
+                .compare_exchange(before, turn, Ordering::AcqRel, Ordering::Relaxed)
+                .is_err()
+            {
+                continue;
+            }
+            // SAFETY: a range of this turn is ours, so the job stays until it is counted off.
             let job = unsafe { *self.job.get() };
             let (begin, end) = self.part(i, job.count);
-            let status = if begin < end {
-                // SAFETY: the ranges of all threads are disjoint and cover the loop.
+            let answer = if begin < end {
+                // SAFETY: the ranges are disjoint and cover the loop.
                 unsafe { (job.body)(job.arg, begin, end) }
             } else {
                 0
             };
-            if let Some(s) = self.statuses.get(i) {
-                s.store(status, Ordering::Relaxed);
-            }
-            // The caller returns once all have counted themselves off, and its handle with it: copy before.
+            status.store(answer, Ordering::Relaxed);
+            // The caller returns once all ranges are counted off, and its handle with it: copy before. It needs not wake itself.
             // SAFETY: the caller waits in `run` until the count below is 0.
-            let caller = job.caller.map(|t| unsafe { (*t).clone() });
+            let caller = (job.caller.filter(|_| first != 0)).map(|t| unsafe { (*t).clone() });
             if self.left.fetch_sub(1, Ordering::AcqRel) == 1
                 && let Some(caller) = caller
             {
@@ -250,7 +266,7 @@ mod tests {
 
     #[test]
     fn every_iteration_once_and_the_lowest_failure() {
-        for threads in [1, 2, 3, 5] {
+        for threads in [1, 2, 3, 5, 16] {
             let pool = Pool::new(threads).unwrap();
             for n in [0, 1, 2, 3, 7, 64, 1000] {
                 for _ in 0..20 {
