@@ -246,6 +246,28 @@ for directions in [1, 2]:
             made.append(helper.make_model(graph, opset_imports=opsets, ir_version=8))
         store(f"byte_lstm_{directions}_{int(columns)}", made[1], [case], answers(made[0], [case]))
 
+# Recurrent operators over samples in blocks, even and uneven, and of lengths of their own; directions with activations of their own.
+OWN = {
+    "LSTM": (4, ["Sigmoid", "Tanh", "Tanh", "HardSigmoid", "Softsign", "Relu"]),
+    "GRU": (3, ["Sigmoid", "Tanh", "HardSigmoid", "Softsign"]),
+    "RNN": (1, ["Tanh", "Softsign"]),
+}
+for op, (gates, activations) in OWN.items():
+    for samples in [2, 5, 33]:
+        for directions in [1, 2]:
+            width, features, own = 20, 12, len(activations) // 2 * directions
+            weights = {"w": floats(directions, gates * width, features), "r": floats(directions, gates * width, width) / 4}
+            weights["b"] = floats(directions, 2 * gates * width)
+            case = {"x": floats(7, samples, features), "h": floats(directions, samples, width)}
+            ins, outs = "x w r b - h", {"y": FLOAT, "yh": FLOAT}
+            how = {"hidden_size": width, "direction": "bidirectional" if directions == 2 else "reverse", "activations": activations[-own:]}
+            if op == "GRU":
+                how["linear_before_reset"] = samples % 2
+            if samples == 5:
+                case["n"] = np.array([7, 3, 1, 5, 2], np.int32)
+                ins = ins.replace("-", "n")
+            model(f"{op.lower()}_{samples}_{directions}", [node(op, ins, " ".join(outs), **how)], [case], outs, weights)
+
 # Support vectors: a free number of samples.
 def machine(name, counts, kernel="RBF", probable=False, features=3, **attrs):
     """`counts`: support vectors of each class; none: a linear model of 3 classes."""

@@ -4,7 +4,7 @@ use onnxc_tests::oracle::Models;
 
 #[test]
 fn others() {
-    if let Some(models) = Models::of("others.py", 50) {
+    if let Some(models) = Models::of("others.py", 68) {
         models.verified_here(&[]);
         models.verified_here(&["--optimize-for", "memory", "--threads", "2"]);
         models.verified_on_aarch64(&[]);

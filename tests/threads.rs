@@ -44,8 +44,34 @@ const NET: &str = "graph @net(%x: f32[1,3,48,48], %s: f32[96,128]) -> (%y, %p, %
 }
 ";
 
+// Recurrent operators: two directions with activations of their own, samples in even and uneven blocks, one sequence alone.
+const SEQUENCES: &str = "graph @net(%x: f32[24,3,40], %o: f32[12,1,40], %v: f32[9,6,40]) -> (%y, %yh, %yc, %g, %gh, %r, %a, %b) {
+  %w = lit f32[2,96,40] rand(1)
+  %h = lit f32[2,96,24] rand(2)
+  %s = lit f32[2,192] rand(3)
+  %y, %yh, %yc = LSTM(%x, %w, %h, %s) { hidden_size = 24, direction = \"bidirectional\",
+    activations = strs [\"Sigmoid\", \"Tanh\", \"Tanh\", \"HardSigmoid\", \"Softsign\", \"Tanh\"],
+    activation_params = floats [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.5, 0.0, 0.0, 0.0, 0.0] } @\"lstm\"
+  %w2 = lit f32[2,96,40] rand(4)
+  %h2 = lit f32[2,96,32] rand(5)
+  %g, %gh = GRU(%x, %w2, %h2) { hidden_size = 32, direction = \"bidirectional\", linear_before_reset = 1,
+    activations = strs [\"Sigmoid\", \"Tanh\", \"Sigmoid\", \"Tanh\"], activation_params = floats [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] } @\"gru\"
+  %w3 = lit f32[1,64,40] rand(6)
+  %h3 = lit f32[1,64,64] rand(7)
+  %r = RNN(%v, %w3, %h3) { hidden_size = 64, direction = \"reverse\", activations = strs [\"Tanh\"], activation_params = floats [0.0, 0.0] } @\"rnn\"
+  %w4 = lit f32[1,1600,40] rand(8)
+  %h4 = lit f32[1,1600,400] rand(9)
+  %a, %b = LSTM(%o, %w4, %h4) { hidden_size = 400, direction = \"forward\",
+    activations = strs [\"Sigmoid\", \"Tanh\", \"Tanh\"], activation_params = floats [0.0, 0.0, 0.0, 0.0, 0.0, 0.0] } @\"alone\"
+}
+";
+
 fn made(target: &Target, threads: u32) -> Artifact {
-    let model = read(NET).and_then(|m| optimised(&m)).expect("a model");
+    made_of(NET, target, threads)
+}
+
+fn made_of(net: &str, target: &Target, threads: u32) -> Artifact {
+    let model = read(net).and_then(|m| optimised(&m)).expect("a model");
     let mut options = Options {
         prefix: "net".into(),
         ..Options::default()
@@ -85,11 +111,16 @@ fn build(dir: &Path, artifact: &Artifact, gcc: &str) {
     run(dir, gcc, &args);
 }
 
-// What the program prints, as two numbers.
+// What the program prints: two numbers, and a digest of the results.
 fn numbers(out: &str) -> (i64, i64) {
     let words: Vec<&str> = out.split_whitespace().collect();
     let number = |i: usize| words.get(i).and_then(|w| w.parse().ok());
     (number(1).expect("calls"), number(3).expect("faults"))
+}
+
+fn digest(out: &str) -> String {
+    let word = out.split_whitespace().nth(5);
+    word.expect("a digest").to_string()
 }
 
 #[test]
@@ -97,16 +128,37 @@ fn the_same_bits_and_no_faults() {
     if !cfg!(target_os = "linux") || !have("gcc") {
         return;
     }
-    for target in native_targets() {
-        let dir = tempfile::tempdir().unwrap();
-        for threads in [1, 2, 5] {
-            build(dir.path(), &made(&target, threads), "gcc");
-            let program = dir.path().join("program");
-            let out = text(&run(dir.path(), program.to_str().unwrap(), &[]));
-            let (calls, faults) = numbers(&out);
-            assert_eq!(calls > 5, threads > 1, "{threads} threads: {out}");
-            assert_eq!(faults, 0, "{threads} threads");
+    for (net, least) in [(NET, 6), (SEQUENCES, 4)] {
+        for target in native_targets() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut digests = vec![];
+            for threads in [1, 2, 5] {
+                build(dir.path(), &made_of(net, &target, threads), "gcc");
+                let program = dir.path().join("program");
+                let out = text(&run(dir.path(), program.to_str().unwrap(), &[]));
+                let (calls, faults) = numbers(&out);
+                assert_eq!(calls >= least, threads > 1, "{threads} threads: {out}");
+                assert_eq!(faults, 0, "{threads} threads");
+                digests.push(digest(&out));
+            }
+            digests.dedup();
+            assert_eq!(digests.len(), 1, "{}: {digests:?}", target.cpu);
         }
+    }
+}
+
+// Sequences are shared, or the products of the only one.
+#[test]
+fn every_recurrent_layer_is_shared() {
+    for threads in [2, 5] {
+        let p = made_of(SEQUENCES, &target(Arch::X86_64, "x86-64-v3"), threads).program;
+        let shared: Vec<_> = (p.layers.iter())
+            .map(|(_, l)| (l.name.as_str(), is_spread(&p.funcs[l.func])))
+            .collect();
+        assert!(
+            shared.len() == 4 && shared.iter().all(|(_, s)| *s),
+            "{shared:?}"
+        );
     }
 }
 

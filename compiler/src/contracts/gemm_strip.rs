@@ -3,10 +3,10 @@
 
 use super::gemm::{View, macs};
 use super::narrow_weights::{Grid, Packed, may_be, worth};
-use super::strip::Strip;
+use super::strip::{Numbers, Strip};
 use super::strip_plan::{
     At, Call, Panels, call, constant_of, from_afar, machine, narrow_panels, pack, packed_before,
-    panels, row_blocks, weight_bytes, weight_type,
+    panels, panels_with_halves, row_blocks, weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -14,7 +14,8 @@ use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::ex;
-use crate::kernel::{Kernel, LowerCx, Query};
+use crate::kernel::{Kernel, LowerCx, Query, Tile};
+use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, LoopKind, Ty};
 
 /// The row.
@@ -37,8 +38,12 @@ pub const NARROW: Kernel = Kernel {
     emit: emit_narrow,
 };
 
-/// Rows from which on packing B pays.
+/// Rows from which on packing B pays, where B comes from far away.
 const PACK_ROWS: i64 = 24;
+/// The same where it stays near: lines that vectors share cost less than copying them.
+const PACK_ROWS_NEAR: i64 = 256;
+/// Rows of B so many bytes apart meet in few places of the caches.
+const CROWDED: i64 = 2048;
 
 fn accepts(q: &Query) -> bool {
     let operand = |i: usize| match q.inputs.get(i) {
@@ -127,6 +132,7 @@ fn emit_with(cx: &mut LowerCx, q: &Query, grid: Option<Grid>) -> Result<()> {
     };
     let panels = match &grid {
         Some(grid) => narrow_panels(&vector, n, rows.fixed(), grid),
+        None if half_tile(cx).is_some() => panels_with_halves(&vector, n, rows.fixed()),
         None => panels(&vector, n, rows.fixed()),
     };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
@@ -177,7 +183,7 @@ fn emit_with(cx: &mut LowerCx, q: &Query, grid: Option<Grid>) -> Result<()> {
         _ => None,
     };
     let packed = packed.transpose()?;
-    let few = rows.fixed().is_some_and(|r| r < PACK_ROWS);
+    let few = rows.fixed().is_some_and(|r| r < pack_rows(cx, &v));
     let padded: i64 = panels.iter().map(|p| p.count * p.padded).sum();
     let scratch = (packed.is_none() && narrow.is_none() && (v.tb || !few)).then(|| {
         let len = v.k.clone() * Dim::Fixed(padded);
@@ -220,6 +226,22 @@ fn emit_with(cx: &mut LowerCx, q: &Query, grid: Option<Grid>) -> Result<()> {
     })
 }
 
+/// Rows from which on packing a B pays that isn't known.
+fn pack_rows(cx: &LowerCx, v: &View) -> i64 {
+    let l2 = i64::from(cx.machine.l2.max(128 << 10));
+    let row = v.n.fixed().map_or(i64::MAX, |n| n * 4);
+    let near = v.k.fixed().is_some_and(|k| k.saturating_mul(row) <= l2 / 4);
+    match near && row % CROWDED != 0 {
+        true => PACK_ROWS_NEAR,
+        false => PACK_ROWS,
+    }
+}
+
+/// The tile of half the lanes.
+fn half_tile(cx: &LowerCx) -> Option<&'static Tile> {
+    cx.machine.half_tile(Numbers::Floats.contract())
+}
+
 struct Job<'a> {
     v: &'a View,
     /// B, where it stays narrow.
@@ -237,6 +259,7 @@ impl Job<'_> {
     fn pack(&self, cx: &mut LowerCx, from: BufId, base: ExprId, into: BufId) {
         let (n, k) = (cx.b.dim(&self.v.n), cx.b.dim(&self.v.k));
         let tb = self.v.tb;
+        let columns = self.v.n.fixed().unwrap_or(1).max(1);
         for (at, p) in self.panels.iter().enumerate() {
             let b = &mut cx.b;
             // Elements before this group: the k of symbolic length is a factor.
@@ -245,30 +268,51 @@ impl Job<'_> {
             let start = b.mul(start, k);
             let (count, width, padded) = (b.i(p.count), b.i(p.n), b.i(p.padded));
             let first = b.i(p.first);
-            let whole = p.n == p.padded;
+            // Behind the last column stands what follows in memory, which no result depends on, but in the last rows.
+            let behind = match (tb, p.padded - p.n) {
+                (_, 0) => 0,
+                (false, more) => (more + columns - 1) / columns,
+                (true, _) => i64::MAX,
+            };
             b.for_(count, LoopKind::Seq, |b, t| {
                 let column = ex!(b; (t * width) + first);
                 let column = b.let_(column);
                 let to = ex!(b; start + ((t * padded) * k));
                 let to = b.let_(to);
-                b.for_(k, LoopKind::Seq, |b, q| {
-                    b.for_(padded, LoopKind::Lanes, |b, j| {
-                        let c = b.add(column, j);
-                        let at = match tb {
-                            true => ex!(b; (base + (c * k)) + q),
-                            false => ex!(b; (base + (q * n)) + c),
-                        };
-                        let x = if whole {
-                            b.load(from, at)
-                        } else {
-                            let zero = b.num(Ty::F32, 0.0);
-                            let inside = b.lt(j, width);
-                            b.load_if(from, inside, at, zero)
-                        };
-                        let to = ex!(b; (to + (q * padded)) + j);
-                        b.store(into, to, x);
+                let rows = |b: &mut Builder, from_row: ExprId, count: ExprId, careful: bool| {
+                    b.for_(count, LoopKind::Seq, |b, q| {
+                        let q = b.add(from_row, q);
+                        b.for_(padded, LoopKind::Lanes, |b, j| {
+                            let c = b.add(column, j);
+                            let at = match tb {
+                                true => ex!(b; (base + (c * k)) + q),
+                                false => ex!(b; (base + (q * n)) + c),
+                            };
+                            let x = if careful {
+                                let zero = b.num(Ty::F32, 0.0);
+                                let inside = b.lt(j, width);
+                                b.load_if(from, inside, at, zero)
+                            } else {
+                                b.load(from, at)
+                            };
+                            let to = ex!(b; (to + (q * padded)) + j);
+                            b.store(into, to, x);
+                        });
                     });
-                });
+                };
+                let zero = b.i(0);
+                match behind {
+                    0 => rows(b, zero, k, false),
+                    i64::MAX => rows(b, zero, k, true),
+                    last => {
+                        let last = b.i(last);
+                        let whole = b.sub(k, last);
+                        let whole = b.max(whole, zero);
+                        let rest = b.sub(k, whole);
+                        rows(b, zero, whole, false);
+                        rows(b, whole, rest, true);
+                    }
+                }
             });
         }
     }
@@ -334,8 +378,12 @@ impl Job<'_> {
         tiles: ExprId,
         m: i64,
     ) -> Result<()> {
-        let (tile, _) = machine(cx)?;
+        let (tile, vector) = machine(cx)?;
         let p = self.panels[at];
+        let tile = match p.padded % vector.lanes {
+            0 => tile,
+            _ => half_tile(cx).unwrap_or(tile),
+        };
         let k = cx.b.dim(&self.v.k);
         let column = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(p.first)});
         let column = cx.b.let_(column);

@@ -290,11 +290,26 @@ impl Packed {
         group: usize,
         t: ExprId,
     ) -> (At, Vec<At>) {
+        let only = cx.b.i(0);
+        self.panel_of(cx, only, panels, group, t)
+    }
+    /// The same of one of several matrices that were packed one behind the other, each in panels like these.
+    pub fn panel_of(
+        &self,
+        cx: &mut LowerCx,
+        matrix: ExprId,
+        panels: &[Panels],
+        group: usize,
+        t: ExprId,
+    ) -> (At, Vec<At>) {
         let padded = panels[group].padded;
         let mut place = |buf: BufId, rows: i64| {
             let b = &mut cx.b;
-            let before = b.i(packed_before(panels, group, rows));
-            let at = ex!(b; before + (t * {b.i(padded * rows)}));
+            let (before, each) = (
+                packed_before(panels, group, rows),
+                packed_before(panels, panels.len(), rows),
+            );
+            let at = ex!(b; ((matrix * {b.i(each)}) + {b.i(before)}) + (t * {b.i(padded * rows)}));
             At {
                 buf,
                 at: b.let_(at),

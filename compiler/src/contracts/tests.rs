@@ -1,6 +1,7 @@
 //! Every kernel row against the definition, over sizes at the edges of tiles, strips and pads.
 
 mod narrow;
+mod products;
 mod sparse;
 mod whole;
 

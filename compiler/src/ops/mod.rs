@@ -26,6 +26,7 @@ mod pool_planes;
 pub mod quantized;
 mod quotient;
 pub mod recurrent;
+mod recurrent_walk;
 mod recurrent_weights;
 pub mod resize_free;
 mod resize_loops;

@@ -1,12 +1,12 @@
 //! RNN, GRU, LSTM.
 
-use super::recurrent::{Step, Walk, activations, infer, read, scratch};
-use super::recurrent_weights::Weights;
+use super::recurrent::{Sizes, activations, infer, read};
+use super::recurrent_walk::{Sample, Walk};
 use super::util::since;
 use crate::base::diag::Result;
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{BufId, ExprId, LoopKind};
+use crate::loops::ir::{BufId, ExprId};
 use crate::op::{BASE, Lower, OpDef};
 
 /// Operators of this file.
@@ -54,177 +54,161 @@ pub static LSTM: OpDef = OpDef {
     ..BASE
 };
 
-/// Element `row * hidden + j` of a vector of gates.
-fn gate(cx: &mut LowerCx, buf: BufId, row: i64, hidden: i64, j: ExprId) -> ExprId {
-    let at = ex!(cx.b; j + {cx.b.i(row * hidden)});
-    cx.b.load(buf, at)
+/// Vectors of the gates of samples, `[sample][gate][hidden]`.
+#[derive(Clone, Copy)]
+struct Gates {
+    buf: BufId,
+    gates: i64,
+    hidden: i64,
 }
 
-/// Rows `from..to` of the gates: W x + its bias, and, where asked, R h + its bias, into the same elements of `into`.
-#[allow(clippy::too_many_arguments)]
-fn products(
-    cx: &mut LowerCx,
-    walk: &Walk,
-    w: &Weights,
-    r: Option<&Weights>,
-    d: usize,
-    st: Step,
-    (from, to): (i64, i64),
-    rows: i64,
-    into: BufId,
-) -> Result<()> {
-    let count = cx.b.i(to - from);
-    cx.for_(count, LoopKind::Lanes, |cx, j| {
-        let j = ex!(cx.b; j + {cx.b.i(from)});
-        let mut sum = walk.bias(cx, st.dir, j, 0, rows)?;
-        if r.is_some() {
-            let more = walk.bias(cx, st.dir, j, 1, rows)?;
-            sum = cx.b.add(sum, more);
-        }
-        if let Some(all) = walk.projected {
-            let at = ex!(cx.b; ({st.t} * {cx.b.i(rows)}) + j);
-            let x = cx.b.load(all, at);
-            sum = cx.b.add(sum, x);
-        }
-        cx.b.store(into, j, sum);
-        Ok(())
-    })?;
-    let zero = cx.b.i(0);
-    if walk.projected.is_none() {
-        let x = (cx.input(0)?.buf, walk.x_at(cx, st.b, st.t)?);
-        w.add_product(cx, d, (from, to), x, into, from)?;
+impl Gates {
+    fn of(cx: &mut LowerCx, walk: &Walk, gates: i64) -> Result<Gates> {
+        let hidden = walk.s.hidden;
+        Ok(Gates {
+            buf: walk.results(cx, "gates", gates * hidden)?,
+            gates,
+            hidden,
+        })
     }
-    match r {
-        Some(r) => r.add_product(cx, d, (from, to), (walk.h, zero), into, from),
-        None => Ok(()),
+    /// Where element `j` of a gate lies.
+    fn at(&self, cx: &mut LowerCx, one: Sample, gate: i64, j: ExprId) -> ExprId {
+        let row = ex!(cx.b; j + {cx.b.i(gate * self.hidden)});
+        one.at(cx, self.gates * self.hidden, row)
+    }
+    fn load(&self, cx: &mut LowerCx, one: Sample, gate: i64, j: ExprId) -> ExprId {
+        let at = self.at(cx, one, gate, j);
+        cx.b.load(self.buf, at)
+    }
+    /// As a product's result: from a gate on.
+    fn from(&self, gate: i64) -> (BufId, i64, i64) {
+        (self.buf, self.gates * self.hidden, gate * self.hidden)
     }
 }
 
 fn rnn(cx: &mut LowerCx) -> Result<()> {
-    let walk = Walk::new(cx, 1)?;
-    let h = walk.s.hidden;
-    let gates = scratch(cx, "gates", h)?;
-    let w = Weights::of(cx, 1, h, walk.s.input)?;
-    let r = Weights::of(cx, 2, h, h)?;
+    let h = Sizes::of_cx(cx, 1)?.hidden;
+    let walk = Walk::new(cx, 1, &[(0, h)])?;
+    let gates = Gates::of(cx, &walk, 1)?;
+    let act = activations(cx.attrs, 1)?;
     walk.run(
         cx,
-        &mut |_, _, _| Ok(()),
-        &mut |cx, d, st| {
-            let f = activations(cx.attrs, d, 1)?;
-            products(cx, &walk, &w, Some(&r), d, st, (0, h), h, gates)?;
-            let n = cx.b.i(h);
-            cx.for_(n, LoopKind::Lanes, |cx, j| {
-                let v = cx.b.load(gates, j);
+        &mut |_, _| Ok(()),
+        &mut |cx, st| {
+            walk.products(cx, st, (0, h), true, gates.buf)?;
+            walk.each(cx, st.of, h, |cx, one, j| {
+                let v = gates.load(cx, one, 0, j);
                 let v = walk.clip(cx, v);
-                let v = f[0].apply(&mut cx.b, v);
-                cx.b.store(walk.h, j, v);
+                let v = walk.activate(cx, &act, 0, st.of.dir, v);
+                let at = one.at(cx, h, j);
+                cx.b.store(walk.h, at, v);
                 Ok(())
             })
         },
-        &mut |_, _, _| Ok(()),
+        &mut |_, _| Ok(()),
     )
 }
 
 fn gru(cx: &mut LowerCx) -> Result<()> {
-    let walk = Walk::new(cx, 3)?;
-    let h = walk.s.hidden;
+    let h = Sizes::of_cx(cx, 3)?.hidden;
+    let (both, last) = ((0, 2 * h), (2 * h, 3 * h));
+    let walk = Walk::new(cx, 3, &[both, last])?;
     let linear = cx.attrs.flag("linear_before_reset");
-    let gates = scratch(cx, "gates", 3 * h)?;
+    let gates = Gates::of(cx, &walk, 3)?;
     // r * h, or R h + b of the last gate.
-    let other = scratch(cx, "reset", h)?;
-    let w = Weights::of(cx, 1, 3 * h, walk.s.input)?;
-    let r = Weights::of(cx, 2, 3 * h, h)?;
+    let other = walk.results(cx, "reset", h)?;
+    let act = activations(cx.attrs, 2)?;
     walk.run(
         cx,
-        &mut |_, _, _| Ok(()),
-        &mut |cx, d, st| {
-            let act = activations(cx.attrs, d, 2)?;
-            products(cx, &walk, &w, Some(&r), d, st, (0, 2 * h), 3 * h, gates)?;
-            products(cx, &walk, &w, None, d, st, (2 * h, 3 * h), 3 * h, gates)?;
-            let two = cx.b.i(2 * h);
-            cx.for_(two, LoopKind::Lanes, |cx, j| {
-                let v = cx.b.load(gates, j);
+        &mut |_, _| Ok(()),
+        &mut |cx, st| {
+            let dir = st.of.dir;
+            walk.products(cx, st, both, true, gates.buf)?;
+            walk.products(cx, st, last, false, gates.buf)?;
+            walk.each(cx, st.of, 2 * h, |cx, one, j| {
+                let at = gates.at(cx, one, 0, j);
+                let v = cx.b.load(gates.buf, at);
                 let v = walk.clip(cx, v);
-                let v = act[0].apply(&mut cx.b, v);
-                cx.b.store(gates, j, v);
+                let v = walk.activate(cx, &act, 0, dir, v);
+                cx.b.store(gates.buf, at, v);
                 Ok(())
             })?;
-            let (n, zero) = (cx.b.i(h), cx.b.i(0));
-            cx.for_(n, LoopKind::Lanes, |cx, j| {
+            walk.each(cx, st.of, h, |cx, one, j| {
+                let at = one.at(cx, h, j);
                 let v = if linear {
                     let row = ex!(cx.b; j + {cx.b.i(2 * h)});
-                    walk.bias(cx, st.dir, row, 1, 3 * h)?
+                    walk.bias(cx, dir, row, 1)?
                 } else {
-                    let reset = gate(cx, gates, 1, h, j);
-                    let state = cx.b.load(walk.h, j);
+                    let reset = gates.load(cx, one, 1, j);
+                    let state = cx.b.load(walk.h, at);
                     cx.b.mul(reset, state)
                 };
-                cx.b.store(other, j, v);
+                cx.b.store(other, at, v);
                 Ok(())
             })?;
-            let last = (2 * h, 3 * h);
             if linear {
-                r.add_product(cx, d, last, (walk.h, zero), other, 0)?;
+                walk.state_product(cx, st, last, walk.h, (other, h, 0))?;
             } else {
-                cx.for_(n, LoopKind::Lanes, |cx, j| {
+                walk.each(cx, st.of, h, |cx, one, j| {
                     let row = ex!(cx.b; j + {cx.b.i(2 * h)});
-                    let bias = walk.bias(cx, st.dir, row, 1, 3 * h)?;
-                    let own = cx.b.load(gates, row);
+                    let bias = walk.bias(cx, dir, row, 1)?;
+                    let at = gates.at(cx, one, 2, j);
+                    let own = cx.b.load(gates.buf, at);
                     let v = cx.b.add(own, bias);
-                    cx.b.store(gates, row, v);
+                    cx.b.store(gates.buf, at, v);
                     Ok(())
                 })?;
-                r.add_product(cx, d, last, (other, zero), gates, 2 * h)?;
+                walk.state_product(cx, st, last, other, gates.from(2))?;
             }
-            cx.for_(n, LoopKind::Lanes, |cx, j| {
-                let own = gate(cx, gates, 2, h, j);
+            walk.each(cx, st.of, h, |cx, one, j| {
+                let at = one.at(cx, h, j);
+                let own = gates.load(cx, one, 2, j);
                 let v = if linear {
-                    let (reset, past) = (gate(cx, gates, 1, h, j), cx.b.load(other, j));
+                    let (reset, past) = (gates.load(cx, one, 1, j), cx.b.load(other, at));
                     ex!(cx.b; own + (reset * past))
                 } else {
                     own
                 };
                 let v = walk.clip(cx, v);
-                let v = act[1].apply(&mut cx.b, v);
-                let (z, state) = (gate(cx, gates, 0, h, j), cx.b.load(walk.h, j));
+                let v = walk.activate(cx, &act, 1, dir, v);
+                let (z, state) = (gates.load(cx, one, 0, j), cx.b.load(walk.h, at));
                 let v = ex!(cx.b; ((1.0 - z) * v) + (z * state));
-                cx.b.store(walk.h, j, v);
+                cx.b.store(walk.h, at, v);
                 Ok(())
             })
         },
-        &mut |_, _, _| Ok(()),
+        &mut |_, _| Ok(()),
     )
 }
 
 fn lstm(cx: &mut LowerCx) -> Result<()> {
-    let walk = Walk::new(cx, 4)?;
-    let h = walk.s.hidden;
+    let h = Sizes::of_cx(cx, 4)?.hidden;
+    let walk = Walk::new(cx, 4, &[(0, 4 * h)])?;
     let forget = cx.attrs.flag("input_forget");
-    let gates = scratch(cx, "gates", 4 * h)?;
-    let cell = scratch(cx, "cell", h)?;
-    let w = Weights::of(cx, 1, 4 * h, walk.s.input)?;
-    let r = Weights::of(cx, 2, 4 * h, h)?;
+    let gates = Gates::of(cx, &walk, 4)?;
+    let cell = walk.state(cx, "cell", h)?;
+    let act = activations(cx.attrs, 3)?;
     walk.run(
         cx,
-        &mut |cx, dir, b| walk.begin(cx, 6, cell, dir, b),
-        &mut |cx, d, st| {
-            let act = activations(cx.attrs, d, 3)?;
-            products(cx, &walk, &w, Some(&r), d, st, (0, 4 * h), 4 * h, gates)?;
-            let n = cx.b.i(h);
-            cx.for_(n, LoopKind::Lanes, |cx, j| {
-                let old = cx.b.load(cell, j);
+        &mut |cx, of| walk.begin(cx, 6, cell, of),
+        &mut |cx, st| {
+            let dir = st.of.dir;
+            walk.products(cx, st, (0, 4 * h), true, gates.buf)?;
+            walk.each(cx, st.of, h, |cx, one, j| {
+                let at = one.at(cx, h, j);
+                let old = cx.b.load(cell, at);
                 let old = cx.b.let_(old);
                 // Gate `row` with its peephole over a cell state, activated.
                 let gate_of =
                     |cx: &mut LowerCx, row: i64, peep: i64, c: ExprId| -> Result<ExprId> {
-                        let mut v = gate(cx, gates, row, h, j);
+                        let mut v = gates.load(cx, one, row, j);
                         if cx.opt(7).is_some() {
                             let at = ex!(cx.b; j + {cx.b.i(peep * h)});
-                            let p = cx.load(7, &[st.dir, at])?;
+                            let p = cx.load(7, &[dir, at])?;
                             v = ex!(cx.b; v + (p * c));
                         }
                         let v = walk.clip(cx, v);
-                        let v = act[0].apply(&mut cx.b, v);
+                        let v = walk.activate(cx, &act, 0, dir, v);
                         Ok(cx.b.let_(v))
                     };
                 let i = gate_of(cx, 0, 0, old)?;
@@ -233,19 +217,19 @@ fn lstm(cx: &mut LowerCx) -> Result<()> {
                 } else {
                     gate_of(cx, 2, 2, old)?
                 };
-                let c = gate(cx, gates, 3, h, j);
+                let c = gates.load(cx, one, 3, j);
                 let c = walk.clip(cx, c);
-                let c = act[1].apply(&mut cx.b, c);
+                let c = walk.activate(cx, &act, 1, dir, c);
                 let new = ex!(cx.b; (f * old) + (i * c));
                 let new = cx.b.let_(new);
                 let o = gate_of(cx, 1, 1, new)?;
-                let a = act[2].apply(&mut cx.b, new);
+                let a = walk.activate(cx, &act, 2, dir, new);
                 let v = cx.b.mul(o, a);
-                cx.b.store(walk.h, j, v);
-                cx.b.store(cell, j, new);
+                cx.b.store(walk.h, at, v);
+                cx.b.store(cell, at, new);
                 Ok(())
             })
         },
-        &mut |cx, dir, b| walk.end(cx, 2, cell, dir, b),
+        &mut |cx, of| walk.end(cx, 2, cell, of),
     )
 }

@@ -1,4 +1,5 @@
 //! From graph to program: group, lower, select, place in memory, check.
+mod apart;
 pub mod build;
 pub mod check;
 mod control;

@@ -1,7 +1,8 @@
 //! Which loops are spread over threads, and how they are cut.
 //!
 //! A loop may be spread if its iterations are independent: by its kind, or because the lowering stores each element of its
-//! outputs once and never reads it, no variable is carried, and scratch that is written inside is private. Of the loops of a nest those
+//! outputs once and never reads it, no variable is carried, and scratch that is written inside is private; what is shared is written at
+//! places of its own ([`super::apart`]). Of the loops of a nest those
 //! are taken with which the layer ends first, counting what it costs to call the threads; layers too small for that stay as they are.
 //!
 //! A loop that is taken becomes a loop over pieces, as many as there are threads, around the iterations of a piece. Where
@@ -9,6 +10,7 @@
 //! are the same bits for any number of threads. After this pass the remaining `Parallel` loops are those over pieces, and the
 //! remaining private buffers have a copy for each piece.
 
+use super::apart::apart;
 use super::work::Work;
 use crate::base::dim::Symbols;
 use crate::contracts::References;
@@ -233,11 +235,14 @@ impl<'a> Planner<'a> {
         let mut best: Option<(usize, f64)> = None;
         let (mut total, mut depth, mut at, mut s) = (1i64, 0, at, s);
         while let Stmt::For {
-            extent, kind, body, ..
+            var,
+            extent,
+            kind,
+            body,
         } = s
         {
             let end = at + 1 + statements(body);
-            if !self.independent(*kind, at..end) || (depth > 0 && *kind == LoopKind::Lanes) {
+            if !self.independent(*kind, *var, at..end) || (depth > 0 && *kind == LoopKind::Lanes) {
                 break;
             }
             depth += 1;
@@ -273,13 +278,14 @@ impl<'a> Planner<'a> {
         }
     }
     // Whether the iterations of the loop at these positions are independent.
-    fn independent(&self, kind: LoopKind, range: Range<usize>) -> bool {
+    fn independent(&self, kind: LoopKind, var: VarId, range: Range<usize>) -> bool {
         if kind == LoopKind::Unroll {
             return false;
         }
         self.variables(&range)
             && self.private(&range)
             && (matches!(kind, LoopKind::Parallel | LoopKind::Lanes) || self.outputs(&range))
+            && apart(self.func, self.uses, var, range)
     }
     // No variable is carried, and no size defined.
     fn variables(&self, range: &Range<usize>) -> bool {

@@ -456,6 +456,9 @@ impl Template<'_> {
         first: usize,
     ) {
         let (m, cols) = (self.m(), self.cols);
+        // An element that serves one product is broadcast by the product itself: broadcasts into registers of 512 bits take as long as products
+        // do (0.36 and 0.27 ns a product on Zen 4).
+        let direct = cols == 1 && self.dot().is_none() && self.vm.isa.splat_operand;
         let a = self.vm.vs(if m < cols { m } else { 1 });
         let bs = self.vm.vs(if m >= cols { cols } else { 1 });
         let own = self.s.numbers == Numbers::Words && !self.vm.isa.fused_words;
@@ -473,6 +476,12 @@ impl Template<'_> {
                     self.load_b(bs[j], at, self.b_lanes(j));
                 }
                 for i in 0..m {
+                    if direct {
+                        let at = self.row(bases, stride, i, step as i32 * 4);
+                        let (d, a, b) = (self.acc(chain, i, 0), bs[0], Src::Splat(at));
+                        self.vm.op(Op::Fma { d, a, b });
+                        continue;
+                    }
                     let x = a[i % a.len()];
                     splat(self, i, x);
                     for j in 0..cols {
