@@ -185,11 +185,11 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
             let packed = pack(&panels, matrices, &places, weight).ok_or_else(missing)?;
             Stored::picked(cx, packed)?
         }
-        (_, true) => Stored::plain(form.constant(cx, bytes)?, &panels, pitch),
+        (_, true) => Stored::plain(form.constant(cx, bytes)?, pitch),
         (_, false) => {
             let len = Dim::Fixed(padded * pitch);
             let buf = cx.scratch_per_thread("b_panels", form.b_type, len);
-            Stored::plain(buf, &panels, pitch)
+            Stored::plain(buf, pitch)
         }
     };
     let zero_of_a = form.zero_of_a(cx)?;
@@ -487,14 +487,13 @@ impl Job<'_> {
         let p = self.panels[at];
         let column = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(p.first)});
         let column = cx.b.let_(column);
-        let (w, all) = (&self.stored, self.panels.len());
-        let (size, before) = (w.size(self.panels, at), w.before(self.panels, at));
-        let own = cx.b.i(w.before(self.panels, all));
-        let b_at = ex!(cx.b; ((matrix * own) + {cx.b.i(before)}) + (t * {cx.b.i(size)}));
-        let picks = w.picks(cx, self.panels, at, matrix, t);
+        let w = &self.stored;
+        let size = w.size(self.panels, at);
+        let panel = w.panel(cx, self.panels, at, matrix, t);
+        let picks = panel.picks;
         let b = At {
             buf: w.buf,
-            at: cx.b.let_(b_at),
+            at: panel.at,
             row: cx.b.i(p.padded),
         };
         let mut strip = Strip {

@@ -28,6 +28,7 @@ pub mod narrow_weights;
 pub mod pack;
 pub mod palette;
 pub mod picked;
+mod picked_order;
 pub mod pixels;
 pub mod repeat;
 pub mod softmax_table;
