@@ -19,6 +19,7 @@ pub mod form;
 pub mod gemm;
 pub mod gemm_blocked;
 pub mod gemm_integer;
+mod gemm_integer_pack;
 pub mod gemm_integer_strip;
 pub mod gemm_strip;
 pub mod gemm_tile;
