@@ -284,6 +284,8 @@ struct Product {
     a: (f32, i64),
     b: (Vec<f32>, Vec<i64>),
     numbers: [Vec<i64>; 2],
+    /// Whether the second operand comes with the first when the model runs.
+    live: bool,
     out: Out,
 }
 
@@ -293,12 +295,28 @@ impl Product {
         let ([ab, bb], (sa, za), (sb, zb)) = (self.bytes, self.a, self.b);
         let ([a, b], o, matrices) = (self.numbers, self.out, self.matrices);
         let mut t = String::new();
-        dequantized(&mut t, &format!("x{n}"), ab, &[sa], &[za], 1);
         let shape = match self.shared {
             true => format!("{k},{columns}"),
             false => format!("{matrices},{k},{columns}"),
         };
-        writeln!(t, "  %w{n} = lit {}[{shape}] [{}]", bb.name(), list(&b)).unwrap();
+        let mut input = format!("%x{n}: {}[{batch},{m},{k}]", ab.name());
+        let mut data: Vec<u8> = a.iter().map(|&v| v as u8).collect();
+        if self.live {
+            let parts = [a.len(), b.len()];
+            let all = parts[0] + parts[1];
+            writeln!(t, "  %p{n} = lit i64[2] [{}]", list(&parts)).unwrap();
+            writeln!(t, "  %a{n}, %b{n} = Split(%i{n}, %p{n}) {{ axis = 0 }}").unwrap();
+            let axes = shape.split(',').count();
+            writeln!(t, "  %as{n} = lit i64[3] [{batch},{m},{k}]").unwrap();
+            writeln!(t, "  %bs{n} = lit i64[{axes}] [{shape}]").unwrap();
+            writeln!(t, "  %x{n} = Reshape(%a{n}, %as{n})").unwrap();
+            writeln!(t, "  %w{n} = Reshape(%b{n}, %bs{n})").unwrap();
+            input = format!("%i{n}: {}[{all}]", ab.name());
+            data.extend(b.iter().map(|&v| v as u8));
+        } else {
+            writeln!(t, "  %w{n} = lit {}[{shape}] [{}]", bb.name(), list(&b)).unwrap();
+        }
+        dequantized(&mut t, &format!("x{n}"), ab, &[sa], &[za], 1);
         dequantized(&mut t, &format!("w{n}"), bb, &sb, &zb, 1);
         writeln!(t, "  %c{n} = MatMul(%x{n}r, %w{n}r)").unwrap();
         o.text(&mut t, n, &format!("%c{n}"));
@@ -315,8 +333,8 @@ impl Product {
         }
         Layer {
             text: t,
-            input: format!("%x{n}: {}[{batch},{m},{k}]", ab.name()),
-            data: a.iter().map(|&v| v as u8).collect(),
+            input,
+            data,
             want,
         }
     }
@@ -330,7 +348,8 @@ pub fn matmul(r: &mut Rng, n: usize) -> Layer {
         1 + r.below(50),
     ];
     let [batch, m, k, columns] = sizes;
-    let (ab, bb) = (byte(r), byte(r));
+    let (ab, live) = (byte(r), r.below(3) == 0);
+    let bb = if live { ab } else { byte(r) };
     let a = (scale(r, 0.02), ab.any(r));
     let matrices = *r.one(&[1, batch]);
     let shared = matrices == 1 && (batch > 1 || r.below(2) == 0);
@@ -354,6 +373,7 @@ pub fn matmul(r: &mut Rng, n: usize) -> Layer {
         a,
         b: (sb, zb),
         numbers,
+        live,
         out: Out::of(r, 0.02 * 0.01 * 5000.0 * (k as f64).sqrt()),
     }
     .layer(n)
@@ -439,6 +459,7 @@ pub fn pairs(n: usize, weight: impl Fn(usize, usize) -> i64) -> Layer {
         a: (0.02, 0),
         b: (vec![0.01], vec![0]),
         numbers: [a.collect(), b.collect()],
+        live: false,
         out: Out {
             byte: Byte::I8,
             zero: 3,

@@ -1,14 +1,13 @@
 //! `gemm_i8_strip`, `gemm_i16_strip`: products of matrices of bytes by strips. Weights that are known are packed at compile time; other B is packed
 //! into scratch as words, once for each matrix. Rows of A are read where they lie where their form allows it, else copied a block at a time.
 
-use super::conv_integer::zero;
 use super::form::Form;
 use super::gemm::{View, macs};
 use super::picked::{REACH, Stored, pack, share};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
-    At, Call, Panels, Way, call_before, eights, from_afar, machine_for, packed_before, panels_of,
-    picked_panels, row_blocks, weight_bytes,
+    At, Call, Panels, Way, call_before, eights, from_afar, machine_for, panels_of, picked_panels,
+    row_blocks, weight_bytes,
 };
 use super::tail::{Element, Found};
 use crate::base::attr::Attrs;
@@ -18,7 +17,7 @@ use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query};
-use crate::loops::ir::{BufId, ExprId, LoopKind, Ty};
+use crate::loops::ir::{BufId, ExprId, LoopKind};
 
 /// Products of bytes, B known.
 pub const BYTES: Kernel = Kernel {
@@ -192,11 +191,11 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
             let packed = pack(&panels, matrices, &places, weight).ok_or_else(missing)?;
             Stored::picked(cx, packed)?
         }
-        (_, true) => Stored::plain(form.constant(cx, bytes)?, &panels, pitch),
+        (_, true) => Stored::plain(form.constant(cx, bytes)?, pitch),
         (_, false) => {
             let len = Dim::Fixed(padded * pitch);
             let buf = cx.scratch_per_thread("b_panels", form.b_type, len);
-            Stored::plain(buf, &panels, pitch)
+            Stored::plain(buf, pitch)
         }
     };
     let zero_of_a = form.zero_of_a(cx)?;
@@ -275,15 +274,16 @@ fn finish(
     Ok(())
 }
 
-struct Job<'a> {
-    v: &'a View,
-    form: &'a Form,
-    panels: &'a [Panels],
+/// A product as it is lowered.
+pub(super) struct Job<'a> {
+    pub(super) v: &'a View,
+    pub(super) form: &'a Form,
+    pub(super) panels: &'a [Panels],
     /// Elements from one row of A to the next, as it is copied.
-    pitch: i64,
+    pub(super) pitch: i64,
     correction: Option<BufId>,
     zero_of_a: Option<ExprId>,
-    stored: Stored,
+    pub(super) stored: Stored,
     finish: Option<Found>,
     flat: bool,
     rows: &'a Dim,
@@ -291,73 +291,6 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Copies a matrix of B, less its zero points, into panels.
-    fn pack(&self, cx: &mut LowerCx, base: ExprId) -> Result<()> {
-        let (n, k) = (self.v.n.fixed().unwrap_or(1), self.v.k.fixed().unwrap_or(1));
-        let from = cx.input(1)?.buf;
-        let single = cx
-            .opt(3)
-            .is_none_or(|z| z.ty.elements().is(1) || z.ty.rank() == 0);
-        let z = zero(cx, 3, None)?;
-        let z = cx.b.let_(z);
-        let group = self.form.group();
-        for (at, p) in self.panels.iter().enumerate() {
-            let before = packed_before(self.panels, at, self.pitch);
-            let (count, groups) = (cx.b.i(p.count), cx.b.i(self.pitch / group));
-            cx.for_(count, LoopKind::Seq, |cx, t| {
-                let column = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(p.first)});
-                let column = cx.b.let_(column);
-                let to = ex!(cx.b; (t * {cx.b.i(p.padded * self.pitch)}) + {cx.b.i(before)});
-                let to = cx.b.let_(to);
-                cx.for_(groups, LoopKind::Seq, |cx, q| {
-                    let width = cx.b.i(p.padded);
-                    cx.for_(width, LoopKind::Seq, |cx, j| {
-                        for part in 0..group {
-                            let row = ex!(cx.b; (q * {cx.b.i(group)}) + {cx.b.i(part)});
-                            let c = cx.b.add(column, j);
-                            let (n_e, k_e, own) = (cx.b.i(n), cx.b.i(k), cx.b.i(p.n));
-                            let inside = cx.b.lt(row, k_e);
-                            let here = cx.b.lt(j, own);
-                            let inside = cx.b.and(inside, here);
-                            let z = match single {
-                                true => z,
-                                false => {
-                                    let last = cx.b.i(n - 1);
-                                    let c = cx.b.min(c, last);
-                                    zero(cx, 3, Some(c))?
-                                }
-                            };
-                            let at = ex!(cx.b; (base + (row * n_e)) + c);
-                            let x = cx.b.load_if(from, inside, at, z);
-                            let x = cx.b.sub(x, z);
-                            let none = cx.b.int(Ty::I32, 0);
-                            let x = cx.b.select(inside, x, none);
-                            let place = self.place(cx, j, part);
-                            let row = cx.b.i(p.padded * group);
-                            let at = ex!(cx.b; (to + (q * row)) + place);
-                            cx.b.store(self.stored.buf, at, x);
-                        }
-                        Ok(())
-                    })
-                })
-            })?;
-        }
-        Ok(())
-    }
-    /// Where part `part` of column `j` lies in a row of groups.
-    fn place(&self, cx: &mut LowerCx, j: ExprId, part: i64) -> ExprId {
-        let group = self.form.group();
-        match self.form.apart {
-            0 => ex!(cx.b; (j * {cx.b.i(group)}) + {cx.b.i(part)}),
-            apart => {
-                let lanes = cx.b.i(apart);
-                let vector = cx.b.div(j, lanes);
-                let inside = cx.b.rem(j, lanes);
-                ex!(cx.b; ((vector * {cx.b.i(apart * group)}) + inside) + {cx.b.i(part * apart)})
-            }
-        }
-    }
-
     /// One product: all its rows under all panels.
     fn matrix(
         &self,
@@ -494,14 +427,13 @@ impl Job<'_> {
         let p = self.panels[at];
         let column = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(p.first)});
         let column = cx.b.let_(column);
-        let (w, all) = (&self.stored, self.panels.len());
-        let (size, before) = (w.size(self.panels, at), w.before(self.panels, at));
-        let own = cx.b.i(w.before(self.panels, all));
-        let b_at = ex!(cx.b; ((matrix * own) + {cx.b.i(before)}) + (t * {cx.b.i(size)}));
-        let picks = w.picks(cx, self.panels, at, matrix, t);
+        let w = &self.stored;
+        let size = w.size(self.panels, at);
+        let panel = w.panel(cx, self.panels, at, matrix, t);
+        let picks = panel.picks;
         let b = At {
             buf: w.buf,
-            at: cx.b.let_(b_at),
+            at: panel.at,
             row: cx.b.i(p.padded),
         };
         let mut strip = Strip {

@@ -7,6 +7,8 @@
 //!
 //! Nothing is assumed of the bytes, so sums are exact; [`fits`] says so of what was arranged, and is asked before it is used.
 
+use super::picked_order::{Pairs, Step, fits, weights};
+pub use super::picked_order::{REACH, share};
 use super::strip_plan::{At, Panels};
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
@@ -15,149 +17,19 @@ use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{BufId, ExprId, Ty};
 
-/// Bytes that a step picks from.
-pub const REACH: i64 = 16;
-/// What the weights of one sign in a pair may add up to: 255 times it is a word.
-const MOST: i32 = 128;
 /// In place of an element: a zero.
 const NONE: u8 = 0x80;
-
-/// Four elements of a row at once: two pairs.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Step {
-    /// Where its sixteen bytes begin, from the row's start.
-    pub first: i64,
-    /// Numbers of the elements.
-    pub elements: [Option<usize>; 4],
-}
-
-/// The weights of an element of rows in the columns of a panel, and where it lies.
-struct Element {
-    number: usize,
-    at: i64,
-    weights: Vec<i32>,
-}
-
-/// The largest sum of weights of one sign of a pair in a column.
-fn largest(a: &[i32], b: &[i32]) -> i32 {
-    let sums = a.iter().zip(b).map(|(a, b)| {
-        let (plus, minus) = (a.max(&0) + b.max(&0), a.min(&0) + b.min(&0));
-        plus.max(-minus)
-    });
-    sums.max().unwrap_or(0)
-}
-
-/// The steps of a panel: `places` are those of the row's elements in bytes from its start, ascending; `weight` is that of an element in one of `columns`.
-/// `None`: the row is shorter than a step picks from.
-pub fn steps(
-    places: &[i64],
-    columns: i64,
-    weight: impl Fn(usize, i64) -> i32,
-) -> Option<Vec<Step>> {
-    let last = places.last()? + 1 - REACH;
-    if last < 0 {
-        return None;
-    }
-    // Elements that no column multiplies take no part.
-    let mut left: Vec<Element> = (places.iter().enumerate())
-        .map(|(number, &at)| Element {
-            number,
-            at,
-            weights: (0..columns).map(|j| weight(number, j)).collect(),
-        })
-        .filter(|e| e.weights.iter().any(|w| *w != 0))
-        .collect();
-    left.reverse();
-    let mut steps = vec![];
-    while let Some(first) = left.last().map(|e| e.at.min(last)) {
-        let mut elements = [None; 4];
-        for pair in elements.chunks_exact_mut(2) {
-            let Some(one) = left.pop_if(|e| e.at < first + REACH) else {
-                break;
-            };
-            pair[0] = Some(one.number);
-            // The partner that leaves least room is the hardest to place elsewhere.
-            let near = (left.iter().enumerate().rev()).take_while(|(_, e)| e.at < first + REACH);
-            let sums = near.map(|(i, e)| (largest(&one.weights, &e.weights), i));
-            let best = sums.filter(|s| s.0 <= MOST).max_by_key(|s| *s);
-            pair[1] = best.map(|(_, i)| left.remove(i).number);
-        }
-        steps.push(Step { first, elements });
-    }
-    Some(steps)
-}
-
-/// Whether each pair of steps keeps within a word, each element with a weight has its place, and no step reaches outside of the row.
-pub fn fits(
-    steps: &[Step],
-    places: &[i64],
-    columns: i64,
-    weight: impl Fn(usize, i64) -> i32,
-) -> bool {
-    let end = places.last().map_or(0, |p| p + 1);
-    let mut seen = vec![0; places.len()];
-    for s in steps {
-        if s.first < 0 || s.first + REACH > end {
-            return false;
-        }
-        for e in s.elements.into_iter().flatten() {
-            let near = |p: &i64| (s.first..s.first + REACH).contains(p);
-            if !places.get(e).is_some_and(near) {
-                return false;
-            }
-            seen[e] += 1;
-        }
-        let of = |e: Option<usize>, j: i64| e.map_or(0, |e| weight(e, j));
-        let pairs = s.elements.as_chunks::<2>().0;
-        let pair = |p: &[Option<usize>; 2], j: i64| {
-            let (a, b) = (of(p[0], j), of(p[1], j));
-            largest(&[a], &[b]) <= MOST
-        };
-        if !(0..columns).all(|j| pairs.iter().all(|p| pair(p, j))) {
-            return false;
-        }
-    }
-    (seen.iter().enumerate())
-        .all(|(e, &n)| n == 1 || n == 0 && (0..columns).all(|j| weight(e, j) == 0))
-}
-
-/// Panels that [`share`] looks at.
-const SOME: usize = 12;
-
-/// Products that steps do over those that there are, by some of the panels: elements without a partner take the room of two.
-pub fn share(
-    panels: &[Panels],
-    matrices: i64,
-    places: &[i64],
-    weight: impl Fn(i64, usize, i64) -> i32,
-) -> f64 {
-    let of_panel = |matrix: i64| {
-        let firsts = move |p: &Panels| {
-            let p = *p;
-            (0..p.count).map(move |t| (matrix, p, p.first + t * p.n))
-        };
-        panels.iter().flat_map(firsts)
-    };
-    let all: Vec<_> = (0..matrices).flat_map(of_panel).collect();
-    let (mut done, mut there) = (0, 0);
-    for (matrix, p, first) in all.iter().step_by(all.len().div_ceil(SOME).max(1)) {
-        let steps = steps(places, p.n, |e, j| weight(*matrix, e, first + j));
-        done += p.padded * 4 * steps.map_or(0, |s| s.len() as i64);
-        there += p.padded * places.len() as i64;
-    }
-    done as f64 / there.max(1) as f64
-}
 
 /// What the panels of a product are stored as.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Packed {
-    /// Steps of a panel, for each group of panels: as many as the longest of the group has.
-    pub steps: Vec<i64>,
-    /// Steps of each panel.
-    pub own: Vec<i32>,
+    /// Steps of the longest panel.
+    pub longest: i64,
+    /// For each panel its steps, where its weights begin, in fours, and where its order does.
+    pub own: Vec<[i32; 3]>,
     /// Weights: panel, step, column, four of them.
     pub weights: Vec<u8>,
-    /// Order: panel, step, for each four bytes that say what is picked and how far the sixteen bytes lie behind those of the step before.
+    /// Order: panel or several that share it, step, for each four bytes that say what is picked and how far the sixteen bytes lie behind those of the step before.
     pub order: Vec<u8>,
     /// Bytes of a step of the order: 5, or 6 where distances are too large for one.
     pub each: i64,
@@ -185,6 +57,68 @@ fn near(steps: Vec<Step>, most: i64) -> Vec<Step> {
     out
 }
 
+/// Panels side by side that share an order.
+struct Run {
+    first: i64,
+    panels: i64,
+    pairs: Pairs,
+    steps: Vec<Step>,
+}
+
+impl Run {
+    /// Steps that are done.
+    fn done(&self) -> i64 {
+        self.steps.len() as i64 * self.panels
+    }
+    /// What is stored, where a panel takes so many bytes a step.
+    fn bytes(&self, panel: i64, each: i64) -> i64 {
+        self.done() * panel + self.steps.len() as i64 * each
+    }
+}
+
+/// One of so many steps may be one that panels would not take with an order of their own each.
+const DEARER: i64 = 200;
+
+/// Panels in runs, for as few bytes as can be found: an order that holds for the columns of several panels takes more steps, but is there once. `panel`: bytes
+/// of a panel's step.
+fn runs(pairs: Vec<Pairs>, places: &[i64], panel: i64) -> Option<Vec<Run>> {
+    let run = |first: i64, panels: i64, pairs: Pairs| {
+        let steps = pairs.steps(places)?;
+        Some(Run {
+            first,
+            panels,
+            pairs,
+            steps,
+        })
+    };
+    let own = pairs.into_iter().zip(0..);
+    let mut all = own.map(|(p, t)| run(t, 1, p)).collect::<Option<Vec<_>>>()?;
+    let mut panels = 1;
+    loop {
+        let (mut merged, before) = (vec![], all.len());
+        let mut rest = all.into_iter().peekable();
+        while let Some(a) = rest.next() {
+            let Some(b) = rest.next_if(|b| a.panels == panels && b.panels == panels) else {
+                merged.push(a);
+                continue;
+            };
+            let both = run(a.first, 2 * panels, a.pairs.and(&b.pairs))?;
+            let own = a.done() + b.done();
+            let less = both.bytes(panel, 5) < a.bytes(panel, 5) + b.bytes(panel, 5);
+            if less && (both.done() - own) * DEARER <= own {
+                merged.push(both);
+            } else {
+                merged.extend([a, b]);
+            }
+        }
+        panels *= 2;
+        all = merged;
+        if all.len() == before {
+            return Some(all);
+        }
+    }
+}
+
 /// Weights of `matrices` products one behind the other, whose rows have the same places. `weight`: matrix, element, column. `None`: they have no such form.
 pub fn pack(
     panels: &[Panels],
@@ -195,15 +129,19 @@ pub fn pack(
     i32::try_from(*places.last()?).ok()?;
     let mut all = vec![];
     for matrix in 0..matrices {
-        for (group, p) in panels.iter().enumerate() {
-            for t in 0..p.count {
+        for p in panels {
+            let own = |t: i64| {
                 let first = p.first + t * p.n;
-                let own = |e: usize, j: i64| weight(matrix, e, first + j);
-                let steps = steps(places, p.n, own)?;
-                if !fits(&steps, places, p.n, own) {
+                weights(places, p.n, |e, j| weight(matrix, e, first + j))
+            };
+            let own: Vec<Vec<i32>> = (0..p.count).map(own).collect();
+            let pairs = own.iter().map(|w| Pairs::of(places, w)).collect();
+            for run in runs(pairs, places, 4 * p.padded)? {
+                let of = &own[run.first as usize..][..run.panels as usize];
+                if !of.iter().all(|w| fits(&run.steps, places, w)) {
                     return None;
                 }
-                all.push((matrix, group, first, steps));
+                all.push((matrix, p, run));
             }
         }
     }
@@ -212,41 +150,38 @@ pub fn pack(
         let others = steps.windows(2).map(|s| s[1].first - s[0].first);
         others.fold(first, i64::max) > farthest(5)
     };
-    let each = if all.iter().any(|a| far(&a.3)) { 6 } else { 5 };
-    let mut most = vec![1; panels.len()];
-    for (_, group, _, steps) in &mut all {
-        *steps = near(std::mem::take(steps), farthest(each));
-        most[*group] = steps.len().max(most[*group]);
-    }
+    let each = if all.iter().any(|a| far(&a.2.steps)) {
+        6
+    } else {
+        5
+    };
     let mut packed = Packed {
-        steps: most.iter().map(|&n| n as i64).collect(),
         each,
         ..Packed::default()
     };
-    for (matrix, group, first, steps) in all {
-        packed.own.push(steps.len() as i32);
-        let p = panels[group];
-        // Those behind the last are never done.
-        let nothing = Step {
-            first: steps.last().map_or(0, |s| s.first),
-            elements: [None; 4],
-        };
+    for (matrix, p, run) in all {
+        let steps = near(run.steps, farthest(each));
+        packed.longest = packed.longest.max(steps.len() as i64);
+        let order = packed.order.len();
         let mut before = 0;
-        for s in steps
-            .iter()
-            .chain(std::iter::repeat(&nothing))
-            .take(most[group])
-        {
+        for s in &steps {
             let byte = |e: &Option<usize>| e.map_or(NONE, |e| (places[e] - s.first) as u8);
             packed.order.extend(s.elements.iter().map(byte));
             let distance = (s.first - before).to_le_bytes();
             packed.order.extend(&distance[..each as usize - 4]);
             before = s.first;
-            for j in 0..p.padded {
-                packed.weights.extend(s.elements.map(|e| match e {
-                    Some(e) if j < p.n => weight(matrix, e, first + j) as i8 as u8,
-                    _ => 0,
-                }));
+        }
+        for t in run.first..run.first + run.panels {
+            let begins = [steps.len(), packed.weights.len() / 4, order].map(i32::try_from);
+            let [count, weights, order] = begins;
+            packed.own.push([count.ok()?, weights.ok()?, order.ok()?]);
+            for s in &steps {
+                for j in 0..p.padded {
+                    packed.weights.extend(s.elements.map(|e| match e {
+                        Some(e) if j < p.n => weight(matrix, e, p.first + t * p.n + j) as i8 as u8,
+                        _ => 0,
+                    }));
+                }
             }
         }
     }
@@ -257,81 +192,21 @@ pub fn pack(
 pub struct Stored {
     /// Weights, panel after panel.
     pub buf: BufId,
-    /// Of panels whose A is picked: their order, and the steps of each.
-    order: Option<(BufId, BufId)>,
     /// Bytes of a step of the order; 0 where there is none.
     pub each: i64,
-    /// Elements of a column of a panel, for each group of panels.
-    columns: Vec<i64>,
+    /// Elements of a column of a panel; of picked ones of the longest.
+    column: i64,
+    /// Of panels whose A is picked: their order, and three numbers for each of them.
+    order: Option<(BufId, BufId)>,
 }
 
-impl Stored {
-    /// Panels whose columns all have so many elements.
-    pub fn plain(buf: BufId, panels: &[Panels], elements: i64) -> Stored {
-        Stored {
-            buf,
-            order: None,
-            each: 0,
-            columns: vec![elements; panels.len()],
-        }
-    }
-    /// Panels of picked elements as constants of the layer.
-    pub fn picked(cx: &mut LowerCx, packed: Packed) -> Result<Stored> {
-        let n = packed.weights.len() as i64;
-        let weights = Tensor::new(DType::I8, vec![n], packed.weights.into())?;
-        let n = packed.order.len() as i64;
-        let order = Tensor::new(DType::U8, vec![n], packed.order.into())?;
-        let n = packed.own.len() as i64;
-        let own: Vec<u8> = packed.own.iter().flat_map(|o| o.to_le_bytes()).collect();
-        let own = Tensor::new(DType::I32, vec![n], own.into())?;
-        Ok(Stored {
-            buf: cx.constant("panels", weights),
-            order: Some((cx.constant("order", order), cx.constant("steps", own))),
-            each: packed.each,
-            columns: packed.steps.iter().map(|s| s * 4).collect(),
-        })
-    }
-    /// Elements of a panel of group `at`.
-    pub fn size(&self, panels: &[Panels], at: usize) -> i64 {
-        panels[at].padded * self.columns[at]
-    }
-    /// Elements before the first panel of group `at`; `panels.len()`: those of a product.
-    pub fn before(&self, panels: &[Panels], at: usize) -> i64 {
-        let sizes = (0..at).map(|i| panels[i].count * self.size(panels, i));
-        sizes.sum()
-    }
-    /// What picks the elements of panel `t` of group `at`, if they are; `matrix`: of which product.
-    pub fn picks(
-        &self,
-        cx: &mut LowerCx,
-        panels: &[Panels],
-        at: usize,
-        matrix: ExprId,
-        t: ExprId,
-    ) -> Option<Picks> {
-        let (order, own) = self.order?;
-        // Each step has four elements of a column.
-        let of = |i: usize| self.columns[i] / 4 * self.each;
-        let before = |to: usize| (0..to).map(|i| panels[i].count * of(i)).sum::<i64>();
-        let count = |to: usize| panels[..to].iter().map(|p| p.count).sum::<i64>();
-        let all = panels.len();
-        let place = ex!(cx.b; (matrix * {cx.b.i(before(all))}) + (t * {cx.b.i(of(at))}));
-        let place = ex!(cx.b; place + {cx.b.i(before(at))});
-        let panel = ex!(cx.b; ((matrix * {cx.b.i(count(all))}) + t) + {cx.b.i(count(at))});
-        let steps = cx.b.load(own, panel);
-        let steps = cx.b.cast(Ty::I64, steps);
-        // As it is, and a bound for who counts what is done.
-        let most = cx.b.i(self.columns[at] / 4);
-        let steps = cx.b.min(steps, most);
-        Some(Picks {
-            order: At {
-                buf: order,
-                at: cx.b.let_(place),
-                row: cx.b.i(0),
-            },
-            steps: cx.b.let_(steps),
-        })
-    }
+/// A panel.
+#[derive(Clone, Copy)]
+pub struct Panel {
+    /// Where its weights begin.
+    pub at: ExprId,
+    /// How its elements are picked, if they are.
+    pub picks: Option<Picks>,
 }
 
 /// How the elements of a panel are picked.
@@ -343,55 +218,89 @@ pub struct Picks {
     pub steps: ExprId,
 }
 
+impl Stored {
+    /// Panels whose columns all have so many elements.
+    pub fn plain(buf: BufId, elements: i64) -> Stored {
+        Stored {
+            buf,
+            each: 0,
+            column: elements,
+            order: None,
+        }
+    }
+    /// Panels of picked elements as constants of the layer.
+    pub fn picked(cx: &mut LowerCx, packed: Packed) -> Result<Stored> {
+        let n = packed.weights.len() as i64;
+        let weights = Tensor::new(DType::I8, vec![n], packed.weights.into())?;
+        let n = packed.order.len() as i64;
+        let order = Tensor::new(DType::U8, vec![n], packed.order.into())?;
+        let own = packed.own.as_flattened();
+        let bytes: Vec<u8> = own.iter().flat_map(|o| o.to_le_bytes()).collect();
+        let own = Tensor::new(DType::I32, vec![own.len() as i64], bytes.into())?;
+        Ok(Stored {
+            buf: cx.constant("panels", weights),
+            each: packed.each,
+            column: packed.longest * 4,
+            order: Some((cx.constant("order", order), cx.constant("steps", own))),
+        })
+    }
+    /// Elements from a panel of group `at` to the next, or about so many.
+    pub fn size(&self, panels: &[Panels], at: usize) -> i64 {
+        panels[at].padded * self.column
+    }
+    /// Panel `t` of group `at`; `matrix`: of which product.
+    pub fn panel(
+        &self,
+        cx: &mut LowerCx,
+        panels: &[Panels],
+        at: usize,
+        matrix: ExprId,
+        t: ExprId,
+    ) -> Panel {
+        let before = |to: usize, of: &dyn Fn(usize) -> i64| -> i64 {
+            (0..to).map(|i| panels[i].count * of(i)).sum()
+        };
+        let Some((order, own)) = self.order else {
+            let size = |i: usize| self.size(panels, i);
+            let (all, before, own) = (before(panels.len(), &size), before(at, &size), size(at));
+            let at = ex!(cx.b; ((matrix * {cx.b.i(all)}) + {cx.b.i(before)}) + (t * {cx.b.i(own)}));
+            return Panel {
+                at: cx.b.let_(at),
+                picks: None,
+            };
+        };
+        let (all, before) = (before(panels.len(), &|_| 1), before(at, &|_| 1));
+        let panel = ex!(cx.b; ((matrix * {cx.b.i(all)}) + t) + {cx.b.i(before)});
+        let first = ex!(cx.b; panel * {cx.b.i(3)});
+        let first = cx.b.let_(first);
+        let mut number = |k: i64| {
+            let at = ex!(cx.b; first + {cx.b.i(k)});
+            let v = cx.b.load(own, at);
+            let v = cx.b.cast(Ty::I64, v);
+            cx.b.let_(v)
+        };
+        let [steps, fours, begin] = [0, 1, 2].map(&mut number);
+        let at = ex!(cx.b; fours * {cx.b.i(4)});
+        // As it is, and a bound for who counts what is done.
+        let most = cx.b.i(self.column / 4);
+        let steps = cx.b.min(steps, most);
+        Panel {
+            at: cx.b.let_(at),
+            picks: Some(Picks {
+                order: At {
+                    buf: order,
+                    at: begin,
+                    row: cx.b.i(0),
+                },
+                steps: cx.b.let_(steps),
+            }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Weights from -127 to 127, large ones often.
-    fn weight(e: usize, j: i64) -> i32 {
-        let n = (e as i64 * 7919 + j * 104_729 + 31) % 1009;
-        (n * n % 255 - 127) as i32
-    }
-
-    #[test]
-    fn what_is_arranged_fits() {
-        for (rows, columns) in [(16, 1), (17, 16), (64, 24), (100, 8), (27, 3)] {
-            let places: Vec<i64> = (0..rows).map(|k| k + k / 9 * 5).collect();
-            let steps = steps(&places, columns, weight).unwrap_or_default();
-            assert!(fits(&steps, &places, columns, weight), "{rows} {columns}");
-            // One column alone nearly always finds partners.
-            assert!(columns > 1 || steps.len() as i64 * 4 <= rows + 4);
-        }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_seen() {
-        let places: Vec<i64> = (0..16).collect();
-        let all = |w: i32| move |_: usize, _: i64| w;
-        let half = steps(&places, 4, all(64)).unwrap_or_default();
-        assert_eq!(half.len(), 4);
-        assert!(fits(&half, &places, 4, all(64)));
-        // One more in each, and the same pairs pass the bound.
-        assert!(!fits(&half, &places, 4, all(65)));
-        let full = steps(&places, 4, all(65)).unwrap_or_default();
-        assert_eq!(full.len(), 8);
-        assert!(fits(&full, &places, 4, all(65)));
-        // -128 stands alone, and beside what is positive.
-        let mixed = |e: usize, _: i64| if e.is_multiple_of(2) { -128 } else { 127 };
-        assert_eq!(steps(&places, 4, mixed).map(|s| s.len()), Some(4));
-        // An element that is left out, or told twice, or from outside of the row.
-        assert!(!fits(&full[1..], &places, 4, all(65)));
-        assert!(!fits(
-            &[&full[..], &full[..1]].concat(),
-            &places,
-            4,
-            all(65)
-        ));
-        let mut far = full.clone();
-        far[0].first = 1;
-        assert!(!fits(&far, &places, 4, all(65)));
-        assert_eq!(steps(&places[..15], 4, all(1)), None);
-    }
 
     #[test]
     fn steps_that_lie_far_apart_have_others_between() {
@@ -406,7 +315,7 @@ mod tests {
         for (apart, each, between) in [(200, 5, 0), (5000, 6, 0), (70_000, 6, 1)] {
             let places: Vec<i64> = (0..16).chain(apart..apart + 16).collect();
             let p = pack(&[panel], 1, &places, |_, _, _| 50).unwrap_or_default();
-            assert_eq!((p.each, p.own), (each, vec![8 + between]));
+            assert_eq!((p.each, p.own), (each, vec![[8 + between, 0, 0]]));
             let distances = p.order.chunks(each as usize).map(|s| {
                 let far = s.get(5).copied().unwrap_or(0);
                 i64::from(s[4]) + 256 * i64::from(far)
@@ -419,7 +328,9 @@ mod tests {
     fn zeros_cost_nothing() {
         let places: Vec<i64> = (0..64).collect();
         let sparse = |e: usize, _: i64| if e < 16 { 100 } else { 0 };
-        assert_eq!(steps(&places, 8, sparse).map(|s| s.len()), Some(8));
+        let own = weights(&places, 8, sparse);
+        let steps = Pairs::of(&places, &own).steps(&places);
+        assert_eq!(steps.map(|s| s.len()), Some(8));
         let panel = Panels {
             first: 0,
             count: 2,
@@ -428,10 +339,16 @@ mod tests {
             m: 4,
             split: 1,
         };
+        // Both panels by one order.
         let p = pack(&[panel], 1, &places, |_, e, j| sparse(e, j)).unwrap_or_default();
         assert_eq!(
-            (p.steps, p.order.len(), p.weights.len()),
-            (vec![8], 2 * 8 * 5, 2 * 8 * 32)
+            (p.longest, p.order.len(), p.weights.len()),
+            (8, 8 * 5, 2 * 8 * 32)
         );
+        assert_eq!(p.own, [[8, 0, 0], [8, 64, 0]]);
+        // Panels are as long as their own steps, and these share none.
+        let uneven = |_, e: usize, j: i64| if j < 5 && e > 15 { 0 } else { 100 };
+        let p = pack(&[panel], 1, &places, uneven).unwrap_or_default();
+        assert_eq!((p.longest, p.own), (32, vec![[8, 0, 0], [32, 64, 40]]));
     }
 }

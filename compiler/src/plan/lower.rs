@@ -4,6 +4,7 @@ use super::group::{Group, escaping};
 use super::helpers::reach;
 use super::select::{Choice, choose};
 use super::views::Rooms;
+use super::widen::Narrow;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, SymId, Symbols};
@@ -182,6 +183,7 @@ impl<'a> Place<'a> {
         let main_out = g.node(anchor).outs[0];
         let stores = escaping(g, group);
         let space = g.ty(main_out).map(|t| t.shape.clone()).unwrap_or_default();
+        let takes = matches!(g.node(anchor).op.lower, Lower::Contract(..));
         for &n in tail {
             for v in g
                 .node(n)
@@ -190,7 +192,17 @@ impl<'a> Place<'a> {
                 .flatten()
                 .filter(|&&v| !made_in(g, v, group))
             {
-                self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
+                let results = g.ty(main_out).and_then(|t| t.elements().fixed());
+                let narrow = results.and_then(|r| Narrow::of(g.konst(*v)?, r));
+                match narrow {
+                    Some(narrow) if takes && !bufs.contains_key(v) => {
+                        let wide = narrow.wide(&mut cx, "wide")?;
+                        bufs.insert(*v, wide);
+                    }
+                    _ => {
+                        self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
+                    }
+                }
             }
         }
         for &v in &stores {

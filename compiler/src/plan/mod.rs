@@ -24,4 +24,5 @@ pub mod share;
 mod storage;
 pub mod views;
 pub mod watched;
+mod widen;
 mod work;

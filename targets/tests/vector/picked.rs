@@ -63,7 +63,7 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
     let mut memory: Vec<u8> = (0..MEMORY).map(byte).collect();
     memory[B..B + packed.weights.len()].copy_from_slice(&packed.weights);
     memory[ORDER..ORDER + order.len()].copy_from_slice(order);
-    let k = packed.steps[0];
+    let k = packed.longest;
     let mut args: Vec<Arg> = [A, B, C, ORDER].map(|p| Arg::Pointer(p as i64)).to_vec();
     let numbers = [a_row, c_row, k as usize, 0, padded, TILES, 64];
     args.extend(numbers.map(|v| Arg::Number(v as i64)));

@@ -138,7 +138,13 @@ impl<const N: usize> Ends<N> {
     }
     #[inline(always)]
     fn all_of<T: Number>(&mut self, values: &[T]) {
+        self.added::<T, false>(values);
+    }
+    /// The same, and sums of columns where they are wanted, in one look: numbers are loaded once.
+    #[inline(always)]
+    fn added<T: Number, const SUMS: bool>(&mut self, values: &[T]) -> [f32; N] {
         let (mut lo, mut hi) = (self.lo, self.hi);
+        let mut sums = [0.0; N];
         let fours = values.chunks_exact(4 * N);
         let rest = fours.remainder();
         for part in fours {
@@ -151,17 +157,22 @@ impl<const N: usize> Ends<N> {
                 // In pairs, so that few wait for each other.
                 lo[i] = less(lo[i], less(less(a[i], b[i]), less(c[i], d[i])));
                 hi[i] = more(hi[i], more(more(a[i], b[i]), more(c[i], d[i])));
+                if SUMS {
+                    sums[i] += (a[i] + b[i]) + (c[i] + d[i]);
+                }
             }
         }
         // Into all columns: one that differs would come apart from the others.
         let (mut l, mut h) = (f32::INFINITY, f32::NEG_INFINITY);
         for v in rest {
             (l, h) = (less(l, v.real()), more(h, v.real()));
+            sums[0] += v.real();
         }
         for i in 0..N {
             self.lo[i] = less(lo[i], l);
             self.hi[i] = more(hi[i], h);
         }
+        sums
     }
     fn both(&self) -> (f32, f32) {
         let lo = self.lo.iter().fold(f32::INFINITY, |a, v| a.min(*v));
@@ -172,14 +183,7 @@ impl<const N: usize> Ends<N> {
 /// The smallest and the largest, and whether something is not a number: their sum is none then.
 fn ends<T: Number>(values: &[T]) -> ((f32, f32), bool) {
     let mut ends = Ends::<LANES>::new();
-    let (fours, rest) = values.split_at(values.len() / (4 * LANES) * (4 * LANES));
-    let mut sums = [0.0; 4 * LANES];
-    for tile in fours.chunks(TILE) {
-        ends.all_of(tile);
-        columns::<T, LANES>(tile, (LANES, 0), &mut sums);
-    }
-    ends.all_of(rest);
-    sums[0] += rest.iter().map(|v| v.real()).sum::<f32>();
+    let sums = ends.added::<T, true>(values);
     let odd = sums.iter().any(|s| s.is_nan()) && values.iter().any(|v| v.real().is_nan());
     (ends.both(), odd)
 }

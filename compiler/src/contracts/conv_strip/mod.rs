@@ -17,7 +17,7 @@ use super::strip::{Numbers, Start, Strip};
 pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 
 use super::form::Form;
-use super::picked::{Picks, Stored};
+use super::picked::{Panel as Packed, Stored};
 use super::strip_plan::{
     At, Call, Panels, Way, call_before, from_afar, half_for, machine_for, panels_of, row_blocks,
     weight_bytes, weight_type,
@@ -397,18 +397,10 @@ impl Job<'_> {
     /// A block of rows under one panel: number `t` of its group.
     fn panel(&self, cx: &mut LowerCx, g: i64, at: usize, t: ExprId, rows: &Rows) -> Result<()> {
         let p = self.panels[at];
-        let (w, all) = (&self.weights, self.panels.len());
-        let size = cx.b.i(w.size(self.panels, at));
-        let before = w.before(self.panels, at) + g * w.before(self.panels, all);
-        let b_at = ex!(cx.b; (t * size) + {cx.b.i(before)});
-        let b_at = cx.b.let_(b_at);
+        let group = cx.b.i(g);
         let panel = Panel {
             at,
-            b: b_at,
-            picks: {
-                let group = cx.b.i(g);
-                w.picks(cx, self.panels, at, group, t)
-            },
+            b: self.weights.panel(cx, self.panels, at, group, t),
         };
         let channel = ex!(cx.b; (t * {cx.b.i(p.n)}) + {cx.b.i(g * self.v.cout + p.first)});
         let channel = cx.b.let_(channel);
@@ -481,7 +473,7 @@ impl Job<'_> {
         let skip = number as i64 * self.plan.k * self.plan.segs * p.padded;
         let b = At {
             buf: self.weights.buf,
-            at: ex!(cx.b; {panel.b} + {cx.b.i(skip)}),
+            at: ex!(cx.b; {panel.b.at} + {cx.b.i(skip)}),
             row: cx.b.i(p.padded),
         };
         let a = At {
@@ -489,7 +481,7 @@ impl Job<'_> {
             at: a,
             row: rows.row,
         };
-        let k = match panel.picks {
+        let k = match panel.b.picks {
             Some(p) => p.steps,
             None => cx.b.i(self.plan.k / self.form.group()),
         };
@@ -502,7 +494,7 @@ impl Job<'_> {
                 a,
                 b,
                 c,
-                scales: panel.picks.iter().map(|p| p.order).collect(),
+                scales: panel.b.picks.iter().map(|p| p.order).collect(),
                 operands,
                 k,
                 seg: rows.seg,
@@ -576,10 +568,8 @@ impl Job<'_> {
 struct Panel {
     /// Its group.
     at: usize,
-    /// Its first weight.
-    b: ExprId,
-    /// How elements are picked, if they are.
-    picks: Option<Picks>,
+    /// Where its weights lie, and how elements are picked.
+    b: Packed,
 }
 
 /// A block of rows of results.

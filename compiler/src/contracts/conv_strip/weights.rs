@@ -39,7 +39,7 @@ pub(super) fn pack(
             }));
         }
         let buf = constant_of(cx, form.b_type, out)?;
-        return Ok(Stored::plain(buf, panels, per_window));
+        return Ok(Stored::plain(buf, per_window));
     }
     if form.numbers == Numbers::Picked {
         let weight =
@@ -56,7 +56,7 @@ pub(super) fn pack(
         });
     }
     let buf = form.constant(cx, out)?;
-    Ok(Stored::plain(buf, panels, per_window))
+    Ok(Stored::plain(buf, per_window))
 }
 
 /// What is added to the sums of each channel.

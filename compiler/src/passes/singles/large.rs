@@ -59,19 +59,28 @@ impl Reals {
         if self.better(own, domain, &steps, bound, &mut best) {
             return best;
         }
-        let mut forms: Vec<(f64, Form)> = [0, 1, -1]
-            .into_iter()
-            .flat_map(|ulps: i32| {
-                let m = f32::from_bits((self.m as f32).to_bits().wrapping_add_signed(ulps));
-                (self.lo - BEYOND..=self.hi + BEYOND).filter_map(move |top| self.form(m, top))
-            })
-            .map(|f| (self.distance(f), f))
-            .filter(|(d, _)| d.is_finite())
-            .collect();
-        forms.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, f) in forms.into_iter().take(TRIED) {
-            if self.better(f, domain, &steps, bound, &mut best) {
-                break;
+        // What a byte holds first: it is stored as one.
+        let bytes = match self.lo < 0 {
+            true => -128..=127,
+            false => 0..=255,
+        };
+        for byte in [true, false] {
+            let mut forms: Vec<(f64, Form)> = [0, 1, -1]
+                .into_iter()
+                .flat_map(|ulps: i32| {
+                    let m = f32::from_bits((self.m as f32).to_bits().wrapping_add_signed(ulps));
+                    let tops = self.lo - BEYOND..=self.hi + BEYOND;
+                    let tops = tops.filter(|t| bytes.contains(t) == byte);
+                    tops.filter_map(move |top| self.form(m, top))
+                })
+                .map(|f| (self.distance(f), f))
+                .filter(|(d, _)| d.is_finite())
+                .collect();
+            forms.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for (_, f) in forms.into_iter().take(TRIED) {
+                if self.better(f, domain, &steps, bound, &mut best) {
+                    return best;
+                }
             }
         }
         best
