@@ -5,7 +5,7 @@ use super::func::{Cx, VarSlot};
 use super::lanes::{self, Class, Classes};
 use super::ty::{self, LANES};
 use crate::base::diag::{Diagnostic, Result};
-use crate::loops::ir::{Arg, BufId, Const, Expr, ExprId, LoopKind, Stmt, VarId};
+use crate::loops::ir::{Arg, BufId, Const, Expr, ExprId, LoopKind, Stmt, Ty, VarId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
@@ -131,6 +131,19 @@ impl Cx<'_, '_> {
         };
         let t = self.f.vars[var].ty;
         match class {
+            Class::Wide if matches!(t, Ty::I64 | Ty::F64) => {
+                let mut slots = match self.vars[var.0 as usize] {
+                    VarSlot::Halves(s) => Some(s),
+                    _ => None,
+                };
+                let v = self.halves(value)?;
+                let all =
+                    *slots.get_or_insert_with(|| v.map(|_| self.o.b.declare_var(ty::long(t))));
+                for (slot, v) in all.into_iter().zip(v) {
+                    self.o.b.def_var(slot, v);
+                }
+                self.vars[var.0 as usize] = VarSlot::Halves(all);
+            }
             Class::Wide => {
                 let v = self.eval(value, Form::Wide)?;
                 let t = ty::wide(t).ok_or_else(|| Diagnostic::internal("lanes of 64 bits"))?;
@@ -175,11 +188,12 @@ impl Cx<'_, '_> {
     fn store_stmt(&mut self, buf: BufId, index: ExprId, value: ExprId) -> Result<()> {
         let d = self.f.bufs[buf].dtype;
         let (rest, constant) = self.split_index(index);
-        if let Some(a) = self.widened(d, index, value) {
-            let v = self.eval(a, Form::Wide)?;
+        let long = matches!(Ty::of(d), Ty::I64 | Ty::F64);
+        if long && self.class(index) == Class::Linear(1) && self.class(value) != Class::Apart {
+            let v = self.halves(value)?;
             let i = rest.map(|r| self.eval(r, Form::Scalar)).transpose()?;
             let p = self.place(buf, i, constant);
-            self.store_widened(self.ty(a), p, v);
+            self.store_halves(d, p, v);
             return Ok(());
         }
         let forms: &[Form] = match self.class(index) {
@@ -246,6 +260,10 @@ impl Cx<'_, '_> {
             return self.vector_loop(var, n, known, classes, body);
         }
         let zero = self.o.b.ins().iconst(types::I64, 0);
+        if vector {
+            // Independent iterations, too: several in a round cost a jump.
+            return self.groups(var, zero, n, known, 1, body);
+        }
         self.counted(var, zero, n, 1, known.is_some(), body)
     }
     // Whole groups of iterations as lanes, the rest one by one.
@@ -276,7 +294,7 @@ impl Cx<'_, '_> {
         }
         self.classes = classes;
         self.loop_lanes = Some(var);
-        let r = self.groups(var, zero, whole, known, body);
+        let r = self.groups(var, zero, whole, known, LANES as i64, body);
         self.loop_lanes = None;
         self.classes = Classes::default();
         self.vars = scalars;
@@ -286,16 +304,16 @@ impl Cx<'_, '_> {
         }
         self.counted(var, whole, n, 1, known.is_some(), body)
     }
-    // The groups of lanes of a vector loop; several in one round, where that may cost code.
+    // The groups of lanes of a vector loop, or its iterations; several in one round, where that may cost code.
     fn groups(
         &mut self,
         var: VarId,
         zero: Value,
         whole: Value,
         known: Option<i64>,
+        lanes: i64,
         body: &[Stmt],
     ) -> Result<()> {
-        let lanes = LANES as i64;
         let effort = self.o.isa.effort;
         let Some(k) = known.filter(|k| {
             effort.duplicates()
