@@ -16,6 +16,8 @@ macro_rules! roll {
 }
 
 pub mod axes;
+mod columns;
+mod deform_columns;
 mod fourier;
 pub mod ml_post;
 pub mod ml_tree;
@@ -25,6 +27,7 @@ mod nn_tests;
 mod pool_planes;
 pub mod quantized;
 mod quotient;
+mod ranks;
 pub mod recurrent;
 mod recurrent_weights;
 pub mod resize_free;

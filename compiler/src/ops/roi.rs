@@ -5,10 +5,11 @@ use super::util::{accept, accept_same, bad, float, index, since, wrap_index};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
+use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
+use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx};
 
 /// Operators of this file.
@@ -238,6 +239,58 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             let plane = ex!(b; ((image * channels) + c) * (height * width));
             b.let_(plane)
         };
+        let some = [&x[2], &x[3]].iter().all(|d| d.fixed().is_some_and(|n| n > 0));
+        if (1..=WRITTEN_OUT).contains(&ratio) && !largest && some {
+            let lists = [(2, sy, height, width), (3, sx, width, cx.b.i(1))];
+            let mut sides = vec![];
+            for (axis, span, size, apart) in lists {
+                let n = out[axis].clone() * Dim::Fixed(2 * ratio);
+                let dtype = if ty == Ty::F64 { DType::F64 } else { DType::F32 };
+                let side = Side {
+                    places: cx.scratch_per_thread("places", DType::I64, n.clone()),
+                    weights: cx.scratch_per_thread("weights", dtype, n),
+                    each: 2 * ratio,
+                };
+                let bins = cx.b.dim(&out[axis]);
+                cx.for_(bins, LoopKind::Seq, |cx, p| {
+                    for i in 0..ratio {
+                        let b = &mut cx.b;
+                        let number = b.i(i);
+                        let e = along(b, span, p, number, size);
+                        let near = ex!(b; 1.0 - {e.far});
+                        for (k, (place, weight)) in [(e.low, near), (e.high, e.far)].into_iter().enumerate() {
+                            let to = side.place(b, p, 2 * i + k as i64);
+                            let place = b.mul(place, apart);
+                            let weight = b.select(e.ok, weight, zero);
+                            b.store(side.places, to, place);
+                            b.store(side.weights, to, weight);
+                        }
+                    }
+                    Ok(())
+                })?;
+                sides.push(side);
+            }
+            return cx.each(&out[1..], LoopKind::Seq, |cx, o| {
+                let b = &mut cx.b;
+                let plane = plane(b, o[0]);
+                let [rows, columns] = [0, 1].map(|a| sides[a].all(b, o[1 + a]));
+                let mut total = zero;
+                for (row, wy) in rows {
+                    let row = b.add(plane, row);
+                    let row = b.let_(row);
+                    let mut sum = zero;
+                    for &(column, wx) in &columns {
+                        let at = b.add(row, column);
+                        let v = b.load(buf, at);
+                        sum = b.fma(v, wx, sum);
+                    }
+                    total = b.fma(sum, wy, total);
+                }
+                let v = finished(b, total);
+                cx.store(0, &[&[r], o].concat(), v);
+                Ok(())
+            });
+        }
         if (1..=WRITTEN_OUT).contains(&ratio) {
             // Where a place looks is found once for all channels.
             return cx.each(&out[2..], LoopKind::Seq, |cx, p| {
@@ -286,6 +339,30 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
 
 /// Samples along an axis that are written out, at most.
 const WRITTEN_OUT: i64 = 2;
+
+/// What the samples of each bin along an axis read: the product of what both axes say is what a bin reads, for all channels alike.
+struct Side {
+    /// Distances from the plane's first element, and weights: 0 outside of the image.
+    places: BufId,
+    weights: BufId,
+    /// How many of a bin.
+    each: i64,
+}
+
+impl Side {
+    fn place(&self, b: &mut Builder, bin: ExprId, k: i64) -> ExprId {
+        ex!(b; (bin * {b.i(self.each)}) + {b.i(k)})
+    }
+    /// Distances and weights of a bin.
+    fn all(&self, b: &mut Builder, bin: ExprId) -> Vec<(ExprId, ExprId)> {
+        let of = |k: i64| {
+            let at = self.place(b, bin, k);
+            let (place, weight) = (b.load(self.places, at), b.load(self.weights, at));
+            (b.let_(place), b.let_(weight))
+        };
+        (0..self.each).map(of).collect()
+    }
+}
 
 /// A sample: whether it is within the image, and places in a channel with their weights.
 struct Sample {
