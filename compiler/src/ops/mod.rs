@@ -33,6 +33,7 @@ mod recurrent_weights;
 pub mod resize_free;
 mod resize_loops;
 mod resize_table;
+mod roi_tables;
 pub mod small_float;
 pub mod spatial;
 pub mod svm_kernel;

@@ -1,15 +1,15 @@
 //! RoiAlign and MaxRoiPool: regions of an image brought to one size.
 
 use super::axes::fold_n;
+use super::roi_tables::Tables;
 use super::util::{accept, accept_same, bad, float, index, since, wrap_index};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
-use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{BufId, ExprId, LoopKind, Ty, UnOp};
+use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, LATEST, Lower, OpDef, ReadCx, onnx};
 
 /// Operators of this file.
@@ -95,11 +95,11 @@ struct Span {
 }
 
 /// Neighbours and weights of a sampling position along an axis.
-struct Ends {
-    ok: ExprId,
-    low: ExprId,
-    high: ExprId,
-    far: ExprId,
+pub(super) struct Ends {
+    pub ok: ExprId,
+    pub low: ExprId,
+    pub high: ExprId,
+    pub far: ExprId,
 }
 
 fn ends(b: &mut Builder, at: ExprId, size: ExprId) -> Ends {
@@ -134,6 +134,12 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let ratio = cx.attrs.int("sampling_ratio", 0);
     let scale = f64::from(cx.attrs.float("spatial_scale", 1.0));
     let largest = cx.attrs.str("mode", "avg") == "max";
+    let tables = match (x[2].fixed(), x[3].fixed()) {
+        (Some(h), Some(w)) if h > 0 && w > 0 && !largest && ratio <= WRITTEN_OUT => {
+            Some(Tables::new(cx, &out, ty, ratio, [h, w]))
+        }
+        _ => None,
+    };
     cx.each(&out[..1], LoopKind::Seq, |cx, at| {
         let r = at[0];
         let image = cx.load(2, &[r])?;
@@ -239,57 +245,15 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             let plane = ex!(b; ((image * channels) + c) * (height * width));
             b.let_(plane)
         };
-        let some = [&x[2], &x[3]].iter().all(|d| d.fixed().is_some_and(|n| n > 0));
-        if (1..=WRITTEN_OUT).contains(&ratio) && !largest && some {
-            let lists = [(2, sy, height, width), (3, sx, width, cx.b.i(1))];
-            let mut sides = vec![];
-            for (axis, span, size, apart) in lists {
-                let n = out[axis].clone() * Dim::Fixed(2 * ratio);
-                let dtype = if ty == Ty::F64 { DType::F64 } else { DType::F32 };
-                let side = Side {
-                    places: cx.scratch_per_thread("places", DType::I64, n.clone()),
-                    weights: cx.scratch_per_thread("weights", dtype, n),
-                    each: 2 * ratio,
-                };
-                let bins = cx.b.dim(&out[axis]);
-                cx.for_(bins, LoopKind::Seq, |cx, p| {
-                    for i in 0..ratio {
-                        let b = &mut cx.b;
-                        let number = b.i(i);
-                        let e = along(b, span, p, number, size);
-                        let near = ex!(b; 1.0 - {e.far});
-                        for (k, (place, weight)) in [(e.low, near), (e.high, e.far)].into_iter().enumerate() {
-                            let to = side.place(b, p, 2 * i + k as i64);
-                            let place = b.mul(place, apart);
-                            let weight = b.select(e.ok, weight, zero);
-                            b.store(side.places, to, place);
-                            b.store(side.weights, to, weight);
-                        }
-                    }
-                    Ok(())
-                })?;
-                sides.push(side);
+        if let Some(tables) = &tables {
+            cx.b.store(tables.images, r, image);
+            let n = ex!(cx.b; max(({sy.samples} * {sx.samples}), 1));
+            let n = cx.b.cast(ty, n);
+            cx.b.store(tables.counts, r, n);
+            for (side, span, size) in [(&tables.rows, sy, height), (&tables.columns, sx, width)] {
+                side.fill(cx, r, span.samples, &|b, p, i| along(b, span, p, i, size))?;
             }
-            return cx.each(&out[1..], LoopKind::Seq, |cx, o| {
-                let b = &mut cx.b;
-                let plane = plane(b, o[0]);
-                let [rows, columns] = [0, 1].map(|a| sides[a].all(b, o[1 + a]));
-                let mut total = zero;
-                for (row, wy) in rows {
-                    let row = b.add(plane, row);
-                    let row = b.let_(row);
-                    let mut sum = zero;
-                    for &(column, wx) in &columns {
-                        let at = b.add(row, column);
-                        let v = b.load(buf, at);
-                        sum = b.fma(v, wx, sum);
-                    }
-                    total = b.fma(sum, wy, total);
-                }
-                let v = finished(b, total);
-                cx.store(0, &[&[r], o].concat(), v);
-                Ok(())
-            });
+            return Ok(());
         }
         if (1..=WRITTEN_OUT).contains(&ratio) {
             // Where a place looks is found once for all channels.
@@ -334,35 +298,15 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             cx.store(0, &[&[r], o].concat(), v);
             Ok(())
         })
-    })
+    })?;
+    match tables {
+        Some(tables) => tables.read(cx, &x, &out),
+        None => Ok(()),
+    }
 }
 
 /// Samples along an axis that are written out, at most.
 const WRITTEN_OUT: i64 = 2;
-
-/// What the samples of each bin along an axis read: the product of what both axes say is what a bin reads, for all channels alike.
-struct Side {
-    /// Distances from the plane's first element, and weights: 0 outside of the image.
-    places: BufId,
-    weights: BufId,
-    /// How many of a bin.
-    each: i64,
-}
-
-impl Side {
-    fn place(&self, b: &mut Builder, bin: ExprId, k: i64) -> ExprId {
-        ex!(b; (bin * {b.i(self.each)}) + {b.i(k)})
-    }
-    /// Distances and weights of a bin.
-    fn all(&self, b: &mut Builder, bin: ExprId) -> Vec<(ExprId, ExprId)> {
-        let of = |k: i64| {
-            let at = self.place(b, bin, k);
-            let (place, weight) = (b.load(self.places, at), b.load(self.weights, at));
-            (b.let_(place), b.let_(weight))
-        };
-        (0..self.each).map(of).collect()
-    }
-}
 
 /// A sample: whether it is within the image, and places in a channel with their weights.
 struct Sample {
