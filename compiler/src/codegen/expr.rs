@@ -7,9 +7,8 @@ use super::func::{Cx, VarSlot};
 use super::lanes::Class;
 use super::ops::Ops;
 use crate::base::diag::{Diagnostic, Result};
-use crate::base::dtype::DType;
 use crate::loops::ir::{BinOp, Expr, ExprId, Ty, UnOp};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 /// A form in which a node is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -281,20 +280,12 @@ impl Cx<'_, '_> {
                 let base = self.o.b.ins().select(c, address, syms);
                 let p = super::mem::Place { base, offset: 0 };
                 let d = f.bufs[*buf].dtype;
-                let (c, default) = (self.have(*cond, form)?, self.have(*default, form)?);
-                if let (false, Some(t)) = (wide, bits_of(d)) {
-                    // Between floats a selection is a jump, which may be hard to foresee.
-                    let v = self.o.b.ins().load(t, super::mem::flags(), p.base, p.offset);
-                    let default = self.o.b.ins().bitcast(t, MemFlagsData::new(), default);
-                    let v = self.o.b.ins().select(c, v, default);
-                    let t = super::mem::storage(d);
-                    return Ok(self.o.b.ins().bitcast(t, MemFlagsData::new(), v));
-                }
                 let v = if wide {
                     self.load_wide(d, p)
                 } else {
                     self.load(d, p)
                 };
+                let (c, default) = (self.have(*cond, form)?, self.have(*default, form)?);
                 Ok(self.o.select(self.ty(e), wide, c, v, default))
             }
             Expr::Un(op, a) => {
@@ -343,15 +334,6 @@ impl Cx<'_, '_> {
     }
     fn extend(&mut self, v: Value) -> Value {
         self.o.b.ins().uextend(types::I32, v)
-    }
-}
-
-// Whole numbers with the bits of a float as it lies in memory.
-fn bits_of(d: DType) -> Option<Type> {
-    match d {
-        DType::F32 => Some(types::I32),
-        DType::F64 => Some(types::I64),
-        _ => None,
     }
 }
 

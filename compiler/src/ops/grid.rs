@@ -239,15 +239,12 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     // Whether what is read is there, for each tap and for all of a position.
     let sure = padding != "zeros" && x[2..].iter().all(|d| d.fixed().is_some_and(|n| n > 0));
     let there = (!sure).then(|| cx.scratch_per_thread("there", DType::Bool, all));
-    // Positions of a row that look within the image, then those that look across its border, from the last on.
-    let order = (!sure && taps > 1)
-        .then(|| cx.scratch_per_thread("order", DType::I64, width.clone()));
+    let inside = (!sure && taps > 1)
+        .then(|| cx.scratch_per_thread("inside", DType::Bool, width.clone()));
     let (wide, yes) = (cx.b.dim(width), cx.b.bool(true));
     // Nothing is brought back to the border: taps of a position within lie as far apart as the image says.
     let side_by_side = padding == "zeros" && x[2..].iter().all(|d| d.fixed().is_some());
     cx.each(rows, LoopKind::Seq, |cx, o| {
-        let none = cx.b.i(0);
-        let within = cx.b.var(none);
         cx.for_(wide, LoopKind::Seq, |cx, i| {
             let looks = find(cx, &[o, &[i]].concat())?;
             let base = ex!(cx.b; i * {cx.b.i(count)});
@@ -268,29 +265,22 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
                     ok = cx.b.and(ok, own);
                 }
             }
-            if let Some(order) = order {
-                let b = &mut cx.b;
-                let count = b.get(within);
-                let last = ex!(b; (wide - 1) - (i - count));
-                let to = b.select(ok, count, last);
-                b.store(order, to, i);
-                let more = ex!(b; count + 1);
-                let next = b.select(ok, more, count);
-                b.set(within, next);
+            if let Some(inside) = inside {
+                cx.b.store(inside, i, ok);
             }
             Ok(())
         })?;
         cx.for_(channels, LoopKind::Seq, |cx, c| {
             let plane = plane(cx, o[0], c);
-            let read = |cx: &mut LowerCx, i: ExprId, checked: bool| {
-                let b = &mut cx.b;
-                let base = ex!(b; i * {b.i(count)});
-                let base = b.let_(base);
+            cx.for_(wide, LoopKind::Seq, |cx, i| {
+                let base = ex!(cx.b; i * {cx.b.i(count)});
+                let base = cx.b.let_(base);
+                let read = |b: &mut Builder, checked: bool| {
                     let first = (!checked && side_by_side).then(|| {
                         let first = b.load(places, base);
                         b.let_(first)
                     });
-                    let sum = (0..count).fold(zero, |sum, number| {
+                    (0..count).fold(zero, |sum, number| {
                         let from = ex!(b; base + {b.i(number)});
                         let t = Tap {
                             ok: there
@@ -309,25 +299,32 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
                             weight: weights.map_or(zero, |w| b.load(w, from)),
                         };
                         added(b, plane, &t, sum)
-                    });
+                    })
+                };
+                let sum = match inside {
+                    // Few positions are at the border.
+                    Some(inside) => {
+                        let sum = cx.b.var(zero);
+                        let inside = cx.b.load(inside, i);
+                        cx.b.if_(
+                            inside,
+                            |b| {
+                                let v = read(b, false);
+                                b.set(sum, v);
+                            },
+                            |b| {
+                                let v = read(b, true);
+                                b.set(sum, v);
+                            },
+                        );
+                        cx.b.get(sum)
+                    }
+                    None => read(&mut cx.b, true),
+                };
                 let at = [&[o[0], c], &o[1..], &[i]].concat();
                 cx.store(0, &at, sum);
                 Ok(())
-            };
-            let Some(order) = order else {
-                return cx.for_(wide, LoopKind::Seq, |cx, i| read(cx, i, true));
-            };
-            let count = cx.b.get(within);
-            let rest = cx.b.sub(wide, count);
-            for (from, n, checked) in [(none, count, false), (count, rest, true)] {
-                cx.for_(n, LoopKind::Seq, |cx, t| {
-                    let t = cx.b.add(from, t);
-                    let i = cx.b.load(order, t);
-                    let i = cx.b.let_(i);
-                    read(cx, i, checked)
-                })?;
-            }
-            Ok(())
+            })
         })
     })
 }
