@@ -5,6 +5,7 @@ use super::func::{Cx, VarSlot};
 use super::lanes::{self, Class, Classes};
 use super::ty::{self, LANES};
 use crate::base::diag::{Diagnostic, Result};
+use crate::base::dtype::DType;
 use crate::loops::ir::{Arg, BufId, Const, Expr, ExprId, LoopKind, Stmt, Ty, VarId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -201,6 +202,9 @@ impl Cx<'_, '_> {
             Class::Linear(1) if super::mem::has_lanes(d) => &[Form::Wide],
             _ => &[Form::Lane(0), Form::Lane(1), Form::Lane(2), Form::Lane(3)],
         };
+        if let Some((from, at)) = self.copied(d, value) {
+            return self.copy_halves(buf, from, (index, at), forms);
+        }
         // All is read before anything is written.
         let mut writes = Vec::with_capacity(forms.len());
         for &form in forms {
@@ -220,6 +224,52 @@ impl Cx<'_, '_> {
             } else {
                 self.store(d, p, v);
             }
+        }
+        Ok(())
+    }
+
+    // A 16-bit float that is stored as it was loaded: from where.
+    fn copied(&self, d: DType, value: ExprId) -> Option<(BufId, ExprId)> {
+        let half = matches!(d, DType::F16 | DType::BF16);
+        match self.f.exprs[value] {
+            Expr::Load { buf, index } if half && self.f.bufs[buf].dtype == d => Some((buf, index)),
+            _ => None,
+        }
+    }
+    // Copies it, without a conversion there and back.
+    fn copy_halves(
+        &mut self,
+        to: BufId,
+        from: BufId,
+        (index, at): (ExprId, ExprId),
+        forms: &[Form],
+    ) -> Result<()> {
+        let side_by_side = self.class(at) == Class::Linear(1);
+        let lanes = [Form::Lane(0), Form::Lane(1), Form::Lane(2), Form::Lane(3)];
+        let forms = match forms {
+            [Form::Wide] if !side_by_side => &lanes,
+            f => f,
+        };
+        let mut writes = Vec::with_capacity(forms.len());
+        for &form in forms {
+            let (t, own) = match form {
+                Form::Wide => (types::I64, Form::Scalar),
+                f => (types::I16, f),
+            };
+            let mut places = [index, at].map(|e| self.split_index(e)).into_iter();
+            let mut next = |cx: &mut Self, buf| {
+                let (rest, constant) = places.next().unwrap_or((None, 0));
+                let i = rest.map(|r| cx.eval(r, own)).transpose()?;
+                Ok::<_, Box<Diagnostic>>(cx.place(buf, i, constant))
+            };
+            let (out, p) = (next(self, to)?, next(self, from)?);
+            let flags = super::mem::wide_flags();
+            let v = self.o.b.ins().load(t, flags, p.base, p.offset);
+            writes.push((v, out));
+        }
+        for (v, p) in writes {
+            let flags = super::mem::wide_flags();
+            self.o.b.ins().store(flags, v, p.base, p.offset);
         }
         Ok(())
     }

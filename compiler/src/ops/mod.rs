@@ -17,6 +17,7 @@ macro_rules! roll {
 
 pub mod axes;
 mod columns;
+pub mod conv_transpose_planes;
 mod deform_columns;
 mod fourier;
 pub mod ml_post;
