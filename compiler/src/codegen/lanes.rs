@@ -266,7 +266,13 @@ fn pays(cx: &Cx, c: &Classes, body: &[Stmt], roots: &[(ExprId, u64)]) -> bool {
     for (e, w) in weights {
         match c.of(e) {
             Class::Wide => wide = wide.saturating_add(w),
-            Class::Apart => apart = apart.saturating_add(w),
+            Class::Apart => {
+                // Lanes of 64 bits must be taken out one by one, and brought together again.
+                let long = |e: ExprId| matches!(cx.ty(e), Ty::I64 | Ty::F64);
+                let taken_out = |o: &ExprId| long(e) && long(*o) && c.of(*o) == Class::Wide;
+                let more = cx.f.exprs[e].operands().filter(taken_out).count() as u64;
+                apart = apart.saturating_add(w.saturating_mul(1 + 2 * more));
+            }
             _ => {}
         }
     }

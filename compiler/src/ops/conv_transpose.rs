@@ -139,7 +139,8 @@ struct Axis {
 
 fn lower(cx: &mut LowerCx) -> Result<()> {
     let (x, w) = (cx.in_shape(0)?, cx.in_shape(1)?);
-    if let Some(planes) = Planes::of(cx.attrs, &x, &w, &cx.out_shape()?, 1) {
+    let lanes = cx.machine.vector.map_or(0, |v| v.lanes);
+    if let Some(planes) = Planes::of(cx.attrs, &x, &w, &cx.out_shape()?, lanes) {
         return planes.lower(cx);
     }
     let win = window(cx.attrs, &x, &w)?;

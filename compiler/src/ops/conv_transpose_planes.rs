@@ -13,9 +13,8 @@ use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind, Ty};
 
-/// Channels of the output, and sums that grow side by side, at most.
+/// Channels of the output, at most.
 const MOST_CHANNELS: i64 = 4;
-const MOST_SUMS: i64 = 14;
 /// Channels of the input from which on it is worth it.
 const LEAST: i64 = 8;
 /// Window elements of a body, at most.
@@ -68,10 +67,12 @@ pub struct Planes {
     outs: i64,
     rows: Axis,
     columns: Axis,
+    /// Sums that grow side by side, at most.
+    most_sums: i64,
 }
 
 impl Planes {
-    /// Reads an operator that is computed so; `lanes`: what a row must fill.
+    /// Reads an operator that is computed so; `lanes`: of the machine's vectors, which a row must fill.
     pub fn of(attrs: &Attrs, x: &[Dim], w: &[Dim], out: &[Dim], lanes: i64) -> Option<Planes> {
         let win = window(attrs, x, w).ok().filter(|w| w.rank() == 2)?;
         let (x, w, out) = (fixed_shape(x)?, fixed_shape(w)?, fixed_shape(out)?);
@@ -88,6 +89,8 @@ impl Planes {
             outs: w[1],
             rows: axis(0),
             columns: axis(1),
+            // Of two vectors, so that both use a weight once it is in a register: of 16 or of 32 of these.
+            most_sums: if lanes >= 16 { 14 } else { 6 },
         };
         let plain = attrs.int("group", 1) == 1 && win.dilation.iter().all(|&d| d == 1);
         let known = [p.rows, p.columns].iter().all(|a| {
@@ -98,15 +101,18 @@ impl Planes {
                 && a.kernel >= a.stride
         });
         let fits = (1..=MOST_CHANNELS).contains(&p.outs) && p.ins >= LEAST && plain && known;
+        // Windows of several elements over one channel have kernels of their own.
+        let lone = p.outs == 1 && p.columns.taps() > 2;
         (fits
-            && p.outs * p.columns.stride <= MOST_SUMS
+            && !lone
+            && p.outs * p.columns.stride <= p.most_sums
             && p.columns.positions() >= lanes
             && p.outs * p.columns.kernel * p.rows.taps() * p.together() <= MOST_PRODUCTS)
             .then_some(p)
     }
     /// Phases of rows whose sums grow side by side.
     fn together(&self) -> i64 {
-        (MOST_SUMS / (self.outs * self.columns.stride)).clamp(1, self.rows.stride)
+        (self.most_sums / (self.outs * self.columns.stride)).clamp(1, self.rows.stride)
     }
     /// Writes the loops.
     pub fn lower(&self, cx: &mut LowerCx) -> Result<()> {
