@@ -17,6 +17,8 @@ use crate::loops::ir::{Arg, BufId, ExprId, LoopKind, Ty};
 const MOST_CHANNELS: i64 = 4;
 /// Channels of the input from which on it is worth it.
 const LEAST: i64 = 8;
+/// Sizes, at most.
+const LARGEST: i64 = 1 << 15;
 /// Window elements of a body, at most.
 const MOST_PRODUCTS: i64 = 288;
 
@@ -76,6 +78,10 @@ impl Planes {
     pub fn of(attrs: &Attrs, x: &[Dim], w: &[Dim], out: &[Dim], lanes: i64) -> Option<Planes> {
         let win = window(attrs, x, w).ok().filter(|w| w.rank() == 2)?;
         let (x, w, out) = (fixed_shape(x)?, fixed_shape(w)?, fixed_shape(out)?);
+        let mut sizes = [&x, &w, &out].into_iter().flatten();
+        if !sizes.all(|d| (1..=LARGEST).contains(d)) {
+            return None;
+        }
         let axis = |i: usize| Axis {
             input: x[2 + i],
             out: out[2 + i],
@@ -94,11 +100,7 @@ impl Planes {
         };
         let plain = attrs.int("group", 1) == 1 && win.dilation.iter().all(|&d| d == 1);
         let known = [p.rows, p.columns].iter().all(|a| {
-            a.begin >= 0
-                && a.out > 0
-                && a.input > 0
-                && (2..=8).contains(&a.stride)
-                && a.kernel >= a.stride
+            (0..a.kernel).contains(&a.begin) && (2..=8).contains(&a.stride) && a.kernel >= a.stride
         });
         let fits = (1..=MOST_CHANNELS).contains(&p.outs) && p.ins >= LEAST && plain && known;
         // Windows of several elements over one channel have kernels of their own.

@@ -135,8 +135,8 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let scale = f64::from(cx.attrs.float("spatial_scale", 1.0));
     let largest = cx.attrs.str("mode", "avg") == "max";
     let tables = match (x[2].fixed(), x[3].fixed()) {
-        (Some(h), Some(w)) if h > 0 && w > 0 && !largest && ratio <= WRITTEN_OUT => {
-            Some(Tables::new(cx, &out, ty, ratio, [h, w]))
+        (Some(h @ 1..=LARGEST), Some(w @ 1..=LARGEST)) if !largest && ratio <= WRITTEN_OUT => {
+            Some(Tables::new(cx, &out, ty, ratio.max(0), [h, w]))
         }
         _ => None,
     };
@@ -305,6 +305,8 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     }
 }
 
+/// Rows and columns of an image up to which there are tables of what bins read.
+const LARGEST: i64 = 1 << 20;
 /// Samples along an axis that are written out, at most.
 const WRITTEN_OUT: i64 = 2;
 
