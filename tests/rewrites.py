@@ -212,3 +212,60 @@ for ratio in (0, 1, 2, 3):
     for mode in ("avg", "max")[: 1 if ratio in (0, 3) else 2]:
         alone(f"roi{ratio}_{mode}", "RoiAlign", floats(2, 5, 20, 30), {"rois": regions, "batch": np.array([0, 1, 1])}, sampling_ratio=ratio, mode=mode,
               output_height=3, output_width=4, spatial_scale=0.7)
+
+
+# Short rows are turned, one to each lane; behind them something else follows, or rows are few.
+for n in (3, 7, 21, 49, 64):
+    for op in ["Softmax", "LogSoftmax", "Hardmax"]:
+        alone(f"rows_{op.lower()}{n}", op, floats(3, 47, n), axis=-1)
+    for op in ["ReduceSum", "ReduceMax", "ReduceL2", "ReduceLogSum", "ReduceMean"]:
+        alone(f"rows_{op.lower()}{n}", op, np.abs(floats(3, 47, n)), {"axes": np.array([-1])}, keepdims=0)
+several = floats(150, 4, 3)
+for op in ["ReduceMax", "ReduceMin", "ReduceProd"]:
+    alone(f"rows_{op.lower()}_axes", op, several, {"axes": np.array([1, 2])})
+ties = np.round(floats(70, 9) * 2)
+ties[ties == 0] *= -1
+alone("rows_hardmax_ties", "Hardmax", ties)
+write("rows_softmax_tail", [helper.make_node("Softmax", ["x"], ["s"]), helper.make_node("Mul", ["s", "w"], ["y"])], floats(90, 11), {"w": floats(11)})
+
+for size in (2, 3):
+    for mode in ("DCR", "CRD"):
+        alone(f"depth_to_space{size}{mode}", "DepthToSpace", floats(2, 5 * size * size, 4, 9), blocksize=size, mode=mode)
+    alone(f"space_to_depth{size}", "SpaceToDepth", floats(2, 5, 4 * size, 9 * size), blocksize=size)
+
+# Windows that look where they are told, across the border too.
+for name, cin, cout, how in [("plain", 6, 9, {}), ("groups", 8, 10, {"group": 2, "offset_group": 4}), ("strided", 4, 5, {"strides": [2, 1], "dilations": [1, 2]})]:
+    out = [5, 9] if name == "strided" else [9, 11]
+    groups, taps = how.get("offset_group", 1), 9
+    inputs = {"w": floats(cout, cin // how.get("group", 1), 3, 3), "offsets": floats(2, groups * taps * 2, *out) * 2}
+    alone(f"deformed_{name}", "DeformConv", floats(2, cin, 9, 11), inputs, pads=[1] * 4, **how)
+    inputs |= {"b": floats(cout), "mask": floats(2, groups * taps, *out)}
+    nodes = [helper.make_node("DeformConv", ["x", *inputs], ["c"], pads=[1] * 4, **how), helper.make_node("Relu", ["c"], ["y"])]
+    write(f"deformed_{name}_tail", nodes, floats(2, cin, 9, 11), inputs)
+
+# To few channels, by vectors of columns.
+transposed("few", [9, 33], [3, 3], 12, 3, strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
+transposed("few_wide", [5, 40], [4, 4], 8, 3, strides=[2, 2], pads=[1] * 4)
+transposed("few_large", [6, 35], [9, 9], 9, 1, strides=[3, 3], pads=[4] * 4, output_padding=[2, 2])
+transposed("few_plain", [6, 32], [2, 2], 16, 2, strides=[2, 2])
+transposed("few_odd", [6, 37], [5, 3], 8, 2, strides=[3, 2], pads=[0, 2, 1, 0])
+
+# In 64 bits.
+for t, name in [(TensorProto.INT64, "long"), (TensorProto.DOUBLE, "double"), (TensorProto.UINT32, "unsigned")]:
+    nodes = [helper.make_node("Abs", ["x"], ["p"]), helper.make_node("Mul", ["p", "scale"], ["s"]), helper.make_node("Cast", ["s"], ["c"], to=t)]
+    nodes += [helper.make_node("Mul", ["c", "c"], ["m"]), helper.make_node("Add", ["m", "k"], ["a"]), helper.make_node("Max", ["a", "k"], ["b"])]
+    nodes += [helper.make_node("Greater", ["b", "c"], ["g"]), helper.make_node("Where", ["g", "b", "c"], ["z"]), helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)]
+    k = np.array([9, 4, 100], helper.tensor_dtype_to_np_dtype(t)).reshape(3, 1)
+    write(f"{name}_chain", nodes, floats(2, 3, 29), {"scale": np.array(20, np.float32), "k": k})
+best_long = [helper.make_node("Cast", ["x"], ["l"], to=TensorProto.INT64), helper.make_node("TopK", ["l", "k"], ["v", "y"])]
+write("best_long", best_long, np.round(floats(3, 400) * 20), {"k": np.array([7], np.int64)}, (("v", TensorProto.INT64), ("y", TensorProto.INT64)))
+
+# Boxes in the order of their scores.
+corners = np.sort(rng.uniform(0, 60, (2, 300, 2, 2)), 2).reshape(2, 300, 4).astype(np.float32)
+for name, most, least in [("few", 20, 0.2), ("all", 300, None)]:
+    numbers = {"boxes": corners, "most": np.array([most]), "overlap": np.array([0.3], np.float32)}
+    if least is not None:
+        numbers["least"] = np.array([least], np.float32)
+    ins = ["boxes", "x", *list(numbers)[1:]]
+    scores = np.round(rng.uniform(0, 1, (2, 3, 300)), 2).astype(np.float32)
+    write(f"boxes_{name}", [helper.make_node("NonMaxSuppression", ins, ["y"])], scores, numbers, (("y", TensorProto.INT64),))

@@ -141,6 +141,7 @@ impl<'a> Job<'a> {
                     name: b.name.clone(),
                     dtype,
                     shape: rank.map(|r| (0..r).map(size).collect()),
+                    divisor: b.divisor,
                 })
             })
             .collect()

@@ -5,10 +5,9 @@
 
 use super::func::{Cx, VarSlot};
 use super::lanes::Class;
-use super::narrow::narrowed;
 use super::ops::Ops;
 use crate::base::diag::{Diagnostic, Result};
-use crate::loops::ir::{BinOp, BufId, Expr, ExprId, Ty, UnOp};
+use crate::loops::ir::{BinOp, Expr, ExprId, Ty, UnOp};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 /// A form in which a node is wanted.
@@ -18,9 +17,14 @@ pub enum Form {
     Scalar,
     /// The scalar of one iteration of a vector loop.
     Lane(u8),
-    /// All lanes.
+    /// All lanes of 32 bits.
     Wide,
+    /// Two lanes of 64 bits, the lower or the upper ones; of a truth value too.
+    Half(u8),
 }
+
+/// Both halves.
+pub const HALVES: [Form; 2] = [Form::Half(0), Form::Half(1)];
 
 impl Cx<'_, '_> {
     /// Forgets what was computed: each statement evaluates anew.
@@ -52,7 +56,7 @@ impl Cx<'_, '_> {
     pub fn scalar(&mut self, e: ExprId) -> Result<Value> {
         self.eval(e, Form::Scalar)
     }
-    fn have(&self, e: ExprId, form: Form) -> Result<Value> {
+    pub(super) fn have(&self, e: ExprId, form: Form) -> Result<Value> {
         self.memo
             .get(&(e, form))
             .copied()
@@ -62,10 +66,15 @@ impl Cx<'_, '_> {
     fn needs(&self, e: ExprId, form: Form, out: &mut Vec<(ExprId, Form)>) {
         let class = self.class(e);
         match (form, class) {
-            (Form::Wide, Class::Uniform) => out.push((e, Form::Scalar)),
-            (Form::Wide, Class::Wide) => self.wide_needs(e, out),
+            (Form::Wide | Form::Half(_), Class::Uniform) => out.push((e, Form::Scalar)),
+            (Form::Wide, Class::Wide) => self.wide_needs(e, form, out),
+            (Form::Half(_), Class::Wide) if self.is_long(e) => self.wide_needs(e, form, out),
+            (Form::Half(_), Class::Wide) => out.push((e, Form::Wide)),
+            (Form::Half(_), Class::Linear(_)) => out.push((e, Form::Scalar)),
             (Form::Wide, _) => out.extend((0..4).map(|k| (e, Form::Lane(k)))),
+            (Form::Half(h), _) => out.extend([0, 1].map(|k| (e, Form::Lane(2 * h + k)))),
             (Form::Lane(_), Class::Uniform) => out.push((e, Form::Scalar)),
+            (Form::Lane(k), Class::Wide) if self.is_long(e) => out.push((e, Form::Half(k / 2))),
             (Form::Lane(_), Class::Wide) => out.push((e, Form::Wide)),
             (Form::Lane(_), Class::Linear(_)) => out.push((e, Form::Scalar)),
             _ => {
@@ -79,13 +88,10 @@ impl Cx<'_, '_> {
             }
         }
     }
-    fn wide_needs(&self, e: ExprId, out: &mut Vec<(ExprId, Form)>) {
-        if let Some((_, index)) = self.narrowed(e) {
-            out.extend(self.split_index(index).0.map(|i| (i, Form::Scalar)));
-            return;
-        }
+    // Of a node that is computed as lanes.
+    fn wide_needs(&self, e: ExprId, form: Form, out: &mut Vec<(ExprId, Form)>) {
         if let Some((c, _, b)) = self.seldom(e) {
-            return out.extend([(c, Form::Wide), (b, Form::Wide)]);
+            return out.extend([(c, form), (b, form)]);
         }
         match &self.f.exprs[e] {
             Expr::Load { index, .. } => {
@@ -99,21 +105,29 @@ impl Cx<'_, '_> {
             } => out.extend([
                 (*cond, Form::Scalar),
                 (*index, Form::Scalar),
-                (*cond, Form::Wide),
-                (*default, Form::Wide),
+                (*cond, form),
+                (*default, form),
             ]),
             Expr::Bin(BinOp::Shl | BinOp::Shr | BinOp::ShrU, a, by) => {
-                out.extend([(*a, Form::Wide), (*by, Form::Scalar)]);
+                out.extend([(*a, form), (*by, Form::Scalar)]);
             }
-            x => out.extend(x.operands().map(|o| (o, Form::Wide))),
+            x => {
+                for o in x.operands() {
+                    match (form, self.ty(o)) {
+                        (Form::Wide, Ty::I64 | Ty::F64) => out.extend(HALVES.map(|h| (o, h))),
+                        (Form::Half(_), Ty::F32 | Ty::I32) => out.push((o, Form::Wide)),
+                        _ => out.push((o, form)),
+                    }
+                }
+            }
         }
     }
-    // A conversion of what lies side by side in 64 bits.
-    fn narrowed(&self, e: ExprId) -> Option<(BufId, ExprId)> {
-        narrowed(self.f, e).filter(|(_, index)| self.class(*index) == Class::Linear(1))
+    /// Whether lanes of it are of 64 bits.
+    pub fn is_long(&self, e: ExprId) -> bool {
+        matches!(self.ty(e), Ty::I64 | Ty::F64)
     }
     // Operands of a selection whose first value is seldom wanted.
-    fn seldom(&self, e: ExprId) -> Option<(ExprId, ExprId, ExprId)> {
+    pub(super) fn seldom(&self, e: ExprId) -> Option<(ExprId, ExprId, ExprId)> {
         match self.f.exprs[e] {
             Expr::Select(c, a, b) if matches!(self.f.exprs[c], Expr::Un(UnOp::Seldom, _)) => {
                 Some((c, a, b))
@@ -122,7 +136,7 @@ impl Cx<'_, '_> {
         }
     }
     // Such a selection: where the condition holds, in any lane, control goes through code that computes the value.
-    fn select_seldom(&mut self, e: ExprId, form: Form, wide: bool) -> Result<Value> {
+    pub(super) fn select_seldom(&mut self, e: ExprId, form: Form, wide: bool) -> Result<Value> {
         let (c, a, b) = self
             .seldom(e)
             .ok_or_else(|| Diagnostic::internal("not a selection"))?;
@@ -159,6 +173,40 @@ impl Cx<'_, '_> {
                 let v = self.have(e, Form::Scalar)?;
                 Ok(self.o.splat(t, v))
             }
+            (Form::Half(_), Class::Uniform) => {
+                let v = self.have(e, Form::Scalar)?;
+                Ok(self.o.splat_long(t, v))
+            }
+            (Form::Half(h), Class::Linear(step)) => {
+                let v = self.have(e, Form::Scalar)?;
+                let first = self.o.splat_long(t, v);
+                let on = self
+                    .o
+                    .long_pair([0, 1].map(|k| step.wrapping_mul(i64::from(2 * h + k))));
+                Ok(self.o.b.ins().iadd(first, on))
+            }
+            (Form::Half(h), Class::Wide) if !self.is_long(e) => {
+                let v = self.have(e, Form::Wide)?;
+                Ok(self.o.widen(v, h))
+            }
+            (Form::Half(h), Class::Apart) => {
+                let [a, b] = [
+                    self.have(e, Form::Lane(2 * h))?,
+                    self.have(e, Form::Lane(2 * h + 1))?,
+                ];
+                Ok(self.o.pack_long(t, a, b))
+            }
+            (Form::Lane(k), Class::Wide) if self.is_long(e) => {
+                let v = self.have(e, Form::Half(k / 2))?;
+                Ok(self.o.b.ins().extractlane(v, k % 2))
+            }
+            (Form::Half(_), Class::Wide) => self.long_node(e, form),
+            (Form::Wide, Class::Wide)
+                if self.f.exprs[e].operands().any(|o| self.is_long(o))
+                    && !self.f.exprs[e].is_load() =>
+            {
+                self.narrowed(e)
+            }
             (Form::Wide, Class::Wide) => self.node(e, form, true),
             (Form::Wide, _) => {
                 let lanes = (0..4)
@@ -183,12 +231,14 @@ impl Cx<'_, '_> {
         }
     }
     // The node itself, its operands being there in `form`.
-    fn node(&mut self, e: ExprId, form: Form, wide: bool) -> Result<Value> {
+    pub(super) fn node(&mut self, e: ExprId, form: Form, wide: bool) -> Result<Value> {
         let f = self.f;
         match &f.exprs[e] {
             Expr::Const(c) => Ok(self.o.konst(*c, wide)),
             Expr::Var(v) => match (self.vars[v.0 as usize], form) {
                 (VarSlot::One(x), _) => Ok(self.o.b.use_var(x)),
+                (VarSlot::Halves(x), Form::Half(h)) => Ok(self.o.b.use_var(x[usize::from(h)])),
+                (VarSlot::Halves(x), _) => Ok(self.o.b.use_var(x[0])),
                 (VarSlot::Lanes(x), Form::Lane(k)) => Ok(self.o.b.use_var(x[usize::from(k)])),
                 (VarSlot::Lanes(x), _) => Ok(self.o.b.use_var(x[0])),
                 (VarSlot::Unset, _) => Err(Diagnostic::internal(format!(
@@ -276,10 +326,6 @@ impl Cx<'_, '_> {
                 );
                 Ok(self.o.select(self.ty(e), wide, c, a, b))
             }
-            Expr::Cast(..) if wide && self.narrowed(e).is_some() => match self.narrowed(e) {
-                Some(load) => self.load_narrowed(e, load),
-                None => Err(Diagnostic::internal("not a conversion of a load")),
-            },
             Expr::Cast(to, kind, a) => {
                 let (from, a) = (self.ty(*a), self.have(*a, form)?);
                 self.o.cast(*to, *kind, from, wide, a)
@@ -294,11 +340,10 @@ impl Cx<'_, '_> {
 /// Whether an operator of this node exists on lanes, operand types being as given.
 pub fn has_lanes(e: &Expr, ty: impl Fn(ExprId) -> Ty) -> bool {
     match e {
-        Expr::Un(op, a) => Ops::un_has_lanes(*op) && ty(*a) != Ty::F64 && ty(*a) != Ty::I64,
+        Expr::Un(op, _) => Ops::un_has_lanes(*op),
         Expr::Bin(op, a, _) => Ops::bin_has_lanes(*op, ty(*a)),
-        Expr::Fma(a, ..) => ty(*a) == Ty::F32,
-        Expr::Select(_, a, _) => !matches!(ty(*a), Ty::F64 | Ty::I64),
-        Expr::Cast(to, _, a) => Ops::cast_has_lanes(*to, ty(*a)),
+        Expr::Fma(..) | Expr::Select(..) => true,
+        Expr::Cast(to, kind, a) => Ops::cast_has_lanes(*to, *kind, ty(*a)),
         _ => false,
     }
 }

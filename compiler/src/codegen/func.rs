@@ -87,6 +87,8 @@ pub enum VarSlot {
     Unset,
     /// One variable: a scalar, or lanes.
     One(Variable),
+    /// Lanes of 64 bits: two variables of two.
+    Halves([Variable; 2]),
     /// One for each iteration of a vector loop.
     Lanes([Variable; super::ty::LANES]),
 }

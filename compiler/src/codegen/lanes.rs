@@ -6,10 +6,8 @@
 
 use super::expr::has_lanes;
 use super::func::Cx;
-use super::mem;
-use super::narrow::narrowed;
 use crate::loops::ir::{BinOp, Const, Expr, ExprId, Func, Stmt, Ty, VarId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How the values of a node in neighbouring iterations relate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +27,8 @@ pub enum Class {
 pub struct Classes {
     exprs: HashMap<ExprId, Class>,
     vars: HashMap<VarId, Class>,
+    /// What places are computed from: whole numbers that stay scalars.
+    places: HashSet<ExprId>,
 }
 
 impl Classes {
@@ -53,7 +53,10 @@ pub fn classify(cx: &Cx, var: VarId, body: &[Stmt]) -> Option<Classes> {
     let mut lets = Vec::new();
     scan(body, 1, &mut roots, &mut lets)?;
     let order = reachable(cx.f, roots.iter().map(|r| r.0));
-    let mut c = Classes::default();
+    let mut c = Classes {
+        places: places(cx.f, body, &order, &lets),
+        ..Classes::default()
+    };
     c.vars.insert(var, Class::Linear(1));
     // Variables only move away from Uniform, each at most twice.
     loop {
@@ -74,7 +77,7 @@ pub fn classify(cx: &Cx, var: VarId, body: &[Stmt]) -> Option<Classes> {
         }
     }
     legal(&c, body)?;
-    pays(cx, &c, &roots).then_some(c)
+    pays(cx, &c, body, &roots).then_some(c)
 }
 
 // Variables by their class after one more assignment.
@@ -86,6 +89,7 @@ fn join(cx: &Cx, v: VarId, was: Class, value: Class) -> Class {
     match (was, value) {
         (Class::Uniform, Class::Linear(_)) if !var.mutable => value,
         _ if matches!(var.ty, Ty::F32 | Ty::I32 | Ty::Bool) => Class::Wide,
+        (Class::Uniform, Class::Wide) => Class::Wide,
         _ => Class::Apart,
     }
 }
@@ -107,40 +111,85 @@ fn class_of(cx: &Cx, c: &Classes, e: ExprId) -> Class {
     match expr {
         Expr::Var(v) => c.of_var(*v),
         _ if uniform => Uniform,
-        Expr::Load { buf, index } => match c.of(*index) {
-            Linear(1) if mem::has_lanes(cx.f.bufs[*buf].dtype) => Wide,
+        Expr::Load { index, .. } => match c.of(*index) {
+            Linear(1) if !c.places.contains(&e) => Wide,
             _ => Apart,
         },
-        Expr::LoadIf {
-            buf, cond, index, ..
-        } => match (c.of(*cond), c.of(*index)) {
-            (Uniform, Linear(1)) if mem::has_lanes(cx.f.bufs[*buf].dtype) => Wide,
+        Expr::LoadIf { cond, index, .. } => match (c.of(*cond), c.of(*index)) {
+            (Uniform, Linear(1)) if !c.places.contains(&e) => Wide,
             _ => Apart,
         },
-        Expr::Cast(..) if narrowed(cx.f, e).is_some_and(|(_, index)| c.of(index) == Linear(1)) => {
-            Wide
+        Expr::Bin(op @ (BinOp::Add | BinOp::Sub), a, b)
+            if cx.ty(e) == Ty::I64 && step(*a).is_some() && step(*b).is_some() =>
+        {
+            linear(step(*a).zip(step(*b)).and_then(|(a, b)| match op {
+                BinOp::Add => a.checked_add(b),
+                _ => a.checked_sub(b),
+            }))
         }
-        Expr::Bin(op @ (BinOp::Add | BinOp::Sub), a, b) if cx.ty(e) == Ty::I64 => {
-            let (Some(a), Some(b)) = (step(*a), step(*b)) else {
-                return Apart;
-            };
-            linear(if *op == BinOp::Add {
-                a.checked_add(b)
-            } else {
-                a.checked_sub(b)
-            })
+        Expr::Bin(BinOp::Mul, a, b)
+            if cx.ty(e) == Ty::I64 && scaled(cx, &step, *a, *b).is_some() =>
+        {
+            linear(scaled(cx, &step, *a, *b))
         }
-        Expr::Bin(BinOp::Mul, a, b) if cx.ty(e) == Ty::I64 => {
-            match (step(*a), &cx.f.exprs[*b], step(*b), &cx.f.exprs[*a]) {
-                (Some(s), Expr::Const(Const::I64(k)), _, _)
-                | (_, _, Some(s), Expr::Const(Const::I64(k))) => linear(s.checked_mul(*k)),
-                _ => Apart,
+        _ if c.places.contains(&e) => Apart,
+        Expr::Bin(BinOp::Shl | BinOp::Shr | BinOp::ShrU, _, by) if c.of(*by) != Uniform => Apart,
+        // Lanes of 64 bits are worth it where what they are made of are lanes.
+        x if has_lanes(x, |e| cx.ty(e)) => {
+            let long = |o: ExprId| matches!(cx.ty(o), Ty::I64 | Ty::F64);
+            let apart = |o: ExprId| (long(o) || long(e)) && c.of(o) == Apart;
+            match x.operands().any(apart) {
+                true => Apart,
+                false => Wide,
             }
         }
-        Expr::Bin(BinOp::Shl | BinOp::Shr | BinOp::ShrU, _, by) if c.of(*by) != Uniform => Apart,
-        x if has_lanes(x, |e| cx.ty(e)) => Wide,
         _ => Apart,
     }
+}
+
+// The step of a product with a constant.
+fn scaled(cx: &Cx, step: &impl Fn(ExprId) -> Option<i64>, a: ExprId, b: ExprId) -> Option<i64> {
+    let by = |x: ExprId, k: ExprId| match cx.f.exprs[k] {
+        Expr::Const(Const::I64(k)) => step(x)?.checked_mul(k),
+        _ => None,
+    };
+    by(a, b).or_else(|| by(b, a))
+}
+
+// Expressions of 64 bits that indices and conditions of accesses are computed from.
+fn places(f: &Func, body: &[Stmt], order: &[ExprId], lets: &[(VarId, ExprId)]) -> HashSet<ExprId> {
+    fn stored(body: &[Stmt], open: &mut Vec<ExprId>) {
+        for s in body {
+            if let Stmt::Store { index, .. } = s {
+                open.push(*index);
+            }
+            if let Stmt::For { extent, .. } = s {
+                open.push(*extent);
+            }
+            s.blocks().for_each(|b| stored(b, open));
+        }
+    }
+    let mut open = vec![];
+    stored(body, &mut open);
+    for e in order {
+        match f.exprs[*e] {
+            Expr::Load { index, .. } => open.push(index),
+            Expr::LoadIf { cond, index, .. } => open.extend([cond, index]),
+            _ => {}
+        }
+    }
+    let mut out = HashSet::new();
+    while let Some(e) = open.pop() {
+        if out.insert(e) {
+            open.extend(f.exprs[e].operands());
+            if let Expr::Var(v) = f.exprs[e] {
+                open.extend(lets.iter().filter(|(x, _)| *x == v).map(|(_, e)| *e));
+            }
+        }
+    }
+    let types = f.types();
+    out.retain(|e| types[e.0 as usize] == Ty::I64);
+    out
 }
 
 // Expressions used by the statements with how often (8 for each loop inside), and assignments. `None`: a statement that
@@ -199,7 +248,7 @@ fn legal(c: &Classes, body: &[Stmt]) -> Option<()> {
 }
 
 // Lanes must do at least as much as is done one by one.
-fn pays(cx: &Cx, c: &Classes, roots: &[(ExprId, u64)]) -> bool {
+fn pays(cx: &Cx, c: &Classes, body: &[Stmt], roots: &[(ExprId, u64)]) -> bool {
     let mut weights: HashMap<ExprId, u64> = HashMap::new();
     let mut open: Vec<(ExprId, u64)> = roots.to_vec();
     while let Some((e, w)) = open.pop() {
@@ -208,17 +257,22 @@ fn pays(cx: &Cx, c: &Classes, roots: &[(ExprId, u64)]) -> bool {
             continue;
         }
         *seen = w;
-        if let Some((_, index)) = narrowed(cx.f, e).filter(|_| c.of(e) == Class::Wide) {
-            open.push((index, w));
-            continue;
-        }
         open.extend(cx.f.exprs[e].operands().map(|o| (o, w)));
     }
-    let (mut wide, mut apart) = (0u64, 0u64);
+    // What all share is written side by side, too.
+    let fills = |s: &Stmt| matches!(s, Stmt::Store { index, value, .. } if c.of(*index) == Class::Linear(1) && c.of(*value) == Class::Uniform);
+    let mut wide = u64::from(body.iter().any(fills));
+    let mut apart = 0u64;
     for (e, w) in weights {
         match c.of(e) {
             Class::Wide => wide = wide.saturating_add(w),
-            Class::Apart => apart = apart.saturating_add(w),
+            Class::Apart => {
+                // Lanes of 64 bits must be taken out one by one, and brought together again.
+                let long = |e: ExprId| matches!(cx.ty(e), Ty::I64 | Ty::F64);
+                let taken_out = |o: &ExprId| long(e) && long(*o) && c.of(*o) == Class::Wide;
+                let more = cx.f.exprs[e].operands().filter(taken_out).count() as u64;
+                apart = apart.saturating_add(w.saturating_mul(1 + 2 * more));
+            }
             _ => {}
         }
     }

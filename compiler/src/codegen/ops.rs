@@ -45,7 +45,8 @@ impl Ops<'_, '_> {
             Const::F32(v) => v,
             Const::I32(v) => v as u32,
             Const::Bool(v) => 0u32.wrapping_sub(u32::from(v)),
-            Const::F64(_) | Const::I64(_) => return v,
+            Const::F64(bits) => return self.long_const(types::F64X2, bits),
+            Const::I64(v) => return self.long_const(types::I64X2, v as u64),
         };
         let bytes: Vec<u8> = lane.to_le_bytes().repeat(ty::LANES);
         let k = self.b.func.dfg.constants.insert(bytes.into());
@@ -94,10 +95,10 @@ impl Ops<'_, '_> {
         if !wide {
             return self.b.ins().select(cond, a, b);
         }
-        let cond = if t == Ty::F32 {
-            self.b.ins().bitcast(types::F32X4, cast_flags(), cond)
-        } else {
-            cond
+        let cond = match t {
+            Ty::F32 => self.b.ins().bitcast(types::F32X4, cast_flags(), cond),
+            Ty::F64 => self.b.ins().bitcast(types::F64X2, cast_flags(), cond),
+            _ => cond,
         };
         self.b.ins().bitselect(cond, a, b)
     }
@@ -134,10 +135,11 @@ impl Ops<'_, '_> {
     pub fn bin_has_lanes(op: BinOp, t: Ty) -> bool {
         use BinOp::*;
         match t {
-            Ty::F32 => matches!(op, Add | Sub | Mul | Div | Min | Max | Eq | Ne | Lt | Le),
-            Ty::I32 => !matches!(op, Div | Rem | DivU | RemU | MulHiU | Pow),
+            Ty::F32 | Ty::F64 => {
+                matches!(op, Add | Sub | Mul | Div | Min | Max | Eq | Ne | Lt | Le)
+            }
+            Ty::I32 | Ty::I64 => !matches!(op, Div | Rem | DivU | RemU | MulHiU | Pow),
             Ty::Bool => matches!(op, And | Or | Xor | Eq | Ne),
-            Ty::F64 | Ty::I64 => false,
         }
     }
     /// Two operands of type `t`. The amount of a shift is a scalar in lanes, too.
@@ -265,8 +267,13 @@ impl Ops<'_, '_> {
         }
     }
     /// Whether `cast` has lanes for it.
-    pub fn cast_has_lanes(to: Ty, from: Ty) -> bool {
-        ty::wide(to).is_some() && ty::wide(from).is_some()
+    pub fn cast_has_lanes(to: Ty, kind: CastKind, from: Ty) -> bool {
+        match (from, to) {
+            // Between whole numbers and floats of different sizes one by one.
+            (Ty::I64, Ty::F32 | Ty::F64) | (Ty::F32 | Ty::F64, Ty::I64) => false,
+            (Ty::I32, Ty::F64) | (Ty::F64, Ty::I32) => kind == CastKind::Signed,
+            _ => true,
+        }
     }
     /// Conversion.
     pub fn cast(
@@ -336,7 +343,9 @@ fn bits(t: Ty, wide: bool) -> Type {
     match (t, wide) {
         (Ty::F32, false) => types::I32,
         (Ty::F32, true) => types::I32X4,
-        (Ty::F64, _) => types::I64,
+        (Ty::F64, false) => types::I64,
+        (Ty::F64, true) => types::I64X2,
+        (Ty::I64, true) => types::F64X2,
         (Ty::I32, false) => types::F32,
         (Ty::I32, true) => types::F32X4,
         _ => types::F64,

@@ -5,7 +5,8 @@ use super::func::{Cx, VarSlot};
 use super::lanes::{self, Class, Classes};
 use super::ty::{self, LANES};
 use crate::base::diag::{Diagnostic, Result};
-use crate::loops::ir::{Arg, BufId, Const, Expr, ExprId, LoopKind, Stmt, VarId};
+use crate::base::dtype::DType;
+use crate::loops::ir::{Arg, BufId, Const, Expr, ExprId, LoopKind, Stmt, Ty, VarId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
@@ -131,6 +132,19 @@ impl Cx<'_, '_> {
         };
         let t = self.f.vars[var].ty;
         match class {
+            Class::Wide if matches!(t, Ty::I64 | Ty::F64) => {
+                let mut slots = match self.vars[var.0 as usize] {
+                    VarSlot::Halves(s) => Some(s),
+                    _ => None,
+                };
+                let v = self.halves(value)?;
+                let all =
+                    *slots.get_or_insert_with(|| v.map(|_| self.o.b.declare_var(ty::long(t))));
+                for (slot, v) in all.into_iter().zip(v) {
+                    self.o.b.def_var(slot, v);
+                }
+                self.vars[var.0 as usize] = VarSlot::Halves(all);
+            }
             Class::Wide => {
                 let v = self.eval(value, Form::Wide)?;
                 let t = ty::wide(t).ok_or_else(|| Diagnostic::internal("lanes of 64 bits"))?;
@@ -175,11 +189,12 @@ impl Cx<'_, '_> {
     fn store_stmt(&mut self, buf: BufId, index: ExprId, value: ExprId) -> Result<()> {
         let d = self.f.bufs[buf].dtype;
         let (rest, constant) = self.split_index(index);
-        if let Some(a) = self.widened(d, index, value) {
-            let v = self.eval(a, Form::Wide)?;
+        let long = matches!(Ty::of(d), Ty::I64 | Ty::F64);
+        if long && self.class(index) == Class::Linear(1) && self.class(value) != Class::Apart {
+            let v = self.halves(value)?;
             let i = rest.map(|r| self.eval(r, Form::Scalar)).transpose()?;
             let p = self.place(buf, i, constant);
-            self.store_widened(self.ty(a), p, v);
+            self.store_halves(d, p, v);
             return Ok(());
         }
         let forms: &[Form] = match self.class(index) {
@@ -187,6 +202,9 @@ impl Cx<'_, '_> {
             Class::Linear(1) if super::mem::has_lanes(d) => &[Form::Wide],
             _ => &[Form::Lane(0), Form::Lane(1), Form::Lane(2), Form::Lane(3)],
         };
+        if let Some((from, at)) = self.copied(d, value) {
+            return self.copy_halves(buf, from, (index, at), forms);
+        }
         // All is read before anything is written.
         let mut writes = Vec::with_capacity(forms.len());
         for &form in forms {
@@ -206,6 +224,52 @@ impl Cx<'_, '_> {
             } else {
                 self.store(d, p, v);
             }
+        }
+        Ok(())
+    }
+
+    // A 16-bit float that is stored as it was loaded: from where.
+    fn copied(&self, d: DType, value: ExprId) -> Option<(BufId, ExprId)> {
+        let half = matches!(d, DType::F16 | DType::BF16);
+        match self.f.exprs[value] {
+            Expr::Load { buf, index } if half && self.f.bufs[buf].dtype == d => Some((buf, index)),
+            _ => None,
+        }
+    }
+    // Copies it, without a conversion there and back.
+    fn copy_halves(
+        &mut self,
+        to: BufId,
+        from: BufId,
+        (index, at): (ExprId, ExprId),
+        forms: &[Form],
+    ) -> Result<()> {
+        let side_by_side = self.class(at) == Class::Linear(1);
+        let lanes = [Form::Lane(0), Form::Lane(1), Form::Lane(2), Form::Lane(3)];
+        let forms = match forms {
+            [Form::Wide] if !side_by_side => &lanes,
+            f => f,
+        };
+        let mut writes = Vec::with_capacity(forms.len());
+        for &form in forms {
+            let (t, own) = match form {
+                Form::Wide => (types::I64, Form::Scalar),
+                f => (types::I16, f),
+            };
+            let mut places = [index, at].map(|e| self.split_index(e)).into_iter();
+            let mut next = |cx: &mut Self, buf| {
+                let (rest, constant) = places.next().unwrap_or((None, 0));
+                let i = rest.map(|r| cx.eval(r, own)).transpose()?;
+                Ok::<_, Box<Diagnostic>>(cx.place(buf, i, constant))
+            };
+            let (out, p) = (next(self, to)?, next(self, from)?);
+            let flags = super::mem::wide_flags();
+            let v = self.o.b.ins().load(t, flags, p.base, p.offset);
+            writes.push((v, out));
+        }
+        for (v, p) in writes {
+            let flags = super::mem::wide_flags();
+            self.o.b.ins().store(flags, v, p.base, p.offset);
         }
         Ok(())
     }
@@ -246,6 +310,10 @@ impl Cx<'_, '_> {
             return self.vector_loop(var, n, known, classes, body);
         }
         let zero = self.o.b.ins().iconst(types::I64, 0);
+        if vector {
+            // Independent iterations, too: several in a round cost a jump.
+            return self.groups(var, zero, n, known, 1, body);
+        }
         self.counted(var, zero, n, 1, known.is_some(), body)
     }
     // Whole groups of iterations as lanes, the rest one by one.
@@ -276,7 +344,7 @@ impl Cx<'_, '_> {
         }
         self.classes = classes;
         self.loop_lanes = Some(var);
-        let r = self.groups(var, zero, whole, known, body);
+        let r = self.groups(var, zero, whole, known, LANES as i64, body);
         self.loop_lanes = None;
         self.classes = Classes::default();
         self.vars = scalars;
@@ -286,16 +354,16 @@ impl Cx<'_, '_> {
         }
         self.counted(var, whole, n, 1, known.is_some(), body)
     }
-    // The groups of lanes of a vector loop; several in one round, where that may cost code.
+    // The groups of lanes of a vector loop, or its iterations; several in one round, where that may cost code.
     fn groups(
         &mut self,
         var: VarId,
         zero: Value,
         whole: Value,
         known: Option<i64>,
+        lanes: i64,
         body: &[Stmt],
     ) -> Result<()> {
-        let lanes = LANES as i64;
         let effort = self.o.isa.effort;
         let Some(k) = known.filter(|k| {
             effort.duplicates()

@@ -19,7 +19,15 @@ pub fn scalar(ty: Ty) -> Type {
     }
 }
 
-/// The type of four lanes; 64-bit types have none.
+/// The type of two lanes of 64 bits.
+pub fn long(ty: Ty) -> Type {
+    match ty {
+        Ty::F64 => types::F64X2,
+        _ => types::I64X2,
+    }
+}
+
+/// The type of four lanes in one vector; 64-bit types have none.
 pub fn wide(ty: Ty) -> Option<Type> {
     match ty {
         Ty::F32 => Some(types::F32X4),

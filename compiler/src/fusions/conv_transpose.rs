@@ -14,6 +14,7 @@ use crate::base::types::TensorType;
 use crate::contracts::conv_planes::few;
 use crate::graph::ir::{Graph, Loc, NodeId, ValueId};
 use crate::ops::conv_transpose::window;
+use crate::ops::conv_transpose_planes::Planes;
 use crate::ops::util::unravel;
 use crate::pass::{Pass, PassCx};
 
@@ -337,6 +338,21 @@ impl Split {
     }
 }
 
+/// Whether vectors of columns do it, where the machine has such as are worth it.
+fn by_columns(g: &Graph, root: NodeId, lanes: i64) -> bool {
+    let node = g.node(root);
+    let shape = |v: Option<ValueId>| Some(&g.ty(v?)?.shape[..]);
+    let shapes = (
+        shape(node.ins[0]),
+        shape(node.ins[1]),
+        shape(Some(node.outs[0])),
+    );
+    let (Some(x), Some(w), Some(out)) = shapes else {
+        return false;
+    };
+    lanes >= 8 && Planes::of(&node.attrs, x, w, out, lanes).is_some()
+}
+
 fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
     let (root, x, w) = (m.root(), m.value("x")?, m.value("w")?);
     let Some(weights) = g.konst(w).filter(|w| w.dtype == DType::F32) else {
@@ -349,6 +365,11 @@ fn split(g: &mut Graph, cx: &mut PassCx, m: &Match) -> Result<Outcome> {
         },
         Err(why) => return Ok(Outcome::Skip(why.to_string())),
     };
+    if by_columns(g, root, cx.lanes) {
+        return Ok(Outcome::Skip(
+            "to few channels its own loops are faster".into(),
+        ));
+    }
     let bias = match g.node(root).ins.get(2).copied().flatten() {
         None => None,
         Some(b) => match g.konst(b).and_then(Tensor::to_f32s) {

@@ -40,6 +40,8 @@ pub struct Border {
     pub default: bool,
     /// For outputs: its integers stand for quantized numbers.
     pub quantized: bool,
+    /// Something is divided by it as it is: where it is an integer, runtimes refuse 0.
+    pub divisor: bool,
 }
 
 /// The border of a model.
@@ -67,6 +69,12 @@ pub fn signature(bytes: Bytes, options: &ImportOptions) -> Result<Signature> {
         )
         .collect();
     let quantized = quantized(g);
+    let divisors: BTreeSet<&str> = (g.node.iter())
+        .filter(|n| matches!(n.domain.as_str(), "" | "ai.onnx"))
+        .filter(|n| matches!(n.op_type.as_str(), "Div" | "Mod"))
+        .filter_map(|n| n.input.get(1))
+        .map(String::as_str)
+        .collect();
     let border = |v: &ValueInfoProto| Border {
         name: v.name.clone(),
         kind: kind_name(v.r#type.as_ref()),
@@ -74,6 +82,7 @@ pub fn signature(bytes: Bytes, options: &ImportOptions) -> Result<Signature> {
         axes: axes(v),
         default: defaults.contains(v.name.as_str()),
         quantized: quantized.contains(v.name.as_str()),
+        divisor: divisors.contains(v.name.as_str()),
     };
     Ok(Signature {
         inputs: g.input.iter().map(border).collect(),

@@ -4,6 +4,7 @@
 //! meet an input position are visited.
 
 use super::axes::fold;
+use super::conv_transpose_planes::Planes;
 use super::spatial::{kernel_shape, spatial};
 use super::util::{accept_same, bad, float, since};
 use crate::base::attr::{Attr, Attrs};
@@ -138,6 +139,10 @@ struct Axis {
 
 fn lower(cx: &mut LowerCx) -> Result<()> {
     let (x, w) = (cx.in_shape(0)?, cx.in_shape(1)?);
+    let lanes = cx.machine.vector.map_or(0, |v| v.lanes);
+    if let Some(planes) = Planes::of(cx.attrs, &x, &w, &cx.out_shape()?, lanes) {
+        return planes.lower(cx);
+    }
     let win = window(cx.attrs, &x, &w)?;
     let group = cx.attrs.int("group", 1).max(1);
     let c = w[0].fixed().unwrap_or(0) / group;

@@ -1,10 +1,11 @@
 //! DeformConv: convolution whose window elements are read at offsets that are an input, between pixels.
 
 use super::axes::{fold, origin};
+use super::deform_columns::Sizes;
 use super::spatial::{conv_window, read_window};
 use super::util::{accept_same, bad, float, since};
 use crate::base::diag::{Diagnostic, Result};
-use crate::base::dim::Dim;
+use crate::base::dim::{Dim, fixed_shape};
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{ExprId, LoopKind, Ty, UnOp};
@@ -57,9 +58,31 @@ fn infer(cx: &mut InferCx) -> Result<()> {
     Ok(())
 }
 
+/// Sizes of what is computed piece by piece, at most.
+const LARGEST: i64 = 1 << 15;
+
 fn lower(cx: &mut LowerCx) -> Result<()> {
     let (x, w, out) = (cx.in_shape(0)?, cx.in_shape(1)?, cx.out_shape()?);
     let window = conv_window(cx.attrs, &x, &w)?;
+    if let (Some(xs), Some(ws), Some(outs)) = (fixed_shape(&x), fixed_shape(&w), fixed_shape(&out))
+        && let ([n, c, h, w], [m, cin, kh, kw], [_, _, oh, ow]) = (&xs[..], &ws[..], &outs[..])
+        && [&xs, &ws, &outs].into_iter().flatten().all(|d| (1..=LARGEST).contains(d))
+    {
+        let group = cx.attrs.int("group", 1).max(1);
+        let offset_group = cx.attrs.int("offset_group", 1).max(1);
+        let sizes = Sizes {
+            images: *n,
+            image: (*h, *w),
+            channels: *c / offset_group,
+            offset_groups: offset_group,
+            groups: group,
+            outs: *m / group,
+            ins: *cin,
+            window: (*kh, *kw),
+            out: (*oh, *ow),
+        };
+        return super::deform_columns::lower(cx, &sizes, &window);
+    }
     let fixed = |d: &Dim| {
         d.fixed()
             .ok_or_else(|| Diagnostic::internal("channels of unknown size"))

@@ -242,6 +242,8 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let inside = (!sure && taps > 1)
         .then(|| cx.scratch_per_thread("inside", DType::Bool, width.clone()));
     let (wide, yes) = (cx.b.dim(width), cx.b.bool(true));
+    // Nothing is brought back to the border: taps of a position within lie as far apart as the image says.
+    let side_by_side = padding == "zeros" && x[2..].iter().all(|d| d.fixed().is_some());
     cx.each(rows, LoopKind::Seq, |cx, o| {
         cx.for_(wide, LoopKind::Seq, |cx, i| {
             let looks = find(cx, &[o, &[i]].concat())?;
@@ -274,13 +276,26 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
                 let base = ex!(cx.b; i * {cx.b.i(count)});
                 let base = cx.b.let_(base);
                 let read = |b: &mut Builder, checked: bool| {
+                    let first = (!checked && side_by_side).then(|| {
+                        let first = b.load(places, base);
+                        b.let_(first)
+                    });
                     (0..count).fold(zero, |sum, number| {
                         let from = ex!(b; base + {b.i(number)});
                         let t = Tap {
                             ok: there
                                 .filter(|_| checked)
                                 .map_or(yes, |there| b.load(there, from)),
-                            place: b.load(places, from),
+                            place: match first {
+                                Some(first) => {
+                                    let k = unravel(&sizes, number);
+                                    let on = (k.iter().zip(&x[2..])).fold(0, |at, (k, d)| {
+                                        at * d.fixed().unwrap_or(0) + k
+                                    });
+                                    ex!(b; first + {b.i(on)})
+                                }
+                                None => b.load(places, from),
+                            },
                             weight: weights.map_or(zero, |w| b.load(w, from)),
                         };
                         added(b, plane, &t, sum)

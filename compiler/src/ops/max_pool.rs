@@ -70,7 +70,7 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let w = pool_window(cx.attrs, &x)?;
     let low = lowest(cx, cx.input(0)?.ty.dtype);
     if cx.output(1).is_none() {
-        if let Some(planes) = Planes::of(cx, &w)? {
+        if let Some(planes) = Planes::of(cx, &w, &[DType::F32, DType::I8, DType::U8])? {
             let fold = Fold {
                 init: low,
                 join: &|cx, old, v| cx.b.max(v, old),

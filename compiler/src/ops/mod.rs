@@ -16,6 +16,9 @@ macro_rules! roll {
 }
 
 pub mod axes;
+mod columns;
+pub mod conv_transpose_planes;
+mod deform_columns;
 mod fourier;
 pub mod ml_post;
 pub mod ml_tree;
@@ -25,12 +28,14 @@ mod nn_tests;
 mod pool_planes;
 pub mod quantized;
 mod quotient;
+mod ranks;
 pub mod recurrent;
 mod recurrent_walk;
 mod recurrent_weights;
 pub mod resize_free;
 mod resize_loops;
 mod resize_table;
+mod roi_tables;
 pub mod small_float;
 pub mod spatial;
 pub mod svm_kernel;

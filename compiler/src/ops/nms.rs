@@ -1,6 +1,5 @@
 //! NonMaxSuppression: boxes in the order of their scores, without those that overlap a better one.
 
-use super::axes::fold_n;
 use super::util::{accept, bad, since};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
@@ -8,7 +7,8 @@ use crate::base::dtype::DType;
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{BufId, ExprId, LoopKind, Stmt, Ty, UnOp};
+use crate::loops::ir::{BufId, ExprId, LoopKind, Stmt, Ty, UnOp, VarId};
+use crate::ops::ranks::{float_rank, heap_of, place_of, pop, with_place};
 use crate::op::{BASE, InferCx, Lower, OpDef};
 
 /// Operators of this file.
@@ -120,8 +120,17 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         .copied()
         .ok_or_else(|| crate::base::diag::Diagnostic::internal("a size is missing"))?;
     let n = boxes[1].clone();
-    let left = cx.scratch("left", DType::Bool, n.clone());
-    let chosen = cx.scratch("chosen", DType::I64, n.clone());
+    // As many of a class as are kept at most.
+    let most_kept = cx
+        .opt(2)
+        .and_then(|o| o.konst.as_ref())
+        .and_then(|t| t.get_i64(0));
+    let room = match (n.fixed(), most_kept) {
+        (Some(n), Some(most)) => Dim::Fixed(most.clamp(1, n.max(1))),
+        _ => n.clone(),
+    };
+    let heap = cx.scratch("heap", DType::I64, n.clone());
+    let kept = cx.scratch("kept", DType::F32, room * Dim::Fixed(4));
     let zero = cx.b.i(0);
     let total = cx.b.var(zero);
     let most = match scalar(cx, 2)? {
@@ -139,38 +148,34 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     cx.each(&outer, LoopKind::Seq, |cx, at| {
         let (batch, class) = (at[0], at[1]);
         let size = cx.b.dim(&n);
-        cx.for_(size, LoopKind::Lanes, |cx, i| {
+        let one = cx.b.i(1);
+        let count = cx.b.var(zero);
+        let so_far = cx.b.get(count);
+        // Without branches: what is not good enough is written over.
+        cx.for_(size, LoopKind::Seq, |cx, i| {
             let s = cx.load(1, &[batch, class, i])?;
+            let s = cx.b.let_(s);
+            let rank = float_rank(&mut cx.b, s);
+            let whole = with_place(&mut cx.b, rank, i, size);
+            cx.b.store(heap, so_far, whole);
             let ok = match least {
                 Some(t) => cx.b.lt(t, s),
                 None => cx.b.bool(true),
             };
-            cx.b.store(left, i, ok);
+            let more = cx.b.add(so_far, one);
+            let next = cx.b.select(ok, more, so_far);
+            cx.b.set(count, next);
             Ok(())
         })?;
+        let all = cx.b.let_(so_far);
+        heap_of(cx, heap, all)?;
         let taken = cx.b.var(zero);
-        let yes = cx.b.bool(true);
-        let more = cx.b.var(yes);
-        let so_far = cx.b.get(taken);
-        let going = {
-            let more = cx.b.get(more);
-            ex!(cx.b; more & (so_far < most))
-        };
+        let (left, has) = (cx.b.get(count), cx.b.get(taken));
+        let going = ex!(cx.b; (zero < left) & (has < most));
         cx.b.open_block();
         let round = round(
             cx,
-            &Round {
-                batch,
-                class,
-                size,
-                left,
-                chosen,
-                center,
-                limit,
-                taken,
-                more,
-                total,
-            },
+            &Round { batch, class, size, heap, count, kept, center, limit, taken, total },
         );
         let body = cx.b.close_block();
         cx.b.stmt(Stmt::While { cond: going, body });
@@ -184,69 +189,72 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
 struct Round {
     batch: ExprId,
     class: ExprId,
+    /// How many boxes there are.
     size: ExprId,
-    left: BufId,
-    chosen: BufId,
+    /// Scores with places of boxes that were not looked at yet, and how many.
+    heap: BufId,
+    count: VarId,
+    /// Corners of the boxes of this class that were kept, and how many.
+    kept: BufId,
+    taken: VarId,
     center: bool,
     limit: ExprId,
-    taken: crate::loops::ir::VarId,
-    more: crate::loops::ir::VarId,
-    total: crate::loops::ir::VarId,
+    total: VarId,
 }
 
 /// Takes the best box that is left, and keeps it unless it overlaps one that was kept. A box leaves in every round, so
 /// the rounds end.
 fn round(cx: &mut LowerCx, r: &Round) -> Result<()> {
-    let none = cx.b.i(-1);
-    let best = fold_n(cx, r.size, none, |cx, i, best| {
-        let open = cx.b.load(r.left, i);
-        let zero = cx.b.i(0);
-        let known = cx.b.max(best, zero);
-        let (s, t) = (
-            cx.load(1, &[r.batch, r.class, i])?,
-            cx.load(1, &[r.batch, r.class, known])?,
-        );
-        let better = ex!(cx.b; open & ((best < 0) | (t < s)));
-        Ok(cx.b.select(better, i, best))
-    })?;
-    let found = ex!(cx.b; best >= 0);
-    cx.b.set(r.more, found);
+    let left = cx.b.get(r.count);
+    let left = cx.b.let_(left);
+    let whole = pop(cx, r.heap, left);
+    let (one, four) = (cx.b.i(1), cx.b.i(4));
+    let less = cx.b.sub(left, one);
+    cx.b.set(r.count, less);
+    let best = place_of(&mut cx.b, whole, r.size);
+    let best = cx.b.let_(best);
+    let own = corners(cx, r.batch, best, r.center)?;
+    let own = own.map(|c| cx.b.let_(c));
+    let taken = cx.b.get(r.taken);
+    let taken = cx.b.let_(taken);
+    let b = &mut cx.b;
+    let (none, no) = (b.i(0), b.bool(false));
+    let (next, hit) = (b.var(none), b.var(no));
+    let (k, hits) = (b.get(next), b.get(hit));
+    let clear = b.un(UnOp::Not, hits);
+    let open = ex!(b; clear & (k < taken));
+    b.while_(open, |b| {
+        let first = b.mul(k, four);
+        let other = [0, 1, 2, 3].map(|c| {
+            let at = ex!(b; first + {b.i(c)});
+            let v = b.load(r.kept, at);
+            b.let_(v)
+        });
+        let o = overlap(b, own, other, r.limit);
+        b.set(hit, o);
+        let after = b.add(k, one);
+        b.set(next, after);
+    });
+    let keep = cx.b.un(UnOp::Not, hits);
     cx.if_(
-        found,
+        keep,
         |cx| {
-            let no = cx.b.bool(false);
-            cx.b.store(r.left, best, no);
-            let own = corners(cx, r.batch, best, r.center)?;
-            let own = own.map(|c| cx.b.let_(c));
-            let taken = cx.b.get(r.taken);
-            let taken = cx.b.let_(taken);
-            let hit = fold_n(cx, taken, no, |cx, k, hit| {
-                let other = cx.b.load(r.chosen, k);
-                let other = cx.b.let_(other);
-                let q = corners(cx, r.batch, other, r.center)?;
-                let q = q.map(|c| cx.b.let_(c));
-                let o = overlap(&mut cx.b, own, q, r.limit);
-                Ok(cx.b.or(hit, o))
-            })?;
-            let keep = cx.b.un(UnOp::Not, hit);
-            cx.if_(
-                keep,
-                |cx| {
-                    cx.b.store(r.chosen, taken, best);
-                    let total = cx.b.get(r.total);
-                    let total = cx.b.let_(total);
-                    for (k, v) in [r.batch, r.class, best].into_iter().enumerate() {
-                        let to = ex!(cx.b; (total * 3) + {cx.b.i(k as i64)});
-                        let v = cx.b.cast(Ty::I64, v);
-                        cx.store_flat(0, to, v);
-                    }
-                    let (t, n) = (ex!(cx.b; total + 1), ex!(cx.b; taken + 1));
-                    cx.b.set(r.total, t);
-                    cx.b.set(r.taken, n);
-                    Ok(())
-                },
-                |_| Ok(()),
-            )
+            let first = cx.b.mul(taken, four);
+            for (c, v) in own.into_iter().enumerate() {
+                let at = ex!(cx.b; first + {cx.b.i(c as i64)});
+                cx.b.store(r.kept, at, v);
+            }
+            let total = cx.b.get(r.total);
+            let total = cx.b.let_(total);
+            for (k, v) in [r.batch, r.class, best].into_iter().enumerate() {
+                let to = ex!(cx.b; (total * 3) + {cx.b.i(k as i64)});
+                let v = cx.b.cast(Ty::I64, v);
+                cx.store_flat(0, to, v);
+            }
+            let (t, n) = (ex!(cx.b; total + 1), ex!(cx.b; taken + 1));
+            cx.b.set(r.total, t);
+            cx.b.set(r.taken, n);
+            Ok(())
         },
         |_| Ok(()),
     )

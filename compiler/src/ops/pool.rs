@@ -5,6 +5,7 @@ use super::spatial::{pool_window, read_window, spatial_of, with_spatial};
 use super::util::{accept, float, since};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
+use crate::base::dtype::DType;
 use crate::contracts::conv::{can_leave, cut, inside, seq, seq_of, tap};
 use crate::contracts::window::Window;
 use crate::kernel::LowerCx;
@@ -195,7 +196,7 @@ fn average_of_planes(
     with_pad: bool,
 ) -> Result<bool> {
     let taps = w.kernel.iter().product::<i64>() as f64;
-    let Some(planes) = Planes::of(cx, w)? else {
+    let Some(planes) = Planes::of(cx, w, &[DType::F32])? else {
         return Ok(false);
     };
     let counts = counted.then(|| planes.counts(cx, with_pad));

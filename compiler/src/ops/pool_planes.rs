@@ -56,11 +56,14 @@ pub struct Planes<'w> {
     outer: Vec<Vec<Run>>,
     /// What parts lines, where the machine has it.
     tile: Option<&'static Tile>,
+    /// Of the input, and of lines.
+    dtype: DType,
 }
 
 impl<'w> Planes<'w> {
-    /// Of a pool over f32 planes of known size, channels first, where folding it axis by axis is of use.
-    pub fn of(cx: &LowerCx, w: &'w Window) -> Result<Option<Planes<'w>>> {
+    /// Of a pool over planes of known size and one of these types, channels first, where folding it axis by axis is of use. A line has the type of the input:
+    /// what is folded must not grow.
+    pub fn of(cx: &LowerCx, w: &'w Window, types: &[DType]) -> Result<Option<Planes<'w>>> {
         let x = &cx.input(0)?.ty;
         let last = w.rank() - 1;
         let (step, taps) = (w.stride[last], w.kernel.iter().product::<i64>());
@@ -71,7 +74,7 @@ impl<'w> Planes<'w> {
         let tile = cx.machine.tile("turn").filter(|_| step > 1);
         let useful = step > 1 || leaves || taps >= LARGE;
         let mut pads = w.begin.iter().chain(&w.end);
-        if x.dtype != DType::F32
+        if !types.contains(&x.dtype)
             || cx.attrs.flag("channels_last")
             || cx.effort.optimize_for_size()
             || !useful
@@ -95,6 +98,7 @@ impl<'w> Planes<'w> {
             group: 1,
             outer: vec![],
             tile,
+            dtype: x.dtype,
         };
         let size = p.rows().saturating_mul(p.line);
         if size > LARGEST {
@@ -112,8 +116,8 @@ impl<'w> Planes<'w> {
         let p = self;
         let size = p.group * p.rows() * p.line;
         // Several loops write parts of them, so threads share them.
-        let lines = cx.scratch("lines", DType::F32, Dim::Fixed(size));
-        let parted = (p.step() > 1).then(|| cx.scratch("parted", DType::F32, Dim::Fixed(size)));
+        let lines = cx.scratch("lines", p.dtype, Dim::Fixed(size));
+        let parted = (p.step() > 1).then(|| cx.scratch("parted", p.dtype, Dim::Fixed(size)));
         let pieces = [p.n, p.channels / p.group].map(Dim::Fixed);
         cx.each(&pieces, LoopKind::Seq, |cx, at| {
             let first = ex!(cx.b; {at[1]} * {cx.b.i(p.group)});
@@ -245,7 +249,7 @@ impl<'w> Planes<'w> {
             });
         };
         let shape = Shape {
-            size: 4,
+            size: self.dtype.size() as i64,
             rows: if rows > 1 && rows < BLOCK && step >= BLOCK {
                 rows
             } else {

@@ -11,7 +11,8 @@ use crate::kernel::{LowerCx, wrap};
 use crate::loops::build::Builder;
 use crate::loops::ir::{BinOp, CastKind, Const, ExprId, LoopKind, Ty, UnOp};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
-use crate::ops::axes::fold_in_parts;
+use crate::ops::axes::{fold_in_parts, fold_n};
+use crate::ops::columns::Columns;
 use crate::ops::cast::to_ty;
 use crate::ops::util::*;
 
@@ -271,6 +272,13 @@ fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
     let kept: Vec<Dim> = pick(&shape, &gone, false);
     let inner: Vec<Dim> = pick(&shape, &gone, true);
     let count: Dim = inner.iter().cloned().product();
+    let last = gone.iter().rev().take_while(|g| **g).count();
+    if last > 0 && kind != Kind::LogSumExp && gone.iter().filter(|g| **g).count() == last {
+        let narrow = how.ty != Ty::F64 && how.ty != Ty::I64 && d != DType::Bool;
+        if let Some(columns) = Columns::of(cx, last).filter(|_| narrow) {
+            return short_rows(cx, how, &columns);
+        }
+    }
     // Where neighbours in memory are kept apart, several results grow side by side.
     let outer_kind = match gone.last() {
         Some(false) => LoopKind::Lanes,
@@ -313,6 +321,29 @@ fn lower(cx: &mut LowerCx, kind: Kind) -> Result<()> {
             .collect();
         cx.store(0, &to, v);
         Ok(())
+    })
+}
+
+/// Reduces short rows, one in each lane.
+fn short_rows(cx: &mut LowerCx, how: How, columns: &Columns) -> Result<()> {
+    let Some(out) = cx.output(0).map(|o| o.buf) else {
+        return Ok(());
+    };
+    columns.each(cx, |cx, rows| {
+        let n = cx.b.i(columns.n);
+        cx.for_(rows.count, LoopKind::Lanes, |cx, r| {
+            let start = how.identity(cx);
+            let acc = fold_n(cx, n, start, |cx, k, a| {
+                let at = rows.place(cx, k, r);
+                let x = cx.b.load(rows.columns, at);
+                let x = how.enter(cx, x, None);
+                Ok(how.join(&mut cx.b, a, x))
+            })?;
+            let v = how.leave(cx, acc, n, None);
+            let to = cx.b.add(rows.first, r);
+            cx.b.store(out, to, v);
+            Ok(())
+        })
     })
 }
 

@@ -1,6 +1,7 @@
 //! RoiAlign and MaxRoiPool: regions of an image brought to one size.
 
 use super::axes::fold_n;
+use super::roi_tables::Tables;
 use super::util::{accept, accept_same, bad, float, index, since, wrap_index};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
@@ -94,11 +95,11 @@ struct Span {
 }
 
 /// Neighbours and weights of a sampling position along an axis.
-struct Ends {
-    ok: ExprId,
-    low: ExprId,
-    high: ExprId,
-    far: ExprId,
+pub(super) struct Ends {
+    pub ok: ExprId,
+    pub low: ExprId,
+    pub high: ExprId,
+    pub far: ExprId,
 }
 
 fn ends(b: &mut Builder, at: ExprId, size: ExprId) -> Ends {
@@ -133,6 +134,12 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let ratio = cx.attrs.int("sampling_ratio", 0);
     let scale = f64::from(cx.attrs.float("spatial_scale", 1.0));
     let largest = cx.attrs.str("mode", "avg") == "max";
+    let tables = match (x[2].fixed(), x[3].fixed()) {
+        (Some(h @ 1..=LARGEST), Some(w @ 1..=LARGEST)) if !largest && ratio <= WRITTEN_OUT => {
+            Some(Tables::new(cx, &out, ty, ratio.max(0), [h, w]))
+        }
+        _ => None,
+    };
     cx.each(&out[..1], LoopKind::Seq, |cx, at| {
         let r = at[0];
         let image = cx.load(2, &[r])?;
@@ -238,6 +245,16 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             let plane = ex!(b; ((image * channels) + c) * (height * width));
             b.let_(plane)
         };
+        if let Some(tables) = &tables {
+            cx.b.store(tables.images, r, image);
+            let n = ex!(cx.b; max(({sy.samples} * {sx.samples}), 1));
+            let n = cx.b.cast(ty, n);
+            cx.b.store(tables.counts, r, n);
+            for (side, span, size) in [(&tables.rows, sy, height), (&tables.columns, sx, width)] {
+                side.fill(cx, r, span.samples, &|b, p, i| along(b, span, p, i, size))?;
+            }
+            return Ok(());
+        }
         if (1..=WRITTEN_OUT).contains(&ratio) {
             // Where a place looks is found once for all channels.
             return cx.each(&out[2..], LoopKind::Seq, |cx, p| {
@@ -281,9 +298,15 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
             cx.store(0, &[&[r], o].concat(), v);
             Ok(())
         })
-    })
+    })?;
+    match tables {
+        Some(tables) => tables.read(cx, &x, &out),
+        None => Ok(()),
+    }
 }
 
+/// Rows and columns of an image up to which there are tables of what bins read.
+const LARGEST: i64 = 1 << 20;
 /// Samples along an axis that are written out, at most.
 const WRITTEN_OUT: i64 = 2;
 

@@ -1,7 +1,9 @@
 //! Softmax, LogSoftmax, Hardmax. Before opset 13 they took all axes from `axis` on as one.
 
 use super::arg::Row;
-use super::axes::{count, fold_in_parts, in_parts, origin, others, over};
+use super::axes::{count, fold_in_parts, fold_n, in_parts, origin, others, over};
+use super::columns::{Columns, Rows};
+use super::sort::rises;
 use super::util::float_unary;
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
@@ -272,6 +274,17 @@ fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
     let axes = summed(cx, rank)?;
     let mut rest = others(rank, &axes);
     let ty = cx.in_ty(0)?;
+    let last = axes.last().is_some_and(|&a| a + 1 == rank);
+    if last
+        && cx.input(0)?.ty.dtype == DType::F32
+        && let Some(columns) = Columns::of(cx, axes.len())
+    {
+        return columns.each(cx, |cx, rows| {
+            soft_columns(cx, &columns, rows, log)?;
+            columns.put_back(cx, rows);
+            Ok(())
+        });
+    }
     // Rows that lie in one piece keep their exponentials; columns side by side are taken in lanes.
     let rows = axes.last().is_none_or(|&a| a + 1 == rank);
     let length = count(&shape, &axes);
@@ -308,6 +321,88 @@ fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
     })
 }
 
+/// The same of short rows, one in each lane.
+fn soft_columns(cx: &mut LowerCx, columns: &Columns, rows: Rows, log: bool) -> Result<()> {
+    let n = cx.b.i(columns.n);
+    cx.for_(rows.count, LoopKind::Lanes, |cx, r| {
+        let low = cx.b.num(Ty::F32, f64::NEG_INFINITY);
+        let top = fold_n(cx, n, low, |cx, k, best| {
+            let at = rows.place(cx, k, r);
+            let x = cx.b.load(rows.columns, at);
+            Ok(cx.b.max(x, best))
+        })?;
+        let zero = cx.b.num(Ty::F32, 0.0);
+        let sum = fold_n(cx, n, zero, |cx, k, sum| {
+            let at = rows.place(cx, k, r);
+            let x = cx.b.load(rows.columns, at);
+            let x = cx.b.sub(x, top);
+            let x = cx.b.let_(x);
+            let e = exp_down(&mut cx.b, x);
+            let e = cx.b.let_(e);
+            cx.b.store(rows.columns, at, if log { x } else { e });
+            Ok(cx.b.add(sum, e))
+        })?;
+        let part = match log {
+            true => cx.b.un(UnOp::Log, sum),
+            false => ex!(cx.b; 1.0 / sum),
+        };
+        let part = cx.b.let_(part);
+        cx.for_(n, LoopKind::Seq, |cx, k| {
+            let at = rows.place(cx, k, r);
+            let v = cx.b.load(rows.columns, at);
+            let v = match log {
+                true => cx.b.sub(v, part),
+                false => cx.b.mul(v, part),
+            };
+            cx.b.store(rows.columns, at, v);
+            Ok(())
+        })
+    })
+}
+
+/// 1 at the first largest element of short rows, one in each lane.
+fn hard_columns(cx: &mut LowerCx, columns: &Columns, rows: Rows) -> Result<()> {
+    let n = cx.b.i(columns.n);
+    cx.for_(rows.count, LoopKind::Lanes, |cx, r| {
+        let x = cx.b.load(rows.columns, r);
+        let (none, one) = (cx.b.int(Ty::I32, 0), cx.b.i(1));
+        let (best, place) = (cx.b.var(x), cx.b.var(none));
+        let rest = cx.b.sub(n, one);
+        let count = cx.b.var(none);
+        cx.for_(rest, LoopKind::Seq, |cx, k| {
+            let k = cx.b.add(k, one);
+            let at = rows.place(cx, k, r);
+            let x = cx.b.load(rows.columns, at);
+            let x = cx.b.let_(x);
+            let b = &mut cx.b;
+            let number = b.get(count);
+            let unit = ex!(b; number + {b.int(Ty::I32, 1)});
+            let unit = b.let_(unit);
+            b.set(count, unit);
+            let (old, was) = (b.get(best), b.get(place));
+            let better = rises(b, DType::F32, old, x);
+            let better = b.let_(better);
+            let (v, p) = (b.select(better, x, old), b.select(better, unit, was));
+            b.set(place, p);
+            b.set(best, v);
+            Ok(())
+        })?;
+        let first = cx.b.get(place);
+        let first = cx.b.let_(first);
+        cx.b.set(count, none);
+        cx.for_(n, LoopKind::Seq, |cx, k| {
+            let at = rows.place(cx, k, r);
+            let b = &mut cx.b;
+            let number = b.get(count);
+            let v = ex!(b; select((number == first), {b.f(1.0)}, {b.f(0.0)}));
+            b.store(rows.columns, at, v);
+            let next = ex!(b; number + {b.int(Ty::I32, 1)});
+            b.set(count, next);
+            Ok(())
+        })
+    })
+}
+
 /// Elements of a row up to which their numbers are kept.
 const SHORT: i64 = 1024;
 
@@ -317,6 +412,17 @@ fn hard(cx: &mut LowerCx) -> Result<()> {
     let axes = summed(cx, rank)?;
     let rest = others(rank, &axes);
     let ty = cx.in_ty(0)?;
+    let last = axes.last().is_some_and(|&a| a + 1 == rank);
+    if last
+        && cx.input(0)?.ty.dtype == DType::F32
+        && let Some(columns) = Columns::of(cx, axes.len())
+    {
+        return columns.each(cx, |cx, rows| {
+            hard_columns(cx, &columns, rows)?;
+            columns.put_back(cx, rows);
+            Ok(())
+        });
+    }
     let (one, zero) = (cx.b.num(ty, 1.0), cx.b.num(ty, 0.0));
     let own: Vec<Dim> = axes.iter().map(|&a| shape[a].clone()).collect();
     let row = Row {

@@ -1,6 +1,6 @@
 //! TopK: each element is a whole number, its key, so that larger ones come first; keys together with places are never equal. The best so far are kept
 //! in order where they are few. Where they are more, a histogram of the keys says from where on there are enough of them, and these are sorted.
-//! Types without a key of 32 bits are sorted whole.
+//! Types without a key of 32 bits are kept in order by themselves where they are few, and sorted whole where they are more.
 
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
@@ -8,9 +8,10 @@ use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::LowerCx;
 use crate::loops::build::Builder;
-use crate::loops::ir::{BinOp, BufId, ExprId, LoopKind, Stmt, Ty, UnOp};
+use crate::loops::ir::{BinOp, BufId, ExprId, LoopKind, Stmt, Ty};
 use crate::op::{BASE, InferCx, Lower, OpDef, onnx};
 use crate::ops::axes::fold_in_parts;
+use crate::ops::ranks::{float_rank, place_of, with_place};
 use crate::ops::sort::{rises, sort_indices, sort_values};
 use crate::ops::util::*;
 
@@ -117,17 +118,7 @@ impl Row<'_> {
     fn key(&self, cx: &mut LowerCx, x: ExprId) -> ExprId {
         let mut key = x;
         if self.d.is_float() {
-            let (zero, top) = (cx.b.num(Ty::F32, 0.0), cx.b.int(Ty::I32, i64::from(i32::MAX)));
-            let bits = cx.b.un(UnOp::ToBits, x);
-            let by = cx.b.int(Ty::I32, 31);
-            // Negative numbers fall with their bits.
-            let sign = cx.b.bin(BinOp::Shr, bits, by);
-            let flip = cx.b.and(sign, top);
-            key = cx.b.bin(BinOp::Xor, bits, flip);
-            let (is_zero, is_nan) = (cx.b.eq(x, zero), cx.b.ne(x, x));
-            let none = cx.b.int(Ty::I32, 0);
-            key = cx.b.select(is_zero, none, key);
-            key = cx.b.select(is_nan, top, key);
+            key = float_rank(&mut cx.b, x);
         }
         if self.falling {
             return key;
@@ -137,25 +128,13 @@ impl Row<'_> {
     }
     /// A key with its place below it, so that of equal keys the first is larger.
     fn whole(&self, cx: &mut LowerCx, key: ExprId, i: ExprId) -> ExprId {
-        let (one, by) = (cx.b.i(1), cx.b.i(32));
-        let last = cx.b.sub(self.n, one);
-        let place = cx.b.sub(last, i);
-        let key = cx.b.cast(Ty::I64, key);
-        let key = cx.b.bin(BinOp::Shl, key, by);
-        cx.b.bin(BinOp::Or, key, place)
-    }
-    /// The place of such a number.
-    fn place_of(&self, cx: &mut LowerCx, whole: ExprId) -> ExprId {
-        let (one, low) = (cx.b.i(1), cx.b.i(i64::from(u32::MAX)));
-        let last = cx.b.sub(self.n, one);
-        let place = cx.b.and(whole, low);
-        cx.b.sub(last, place)
+        with_place(&mut cx.b, key, i, self.n)
     }
     /// The first k of numbers with places.
     fn store_first(&self, cx: &mut LowerCx, wholes: BufId) -> Result<()> {
         cx.for_(self.k, LoopKind::Seq, |cx, i| {
             let whole = cx.b.load(wholes, i);
-            let from = self.place_of(cx, whole);
+            let from = place_of(&mut cx.b, whole, self.n);
             self.store(cx, i, from)
         })
     }
@@ -173,6 +152,8 @@ enum Way {
         /// The largest key of each group, and how many groups there are.
         heads: Option<(BufId, i64)>,
     },
+    /// The best so far and where they stand.
+    ByThemselves { best: BufId, places: BufId },
     Sorted { order: BufId, spare: BufId },
 }
 
@@ -206,6 +187,10 @@ fn lower_top_k(cx: &mut LowerCx) -> Result<()> {
             heads: groups(&shape[axis], &out[axis])
                 .map(|g| (cx.scratch("heads", DType::I32, Dim::Fixed(g)), g)),
         },
+        Some(k @ 1..=FEW) => Way::ByThemselves {
+            best: cx.scratch("best", d, Dim::Fixed(k)),
+            places: cx.scratch("places", DType::I64, Dim::Fixed(k)),
+        },
         _ => Way::Sorted {
             order: all(cx, "order", DType::I64),
             spare: all(cx, "spare", DType::I64),
@@ -235,6 +220,7 @@ fn lower_top_k(cx: &mut LowerCx) -> Result<()> {
                 };
                 counted(cx, &row, keys, counted_keys, (found, spare), counts)
             }
+            Way::ByThemselves { best, places } => by_themselves(cx, &row, best, places),
             Way::Sorted { order, spare } => sorted(cx, &row, order, spare),
         }
     })
@@ -291,6 +277,57 @@ fn in_order(cx: &mut LowerCx, row: &Row, keys: BufId, best: BufId) -> Result<()>
         Ok(())
     })?;
     row.store_first(cx, best)
+}
+
+/// The same without keys.
+fn by_themselves(cx: &mut LowerCx, row: &Row, best: BufId, places: BufId) -> Result<()> {
+    let (zero, one) = (cx.b.i(0), cx.b.i(1));
+    let last = cx.b.sub(row.k, one);
+    let insert = |cx: &mut LowerCx, x: ExprId, i: ExprId, from: ExprId| {
+        let hole = cx.b.var(from);
+        let p = cx.b.get(hole);
+        let above = cx.b.sub(p, one);
+        let inside = cx.b.lt(zero, p);
+        let other = cx.b.load_if(best, inside, above, x);
+        let jumps = row.before(cx, x, other);
+        let cond = cx.b.and(inside, jumps);
+        cx.b.open_block();
+        for buf in [best, places] {
+            let up = cx.b.load(buf, above);
+            cx.b.store(buf, p, up);
+        }
+        cx.b.set(hole, above);
+        let body = cx.b.close_block();
+        cx.b.stmt(Stmt::While { cond, body });
+        cx.b.store(best, p, x);
+        cx.b.store(places, p, i);
+    };
+    cx.for_(row.k, LoopKind::Seq, |cx, i| {
+        let x = row.load(cx, i)?;
+        let x = cx.b.let_(x);
+        insert(cx, x, i, i);
+        Ok(())
+    })?;
+    let rest = cx.b.sub(row.n, row.k);
+    cx.for_(rest, LoopKind::Seq, |cx, i| {
+        let i = cx.b.add(i, row.k);
+        let x = row.load(cx, i)?;
+        let x = cx.b.let_(x);
+        let worst = cx.b.load(best, last);
+        let better = row.before(cx, x, worst);
+        cx.if_(
+            better,
+            |cx| {
+                insert(cx, x, i, last);
+                Ok(())
+            },
+            |_| Ok(()),
+        )
+    })?;
+    cx.for_(row.k, LoopKind::Seq, |cx, i| {
+        let from = cx.b.load(places, i);
+        row.store(cx, i, from)
+    })
 }
 
 /// Groups of a row whose largest keys are counted in place of all keys: where k groups have one that is large enough, there are k such elements. `None`

@@ -8,7 +8,7 @@ use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{Arg, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
-use crate::ops::turned::turned;
+use crate::ops::turned::{turned, turned_as};
 use crate::ops::util::*;
 
 /// Operators of this file.
@@ -236,6 +236,15 @@ fn lower_depth_to_space(cx: &mut LowerCx) -> Result<()> {
     let bs = cx.attrs.int("blocksize", 1);
     let block = Dim::Fixed(bs);
     let crd = cx.attrs.str("mode", "DCR") == "CRD";
+    let [n, c, h, w] = [&s[0], &out[1], &s[2], &s[3]].map(Dim::clone);
+    let (rows, columns) = (block.clone(), block.clone());
+    let (from, perm) = match crd {
+        true => ([n, c, rows, columns, h, w], [0, 1, 4, 2, 5, 3]),
+        false => ([n, rows, columns, c, h, w], [0, 3, 4, 1, 5, 2]),
+    };
+    if turned_as(cx, &perm, &from)? {
+        return Ok(());
+    }
     let space = vec![
         s[0].clone(),
         out[1].clone(),
@@ -272,6 +281,11 @@ fn lower_space_to_depth(cx: &mut LowerCx) -> Result<()> {
     let (s, out) = (cx.in_shape(0)?, cx.out_shape()?);
     let bs = cx.attrs.int("blocksize", 1);
     let block = Dim::Fixed(bs);
+    let [n, c, h, w] = [&s[0], &s[1], &out[2], &out[3]].map(Dim::clone);
+    let from = [n, c, h, block.clone(), w, block.clone()];
+    if turned_as(cx, &[0, 3, 5, 1, 2, 4], &from)? {
+        return Ok(());
+    }
     let space = vec![
         s[0].clone(),
         block.clone(),

@@ -47,8 +47,15 @@ fn axes(perm: &[usize], shape: &[Dim], out: &[Dim]) -> Vec<Axis> {
 
 /// Whether a tile took a transpose of elements of one, two or four bytes whose last axis goes elsewhere.
 pub fn turned(cx: &mut LowerCx, perm: &[usize]) -> Result<bool> {
+    let shape = cx.in_shape(0)?;
+    turned_as(cx, perm, &shape)
+}
+
+/// The same where input and output are looked at as tensors of other axes: those of the input are `shape`.
+pub fn turned_as(cx: &mut LowerCx, perm: &[usize], shape: &[Dim]) -> Result<bool> {
     let size = cx.input(0)?.ty.dtype.size() as i64;
-    let mut others = axes(perm, &cx.in_shape(0)?, &cx.out_shape()?);
+    let out: Vec<Dim> = perm.iter().map(|&p| shape[p].clone()).collect();
+    let mut others = axes(perm, shape, &out);
     let fits = matches!(size, 1 | 2 | 4) && cx.store_hook.is_none();
     let tile = cx.machine.tile("turn").filter(|_| fits);
     let (Some(tile), Some(out), Some(rows)) = (tile, cx.output(0).map(|o| o.buf), others.pop())

@@ -152,7 +152,19 @@ fn made(seed: u64, k: usize, want: &Wanted) -> Result<Tensor> {
         .help(format!("give it with --input {}:1,3,224,224", want.name)));
     };
     let shape: Vec<i64> = shape.iter().map(|d| d.unwrap_or(1)).collect();
-    random::tensor(seed, k, want.dtype, &shape)
+    let t = random::tensor(seed, k, want.dtype, &shape)?;
+    match want.divisor && want.dtype.is_int() {
+        true => Ok(without_zeros(&t)),
+        false => Ok(t),
+    }
+}
+
+/// Ones in place of zeros: what whole numbers can be divided by.
+fn without_zeros(t: &Tensor) -> Tensor {
+    let all: Vec<f64> = (t.to_f64s().unwrap_or_default().into_iter())
+        .map(|v| if v == 0.0 { 1.0 } else { v })
+        .collect();
+    Tensor::from_f64s(t.dtype, &t.shape, &all)
 }
 
 fn archive(
@@ -254,6 +266,7 @@ mod tests {
             name: name.into(),
             dtype: DType::F32,
             shape: Some(shape.to_vec()),
+            divisor: false,
         }
     }
 
@@ -262,6 +275,22 @@ mod tests {
         inputs(&words, wanted, &Preprocess::default(), &|_| {
             Err(bad_data("x", "y"))
         })
+    }
+
+    #[test]
+    fn what_is_divided_by_is_not_zero() {
+        let zeros = |divisor| {
+            let wanted = [Wanted {
+                dtype: DType::I64,
+                divisor,
+                ..want("b", &[Some(1000)])
+            }];
+            let made = read(&["random:0"], &wanted).unwrap();
+            let all = made[0].to_i64s().unwrap();
+            all.iter().filter(|v| **v == 0).count()
+        };
+        assert!(zeros(false) > 0);
+        assert_eq!(zeros(true), 0);
     }
 
     #[test]

@@ -203,6 +203,7 @@ mod tests {
             name: "x".into(),
             dtype,
             shape: Some(shape.iter().map(|d| (*d >= 0).then_some(*d)).collect()),
+            divisor: false,
         }
     }
 

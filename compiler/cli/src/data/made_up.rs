@@ -81,6 +81,7 @@ mod tests {
             name: "x".into(),
             dtype,
             shape: Some(shape.to_vec()),
+            divisor: false,
         }
     }
 

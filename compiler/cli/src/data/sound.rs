@@ -131,6 +131,7 @@ mod tests {
             name: "x".into(),
             dtype: DType::F32,
             shape: Some(shape.to_vec()),
+            divisor: false,
         }
     }
 

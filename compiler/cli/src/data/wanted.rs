@@ -11,4 +11,6 @@ pub struct Wanted {
     pub dtype: DType,
     /// Sizes where known; `None` if not even the number of axes is.
     pub shape: Option<Vec<Option<i64>>>,
+    /// Something is divided by it: values that are made up are not 0.
+    pub divisor: bool,
 }

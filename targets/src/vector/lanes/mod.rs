@@ -76,12 +76,15 @@ struct Kernel<'l> {
     loud: Vec<(usize, bool)>,
 }
 
-// What is defined within the `Lanes` loop differs between vectors.
+// What is defined within the `Lanes` loop differs between vectors, but for an element that all lanes share.
 fn wide(l: &LaneLoop) -> Vec<bool> {
     fn go(l: &LaneLoop, body: &[Inst], inside: bool, out: &mut [bool]) {
         for i in body {
             match i {
-                Inst::Define(v) => out[*v as usize] |= inside,
+                Inst::Define(v) => {
+                    let shared = matches!(l.values[*v as usize], Value::Splat(_));
+                    out[*v as usize] |= inside && !shared;
+                }
                 Inst::Set(v, _) => out[l.values.len() + usize::from(*v)] |= inside,
                 Inst::Store(..) => {}
                 Inst::Loop(n, body) => {
