@@ -23,6 +23,11 @@
 /* Most threads of a pool. */
 #define ONNXC_POOL_MAX 64
 
+/* Bytes of a thread's stack that it touches before its first loop, so that no page of it is missing later. */
+#ifndef ONNXC_POOL_STACK
+#define ONNXC_POOL_STACK 32768
+#endif
+
 /* Turns of waiting before a thread sleeps: some tens of microseconds. */
 #ifndef ONNXC_POOL_SPINS
 #define ONNXC_POOL_SPINS 4000
@@ -50,6 +55,8 @@ typedef struct onnxc_pool_s {
   int left, busy, stop;
   /* Threads that sleep: workers until a turn, the caller until nobody is left. */
   int sleeping, caller_sleeps;
+  /* Workers that have started. */
+  int ready;
   int threads;
   onnxc_parallel_body body;
   void *arg;
@@ -95,10 +102,22 @@ static void onnxc_pool_take_part(onnxc_pool *p, int first, unsigned turn) {
   }
 }
 
+static void onnxc_pool_touch_stack(void) {
+  volatile char bytes[ONNXC_POOL_STACK];
+  int i;
+  for (i = 0; i < ONNXC_POOL_STACK; i += 1024) bytes[i] = 0;
+  (void)bytes[0];
+}
+
 static void *onnxc_pool_work(void *self) {
   onnxc_pool_worker *w = (onnxc_pool_worker *)self;
   onnxc_pool *p = w->pool;
   unsigned seen = 0;
+  onnxc_pool_touch_stack();
+  pthread_mutex_lock(&p->lock);
+  p->ready++;
+  pthread_cond_signal(&p->ended);
+  pthread_mutex_unlock(&p->lock);
   for (;;) {
     int spins = 0;
     while (spins++ < ONNXC_POOL_SPINS && __atomic_load_n(&p->turn, __ATOMIC_ACQUIRE) == seen) onnxc_pool_pause();
@@ -166,11 +185,12 @@ static void onnxc_pool_stop(onnxc_pool *p) {
   pthread_mutex_destroy(&p->lock);
 }
 
-/* Starts `threads` threads, the calling one included, at most ONNXC_POOL_MAX. The answer is 0, or an errno and no pool. */
+/* Starts `threads` threads, the calling one included, at most ONNXC_POOL_MAX; all of them run when it
+ * returns. The answer is 0, or an errno and no pool. */
 static int onnxc_pool_start(onnxc_pool *p, int threads) {
   int error, i;
   p->turn = 0;
-  p->left = p->busy = p->stop = p->sleeping = p->caller_sleeps = 0;
+  p->left = p->busy = p->stop = p->sleeping = p->caller_sleeps = p->ready = 0;
   p->body = 0;
   p->arg = 0;
   p->count = 0;
@@ -193,6 +213,9 @@ static int onnxc_pool_start(onnxc_pool *p, int threads) {
     }
     p->threads = i + 1;
   }
+  pthread_mutex_lock(&p->lock);
+  while (p->ready < p->threads - 1) pthread_cond_wait(&p->ended, &p->lock);
+  pthread_mutex_unlock(&p->lock);
   return 0;
 }
 

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 
+// Bytes of a worker's stack that it touches before its first loop, so that no page of it is missing later.
+const STACK: usize = 32 << 10;
+
 // Turns of waiting before a thread sleeps: some tens of microseconds.
 const SPINS: u32 = 4000;
 
@@ -30,6 +33,8 @@ struct Shared {
     left: AtomicUsize,
     // For each range the turn in which it was begun last. In each turn each is begun once: who brings it from the turn before to this one does it.
     begun: Box<[AtomicUsize]>,
+    // Workers that have started.
+    ready: AtomicUsize,
     busy: AtomicBool,
     stop: AtomicBool,
     job: UnsafeCell<Job>,
@@ -58,7 +63,8 @@ unsafe extern "C" fn nothing(_: *mut c_void, _: i64, _: i64) -> i32 {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the calling one included; 0 means one for each CPU. Fails if threads can't be made.
+    /// A pool of `threads` threads, the calling one included; 0 means one for each CPU. All of them run when it returns. Fails if threads can't be
+    /// made.
     pub fn new(threads: usize) -> std::io::Result<Pool> {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -68,6 +74,7 @@ impl Pool {
             turn: AtomicUsize::new(0),
             left: AtomicUsize::new(0),
             begun: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
+            ready: AtomicUsize::new(0),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(Job {
@@ -86,12 +93,18 @@ impl Pool {
         };
         for i in 1..threads {
             let shared = Arc::clone(&pool.shared);
+            let maker = thread::current();
             // A failure drops the pool, which ends the threads made so far.
-            pool.workers.push(
-                thread::Builder::new()
-                    .name("onnxc".into())
-                    .spawn(move || shared.work(i))?,
-            );
+            pool.workers
+                .push(thread::Builder::new().name("onnxc".into()).spawn(move || {
+                    touch_stack();
+                    shared.ready.fetch_add(1, Ordering::Release);
+                    maker.unpark();
+                    shared.work(i);
+                })?);
+        }
+        while pool.shared.ready.load(Ordering::Acquire) + 1 < threads {
+            thread::park();
         }
         Ok(pool)
     }
@@ -100,6 +113,11 @@ impl Pool {
     pub fn threads(&self) -> usize {
         self.shared.threads
     }
+}
+
+#[inline(never)]
+fn touch_stack() {
+    core::hint::black_box(&mut [0u8; STACK]);
 }
 
 impl Parallel for Pool {
