@@ -46,8 +46,10 @@ impl Job<'_> {
         let extent = w.extent(0);
         let most = w.out[0].bounds(cx.symbols).1.max(1);
         let fit = ((room / bytes - extent) / w.stride[0] + 1).clamp(1, most);
-        // Bands of equal height.
+        // Bands of equal height, as many for each thread: a band is its thread's own, so that nothing below it is shared.
+        let threads = cx.threads.clamp(1, most);
         let count = (most + fit - 1) / fit;
+        let count = (count + threads - 1) / threads * threads;
         let rows = (most + count - 1) / count;
         let height = (rows - 1) * w.stride[0] + extent;
         let buf = cx.scratch_per_thread("band", a_type, Dim::Fixed(height) * row + beyond);
@@ -98,7 +100,8 @@ impl Job<'_> {
             .ok_or_else(|| Diagnostic::internal("a band without rows"))?;
         let whole = w.out[0].fixed().is_some_and(|o| o % band.rows == 0);
         let count = cx.b.dim(&count);
-        cx.for_(count, LoopKind::Seq, |cx, t| {
+        // Independent though sums may be read again: each is its own band's.
+        cx.for_(count, LoopKind::Parallel, |cx, t| {
             let first = cx.b.mul(t, rows);
             let first = cx.b.let_(first);
             let here = if whole {

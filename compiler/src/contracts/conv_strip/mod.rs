@@ -314,16 +314,17 @@ impl Job<'_> {
         let width = cx.b.dim(&w.out[last]);
         for g in 0..self.v.group {
             for (at, p) in self.panels.iter().enumerate() {
-                // The rows of a band pass under one panel before the next: its weights stay near.
+                // The rows of a band pass under one panel before the next: its weights stay near. Each row and panel has sums of its own, which
+                // calls may add to.
                 let count = cx.b.i(p.count);
-                cx.for_(count, LoopKind::Seq, |cx, t| {
+                cx.for_(count, LoopKind::Parallel, |cx, t| {
                     let mut sizes: Vec<Dim> = w.out[..last].to_vec();
                     let one_axis = sizes.is_empty();
                     if !one_axis {
                         sizes.remove(0);
                     }
                     let row_count = if one_axis { cx.b.i(1) } else { rows };
-                    cx.for_(row_count, LoopKind::Seq, |cx, r| {
+                    cx.for_(row_count, LoopKind::Parallel, |cx, r| {
                         cx.each(&sizes, LoopKind::Seq, |cx, more| {
                             // Output index, and where its window begins, for all axes but the last.
                             let mut index = vec![n];
