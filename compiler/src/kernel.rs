@@ -151,6 +151,27 @@ impl<'a> LowerCx<'a> {
         inner: LoopKind,
         f: impl FnOnce(&mut Self, &[ExprId]) -> Result<()>,
     ) -> Result<()> {
+        let outer = match inner {
+            LoopKind::Parallel => inner,
+            _ => LoopKind::Seq,
+        };
+        self.nest(shape, outer, inner, f)
+    }
+    /// Like [`LowerCx::each`] in lanes, where threads may share all loops: each element is stored once, and nothing is read that is stored.
+    pub fn each_apart(
+        &mut self,
+        shape: &[Dim],
+        f: impl FnOnce(&mut Self, &[ExprId]) -> Result<()>,
+    ) -> Result<()> {
+        self.nest(shape, LoopKind::Parallel, LoopKind::Lanes, f)
+    }
+    fn nest(
+        &mut self,
+        shape: &[Dim],
+        outer: LoopKind,
+        inner: LoopKind,
+        f: impl FnOnce(&mut Self, &[ExprId]) -> Result<()>,
+    ) -> Result<()> {
         let mut index = Vec::with_capacity(shape.len());
         let mut vars = Vec::with_capacity(shape.len());
         for d in shape {
@@ -163,11 +184,8 @@ impl<'a> LowerCx<'a> {
         let r = f(self, &index);
         for (depth, (var, extent)) in vars.into_iter().enumerate().rev() {
             let body = self.b.close_block();
-            let kind = if depth + 1 == shape.len() || inner == LoopKind::Parallel {
-                inner
-            } else {
-                LoopKind::Seq
-            };
+            let last = depth + 1 == shape.len();
+            let kind = if last { inner } else { outer };
             self.b.stmt(Stmt::For {
                 var,
                 extent,

@@ -400,10 +400,13 @@ pub fn row_blocks(
         let per = match known {
             Some(t) if t > per => {
                 let blocks = (t + per - 1) / per;
-                // As many to each thread, if there are enough.
-                let even = blocks + (cx.threads - blocks % cx.threads) % cx.threads;
-                let blocks = if even * 2 <= t { even } else { blocks };
-                (t + blocks - 1) / blocks
+                let most = (t + blocks - 1) / blocks;
+                // About as many tiles to each thread, if blocks need not become much smaller for it.
+                let each = |per: &i64| {
+                    let blocks = (t + per - 1) / per;
+                    (blocks + cx.threads - 1) / cx.threads * per
+                };
+                (most / 2 + 1..=most).rev().min_by_key(each).unwrap_or(most)
             }
             _ => per,
         };

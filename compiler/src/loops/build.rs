@@ -548,7 +548,8 @@ short_bin! {
     le Le,
 }
 
-fn fold_i64(op: BinOp, x: i64, y: i64) -> Option<Const> {
+/// What an operation on two whole numbers gives; `None`: it is not one of those that are worked out here.
+pub(crate) fn fold_i64(op: BinOp, x: i64, y: i64) -> Option<Const> {
     Some(match op {
         BinOp::Add => Const::I64(x.wrapping_add(y)),
         BinOp::Sub => Const::I64(x.wrapping_sub(y)),

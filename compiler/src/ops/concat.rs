@@ -212,7 +212,7 @@ fn lower_split(cx: &mut LowerCx) -> Result<()> {
             start = cx.b.min(start, total);
             continue;
         };
-        cx.each(&part, LoopKind::Lanes, |cx, at| {
+        cx.each_apart(&part, |cx, at| {
             let mut from = at.to_vec();
             from[axis] = cx.b.add(at[axis], start);
             let v = cx.load(0, &from)?;

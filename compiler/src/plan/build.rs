@@ -342,6 +342,7 @@ impl Planner<'_> {
                 None => steps.extend(self.copy(ty, from, to)?),
                 Some(room) => {
                     let func = super::helpers::spread(ty.dtype, &ty.shape, room);
+                    let func = self.spread(func, true)?;
                     let gaps = Gaps::of(&ty.shape, room);
                     self.gaps.insert((self.layers.len(), 1), gaps);
                     steps.push(self.helper("Copy", func, vec![from, to]));

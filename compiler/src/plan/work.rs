@@ -14,6 +14,8 @@ use std::collections::HashMap;
 const LANES: f64 = 4.0;
 /// Multiply-adds of a tile in one cycle.
 const TILE: f64 = 16.0;
+/// What a tile that moves an element could multiply meanwhile.
+const MOVE: f64 = 4.0;
 /// Rounds of a loop whose extent is computed from data.
 const UNKNOWN: f64 = 16.0;
 
@@ -126,7 +128,7 @@ impl<'a> Work<'a> {
         let split = self.func.callees[callee].get("split").unwrap_or(1);
         inner.products(&f.body) / split.max(1) as f64
     }
-    // Multiply-adds, and rounds of innermost loops that have none.
+    // Multiply-adds, elements that are moved, and rounds of innermost loops that have neither.
     fn products(&mut self, block: &[Stmt]) -> f64 {
         let mut total = 0.0;
         for s in block {
@@ -145,6 +147,7 @@ impl<'a> Work<'a> {
                         matches!(self.func.exprs[*value], Expr::Fma(..) | Expr::Select(..));
                     total += f64::from(u8::from(is_fma));
                 }
+                Stmt::Store { value, .. } if self.func.exprs[*value].is_load() => total += MOVE,
                 _ => {}
             }
         }
