@@ -4,10 +4,11 @@
 use super::form::Form;
 use super::gemm::{View, macs};
 use super::picked::{REACH, Stored, pack, share};
+use super::row_blocks::{row_blocks, row_parts};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
     At, Call, Panels, Way, call_before, eights, from_afar, machine_for, panels_of, picked_panels,
-    row_blocks, weight_bytes,
+    weight_bytes,
 };
 use super::tail::{Element, Found};
 use crate::base::attr::Attrs;
@@ -304,13 +305,22 @@ impl Job<'_> {
         let rows = cx.b.let_(rows);
         let a_buf = cx.input(0)?.buf;
         if self.form.in_place() && k == self.pitch {
-            let zero = cx.b.i(0);
-            let a = At {
-                buf: a_buf,
-                at: a_base,
-                row: cx.b.i(k),
+            let mut part = |cx: &mut LowerCx, first: ExprId, known: Option<i64>, here: ExprId| {
+                let at = ex!(cx.b; a_base + (first * {cx.b.i(k)}));
+                let a = At {
+                    buf: a_buf,
+                    at: cx.b.let_(at),
+                    row: cx.b.i(k),
+                };
+                self.block(cx, a, matrix, batch, first, known, here)
             };
-            return self.block(cx, a, matrix, batch, zero, self.rows.fixed(), rows);
+            // Several matrices are shared as such.
+            if batch.iter().all(|i| cx.b.as_i64(*i) == Some(0)) {
+                let m = self.panels.first().map_or(1, |p| p.m);
+                return row_parts(cx, self.rows.fixed(), rows, m, &mut part);
+            }
+            let zero = cx.b.i(0);
+            return part(cx, zero, self.rows.fixed(), rows);
         }
         let m = self.panels.first().map_or(1, |p| p.m);
         let near = i64::from(cx.machine.l1d.max(16 << 10))
@@ -319,8 +329,10 @@ impl Job<'_> {
         let most = near.max(BLOCK);
         let size = match self.rows.fixed() {
             Some(r) => {
-                let blocks = (r + most - 1) / most.max(1);
-                ((r + blocks.max(1) - 1) / blocks.max(1) + m - 1) / m * m
+                // As many blocks to each thread.
+                let blocks = ((r + most - 1) / most.max(1)).max(1);
+                let blocks = (blocks + cx.threads - 1) / cx.threads * cx.threads;
+                ((r + blocks - 1) / blocks + m - 1) / m * m
             }
             None => (most / m).max(1) * m,
         }

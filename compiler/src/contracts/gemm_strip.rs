@@ -3,10 +3,11 @@
 
 use super::gemm::{View, macs};
 use super::narrow_weights::{Grid, Packed, may_be, worth};
+use super::row_blocks::{row_blocks, row_parts};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
     At, Call, Panels, call, constant_of, from_afar, machine, narrow_panels, pack, packed_before,
-    panels, panels_with_halves, row_blocks, weight_bytes, weight_type,
+    panels, panels_with_halves, weight_bytes, weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -327,29 +328,51 @@ impl Job<'_> {
     ) -> Result<()> {
         let rows = cx.b.dim(self.rows);
         let rows = cx.b.let_(rows);
+        // Several matrices are shared as such.
+        match batch.iter().all(|i| cx.b.as_i64(*i) == Some(0)) {
+            true => {
+                let m = self.panels.first().map_or(1, |p| p.m);
+                let whole = self.rows.fixed();
+                row_parts(cx, whole, rows, m, &mut |cx, first, known, here| {
+                    self.part(cx, a_base, columns, batch, first, known, here)
+                })
+            }
+            false => {
+                let zero = cx.b.i(0);
+                self.part(cx, a_base, columns, batch, zero, self.rows.fixed(), rows)
+            }
+        }
+    }
+
+    /// Rows `from..from + rows` under all panels.
+    #[allow(clippy::too_many_arguments)]
+    fn part(
+        &self,
+        cx: &mut LowerCx,
+        a_base: ExprId,
+        columns: &Columns,
+        batch: &[ExprId],
+        from: ExprId,
+        known: Option<i64>,
+        rows: ExprId,
+    ) -> Result<()> {
         let block = self.row_block(cx);
         let k = cx.b.dim(&self.v.k);
         let a_buf = cx.input(0)?.buf;
         for (at, p) in self.panels.iter().enumerate() {
-            row_blocks(
-                cx,
-                self.rows.fixed(),
-                rows,
-                p.m,
-                block,
-                &mut |cx, first, tiles, m| {
-                    let a = ex!(cx.b; a_base + (first * k));
-                    let a = At {
-                        buf: a_buf,
-                        at: cx.b.let_(a),
-                        row: k,
-                    };
-                    let count = cx.b.i(p.count);
-                    cx.for_(count, LoopKind::Seq, |cx, t| {
-                        self.panel(cx, at, t, a, columns, batch, first, tiles, m)
-                    })
-                },
-            )?;
+            row_blocks(cx, known, rows, p.m, block, &mut |cx, row, tiles, m| {
+                let first = cx.b.add(from, row);
+                let a = ex!(cx.b; a_base + (first * k));
+                let a = At {
+                    buf: a_buf,
+                    at: cx.b.let_(a),
+                    row: k,
+                };
+                let count = cx.b.i(p.count);
+                cx.for_(count, LoopKind::Seq, |cx, t| {
+                    self.panel(cx, at, t, a, columns, batch, first, tiles, m)
+                })
+            })?;
         }
         Ok(())
     }

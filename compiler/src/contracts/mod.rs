@@ -32,6 +32,7 @@ pub mod picked;
 mod picked_order;
 pub mod pixels;
 pub mod repeat;
+pub mod row_blocks;
 pub mod softmax_table;
 pub mod sparse;
 pub mod strip;

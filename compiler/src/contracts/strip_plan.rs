@@ -10,7 +10,7 @@ use crate::base::dim::elements;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::kernel::{LowerCx, Query, Tile, Vector};
-use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
+use crate::loops::ir::{Arg, BufId, ExprId};
 
 /// Panels of equal width, side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -380,79 +380,6 @@ impl Found {
         };
         let operands = self.operands.iter().map(&mut place).collect();
         (operands, place(&self.out))
-    }
-}
-
-/// Cuts rows into tiles and these into blocks: calls `f` with (first row, tiles, rows of a tile) for each block. `rows` of
-/// unknown number are cut into whole tiles and single rows.
-pub fn row_blocks(
-    cx: &mut LowerCx,
-    rows: Option<i64>,
-    rows_at_run_time: ExprId,
-    m: i64,
-    block: i64,
-    f: &mut dyn FnMut(&mut LowerCx, ExprId, ExprId, i64) -> Result<()>,
-) -> Result<()> {
-    let per = (block / m).max(1);
-    let mut region = |cx: &mut LowerCx, first: ExprId, tiles: ExprId, size: i64| -> Result<()> {
-        let known = cx.b.as_i64(tiles);
-        // Blocks of equal size, so that threads can share them evenly.
-        let per = match known {
-            Some(t) if t > per => {
-                let blocks = (t + per - 1) / per;
-                let most = (t + blocks - 1) / blocks;
-                // About as many tiles to each thread, if blocks need not become much smaller for it.
-                let each = |per: &i64| {
-                    let blocks = (t + per - 1) / per;
-                    (blocks + cx.threads - 1) / cx.threads * per
-                };
-                (most / 2 + 1..=most).rev().min_by_key(each).unwrap_or(most)
-            }
-            _ => per,
-        };
-        let (per_e, size_e) = (cx.b.i(per), cx.b.i(size));
-        if known.is_some_and(|t| t <= per) {
-            return f(cx, first, tiles, size);
-        }
-        let more = cx.b.i(per - 1);
-        let blocks = cx.b.add(tiles, more);
-        let blocks = cx.b.div(blocks, per_e);
-        cx.for_(blocks, LoopKind::Seq, |cx, t| {
-            let done = cx.b.mul(t, per_e);
-            let left = cx.b.sub(tiles, done);
-            let here = match known {
-                Some(t) if t % per == 0 => per_e,
-                _ => cx.b.min(left, per_e),
-            };
-            let at = cx.b.mul(done, size_e);
-            let at = cx.b.add(first, at);
-            let at = cx.b.let_(at);
-            f(cx, at, here, size)
-        })
-    };
-    match rows {
-        Some(rows) => {
-            for (first, count, size) in RowTiles::of(rows, m).groups() {
-                let (first, count) = (cx.b.i(first), cx.b.i(count));
-                region(cx, first, count, size)?;
-            }
-            Ok(())
-        }
-        None => {
-            let m_e = cx.b.i(m);
-            let tiles = cx.b.div(rows_at_run_time, m_e);
-            let tiles = cx.b.let_(tiles);
-            let zero = cx.b.i(0);
-            region(cx, zero, tiles, m)?;
-            if m == 1 {
-                return Ok(());
-            }
-            let done = cx.b.mul(tiles, m_e);
-            let done = cx.b.let_(done);
-            let rest = cx.b.sub(rows_at_run_time, done);
-            let rest = cx.b.let_(rest);
-            region(cx, done, rest, 1)
-        }
     }
 }
 

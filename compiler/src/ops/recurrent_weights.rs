@@ -8,10 +8,10 @@ use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::contracts::gemm::transposed;
 use crate::contracts::narrow_weights::{Grid, Packed, may_be, worth};
+use crate::contracts::row_blocks::row_blocks;
 use crate::contracts::strip::{Start, Strip};
 use crate::contracts::strip_plan::{
     At, Call, Panels, call, constant, machine, narrow_panels, pack, packed_before, panels,
-    row_blocks,
 };
 use crate::ex;
 use crate::kernel::LowerCx;

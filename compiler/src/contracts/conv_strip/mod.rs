@@ -9,6 +9,7 @@
 mod band;
 mod copied;
 mod integer;
+mod pixels;
 mod plan;
 mod weights;
 
@@ -18,9 +19,10 @@ pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 
 use super::form::Form;
 use super::picked::{Panel as Packed, Stored};
+use super::row_blocks::row_blocks;
 use super::strip_plan::{
-    At, Call, Panels, Way, call_before, from_afar, half_for, machine_for, panels_of, row_blocks,
-    weight_bytes, weight_type,
+    At, Call, Panels, Way, call_before, from_afar, half_for, machine_for, panels_of, weight_bytes,
+    weight_type,
 };
 use super::tail::{Element, Found};
 use crate::base::costs::Work;
@@ -245,59 +247,6 @@ struct Job<'a> {
 impl Job<'_> {
     fn channels(&self) -> i64 {
         self.v.cin * self.v.group
-    }
-
-    /// Windows of one element: a product over all pixels of an image.
-    fn pixels(
-        &self,
-        cx: &mut LowerCx,
-        n: ExprId,
-        x: BufId,
-        base: ExprId,
-        pixels: Option<i64>,
-        all: ExprId,
-    ) -> Result<()> {
-        let block = self.row_block(cx);
-        let rank = self.v.window.rank();
-        for g in 0..self.v.group {
-            // All panels of a block of rows before the next block: A stays near. They have the same tiles where that is so.
-            for (at, p) in self.panels.iter().enumerate() {
-                row_blocks(cx, pixels, all, p.m, block, &mut |cx, first, tiles, m| {
-                    let c = cx.b.i(self.pitch);
-                    let a = ex!(cx.b; ((first * c) + base) + {cx.b.i(g * self.v.cin)});
-                    let a = cx.b.let_(a);
-                    let mut index = vec![n];
-                    index.extend((1..rank).map(|_| cx.b.i(0)));
-                    index.push(first);
-                    let rows = Rows {
-                        buf: x,
-                        calls: vec![a],
-                        row: c,
-                        seg: cx.b.i(0),
-                        index,
-                        tiles,
-                        m,
-                    };
-                    let count = cx.b.i(self.panels[at].count);
-                    cx.for_(count, LoopKind::Seq, |cx, t| {
-                        self.panel(cx, g, at, t, &rows)
-                    })
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Rows of A that stay in a cache while all panels pass over them.
-    fn row_block(&self, cx: &LowerCx) -> i64 {
-        let row = (self.plan.k * self.form.a_type.size() as i64).max(1);
-        let weights = self.per_window * self.v.cout * self.form.b_type.size() as i64;
-        let (l1, l2) = (
-            i64::from(cx.machine.l1d.max(16 << 10)),
-            i64::from(cx.machine.l2.max(128 << 10)),
-        );
-        let near = if weights <= l2 / 2 { l1 / 2 } else { l2 / 2 };
-        (near / row).max(24)
     }
 
     /// Rows `first..first + rows` of the output along the first axis.

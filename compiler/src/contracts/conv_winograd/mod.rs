@@ -14,10 +14,9 @@ pub use whole::{WHOLE_F2, WHOLE_F4};
 use super::conv::View;
 use super::conv_integer::begun;
 use super::form::Form;
+use super::row_blocks::row_blocks;
 use super::strip::{Numbers, Strip};
-use super::strip_plan::{
-    At, Call, Panels, call, from_afar, machine_for, packed_before, panels, row_blocks,
-};
+use super::strip_plan::{At, Call, Panels, call, from_afar, machine_for, packed_before, panels};
 use super::tail::{Element, Found};
 use super::winograd_choice::{accepts, grid, work};
 use super::winograd_tiles::{In, Numbers as Input};
