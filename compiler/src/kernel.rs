@@ -239,6 +239,11 @@ impl<'a> LowerCx<'a> {
     ) -> Result<()> {
         self.for_(extent, LoopKind::Parallel, f)
     }
+    /// What is left over of a loop that threads may share, as a loop of one iteration: a thread may do it meanwhile.
+    pub fn left_over(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let one = self.b.i(1);
+        self.parallel(one, |cx, _| f(cx))
+    }
     /// Memory like [`LowerCx::scratch`], of which each thread gets a copy where a loop that writes it is spread over threads. The promise: an
     /// iteration of a loop that writes it first reads nothing that was there before, and nothing reads later what the iteration
     /// left. Of a loop around which it is filled beforehand it is one memory that all threads read.

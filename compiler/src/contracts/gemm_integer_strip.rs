@@ -382,7 +382,7 @@ impl Job<'_> {
         let first = cx.b.let_(first);
         let here = cx.b.sub(rows, first);
         let here = cx.b.let_(here);
-        copied(cx, first, rest, here)
+        cx.left_over(|cx| copied(cx, first, rest, here))
     }
 
     /// Rows of A from `a` on, which are rows `first..` of the product.

@@ -48,7 +48,7 @@ impl Job<'_> {
         let first = cx.b.let_(first);
         let here = cx.b.sub(all, first);
         let here = cx.b.let_(here);
-        self.copied_block(cx, n, x, base, buf, first, rest, here)
+        cx.left_over(|cx| self.copied_block(cx, n, x, base, buf, first, rest, here))
     }
 
     /// Pixels from number `first` on, so many.

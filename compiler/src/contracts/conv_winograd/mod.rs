@@ -276,13 +276,8 @@ impl Job<'_> {
         if total % tiles > 0 {
             let number = cx.b.i(total - total % tiles);
             let first = place(cx, number);
-            self.block(
-                cx,
-                Block {
-                    first,
-                    tiles: total % tiles,
-                },
-            )?;
+            let tiles = total % tiles;
+            cx.left_over(|cx| self.block(cx, Block { first, tiles }))?;
         }
         Ok(())
     }

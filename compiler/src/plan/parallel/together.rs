@@ -75,8 +75,17 @@ impl<'a> Planner<'a> {
         match s {
             Stmt::Let { var, .. } => !self.func.vars[*var].mutable,
             Stmt::SetSym { .. } | Stmt::FailIf { .. } => false,
-            _ => self.variables(range),
+            _ => {
+                self.variables(range) && (self.nest(s, range.start).is_some() || !self.keeps(range))
+            }
         }
+    }
+
+    // Whether private scratch is written: what one iteration of a loop leaves there no other reads, but the next statement may.
+    fn keeps(&self, range: &Range<usize>) -> bool {
+        let written = self.uses.written(range.clone());
+        let private = |b: &BufId| self.func.bufs[*b].access == Access::Private;
+        written.iter().any(private)
     }
 
     // Adds what a statement uses, unless it has to wait for one that is in already or the other way round.
