@@ -23,18 +23,18 @@ impl Cutter {
     /// `at` counts the statements of the function as it was.
     pub fn block(&mut self, block: Vec<Stmt>, at: &mut usize) -> Vec<Stmt> {
         let (mut out, mut rest) = (vec![], block.into_iter());
-        loop {
-            if let Some(parts) = self.plan.runs.remove(at) {
-                let run: Vec<Stmt> = rest.by_ref().take(parts.len()).collect();
-                *at += statements(&run);
-                out.extend(self.run(run, parts));
-                continue;
-            }
-            match rest.next() {
-                Some(s) => out.push(self.stmt(s, at)),
-                None => return out,
+        while let Some(s) = rest.next() {
+            match self.plan.runs.remove(at) {
+                Some(parts) => {
+                    let more = rest.by_ref().take(parts.len().saturating_sub(1));
+                    let run: Vec<Stmt> = std::iter::once(s).chain(more).collect();
+                    *at += statements(&run);
+                    out.extend(self.run(run, parts));
+                }
+                None => out.push(self.stmt(s, at)),
             }
         }
+        out
     }
     fn stmt(&mut self, s: Stmt, at: &mut usize) -> Stmt {
         let here = *at;
