@@ -207,11 +207,11 @@ impl<'a> Planner<'a> {
         let mut written = self.uses.written(range.clone()).into_iter();
         written.all(|b| {
             let writes_first = |r: Range<usize>| self.uses.first(r, b) != Some(false);
-            // What is written and not read is for those that come after, even if others add to it first.
-            let inside = self.uses.within(range.clone());
-            let read = inside.iter().any(|u| u.buf == b && !u.write);
+            // What is read elsewhere only is for those that come after, even if others add to it first.
+            let read = |r: Range<usize>| self.uses.within(r).iter().any(|u| u.buf == b && !u.write);
+            let kept = !read(range.clone()) && read(0..usize::MAX);
             self.func.bufs[b].access != Access::Private
-                || (read
+                || (!kept
                     && writes_first(range.clone())
                     && writes_first(range.end..usize::MAX)
                     && self.around.iter().all(|a| writes_first(a.clone())))
