@@ -27,6 +27,14 @@ impl Emit<'_> {
                 self.widen(d, elem, Some(m))?;
                 self.widen_shift(d, elem)
             }
+            (_, Lanes::First(8)) if self.level == Level::Avx512 && elem.bytes() == 1 => {
+                // Sixteen bytes under a mask would wait for a store to the eight behind.
+                let code = match elem {
+                    Elem::I8 => Ins::EVEX_Vpmovsxbd_ymm_k1z_xmmm64,
+                    _ => Ins::EVEX_Vpmovzxbd_ymm_k1z_xmmm64,
+                };
+                self.rm(code, self.ymm(d), m)
+            }
             (_, Lanes::First(n)) if self.level == Level::Avx512 => {
                 self.mask(n)?;
                 self.widen(d, elem, Some(m))?;
@@ -127,6 +135,10 @@ impl Emit<'_> {
         match (elem, lanes, self.level) {
             (Elem::W32, Lanes::All, level) => self.mr(codes::STORE.at(level), m, self.v(s)),
             (Elem::W32, Lanes::First(n), _) => self.store_some(s, at, n, tmp),
+            (_, Lanes::First(n), Level::Avx512) if elem.bytes() == 1 => {
+                self.rr(Ins::EVEX_Vpmovdb_xmmm128_k1z_zmm, self.xmm(tmp), self.v(s))?;
+                self.store_some_bytes(at, n, tmp)
+            }
             (_, _, Level::Avx512) => {
                 if let Lanes::First(n) = lanes {
                     self.mask(n)?;
@@ -240,6 +252,39 @@ impl Emit<'_> {
             };
             self.push(Instruction::with3(code, m, x, i)?);
             done += elem.bytes();
+        }
+        Ok(())
+    }
+    /// The first bytes of a register, any of them, piece by piece: a load of what lies behind need not wait, as it would for a store under a mask.
+    pub(super) fn store_some_bytes(&mut self, at: Mem, n: u8, from: V) -> Emitted {
+        let (x, low) = (self.xmm(from), OWN_X.full_register32());
+        let mut done = 0;
+        if n >= 8 {
+            let m = self.mem(at);
+            self.mr(Ins::EVEX_Vmovlps_m64_xmm, m, x)?;
+            done = 8;
+        }
+        let lane = Ins::EVEX_Vextractps_rm32_xmm_imm8;
+        if n - done >= 4 {
+            let m = self.mem(at.plus(i32::from(done)));
+            self.push(Instruction::with3(lane, m, x, u32::from(done / 4))?);
+            done += 4;
+        }
+        if done == n {
+            return Ok(());
+        }
+        self.push(Instruction::with3(lane, low, x, u32::from(done / 4))?);
+        if n - done >= 2 {
+            let m = self.mem(at.plus(i32::from(done)));
+            self.mr(Ins::Mov_rm16_r16, m, Register::AX)?;
+            done += 2;
+            if done < n {
+                self.ri(Ins::Shr_rm32_imm8, low, 16)?;
+            }
+        }
+        if done < n {
+            let m = self.mem(at.plus(i32::from(done)));
+            self.mr(Ins::Mov_rm8_r8, m, Register::AL)?;
         }
         Ok(())
     }
