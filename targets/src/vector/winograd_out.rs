@@ -526,16 +526,7 @@ impl Template<'_> {
     fn pairs(&self, operands: usize) -> bool {
         /// Each operand may take an address register.
         const MOST: usize = 4;
-        let place = Mem::at(X(0), 0);
-        let op = Op::StoreApart {
-            a: V(0),
-            b: V(1),
-            at: place,
-            second: place,
-            signed: false,
-            mixed: false,
-        };
-        self.elem.is_limited() && operands <= MOST && self.vm.isa.has(&op)
+        self.elem.is_limited() && operands <= MOST && self.vm.isa.stores_apart()
     }
 
     /// The first pixel of row `r` of the tile, at the current column, in a tensor of elements of `size` bytes that lies as the output does.

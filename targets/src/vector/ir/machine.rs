@@ -81,6 +81,18 @@ impl Isa {
             mixed: false,
         })
     }
+    /// Whether it does so at two places.
+    pub fn stores_apart(&self) -> bool {
+        let place = Mem::at(X(0), 0);
+        self.has(&Op::StoreApart {
+            a: V(0),
+            b: V(1),
+            at: place,
+            second: place,
+            signed: false,
+            mixed: false,
+        })
+    }
     /// Whether the machine has an operation. What none has must be written out by the template, or left to others.
     pub fn has(&self, op: &Op) -> bool {
         let sse2 = self.level == Level::Sse2;

@@ -309,18 +309,31 @@ impl Emit<'_> {
                 self.mr(Ins::Movss_xmmm32_xmm, third, self.xmm(OWN))
             }
             (_, 4) => self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, self.xmm(s)),
-            (_, n) => {
-                let mask = self.lane_mask(n);
-                self.rm(codes::LOAD.at(self.level), self.v(tmp), mask)?;
-                self.push(Instruction::with3(
-                    Ins::VEX_Vmaskmovps_m256_ymm_ymm,
-                    m,
-                    self.v(tmp),
-                    self.v(s),
-                )?);
-                Ok(())
-            }
+            (_, n) => self.store_pieces(s, at, n, tmp),
         }
+    }
+    /// Three lanes, or five to seven of AVX2, piece by piece: stores under a mask take a dozen cycles on CPUs of AMD.
+    fn store_pieces(&mut self, s: V, at: Mem, n: u8, tmp: V) -> Emitted {
+        let (mut x, mut done) = (self.xmm(s), 0);
+        if n > 4 {
+            let m = self.mem(at);
+            self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)?;
+            let high = Ins::VEX_Vextractf128_xmmm128_ymm_imm8;
+            self.push(Instruction::with3(high, self.xmm(tmp), self.ymm(s), 1u32)?);
+            (x, done) = (self.xmm(tmp), 4);
+        }
+        let left = n - done;
+        let m = self.mem(at.plus(i32::from(done) * 4));
+        if left == 1 {
+            return self.mr(codes::STORE_1.at(self.level), m, x);
+        }
+        self.mr(codes::STORE_2.at(self.level), m, x)?;
+        if left == 3 {
+            let m = self.mem(at.plus(i32::from(done + 2) * 4));
+            let third = Ins::VEX_Vextractps_rm32_xmm_imm8;
+            self.push(Instruction::with3(third, m, x, 2u32)?);
+        }
+        Ok(())
     }
     /// All ones in the first `n` of eight lanes.
     fn lane_mask(&mut self, n: u8) -> iced_x86::MemoryOperand {
