@@ -100,6 +100,7 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_out_words(Level::Avx512, "winograd_out_i32_avx512", AVX512),
     &rows::winograd_out_words(Level::Avx2, "winograd_out_i32_avx2", AVX2),
     &rows::winograd_out_words(Level::Sse2, "winograd_out_i32_sse2", &[]),
+    &table::BYTE_TABLE_AVX512VBMI,
     &table::BYTE_TABLE_AVX2,
     &zip::BYTE_ZIP_AVX2,
     &pixels::BYTE_PIXELS_AVX2,
