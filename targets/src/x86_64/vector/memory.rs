@@ -42,21 +42,42 @@ impl Emit<'_> {
                 self.widen_shift(d, elem)
             }
             (_, Lanes::First(n)) => {
-                // Element by element into the low half, then widened in place.
-                self.zero(d)?;
-                let x = self.xmm(d);
-                for i in 0..u32::from(n) {
-                    let m = self.mem(at.plus(i as i32 * elem.bytes()));
-                    let code = match elem.bytes() {
-                        1 => Ins::VEX_Vpinsrb_xmm_xmm_r32m8_imm8,
-                        _ => Ins::VEX_Vpinsrw_xmm_xmm_r32m16_imm8,
-                    };
-                    self.push(Instruction::with4(code, x, x, m, i)?);
-                }
+                // Piece by piece into the low half, then widened in place.
+                self.load_packed(d, at, i32::from(n) * elem.bytes())?;
                 self.widen(d, elem, None)?;
                 self.widen_shift(d, elem)
             }
         }
+    }
+    /// So many bytes, fewer than 16, to the start of a register; the rest of it is 0.
+    fn load_packed(&mut self, d: V, at: Mem, total: i32) -> Emitted {
+        let x = self.xmm(d);
+        let m = self.mem(at);
+        let mut done = match total {
+            8.. => {
+                self.rm(Ins::VEX_Vmovq_xmm_xmmm64, x, m)?;
+                8
+            }
+            4.. => {
+                self.rm(Ins::VEX_Vmovd_xmm_rm32, x, m)?;
+                4
+            }
+            _ => {
+                self.zero(d)?;
+                0
+            }
+        };
+        while done < total {
+            let m = self.mem(at.plus(done));
+            let (size, code) = match total - done {
+                4.. => (4, Ins::VEX_Vpinsrd_xmm_xmm_rm32_imm8),
+                2.. => (2, Ins::VEX_Vpinsrw_xmm_xmm_r32m16_imm8),
+                _ => (1, Ins::VEX_Vpinsrb_xmm_xmm_r32m8_imm8),
+            };
+            self.push(Instruction::with4(code, x, x, m, (done / size) as u32)?);
+            done += size;
+        }
+        Ok(())
     }
     /// Elements of 8 or 16 bits to lanes, from memory or from the register's own low part.
     fn widen(&mut self, d: V, elem: Elem, from: Option<iced_x86::MemoryOperand>) -> Emitted {
@@ -244,14 +265,19 @@ impl Emit<'_> {
             done = 8;
         }
         while done < total {
-            let i = (done / elem.bytes()) as u32;
             let m = self.mem(at.plus(done));
-            let code = match elem.bytes() {
-                1 => Ins::VEX_Vpextrb_r32m8_xmm_imm8,
-                _ => Ins::VEX_Vpextrw_r32m16_xmm_imm8,
+            let (size, code) = match total - done {
+                4.. => (4, Ins::VEX_Vextractps_rm32_xmm_imm8),
+                2.. => (2, Ins::VEX_Vpextrw_r32m16_xmm_imm8),
+                _ => (1, Ins::VEX_Vpextrb_r32m8_xmm_imm8),
             };
-            self.push(Instruction::with3(code, m, x, i)?);
-            done += elem.bytes();
+            match done {
+                0 if size == 4 => self.mr(codes::STORE_1.at(self.level), m, x)?,
+                _ => {
+                    self.push(Instruction::with3(code, m, x, (done / size) as u32)?);
+                }
+            }
+            done += size;
         }
         Ok(())
     }
