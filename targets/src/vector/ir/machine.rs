@@ -25,6 +25,8 @@ pub struct Isa {
     pub bytes: bool,
     /// Whether one instruction multiplies words and adds. Levels differ by that within themselves; rows of kernels name the features.
     pub fused_words: bool,
+    /// Whether products of bytes take the encodings of AVX-512 at 256 bits: CPUs have these without those of AVX2's kin.
+    pub evex_bytes: bool,
 }
 
 /// The machines.
@@ -45,6 +47,7 @@ impl Level {
             halves: self != Level::Sse2,
             bytes: self != Level::Sse2,
             fused_words: false,
+            evex_bytes: false,
             level: self,
             lanes,
             vregs,
@@ -68,6 +71,13 @@ impl Isa {
     pub fn with_fused_words(self) -> Isa {
         Isa {
             fused_words: true,
+            ..self
+        }
+    }
+    /// The same machine with products of bytes as AVX-512 encodes them.
+    pub fn with_evex_bytes(self) -> Isa {
+        Isa {
+            evex_bytes: true,
             ..self
         }
     }

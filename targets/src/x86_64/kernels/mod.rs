@@ -74,6 +74,7 @@ pub static TILES: &[&Tile] = &[
     &rows::strip(Level::Avx2, "gemm_strip_f32_avx2fma", AVX2),
     &rows::strip(Level::Sse2, "gemm_strip_f32_sse2", &[]),
     &rows::strip_bytes(Level::Avx512, "gemm_strip_u8_avx512vnni", AVX512_VNNI),
+    &rows::strip_half_bytes("gemm_strip_u8_avx512vnni_256", AVX512_VNNI),
     &rows::strip_bytes(Level::Avx2, "gemm_strip_u8_avxvnni", AVX_VNNI),
     &rows::strip_picked(Level::Avx2, "gemm_strip_u8_picked_avx2", AVX2),
     &rows::strip_fused_words(Level::Avx512, "gemm_strip_i16_avx512vnni", AVX512_VNNI),
