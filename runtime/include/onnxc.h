@@ -326,6 +326,7 @@ typedef char onnxc_weights_header_size_is_104[sizeof(onnxc_weights_header) == 10
 #define ONNXC_CPU_X86_AVX512VL 0x10000u
 #define ONNXC_CPU_X86_AVX512VNNI 0x20000u
 #define ONNXC_CPU_X86_AVXVNNI 0x40000u
+#define ONNXC_CPU_X86_AVX512VBMI 0x80000u
 #define ONNXC_CPU_A64_CRC 0x1u
 #define ONNXC_CPU_A64_CRYPTO 0x2u
 #define ONNXC_CPU_A64_LSE 0x4u
@@ -379,6 +380,7 @@ static inline uint32_t onnxc_detect_cpu(void) {
   word |= onnxc_cpu_bit(0x7u, 0u, 1, 31, (saved & 0xe6u) == 0xe6u, 0x10000u);
   word |= onnxc_cpu_bit(0x7u, 0u, 2, 11, (saved & 0xe6u) == 0xe6u, 0x20000u);
   word |= onnxc_cpu_bit(0x7u, 1u, 0, 4, (saved & 0x6u) == 0x6u, 0x40000u);
+  word |= onnxc_cpu_bit(0x7u, 0u, 2, 1, (saved & 0xe6u) == 0xe6u, 0x80000u);
   return word;
 }
 #elif defined(__aarch64__)

@@ -92,6 +92,7 @@ fn x86_needs(f: Cpuid) -> Option<FeatureSet> {
         Cpuid::AVX512DQ => one(Avx512dq),
         Cpuid::AVX512VL => one(Avx512vl),
         Cpuid::AVX512_VNNI => one(Avx512vnni),
+        Cpuid::AVX512_VBMI => one(Avx512vbmi),
         Cpuid::AVX_VNNI => one(AvxVnni),
         _ => None,
     }

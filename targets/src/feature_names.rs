@@ -13,7 +13,7 @@ pub const UNUSED_X86: &str = "sse4a fma4 xop tbm lwp 3dnow 3dnowa aes pclmul pcl
     adx rdrnd rdrand rdseed rdpid rtm hle fsgsbase xsave xsavec xsaveopt xsaves clflushopt \
     clwb clzero prfchw prefetchwt1 mwaitx cx16 cmpxchg16b sahf lahf_lm wbnoinvd pku shstk sgx \
     ptwrite waitpkg cldemote movdiri movdir64b enqcmd serialize tsxldtrk uintr hreset kl \
-    widekl invpcid crc32 avx512er avx512pf avx512ifma avx512_ifma avx512vbmi avx512vbmi2 \
+    widekl invpcid crc32 avx512er avx512pf avx512ifma avx512_ifma avx512vbmi2 \
     avx512_vbmi2 avx512bitalg avx512_bitalg avx512vpopcntdq avx512_vpopcntdq \
     avx512vp2intersect avx512bf16 avx512_bf16 avx512fp16 avx512_fp16 avxifma avxvnniint8 \
     avxvnniint16 avxneconvert sha512 sm3 sm4 amx-tile amx-int8 amx-bf16 amx-fp16 amx-complex \

@@ -61,6 +61,7 @@ features! {
     Avx512dq X86_64 "avx512dq" [] implies [Avx512f] "512-bit doublewords and quadwords";
     Avx512vl X86_64 "avx512vl" [] implies [Avx512f] "512-bit instructions at 128 and 256 bits";
     Avx512vnni X86_64 "avx512vnni" ["avx512_vnni"] implies [Avx512f] "512-bit dot products of bytes";
+    Avx512vbmi X86_64 "avx512vbmi" [] implies [Avx512bw] "permutations of bytes across 512 bits";
     AvxVnni X86_64 "avxvnni" ["avx_vnni"] implies [Avx2] "256-bit dot products of bytes";
     Neon Aarch64 "neon" ["asimd" "simd" "fp" "fp-armv8"] implies [] "Advanced SIMD, always there";
     Crc Aarch64 "crc" ["crc32"] implies [] "CRC32";

@@ -76,7 +76,7 @@ fn detect() -> FeatureSet {
     let found = ask!(
         "sse3" Sse3, "ssse3" Ssse3, "sse4.1" Sse41, "sse4.2" Sse42, "popcnt" Popcnt, "avx" Avx, "avx2" Avx2, "fma" Fma, "f16c" F16c, "bmi1" Bmi1,
         "bmi2" Bmi2, "lzcnt" Lzcnt, "avx512f" Avx512f, "avx512cd" Avx512cd, "avx512bw" Avx512bw, "avx512dq" Avx512dq, "avx512vl" Avx512vl,
-        "avx512vnni" Avx512vnni, "avxvnni" AvxVnni
+        "avx512vnni" Avx512vnni, "avx512vbmi" Avx512vbmi, "avxvnni" AvxVnni
     );
     only_whole(found.into_iter().fold(FeatureSet::EMPTY, FeatureSet::with))
 }

@@ -51,6 +51,10 @@ pub fn native_targets() -> Vec<Target> {
             if std::arch::is_x86_feature_detected!("avx512vnni") {
                 out.push(target(Arch::X86_64, "cascadelake"));
             }
+            // Permutations of bytes.
+            if std::arch::is_x86_feature_detected!("avx512vbmi") {
+                out.push(target(Arch::X86_64, "icelake-server"));
+            }
             out
         }
         Some(Arch::Aarch64) => vec![target(Arch::Aarch64, "")],

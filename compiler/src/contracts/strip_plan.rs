@@ -232,6 +232,7 @@ pub fn panels_of(
         Numbers::Floats => panels_on_a_way(v, n, rows, halves, way),
         Numbers::Picked => picked_panels(v, n, rows),
         Numbers::Matrices => matrix_panels(v, n, rows),
+        Numbers::Bytes if halves => panels_with_halves(v, n, rows),
         _ => panels(v, n, rows),
     }
 }
@@ -408,10 +409,10 @@ pub fn machine_for(cx: &LowerCx, form: &Form) -> Result<(&'static Tile, Vector)>
     Ok((tile, form.vector(&vector)))
 }
 
-/// The same for half the lanes, where there is one: of floats alone.
+/// The same for half the lanes, where there is one: of floats and of bytes.
 pub fn half_for(cx: &LowerCx, form: &Form) -> Option<&'static Tile> {
-    let floats = form.numbers == Numbers::Floats;
-    (cx.machine.half_tile(form.numbers.contract())).filter(|_| floats)
+    let has = matches!(form.numbers, Numbers::Floats | Numbers::Bytes);
+    (cx.machine.half_tile(form.numbers.contract())).filter(|_| has)
 }
 
 /// Whether a product's packed weights are worth fetching ahead: they come from beyond the second cache, and few rows pass

@@ -6,7 +6,7 @@ use crate::base::dim::{Dim, fixed_shape};
 use crate::contracts::pixels::CHANNELS;
 use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::{Arg, LoopKind};
+use crate::loops::ir::{Arg, ExprId, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, ReadCx, onnx};
 use crate::ops::turned::{turned, turned_as};
 use crate::ops::util::*;
@@ -58,17 +58,30 @@ pub static TRANSPOSE: OpDef = OpDef {
         if zipped(cx, &perm, &shape)? || pixels(cx, &perm, &shape)? || turned(cx, &perm)? {
             return Ok(());
         }
-        // A short last axis is written out: a loop over it would cost more than what it does.
-        let short = shape.last().and_then(Dim::fixed).is_some_and(|n| n <= SHORT);
-        let kind = if short { LoopKind::Unroll } else { LoopKind::Lanes };
-        cx.each(&shape, kind, |cx, at| {
-            let mut from = at.to_vec();
-            for (&p, &i) in perm.iter().zip(at) {
+        // Short last axes are written out: a loop over them would cost more than what it does. Those of size 1 are none.
+        let len = shape.iter().rposition(|d| !d.is(1)).map_or(0, |last| last + 1);
+        let (axes, ones) = shape.split_at(len);
+        let short = |from: &usize| {
+            let all: Dim = axes[*from..].iter().cloned().product();
+            all.fixed().is_some_and(|n| n <= SHORT)
+        };
+        let (outer, last) = axes.split_at((0..len).find(short).unwrap_or(len));
+        let element = |cx: &mut LowerCx, at: &[ExprId]| {
+            let mut at = at.to_vec();
+            at.extend(ones.iter().map(|_| cx.b.i(0)));
+            let mut from = at.clone();
+            for (&p, &i) in perm.iter().zip(&at) {
                 from[p] = i;
             }
             let v = cx.load(0, &from)?;
-            cx.store(0, at, v);
+            cx.store(0, &at, v);
             Ok(())
+        };
+        if last.is_empty() {
+            return cx.each(outer, LoopKind::Lanes, element);
+        }
+        cx.each(outer, LoopKind::Seq, |cx, at| {
+            cx.each(last, LoopKind::Unroll, |cx, more| element(cx, &[at, more].concat()))
         })
     }),
     tails: true,

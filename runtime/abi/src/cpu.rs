@@ -57,6 +57,7 @@ pub const X86_64: &[X86] = &[
     x86("avx512vl", (7, 0), 1, 31, ZMM),
     x86("avx512vnni", (7, 0), 2, 11, ZMM),
     x86("avxvnni", (7, 1), 0, 4, XMM_YMM),
+    x86("avx512vbmi", (7, 0), 2, 1, ZMM),
 ];
 
 /// A feature of aarch64.

@@ -74,6 +74,17 @@ pub const fn strip_bytes(level: Level, name: &'static str, needs: &'static [&'st
     }
 }
 
+/// The same at 256 bits where AVX-512 multiplies bytes: for columns that fill half a vector.
+pub const fn strip_half_bytes(name: &'static str, needs: &'static [&'static str]) -> Tile {
+    Tile {
+        make: |c, pad| {
+            let isa = Level::Avx2.isa().with_evex_bytes();
+            code(strip::program(c, isa), pad)
+        },
+        ..strip_bytes(Level::Avx2, name, needs)
+    }
+}
+
 /// Contract `gemm_strip_matrices`.
 pub const fn strip_matrices(
     level: Level,

@@ -456,8 +456,7 @@ impl Template<'_> {
         first: usize,
     ) {
         let (m, cols) = (self.m(), self.cols);
-        // An element that serves one product is broadcast by the product itself: broadcasts into registers of 512 bits take as long as products
-        // do (0.36 and 0.27 ns a product on Zen 4).
+        // An element that serves one product is broadcast by the product itself: an instruction less.
         let direct = cols == 1 && self.dot().is_none() && self.vm.isa.splat_operand;
         let a = self.vm.vs(if m < cols { m } else { 1 });
         let bs = self.vm.vs(if m >= cols { cols } else { 1 });

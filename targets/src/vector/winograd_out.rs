@@ -338,7 +338,7 @@ impl Template<'_> {
     ) -> Result<()> {
         let end = self.vm.label();
         // Registers that the finish of a row needs beside its results: the tail's, a store's own.
-        let pairs = self.pairs(self.tail.operands().count());
+        let pairs = self.pairs();
         let need = tail::registers(&self.tail, self.vm.isa)? + 1 + usize::from(pairs);
         let free_then = self.vm.spare() + one.len() - self.s.m as usize;
         let spilled = need.saturating_sub(free_then).min(two.len());
@@ -442,10 +442,9 @@ impl Template<'_> {
             })
             .collect();
         let end = self.vm.label();
-        let pairs = lanes == Lanes::All && self.pairs(kinds.len());
-        // The pixel before, where two are stored at once, and what is stored there.
-        let before = pairs.then(|| self.vm.x());
+        let pairs = lanes == Lanes::All && self.pairs();
         let mixes = tail::mixes(&self.tail, self.vm.isa).filter(|_| pairs);
+        // Of two pixels that are stored at once, what is stored at the first, where `out` is meanwhile.
         let mut first = None;
         for (c, kept) in kept.into_iter().enumerate() {
             if c > 0 {
@@ -455,9 +454,6 @@ impl Template<'_> {
                     Some(_) => self.vm.label(),
                     None => end,
                 };
-                if let (Some(d), Some(_)) = (before, first) {
-                    self.vm.op(Op::MoveX { d, a: out });
-                }
                 self.vm.op(Op::Branch {
                     x: left,
                     cond: Cond::Le,
@@ -465,7 +461,10 @@ impl Template<'_> {
                     to: nothing,
                 });
                 self.vm.free_x(left);
-                self.vm.add_arg(out, args.int(OUT_PIXEL), shift(size));
+                if first.is_none() {
+                    let by = shift(size) + u8::from(pairs);
+                    self.vm.add_arg(out, args.int(OUT_PIXEL), by);
+                }
                 for (i, p) in lines.iter().enumerate() {
                     if let (Some(p), Node::Tile(_)) = (p, kinds[i]) {
                         self.vm
@@ -485,8 +484,8 @@ impl Template<'_> {
                 }
             };
             let answer = tail::apply_in_order(&mut self.vm, &self.tail, result, &mut fetch, mixes)?;
-            match (before, first.take()) {
-                (None, _) => {
+            match (pairs, first.take()) {
+                (false, _) => {
                     let tmp = self.vm.v();
                     self.vm.op(Op::Store {
                         s: answer,
@@ -497,45 +496,69 @@ impl Template<'_> {
                     });
                     self.vm.free(tmp);
                 }
-                (Some(_), None) => {
+                (true, None) => {
                     first = Some(answer);
                     continue;
                 }
-                (Some(before), Some(a)) => {
+                (true, Some(a)) => {
+                    let by = self.second(c as i32, size);
                     self.vm.op(Op::StoreApart {
                         a,
                         b: answer,
-                        at: Mem::at(before, 0),
-                        second: Mem::at(out, 0),
+                        at: Mem::at(out, 0),
+                        second: Mem {
+                            base: out,
+                            index: Some((by, 0)),
+                            disp: 0,
+                        },
                         signed: self.elem == Elem::I8Limited,
                         mixed: mixes.is_some(),
                     });
+                    self.vm.free_x(by);
                     self.vm.free(a);
                 }
             }
             self.vm.free(answer);
         }
         self.vm.place(end);
-        before.into_iter().for_each(|x| self.vm.free_x(x));
         self.vm.free_x(out);
         lines.into_iter().flatten().for_each(|x| self.vm.free_x(x));
         Ok(())
     }
 
-    /// Whether the bytes of two pixels are stored at once, the tail having so many operands.
-    fn pairs(&self, operands: usize) -> bool {
-        /// Each operand may take an address register.
-        const MOST: usize = 4;
-        let place = Mem::at(X(0), 0);
-        let op = Op::StoreApart {
-            a: V(0),
-            b: V(1),
-            at: place,
-            second: place,
-            signed: false,
-            mixed: false,
-        };
-        self.elem.is_limited() && operands <= MOST && self.vm.isa.has(&op)
+    /// Whether the bytes of two pixels are stored at once.
+    fn pairs(&self) -> bool {
+        self.elem.is_limited() && self.vm.isa.stores_apart()
+    }
+
+    /// By how many bytes pixel `c` lies behind the one before, or 0 where the image has no such pixel.
+    fn second(&mut self, c: i32, size: i32) -> X {
+        let by = self.int(COLS_LEFT);
+        let there = self.vm.label();
+        let done = self.vm.label();
+        self.vm.op(Op::Branch {
+            x: by,
+            cond: Cond::Gt,
+            with: c,
+            to: there,
+        });
+        self.vm.op(Op::SetX { d: by, value: 0 });
+        self.vm.op(Op::Jump { to: done });
+        self.vm.place(there);
+        self.vm.op(Op::Arg {
+            d: by,
+            n: self.args.int(OUT_PIXEL),
+        });
+        if size > 1 {
+            let shl = shift(size);
+            self.vm.op(Op::ShlX {
+                d: by,
+                a: by,
+                by: shl,
+            });
+        }
+        self.vm.place(done);
+        by
     }
 
     /// The first pixel of row `r` of the tile, at the current column, in a tensor of elements of `size` bytes that lies as the output does.

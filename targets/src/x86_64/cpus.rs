@@ -28,7 +28,9 @@ const V4: FeatureSet = V3.with(FeatureSet::of(&[
 ]));
 const CLX: FeatureSet = V4.with(FeatureSet::of(&[Avx512vnni]));
 const ADL: FeatureSet = V3.with(FeatureSet::of(&[AvxVnni]));
-const SPR: FeatureSet = CLX.with(FeatureSet::of(&[AvxVnni]));
+const CNL: FeatureSet = V4.with(FeatureSet::of(&[Avx512vbmi]));
+const ICL: FeatureSet = CLX.with(FeatureSet::of(&[Avx512vbmi]));
+const SPR: FeatureSet = ICL.with(FeatureSet::of(&[AvxVnni]));
 
 const fn cpu(name: &'static str, features: FeatureSet, l1d: u32, l2: u32) -> Cpu {
     Cpu::row(name, Arch::X86_64, features, l1d, l2)
@@ -52,13 +54,13 @@ pub const CPUS: &[Cpu] = &[
     cpu("broadwell", V3, 32, 256),
     cpu("skylake", V3, 32, 256),
     cpu("skylake-avx512", V4, 32, 1024),
-    cpu("cannonlake", V4, 32, 256),
+    cpu("cannonlake", CNL, 32, 256),
     cpu("cascadelake", CLX, 32, 1024),
     cpu("cooperlake", CLX, 32, 1024),
-    cpu("icelake-client", CLX, 48, 512),
-    cpu("icelake-server", CLX, 48, 1280),
-    cpu("tigerlake", CLX, 48, 1280),
-    cpu("rocketlake", CLX, 48, 512),
+    cpu("icelake-client", ICL, 48, 512),
+    cpu("icelake-server", ICL, 48, 1280),
+    cpu("tigerlake", ICL, 48, 1280),
+    cpu("rocketlake", ICL, 48, 512),
     cpu("alderlake", ADL, 32, 512),
     cpu("raptorlake", ADL, 32, 1024),
     cpu("meteorlake", ADL, 32, 512),
@@ -96,7 +98,7 @@ pub const CPUS: &[Cpu] = &[
     cpu("znver1", V3, 32, 512),
     cpu("znver2", V3, 32, 512),
     cpu("znver3", V3, 32, 512),
-    cpu("znver4", CLX, 32, 1024).halves(),
+    cpu("znver4", ICL, 32, 1024).halves(),
     cpu("znver5", SPR, 48, 1024),
     // Zhaoxin.
     cpu("lujiazui", IVB, 32, 256),

@@ -25,6 +25,8 @@ pub struct Isa {
     pub bytes: bool,
     /// Whether one instruction multiplies words and adds. Levels differ by that within themselves; rows of kernels name the features.
     pub fused_words: bool,
+    /// Whether products of bytes take the encodings of AVX-512 at 256 bits: CPUs have these without those of AVX2's kin.
+    pub evex_bytes: bool,
 }
 
 /// The machines.
@@ -45,6 +47,7 @@ impl Level {
             halves: self != Level::Sse2,
             bytes: self != Level::Sse2,
             fused_words: false,
+            evex_bytes: false,
             level: self,
             lanes,
             vregs,
@@ -71,12 +74,31 @@ impl Isa {
             ..self
         }
     }
+    /// The same machine with products of bytes as AVX-512 encodes them.
+    pub fn with_evex_bytes(self) -> Isa {
+        Isa {
+            evex_bytes: true,
+            ..self
+        }
+    }
     /// Whether it stores two vectors as bytes at once, with limits.
     pub fn stores_pairs(&self) -> bool {
         self.has(&Op::StorePair {
             a: V(0),
             b: V(1),
             at: Mem::at(X(0), 0),
+            signed: false,
+            mixed: false,
+        })
+    }
+    /// Whether it does so at two places.
+    pub fn stores_apart(&self) -> bool {
+        let place = Mem::at(X(0), 0);
+        self.has(&Op::StoreApart {
+            a: V(0),
+            b: V(1),
+            at: place,
+            second: place,
             signed: false,
             mixed: false,
         })

@@ -19,6 +19,8 @@ struct End {
     more: usize,
     /// Whether two vectors of bytes are stored at once.
     pairs: bool,
+    /// Whether a row's last vector, which has no other beside it, is stored with that of the next row.
+    apart: bool,
     /// The node from which lanes of pairs lie mixed.
     mixes: Option<u8>,
     c: X,
@@ -77,14 +79,17 @@ impl Template<'_> {
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
         let need = tail::registers(&tail, self.vm.isa)?;
         let acc = std::mem::take(&mut self.acc);
-        // One register more for stores of some lanes, or for the other of a pair.
-        let more = 1 + usize::from(pairs);
+        let odd = self.cols % 2 == 1 && self.m() > 1 && self.lanes(self.cols - 1) == Lanes::All;
+        let apart = pairs && odd && self.vm.isa.stores_apart();
+        // One register more for stores of some lanes, or for the other of a pair; one for what waits for the next row.
+        let more = 1 + usize::from(pairs) + usize::from(apart);
         let results = tail::keep(&mut self.vm, &tail, need, more, &acc);
         let woven = tail::weaves(&tail, &self.vm.isa);
-        let end = self.end(tail, elem, [need, more], pairs, mixes);
+        let mut end = self.end(tail, elem, [need, more], pairs, mixes);
         // A second row is reached by the distance of rows as an index.
         let near = end.operands.iter().all(|o| o.place.is_some());
-        let together = match near && woven && self.cols < tail::ABREAST {
+        end.apart = apart && near;
+        let together = match near && (woven && self.cols < tail::ABREAST || apart) {
             true => 2,
             false => 1,
         };
@@ -140,6 +145,7 @@ impl Template<'_> {
             need,
             more,
             pairs,
+            apart: false,
             mixes,
             c,
             c_row,
@@ -170,6 +176,9 @@ impl Template<'_> {
             .collect();
         let results: Vec<Kept> = results.take(spots.len()).collect();
         let mut first_of_pair: Option<(V, Mem)> = None;
+        // The last vector of the first row, until that of the second is there.
+        let mut alone: Option<(V, Mem)> = None;
+        let apart = end.apart && rows == 2;
         // Whether the vector before, in the order of spots, waits for its pair.
         let mut waits = false;
         let mut at = 0;
@@ -191,7 +200,8 @@ impl Template<'_> {
                     !waits && end.pairs && j + 1 < self.cols && self.lanes(j + 1) == Lanes::All;
                 let pair = waits || opens;
                 waits = opens;
-                let mixes = end.mixes.filter(|_| pair);
+                let last = apart && j + 1 == self.cols;
+                let mixes = end.mixes.filter(|_| pair || last);
                 let mut fetch =
                     |vm: &mut Vm, k: usize, _: Node| end.operands[k].fetch(vm, first, below, lanes);
                 let answer =
@@ -206,6 +216,23 @@ impl Template<'_> {
                     index: (below > 0).then_some((end.c_row, 0)),
                     disp: first * end.elem.bytes(),
                 };
+                if apart && j + 1 == self.cols {
+                    match alone.take() {
+                        Some((a, at)) => {
+                            self.vm.op(Op::StoreApart {
+                                a,
+                                b: answer,
+                                at,
+                                second: place,
+                                signed: end.elem == Elem::I8Limited,
+                                mixed: end.mixes.is_some(),
+                            });
+                            self.vm.free_all(&[a, answer]);
+                        }
+                        None => alone = Some((answer, place)),
+                    }
+                    continue;
+                }
                 match first_of_pair.take() {
                     Some((a, at)) => {
                         self.vm.op(Op::StorePair {

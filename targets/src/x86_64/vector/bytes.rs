@@ -108,14 +108,11 @@ impl Emit<'_> {
                 }
             };
             if let Lanes::First(n) = lanes {
-                self.mask(n)?;
+                self.rr(code, self.xmm(tmp), self.v(from))?;
+                return self.store_some_bytes(at, n, tmp);
             }
             let m = self.mem(at);
-            self.mr(code, m, self.v(from))?;
-            if lanes != Lanes::All {
-                self.masked(false);
-            }
-            return Ok(());
+            return self.mr(code, m, self.v(from));
         }
         self.bin(Bin::MaxI, tmp, s, Src::Const(lo as u32))?;
         self.bin(Bin::MinI, tmp, tmp, Src::Const(hi as u32))?;

@@ -63,7 +63,7 @@ rows! {
     LOAD_2: Movsd_xmm_xmmm64 VEX_Vmovsd_xmm_m64 VEX_Vmovsd_xmm_m64;
     STORE_1: Movss_xmmm32_xmm VEX_Vmovss_m32_xmm VEX_Vmovss_m32_xmm;
     STORE_2: Movlps_m64_xmm VEX_Vmovlps_m64_xmm VEX_Vmovlps_m64_xmm;
-    SPLAT: INVALID VEX_Vbroadcastss_ymm_m32 EVEX_Vbroadcastss_zmm_k1z_xmmm32;
+    SPLAT: INVALID VEX_Vbroadcastss_ymm_m32 EVEX_Vpbroadcastd_zmm_k1z_xmmm32;
     SPLAT_LANE: INVALID VEX_Vbroadcastss_ymm_xmm EVEX_Vbroadcastss_zmm_k1z_xmmm32;
     F16_LOAD: INVALID VEX_Vcvtph2ps_ymm_xmmm128 EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae;
     F16_STORE: INVALID VEX_Vcvtps2ph_xmmm128_ymm_imm8 EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae;

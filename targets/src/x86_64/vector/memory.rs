@@ -27,6 +27,14 @@ impl Emit<'_> {
                 self.widen(d, elem, Some(m))?;
                 self.widen_shift(d, elem)
             }
+            (_, Lanes::First(8)) if self.level == Level::Avx512 && elem.bytes() == 1 => {
+                // Sixteen bytes under a mask would wait for a store to the eight behind.
+                let code = match elem {
+                    Elem::I8 => Ins::EVEX_Vpmovsxbd_ymm_k1z_xmmm64,
+                    _ => Ins::EVEX_Vpmovzxbd_ymm_k1z_xmmm64,
+                };
+                self.rm(code, self.ymm(d), m)
+            }
             (_, Lanes::First(n)) if self.level == Level::Avx512 => {
                 self.mask(n)?;
                 self.widen(d, elem, Some(m))?;
@@ -34,21 +42,42 @@ impl Emit<'_> {
                 self.widen_shift(d, elem)
             }
             (_, Lanes::First(n)) => {
-                // Element by element into the low half, then widened in place.
-                self.zero(d)?;
-                let x = self.xmm(d);
-                for i in 0..u32::from(n) {
-                    let m = self.mem(at.plus(i as i32 * elem.bytes()));
-                    let code = match elem.bytes() {
-                        1 => Ins::VEX_Vpinsrb_xmm_xmm_r32m8_imm8,
-                        _ => Ins::VEX_Vpinsrw_xmm_xmm_r32m16_imm8,
-                    };
-                    self.push(Instruction::with4(code, x, x, m, i)?);
-                }
+                // Piece by piece into the low half, then widened in place.
+                self.load_packed(d, at, i32::from(n) * elem.bytes())?;
                 self.widen(d, elem, None)?;
                 self.widen_shift(d, elem)
             }
         }
+    }
+    /// So many bytes, fewer than 16, to the start of a register; the rest of it is 0.
+    fn load_packed(&mut self, d: V, at: Mem, total: i32) -> Emitted {
+        let x = self.xmm(d);
+        let m = self.mem(at);
+        let mut done = match total {
+            8.. => {
+                self.rm(Ins::VEX_Vmovq_xmm_xmmm64, x, m)?;
+                8
+            }
+            4.. => {
+                self.rm(Ins::VEX_Vmovd_xmm_rm32, x, m)?;
+                4
+            }
+            _ => {
+                self.zero(d)?;
+                0
+            }
+        };
+        while done < total {
+            let m = self.mem(at.plus(done));
+            let (size, code) = match total - done {
+                4.. => (4, Ins::VEX_Vpinsrd_xmm_xmm_rm32_imm8),
+                2.. => (2, Ins::VEX_Vpinsrw_xmm_xmm_r32m16_imm8),
+                _ => (1, Ins::VEX_Vpinsrb_xmm_xmm_r32m8_imm8),
+            };
+            self.push(Instruction::with4(code, x, x, m, (done / size) as u32)?);
+            done += size;
+        }
+        Ok(())
     }
     /// Elements of 8 or 16 bits to lanes, from memory or from the register's own low part.
     fn widen(&mut self, d: V, elem: Elem, from: Option<iced_x86::MemoryOperand>) -> Emitted {
@@ -127,6 +156,10 @@ impl Emit<'_> {
         match (elem, lanes, self.level) {
             (Elem::W32, Lanes::All, level) => self.mr(codes::STORE.at(level), m, self.v(s)),
             (Elem::W32, Lanes::First(n), _) => self.store_some(s, at, n, tmp),
+            (_, Lanes::First(n), Level::Avx512) if elem.bytes() == 1 => {
+                self.rr(Ins::EVEX_Vpmovdb_xmmm128_k1z_zmm, self.xmm(tmp), self.v(s))?;
+                self.store_some_bytes(at, n, tmp)
+            }
             (_, _, Level::Avx512) => {
                 if let Lanes::First(n) = lanes {
                     self.mask(n)?;
@@ -232,14 +265,52 @@ impl Emit<'_> {
             done = 8;
         }
         while done < total {
-            let i = (done / elem.bytes()) as u32;
             let m = self.mem(at.plus(done));
-            let code = match elem.bytes() {
-                1 => Ins::VEX_Vpextrb_r32m8_xmm_imm8,
-                _ => Ins::VEX_Vpextrw_r32m16_xmm_imm8,
+            let (size, code) = match total - done {
+                4.. => (4, Ins::VEX_Vextractps_rm32_xmm_imm8),
+                2.. => (2, Ins::VEX_Vpextrw_r32m16_xmm_imm8),
+                _ => (1, Ins::VEX_Vpextrb_r32m8_xmm_imm8),
             };
-            self.push(Instruction::with3(code, m, x, i)?);
-            done += elem.bytes();
+            match done {
+                0 if size == 4 => self.mr(codes::STORE_1.at(self.level), m, x)?,
+                _ => {
+                    self.push(Instruction::with3(code, m, x, (done / size) as u32)?);
+                }
+            }
+            done += size;
+        }
+        Ok(())
+    }
+    /// The first bytes of a register, any of them, piece by piece: a load of what lies behind need not wait, as it would for a store under a mask.
+    pub(super) fn store_some_bytes(&mut self, at: Mem, n: u8, from: V) -> Emitted {
+        let (x, low) = (self.xmm(from), OWN_X.full_register32());
+        let mut done = 0;
+        if n >= 8 {
+            let m = self.mem(at);
+            self.mr(Ins::EVEX_Vmovlps_m64_xmm, m, x)?;
+            done = 8;
+        }
+        let lane = Ins::EVEX_Vextractps_rm32_xmm_imm8;
+        if n - done >= 4 {
+            let m = self.mem(at.plus(i32::from(done)));
+            self.push(Instruction::with3(lane, m, x, u32::from(done / 4))?);
+            done += 4;
+        }
+        if done == n {
+            return Ok(());
+        }
+        self.push(Instruction::with3(lane, low, x, u32::from(done / 4))?);
+        if n - done >= 2 {
+            let m = self.mem(at.plus(i32::from(done)));
+            self.mr(Ins::Mov_rm16_r16, m, Register::AX)?;
+            done += 2;
+            if done < n {
+                self.ri(Ins::Shr_rm32_imm8, low, 16)?;
+            }
+        }
+        if done < n {
+            let m = self.mem(at.plus(i32::from(done)));
+            self.mr(Ins::Mov_rm8_r8, m, Register::AL)?;
         }
         Ok(())
     }
@@ -264,18 +335,31 @@ impl Emit<'_> {
                 self.mr(Ins::Movss_xmmm32_xmm, third, self.xmm(OWN))
             }
             (_, 4) => self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, self.xmm(s)),
-            (_, n) => {
-                let mask = self.lane_mask(n);
-                self.rm(codes::LOAD.at(self.level), self.v(tmp), mask)?;
-                self.push(Instruction::with3(
-                    Ins::VEX_Vmaskmovps_m256_ymm_ymm,
-                    m,
-                    self.v(tmp),
-                    self.v(s),
-                )?);
-                Ok(())
-            }
+            (_, n) => self.store_pieces(s, at, n, tmp),
         }
+    }
+    /// Three lanes, or five to seven of AVX2, piece by piece: stores under a mask take a dozen cycles on CPUs of AMD.
+    fn store_pieces(&mut self, s: V, at: Mem, n: u8, tmp: V) -> Emitted {
+        let (mut x, mut done) = (self.xmm(s), 0);
+        if n > 4 {
+            let m = self.mem(at);
+            self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)?;
+            let high = Ins::VEX_Vextractf128_xmmm128_ymm_imm8;
+            self.push(Instruction::with3(high, self.xmm(tmp), self.ymm(s), 1u32)?);
+            (x, done) = (self.xmm(tmp), 4);
+        }
+        let left = n - done;
+        let m = self.mem(at.plus(i32::from(done) * 4));
+        if left == 1 {
+            return self.mr(codes::STORE_1.at(self.level), m, x);
+        }
+        self.mr(codes::STORE_2.at(self.level), m, x)?;
+        if left == 3 {
+            let m = self.mem(at.plus(i32::from(done + 2) * 4));
+            let third = Ins::VEX_Vextractps_rm32_xmm_imm8;
+            self.push(Instruction::with3(third, m, x, 2u32)?);
+        }
+        Ok(())
     }
     /// All ones in the first `n` of eight lanes.
     fn lane_mask(&mut self, n: u8) -> iced_x86::MemoryOperand {

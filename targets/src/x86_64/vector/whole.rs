@@ -13,11 +13,12 @@ impl Emit<'_> {
         let level = self.level;
         let Some(tmp) = tmp.filter(|_| dot == Dot::Words) else {
             let code = match dot {
-                Dot::Words => codes::DOT_W,
-                _ => codes::DOT_B,
+                Dot::Words => codes::DOT_W.at(level),
+                _ if self.p.isa.evex_bytes => Ins::EVEX_Vpdpbusd_ymm_k1z_ymm_ymmm256b32,
+                _ => codes::DOT_B.at(level),
             };
             let a = self.src(a);
-            return self.three(code.at(level), self.v(d), self.v(b), a, None);
+            return self.three(code, self.v(d), self.v(b), a, None);
         };
         if level == Level::Sse2 {
             let a = self.sse_src(a)?;
