@@ -1,11 +1,11 @@
 //! The loops of Resize: what is done along each axis is known, and elements are made of the input's, row by row where it can be.
 
 use super::resize_table::How;
-use super::util::unravel;
+use super::util::{in_pieces, unravel};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
-use crate::contracts::repeat::{MOST, SIZE, TIMES};
+use crate::contracts::repeat::{LINES, MOST, SIZE, TIMES};
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind, Ty, UnOp};
@@ -27,6 +27,9 @@ pub(super) enum Axis {
 
 /// Weights of bytes are multiples of 2^-22, or of a larger power where they are so large that their sums with bytes would not fit an i32.
 pub(super) const UNITS: f64 = (1 << 22) as f64;
+
+/// Elements of the input in a piece of work for one thread.
+const PIECE: i64 = 1 << 12;
 
 /// Taps of an element that are written out, at most: along several axes, and along a single one, where they are what an image shrinks by.
 const WRITTEN_OUT: i64 = 16;
@@ -83,6 +86,9 @@ pub(super) fn emit(
         return element.across(cx, out, &sizes[..rest.len()], (*n, *index, *weight));
     }
     if element.nearest && out.len() > 1 {
+        if element.repeated(cx)? {
+            return Ok(());
+        }
         return element.nearest_rows(cx, out);
     }
     cx.each(out, LoopKind::Lanes, |cx, o| {
@@ -270,6 +276,46 @@ impl Element<'_> {
             })
         })
     }
+    /// Whether a tile took it: elements of the last axis, and of the one before, stand several times, and nothing else is done.
+    fn repeated(&self, cx: &mut LowerCx) -> Result<bool> {
+        let x = cx.in_shape(0)?;
+        let size = self.dtype.size() as i64;
+        let fits = (size == 1 || self.dtype == DType::F32) && cx.store_hook.is_none();
+        let tile = cx.machine.tile("byte_repeat").filter(|_| fits);
+        let (Some(tile), Some(out)) = (tile, cx.output(0).map(|o| o.buf)) else {
+            return Ok(false);
+        };
+        let [outer @ .., above, Axis::Repeat(times)] = self.plan else {
+            return Ok(false);
+        };
+        let lines = match above {
+            Axis::Same => 1,
+            Axis::Repeat(lines) => *lines,
+            Axis::Table { .. } => return Ok(false),
+        };
+        let whole = outer.iter().all(|a| matches!(a, Axis::Same));
+        if !whole || !(2..=MOST).contains(times) || !(1..=MOST).contains(&lines) {
+            return Ok(false);
+        }
+        let shape = [(TIMES, *times), (LINES, lines), (SIZE, size)];
+        let callee = tile.callee(shape.map(|(n, v)| (n.to_string(), v)).to_vec());
+        let input = cx.input(0)?.buf;
+        let (n, rows) = match x.split_last() {
+            Some((n, rows)) => (n.clone(), rows.iter().cloned().product::<Dim>()),
+            None => return Ok(false),
+        };
+        let each = n.fixed().unwrap_or(PIECE).max(1);
+        in_pieces(cx, &rows, (PIECE / each).max(1), |cx, first, rows| {
+            let b = &mut cx.b;
+            let n = b.dim(&n);
+            let from = ex!(b; first * n);
+            let to = ex!(b; from * {b.i(times * lines)});
+            let ptr = |buf, offset| Arg::Ptr { buf, offset };
+            let args = vec![ptr(input, from), ptr(out, to), Arg::Int(n), Arg::Int(rows)];
+            b.call(callee.clone(), args);
+        })?;
+        Ok(true)
+    }
     /// Nearest elements, row by row: one that comes from the same row as the one before it is not made again.
     fn nearest_rows(&self, cx: &mut LowerCx, out: &[Dim]) -> Result<()> {
         let last = out.len() - 1;
@@ -337,7 +383,8 @@ impl Element<'_> {
             let shape = vec![(TIMES.to_string(), *times), (SIZE.to_string(), 4)];
             let zero = cx.b.i(0);
             let ptr = |buf, offset| Arg::Ptr { buf, offset };
-            let args = vec![ptr(input, from), ptr(row, zero), Arg::Int(n)];
+            let one = Arg::Int(cx.b.i(1));
+            let args = vec![ptr(input, from), ptr(row, zero), Arg::Int(n), one];
             cx.b.call(tile.callee(shape), args);
             return Ok(());
         }
