@@ -4,7 +4,7 @@ use onnxc_tests::oracle::Models;
 
 #[test]
 fn cut_windows() {
-    if let Some(models) = Models::of("taps.py", 51) {
+    if let Some(models) = Models::of("taps.py", 67) {
         models.verified_here(&[]);
         models.verified(&["--threads", "3"]);
         models.verified_on_aarch64(&[]);
