@@ -81,7 +81,6 @@ pub(super) fn emit(
     )) = plan.split_last()
         && !rest.is_empty()
         && few
-        && !element.whole()
     {
         return element.across(cx, out, &sizes[..rest.len()], (*n, *index, *weight));
     }
@@ -103,6 +102,7 @@ pub(super) fn emit(
         let sum = cx.b.var(zero);
         crate::contracts::conv::seq(cx, &sizes, |cx, k| {
             let (at, w) = element.tap(cx, o, k);
+            let w = element.in_units(cx, w);
             let v = cx.load(0, &at)?;
             let old = cx.b.get(sum);
             let new = element.added(cx, w, v, old);
@@ -165,13 +165,17 @@ impl Element<'_> {
                 }
             });
         }
-        if self.whole() {
-            let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
-            w = cx.b.mul(w, unit);
-            w = cx.b.un(UnOp::Near, w);
-            w = cx.b.cast(Ty::I32, w);
-        }
         (at, w)
+    }
+    /// A weight as it is multiplied with: that of bytes in units.
+    fn in_units(&self, cx: &mut LowerCx, w: ExprId) -> ExprId {
+        if !self.whole() {
+            return w;
+        }
+        let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
+        let w = cx.b.mul(w, unit);
+        let w = cx.b.un(UnOp::Near, w);
+        cx.b.cast(Ty::I32, w)
     }
     /// Whether weights are whole numbers of units: those of bytes, whose sums are then the same on every machine.
     fn whole(&self) -> bool {
@@ -265,9 +269,18 @@ impl Element<'_> {
                         let mut at = at.clone();
                         at.push(at_last);
                         let v = cx.load(0, &at)?;
+                        if self.whole() {
+                            // A tap's weight is rounded, not what it is made of.
+                            let w = cx.b.mul(*w, w_last);
+                            let w = self.in_units(cx, w);
+                            sum = self.added(cx, w, v, sum);
+                            continue;
+                        }
                         part = self.added(cx, *w, v, part);
                     }
-                    sum = cx.b.fma(w_last, part, sum);
+                    if !self.whole() {
+                        sum = cx.b.fma(w_last, part, sum);
+                    }
                 }
                 let mut o = o.to_vec();
                 o.push(c);
@@ -412,6 +425,7 @@ impl Element<'_> {
             for k in written_out(sizes) {
                 let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
                 let (at, w) = self.tap(cx, &o, &k);
+                let w = self.in_units(cx, w);
                 let at: Vec<ExprId> = at.into_iter().map(|i| cx.b.let_(i)).collect();
                 taps.push((at, cx.b.let_(w)));
             }
