@@ -41,10 +41,13 @@ impl Edges {
             width,
         };
         let line = width + w.begin[1] + w.end[1];
-        let above = e.borders(v, 0).map(|r| reach(v, 0, &r) * line);
-        let beside = (e.borders(v, 1)).map(|r| reach(v, 1, &r) * reach(v, 0, &e.rows));
-        let copied: i64 = above.chain(beside).sum();
-        (copied * 2 <= (height + w.begin[0] + w.end[0]) * line).then_some(e)
+        let area = |height: i64, width: i64| height as f64 * width as f64;
+        let above = e.borders(v, 0).map(|r| area(reach(v, 0, &r), line));
+        let beside = e
+            .borders(v, 1)
+            .map(|r| area(reach(v, 0, &e.rows), reach(v, 1, &r)));
+        let copied: f64 = above.chain(beside).sum();
+        (copied * 2.0 <= area(height + w.begin[0] + w.end[0], line)).then_some(e)
     }
     /// Results along the last axis whose windows stay inside.
     pub fn width(&self) -> i64 {
@@ -97,7 +100,8 @@ impl Job<'_> {
     fn in_the_middle(&self, cx: &mut LowerCx, n: ExprId, x: Picture, e: &Edges) -> Result<()> {
         let w = &self.v.window;
         let all = e.rows.end - e.rows.start;
-        let bytes = e.width * self.pitch * self.form.a_type.size() as i64;
+        let pixel = self.pitch.saturating_mul(self.form.a_type.size() as i64);
+        let bytes = e.width.saturating_mul(pixel);
         let rows = self.band_rows(cx, bytes, all);
         let left = (e.columns.start * w.stride[1] - w.begin[1]) * self.pitch;
         let (rows_e, end) = (cx.b.i(rows), cx.b.i(e.rows.end));
