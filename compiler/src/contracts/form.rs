@@ -7,6 +7,7 @@
 use super::conv_integer::zero;
 use super::strip::Numbers;
 use super::strip_plan::Panels;
+use super::widen;
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
@@ -195,13 +196,13 @@ impl Form {
         b.num(Ty::of(self.a_type), self.zero as f64)
     }
     /// What is added to the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
-    pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Option<BufId> {
+    pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Result<Option<BufId>> {
         let zero = match self.numbers {
             Numbers::Bytes | Numbers::Picked | Numbers::Matrices => self.zero,
             _ => 0,
         };
         if zero == 0 && self.start.is_empty() {
-            return None;
+            return Ok(None);
         }
         let start = |c: usize| match self.start.len() {
             0 => 0,
@@ -210,7 +211,7 @@ impl Form {
         let values = sums.iter().enumerate();
         let values: Vec<f64> = values.map(|(c, s)| (start(c) - s * zero) as f64).collect();
         let t = Tensor::from_f64s(DType::I32, &[values.len() as i64], &values);
-        Some(cx.constant("corrections", t))
+        widen::constant(cx, "corrections", t).map(Some)
     }
     /// Packed weights as a constant: `k` elements (whole groups) of each column, element (k, column) at `at`.
     pub fn pack(
@@ -222,7 +223,7 @@ impl Form {
     ) -> Result<BufId> {
         let mut out = vec![];
         self.pack_into(&mut out, panels, k, at);
-        self.constant(cx, out)
+        self.constant(cx, out, None)
     }
     /// The same, appended to bytes.
     pub fn pack_into(
@@ -249,11 +250,11 @@ impl Form {
             }
         }
     }
-    /// Bytes of packed weights as a constant.
-    pub fn constant(&self, cx: &mut LowerCx, bytes: Vec<u8>) -> Result<BufId> {
+    /// Bytes of packed weights as a constant, of which each is read for so many rows of A.
+    pub fn constant(&self, cx: &mut LowerCx, bytes: Vec<u8>, rows: Option<i64>) -> Result<BufId> {
         let n = (bytes.len() / self.b_type.size()) as i64;
         let t = Tensor::new(self.b_type, vec![n], bytes.into())?;
-        Ok(cx.constant("panels", t))
+        widen::words(cx, "panels", t, rows)
     }
     /// Part and column of a place in a row of groups.
     fn place(&self, place: i64) -> (i64, i64) {
