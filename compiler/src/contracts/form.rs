@@ -15,8 +15,9 @@ use crate::kernel::{LowerCx, Query, Vector};
 use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, Ty};
 
-/// Weights that are held as words though bytes would do.
+/// Weights that are held as words though bytes would do, where more rows than these are multiplied by them.
 const FEW: usize = 8192;
+const FEW_ROWS: i64 = 4;
 
 /// The operands of one product as its kernel reads them.
 #[derive(Clone, Debug)]
@@ -80,13 +81,22 @@ impl Form {
             .map(|(i, w)| (w - wz[channel(i) % wz.len()]) as i32)
             .collect();
         let narrow = weights.iter().all(|w| (-128..=127).contains(w));
+        let columns = weights
+            .len()
+            .checked_sub(1)
+            .map_or(1, |last| channel(last) + 1);
+        let results = q
+            .outputs
+            .first()
+            .and_then(|o| o.as_ref()?.elements().fixed());
+        let few_rows = results.is_some_and(|r| r <= FEW_ROWS * columns as i64);
         match numbers {
             Numbers::Floats => None,
             Numbers::Words => Some(Form {
                 numbers,
                 a_type: DType::I16,
                 // Widening costs an instruction for each vector of weights; few weights may take twice the room instead.
-                b_type: match narrow && v.bytes && weights.len() > FEW {
+                b_type: match narrow && v.bytes && (weights.len() > FEW || few_rows) {
                     true => DType::I8,
                     false => DType::I16,
                 },

@@ -221,7 +221,7 @@ impl Narrow {
                     cx.b.store(wide, i, v);
                     Ok(())
                 })?;
-                if places.len() == 0 {
+                if places.is_empty() {
                     return Ok(wide);
                 }
                 let few = cx.b.i(places.len() as i64);
