@@ -246,6 +246,7 @@ fn run_noted(
         machine,
         effort: Default::default(),
         threads: 1,
+        weights: 0,
         extras: vec![],
         store_hook: None,
     };

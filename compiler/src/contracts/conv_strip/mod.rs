@@ -20,7 +20,7 @@ use super::strip::{Numbers, Start, Strip};
 pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 
 use super::form::Form;
-use super::picked::{Panel as Packed, Stored};
+use super::picked::{Panel as Packed, Picks, Stored};
 use super::row_blocks::row_blocks;
 use super::strip_plan::{
     At, Call, Panels, Way, call_before, from_afar, half_for, machine_for, panels_of, weight_bytes,
@@ -116,7 +116,7 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     let way = Way::of(cx, per_window, form.b_type);
     let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed(), halves, way);
     let weights = weights::pack(cx, &v, form, &panels, &plan, per_window)?;
-    let correction = weights::correction(cx, &v, form);
+    let correction = weights::correction(cx, &v, form)?;
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let element_along = |cx: &mut LowerCx, axis: usize| match form.numbers {
         Numbers::Floats => Element::new(&mut cx.b, &sizes, axis),
@@ -328,7 +328,7 @@ impl Job<'_> {
             a_type: self.form.a_type,
             b_type: self.form.b_type,
             c_type: self.form.numbers.sums(),
-            each: self.weights.each,
+            order: self.weights.each,
             apart: self.form.apart,
             ahead: self.ahead,
             narrow: None,
@@ -379,7 +379,7 @@ impl Job<'_> {
                 a,
                 b,
                 c,
-                scales: panel.b.picks.iter().map(|p| p.order).collect(),
+                scales: panel.b.picks.iter().flat_map(Picks::tables).collect(),
                 operands,
                 k,
                 seg: rows.seg,
