@@ -83,15 +83,17 @@ impl Job<'_> {
         let w = &self.v.window;
         self.in_the_middle(cx, n, x, e)?;
         for rows in e.borders(self.v, 0) {
-            let band = self.band_of(cx, rows.end - rows.start);
-            let first = cx.b.i(rows.start);
-            let top = cx.b.i(rows.start * w.stride[0]);
-            let source = self.filled(cx, x.buf, x.base, x.strides, &band, top)?;
-            let count = cx.b.i(rows.end - rows.start);
-            self.rows(cx, n, &source, first, count)?;
+            cx.left_over(|cx| {
+                let band = self.band_of(cx, rows.end - rows.start);
+                let first = cx.b.i(rows.start);
+                let top = cx.b.i(rows.start * w.stride[0]);
+                let source = self.filled(cx, x.buf, x.base, x.strides, &band, top)?;
+                let count = cx.b.i(rows.end - rows.start);
+                self.rows(cx, n, &source, first, count)
+            })?;
         }
         for columns in e.borders(self.v, 1) {
-            self.columns(cx, n, x, e, columns)?;
+            cx.left_over(|cx| self.columns(cx, n, x, e, columns))?;
         }
         Ok(())
     }
