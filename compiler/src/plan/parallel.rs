@@ -17,6 +17,8 @@ mod choose;
 mod cut;
 mod deal;
 mod place;
+#[cfg(test)]
+mod tests;
 mod together;
 
 use crate::base::dim::Symbols;
