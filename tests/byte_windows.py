@@ -1,5 +1,5 @@
-"""Transposed convolutions, average pools with uneven windows, and choices between quantized numbers, with answers from their definitions over real
-numbers, rounded once.
+"""Transposed convolutions, average pools with uneven windows, choices between quantized numbers, and planes that grow, with answers from their
+definitions over real numbers, rounded once.
 
 byte_windows.py FOLDER: writes models NAME.onnx and NAME.npz.
 """
@@ -209,3 +209,40 @@ for kind in ["u8", "i8"]:
     power = 127 * float(np.float32(2 / 127))
     shifted = m.node("Abs", [x], "abs")
     m.store(f"power_{kind}", m.node("Pow", [shifted, two], "y"), np.abs(xr) ** power, kind, 0.03)
+
+
+def along(x, axis, times, mode):
+    """An axis grown by whole times: each element repeated, or lines between the middles of elements (half_pixel)."""
+    if mode == "nearest":
+        return np.repeat(x, times, axis)
+    n = x.shape[axis]
+    at = np.clip((np.arange(n * times) + 0.5) / times - 0.5, 0, n - 1)
+    low = np.floor(at).astype(int)
+    part = (at - low).reshape([-1] + [1] * (x.ndim - 1 - axis))
+    return np.take(x, low, axis) * (1 - part) + np.take(x, np.minimum(low + 1, n - 1), axis) * part
+
+
+def resized(name, kind, sizes, times, mode):
+    """Planes of bytes that grow; weights are powers of two, so that numbers in the middle between two bytes are such."""
+    numpy_type, onnx_type, lo, hi = TYPES[kind]
+    x = rng.integers(lo, hi + 1, [2, 3, *sizes]).astype(numpy_type)
+    real = x.astype(float)
+    for axis, grown in enumerate(times):
+        real = along(real, axis + 2, grown, mode)
+    out = np.rint(real).astype(numpy_type)
+    how = dict(nearest_mode="floor", coordinate_transformation_mode="asymmetric") if mode == "nearest" else {}
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode, **how)
+    info = [helper.make_tensor_value_info(n, onnx_type, v.shape) for n, v in [("x", x), ("y", out)]]
+    scales = numpy_helper.from_array(np.array([1, 1, *times], np.float32), "scales")
+    made = helper.make_model(
+        helper.make_graph([node], name, info[:1], info[1:], [scales]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(made, f"{sys.argv[1]}/{name}.onnx")
+    np.savez(f"{sys.argv[1]}/{name}.npz", c0_in0=x, c0_out0=out)
+
+
+for kind in ["u8", "i8"]:
+    for sizes, times in [([5, 3], (2, 2)), ([9, 17], (2, 4)), ([4, 40], (1, 2)), ([7, 16], (4, 1))]:
+        for mode in ["nearest", "linear"]:
+            resized(f"resized_{mode}_{sizes[1]}_{kind}", kind, sizes, times, mode)
+    resized(f"resized_lines_{kind}", kind, [3, 31], (5, 3), "nearest")

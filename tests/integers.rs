@@ -6,10 +6,11 @@
 #[path = "integers/layers.rs"]
 mod layers;
 
-use layers::{Layer, conv, matmul, pairs, points};
+use layers::{Layer, conv, matmul, pairs, pairs_of, points};
 use onnxc::loader::Model as Loaded;
 use onnxc_compiler::codegen::Options;
 use onnxc_compiler::codegen::exec::{Drive, executable};
+use onnxc_compiler::contracts::picked_masks;
 use onnxc_compiler::graph::ir::Model;
 use onnxc_compiler::kernel::Machine;
 use onnxc_compiler::plan::{build, program::Program};
@@ -150,6 +151,42 @@ fn pairs_of_bytes_never_pass_sixteen_bits() {
         assert!(wanted.contains(&picked), "{}: {picked} are picked", t.cpu);
         let got = answers(&program, t, &layers);
         check(&layers, &got, &format!("pairs, {}", t.cpu));
+    }
+}
+
+#[test]
+fn layers_of_large_models_name_masks() {
+    let mut r = Rng::new(7);
+    let mut weights = |bound: u64| -> Vec<i64> {
+        let of = |_| r.below(2 * bound as usize) as i64 - bound as i64;
+        (0..1040 * 520).map(of).collect()
+    };
+    // Together they have more bytes than half a megabyte. Small weights, large ones, and rows that end in the middle of a step.
+    let (small, large) = (weights(60), weights(110));
+    let of = |w: &[i64], k: usize, j: usize| w[k * 520 + j];
+    let layers = [
+        pairs_of(0, [3, 1040, 520], |k, j| of(&small, k, j)),
+        pairs_of(1, [13, 128, 72], |k, j| of(&large, k, j)),
+        pairs_of(2, [9, 117, 40], |k, j| of(&small, k, 2 * j)),
+        pairs_of(3, [5, 17, 24], |k, j| of(&small, k + 5, j) / 2),
+        pairs_of(4, [6, 512, 16], |k, j| of(&small, k, j)),
+        // One element in twelve: steps lie far apart.
+        pairs_of(5, [7, 960, 24], |k, j| {
+            if k % 48 < 4 { of(&small, k, j) } else { 0 }
+        }),
+    ];
+    let model = joined(&layers, "large");
+    let masks = picked_masks::all();
+    for t in &native_targets() {
+        let model = integers(&model, "large", &t.machine);
+        let program = program(&model, t);
+        let named = program.weights.iter().any(|(_, w)| w[..] == masks[..]);
+        assert_eq!(named, t.cpu == "x86-64-v3", "{}", t.cpu);
+        check(
+            &layers,
+            &answers(&program, t, &layers),
+            &format!("large, {}", t.cpu),
+        );
     }
 }
 

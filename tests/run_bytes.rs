@@ -115,16 +115,31 @@ fn elements_are_repeated() {
             for n in LENGTHS {
                 let to = times * n;
                 let bufs = [(n, DType::U8, Access::Read), (to, DType::U8, Access::Write)];
-                let f = calling_over(tile, &[("times", times)], &bufs, &[n]);
+                let f = calling_over(tile, &[("times", times)], &bufs, &[n, 1]);
                 let start = vec![bytes(&mut rng, n), vec![0; to as usize]];
                 check(&format!("{n} bytes {times} times"), &f, target, start);
                 let bufs = [
                     (n, DType::F32, Access::Read),
                     (to, DType::F32, Access::Write),
                 ];
-                let f = calling_over(tile, &[("times", times), ("size", 4)], &bufs, &[n]);
+                let f = calling_over(tile, &[("times", times), ("size", 4)], &bufs, &[n, 1]);
                 let start = vec![bytes(&mut rng, 4 * n), vec![0; 4 * to as usize]];
                 check(&format!("{n} floats {times} times"), &f, target, start);
+            }
+        }
+        // Rows that are repeated as well.
+        for (times, lines, rows) in [(2, 2, 5), (3, 1, 4), (5, 3, 0), (16, 16, 2), (4, 7, 1)] {
+            for (size, dtype) in [(1, DType::U8), (4, DType::F32)] {
+                for n in [0, 1, 3, 4, 5, 14, 15, 16, 17, 40, 63] {
+                    let (from, to) = (rows * n, rows * n * times * lines);
+                    let bufs = [(from, dtype, Access::Read), (to, dtype, Access::Write)];
+                    let shape = [("times", times), ("lines", lines), ("size", size)];
+                    let f = calling_over(tile, &shape, &bufs, &[n, rows]);
+                    let out = vec![0; (size * to) as usize];
+                    let start = vec![bytes(&mut rng, size * from), out];
+                    let what = format!("{rows} rows of {n} elements of {size} bytes {shape:?}");
+                    check(&what, &f, target, start);
+                }
             }
         }
     });

@@ -58,6 +58,8 @@ pub struct LowerCx<'a> {
     pub effort: Effort,
     /// Threads that share the work, so that loops can be written in as many even parts.
     pub threads: i64,
+    /// Bytes of the whole-number weights of all layers.
+    pub weights: i64,
     /// Buffers asked for, with their parameters.
     pub extras: Vec<(BufId, Extra)>,
     /// Takes stores over, where a tail follows.
@@ -265,6 +267,11 @@ impl<'a> LowerCx<'a> {
             .buffer(name, t.dtype, Dim::Fixed(t.len() as i64), Access::Read);
         self.extras.push((buf, Extra::Const(t)));
         buf
+    }
+    /// Whether orders of picked bytes may name masks by their numbers: the list of these is worth its room where there are many weights.
+    pub fn names_masks(&self) -> bool {
+        const MANY: i64 = 1 << 19;
+        self.weights >= MANY
     }
     /// The computing type of input `i`.
     pub fn in_ty(&self, i: usize) -> Result<Ty> {

@@ -448,7 +448,16 @@ pub fn points(r: &mut Rng, n: usize) -> Layer {
 
 /// Rows of bytes as large as they can be, times weights that in their natural order pass 16 bits in pairs.
 pub fn pairs(n: usize, weight: impl Fn(usize, usize) -> i64) -> Layer {
-    let sizes @ [_, m, k, columns] = [1, 7, 64, 24];
+    pairs_of(n, [7, 64, 24], weight)
+}
+
+/// The same of so many rows, elements and columns.
+pub fn pairs_of(
+    n: usize,
+    [m, k, columns]: [usize; 3],
+    weight: impl Fn(usize, usize) -> i64,
+) -> Layer {
+    let sizes = [1, m, k, columns];
     let a = (0..m * k).map(|i| if i % 11 == 0 { 254 } else { 255 });
     let b = (0..k * columns).map(|i| weight(i / columns, i % columns));
     Product {

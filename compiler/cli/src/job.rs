@@ -142,6 +142,7 @@ impl<'a> Job<'a> {
                     dtype,
                     shape: rank.map(|r| (0..r).map(size).collect()),
                     divisor: b.divisor,
+                    places: b.places,
                 })
             })
             .collect()

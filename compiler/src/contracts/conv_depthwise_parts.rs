@@ -3,17 +3,22 @@
 use super::conv_axis::{Axis, Run};
 use super::depthwise_parts::Shape;
 use super::depthwise_tile::Geometry;
+use super::widen::{Narrow, Parts};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
 use crate::ex;
 use crate::kernel::{LowerCx, Machine, Tile, Vector};
+use crate::loops::build::Builder;
 use crate::loops::ir::{BinOp, BufId, ExprId, LoopKind, Ty};
 use crate::loops::tail::Tail;
 
-/// Images with fewer pixels use weights too seldom to write them out.
+/// Images with fewer pixels use weights too seldom to write them out for more rows.
 const LEAST_PIXELS: i64 = 32;
+/// Images with fewer have weights stored as they are read, but for windows of many elements: these are of few layers, at the end of a network.
+const FEW_PIXELS: i64 = 16;
+const MANY_TAPS: i64 = 25;
 /// Rows of the image that pointers of a tile reach.
 const MOST_TOUCHED: usize = 12;
 /// Rows of a tile at most.
@@ -146,7 +151,7 @@ impl Plan {
         let blocks: Vec<Vec<i64>> = firsts.map(|first| self.channels(first)).collect();
         let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
         let less = self.taps() + 4 < self.shape.packed_vectors() / self.shape.vectors * 4;
-        if narrow && less && pixels >= LEAST_PIXELS {
+        if narrow && less && (pixels >= FEW_PIXELS || self.taps() >= MANY_TAPS) {
             return self.spread(cx, w, &blocks);
         }
         let mut out: Vec<u8> = vec![];
@@ -225,7 +230,8 @@ impl Plan {
         // A part that holds a byte needs no sign.
         let d = if s.parts == 4 { DType::U8 } else { DType::I8 };
         let bytes = Tensor::new(d, vec![bytes.len() as i64], bytes.into())?;
-        let (starts, bytes) = (cx.constant("starts", starts), cx.constant("taps", bytes));
+        let starts = Starts::of(cx, starts);
+        let bytes = cx.constant("taps", bytes);
         let size = s.block();
         let packed = s.packed_vectors() * s.lanes;
         let len = Dim::Fixed(packed * blocks.len() as i64);
@@ -239,7 +245,7 @@ impl Plan {
             let to = cx.b.let_(to);
             cx.for_(size_e, LoopKind::Lanes, |cx, lane| {
                 let at = ex!(cx.b; (block * size_e) + lane);
-                let start = cx.b.load(starts, at);
+                let start = starts.load(&mut cx.b, at);
                 let at = cx.b.add(to, lane);
                 cx.b.store(panels, at, start);
                 Ok(())
@@ -297,6 +303,28 @@ impl Plan {
             });
         }
         all.unwrap_or_else(|| cx.b.int(Ty::I32, 0))
+    }
+}
+
+/// What sums begin with, as it is stored.
+enum Starts {
+    Whole(BufId),
+    Parts(Parts),
+}
+
+impl Starts {
+    fn of(cx: &mut LowerCx, t: Tensor) -> Starts {
+        let parts = Narrow::parts(&t).and_then(|n| n.tables(cx));
+        match parts {
+            Some(parts) => Starts::Parts(parts),
+            None => Starts::Whole(cx.constant("starts", t)),
+        }
+    }
+    fn load(&self, b: &mut Builder, at: ExprId) -> ExprId {
+        match self {
+            Starts::Whole(buf) => b.load(*buf, at),
+            Starts::Parts(parts) => parts.load(b, at),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use super::conv_integer::zero;
 use super::strip::Numbers;
 use super::strip_plan::Panels;
+use super::widen;
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
 use crate::base::tensor::Tensor;
@@ -14,8 +15,9 @@ use crate::kernel::{LowerCx, Query, Vector};
 use crate::loops::build::Builder;
 use crate::loops::ir::{BufId, ExprId, Ty};
 
-/// Weights that are held as words though bytes would do.
+/// Weights that are held as words though bytes would do, where more rows than these are multiplied by them.
 const FEW: usize = 8192;
+const FEW_ROWS: i64 = 4;
 
 /// The operands of one product as its kernel reads them.
 #[derive(Clone, Debug)]
@@ -79,13 +81,22 @@ impl Form {
             .map(|(i, w)| (w - wz[channel(i) % wz.len()]) as i32)
             .collect();
         let narrow = weights.iter().all(|w| (-128..=127).contains(w));
+        let columns = weights
+            .len()
+            .checked_sub(1)
+            .map_or(1, |last| channel(last) + 1);
+        let results = q
+            .outputs
+            .first()
+            .and_then(|o| o.as_ref()?.elements().fixed());
+        let few_rows = results.is_some_and(|r| r <= FEW_ROWS * columns as i64);
         match numbers {
             Numbers::Floats => None,
             Numbers::Words => Some(Form {
                 numbers,
                 a_type: DType::I16,
                 // Widening costs an instruction for each vector of weights; few weights may take twice the room instead.
-                b_type: match narrow && v.bytes && weights.len() > FEW {
+                b_type: match narrow && v.bytes && (weights.len() > FEW || few_rows) {
                     true => DType::I8,
                     false => DType::I16,
                 },
@@ -195,13 +206,13 @@ impl Form {
         b.num(Ty::of(self.a_type), self.zero as f64)
     }
     /// What is added to the sums of each column: `sums` are those of its weights. `None`: nothing. What sums begin with is part of it.
-    pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Option<BufId> {
+    pub fn correction(&self, cx: &mut LowerCx, sums: &[i64]) -> Result<Option<BufId>> {
         let zero = match self.numbers {
             Numbers::Bytes | Numbers::Picked | Numbers::Matrices => self.zero,
             _ => 0,
         };
         if zero == 0 && self.start.is_empty() {
-            return None;
+            return Ok(None);
         }
         let start = |c: usize| match self.start.len() {
             0 => 0,
@@ -210,7 +221,7 @@ impl Form {
         let values = sums.iter().enumerate();
         let values: Vec<f64> = values.map(|(c, s)| (start(c) - s * zero) as f64).collect();
         let t = Tensor::from_f64s(DType::I32, &[values.len() as i64], &values);
-        Some(cx.constant("corrections", t))
+        widen::constant(cx, "corrections", t).map(Some)
     }
     /// Packed weights as a constant: `k` elements (whole groups) of each column, element (k, column) at `at`.
     pub fn pack(
@@ -222,7 +233,7 @@ impl Form {
     ) -> Result<BufId> {
         let mut out = vec![];
         self.pack_into(&mut out, panels, k, at);
-        self.constant(cx, out)
+        self.constant(cx, out, None)
     }
     /// The same, appended to bytes.
     pub fn pack_into(
@@ -249,11 +260,11 @@ impl Form {
             }
         }
     }
-    /// Bytes of packed weights as a constant.
-    pub fn constant(&self, cx: &mut LowerCx, bytes: Vec<u8>) -> Result<BufId> {
+    /// Bytes of packed weights as a constant, of which each is read for so many rows of A.
+    pub fn constant(&self, cx: &mut LowerCx, bytes: Vec<u8>, rows: Option<i64>) -> Result<BufId> {
         let n = (bytes.len() / self.b_type.size()) as i64;
         let t = Tensor::new(self.b_type, vec![n], bytes.into())?;
-        Ok(cx.constant("panels", t))
+        widen::words(cx, "panels", t, rows)
     }
     /// Part and column of a place in a row of groups.
     fn place(&self, place: i64) -> (i64, i64) {

@@ -3,7 +3,7 @@
 
 use super::form::Form;
 use super::gemm::{View, macs};
-use super::picked::{REACH, Stored, pack, share};
+use super::picked::{Picks, REACH, Stored, pack, share};
 use super::row_blocks::{row_blocks, row_parts};
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{
@@ -183,16 +183,17 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
         }
         sums.extend((0..n).map(|j| (0..k).map(|p| i64::from(at(p, j))).sum::<i64>()));
     }
-    let correction = form.correction(cx, &sums);
+    let correction = form.correction(cx, &sums)?;
     let found = element.probe(cx, |cx, index, sum| finish(cx, &v, correction, index, sum))?;
     let padded: i64 = panels.iter().map(|p| p.count * p.padded).sum();
     let stored = match (numbers, known) {
         (Numbers::Picked, _) => {
             let (matrices, places, weight) = picked_matrices(&form, k, n);
-            let packed = pack(&panels, matrices, &places, weight).ok_or_else(missing)?;
+            let packed =
+                pack(&panels, matrices, &places, cx.names_masks(), weight).ok_or_else(missing)?;
             Stored::picked(cx, packed)?
         }
-        (_, true) => Stored::plain(form.constant(cx, bytes)?, pitch),
+        (_, true) => Stored::plain(form.constant(cx, bytes, rows.fixed())?, pitch),
         (_, false) => {
             let len = Dim::Fixed(padded * pitch);
             let buf = cx.scratch_per_thread("b_panels", form.b_type, len);
@@ -457,7 +458,7 @@ impl Job<'_> {
             a_type: self.form.a_type,
             b_type: self.form.b_type,
             c_type: DType::I32,
-            each: self.stored.each,
+            order: self.stored.each,
             apart: self.form.apart,
             ahead: self.ahead,
             ..Strip::floats()
@@ -466,7 +467,7 @@ impl Job<'_> {
             Some(p) => p.steps,
             None => cx.b.i(self.pitch / self.form.group()),
         };
-        let scales: Vec<At> = picks.iter().map(|p| p.order).collect();
+        let scales: Vec<At> = picks.iter().flat_map(Picks::tables).collect();
         let next = size / self.form.numbers.group();
         let seg = cx.b.i(0);
         let mut index = batch.to_vec();

@@ -7,6 +7,7 @@
 //!
 //! Nothing is assumed of the bytes, so sums are exact; [`fits`] says so of what was arranged, and is asked before it is used.
 
+use super::picked_masks::{self as masks, BITS, number};
 use super::picked_order::{Pairs, Step, fits, weights};
 pub use super::picked_order::{REACH, share};
 use super::strip_plan::{At, Panels};
@@ -17,6 +18,8 @@ use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{BufId, ExprId, Ty};
 
+/// Bytes of a vector of weights, of which panels have whole ones.
+const VECTOR: usize = 32;
 /// In place of an element: a zero.
 const NONE: u8 = 0x80;
 
@@ -25,19 +28,58 @@ const NONE: u8 = 0x80;
 pub struct Packed {
     /// Steps of the longest panel.
     pub longest: i64,
-    /// For each panel its steps, where its weights begin, in fours, and where its order does.
+    /// For each panel its steps, where its weights begin, in vectors of [`VECTOR`], and where its order does.
     pub own: Vec<[i32; 3]>,
     /// Weights: panel, step, column, four of them.
     pub weights: Vec<u8>,
-    /// Order: panel or several that share it, step, for each four bytes that say what is picked and how far the sixteen bytes lie behind those of the step before.
+    /// Order: panel or several that share it, step, and what [`Order`] says.
     pub order: Vec<u8>,
-    /// Bytes of a step of the order: 5, or 6 where distances are too large for one.
-    pub each: i64,
+    /// How it says so.
+    pub each: Order,
 }
 
-/// The largest distance of steps that so many bytes say.
-fn farthest(each: i64) -> i64 {
-    (1 << (8 * (each - 4))) - 1
+/// What a step of an order is stored as: what is picked, and how far the sixteen bytes lie behind those of the step before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Order {
+    /// Four bytes: which of the sixteen each is, 128 for none; and the distance, one byte.
+    #[default]
+    Bytes,
+    /// The same with a distance of two bytes.
+    BytesFar,
+    /// Two bytes: the number of a mask in their list, and the distance in the bits that are left.
+    Named,
+    /// The same with a distance of two bytes of its own behind.
+    NamedFar,
+}
+
+impl Order {
+    /// All of them.
+    const ALL: [Order; 4] = [Order::Bytes, Order::BytesFar, Order::Named, Order::NamedFar];
+    /// Bytes of a step, by which it is known.
+    pub fn bytes(self) -> i64 {
+        match self {
+            Order::Bytes => 5,
+            Order::BytesFar => 6,
+            Order::Named => 2,
+            Order::NamedFar => 4,
+        }
+    }
+    /// The one of so many bytes a step.
+    pub fn of(bytes: i64) -> Option<Order> {
+        Order::ALL.into_iter().find(|o| o.bytes() == bytes)
+    }
+    /// Whether masks are named by their numbers.
+    pub fn named(self) -> bool {
+        matches!(self, Order::Named | Order::NamedFar)
+    }
+    /// The largest distance that can be said.
+    fn farthest(self) -> i64 {
+        match self {
+            Order::Bytes => 0xff,
+            Order::Named => (1 << (16 - BITS)) - 1,
+            Order::BytesFar | Order::NamedFar => 0xffff,
+        }
+    }
 }
 
 /// Steps of which none lies farther behind the one before than `most`: some that multiply nothing are put between.
@@ -81,9 +123,10 @@ const DEARER: i64 = 200;
 
 /// Panels in runs, for as few bytes as can be found: an order that holds for the columns of several panels takes more steps, but is there once. `panel`: bytes
 /// of a panel's step.
-fn runs(pairs: Vec<Pairs>, places: &[i64], panel: i64) -> Option<Vec<Run>> {
+fn runs(pairs: Vec<Pairs>, places: &[i64], panel: i64, named: bool) -> Option<Vec<Run>> {
+    let each = if named { Order::Named } else { Order::Bytes }.bytes();
     let run = |first: i64, panels: i64, pairs: Pairs| {
-        let steps = pairs.steps(places)?;
+        let steps = pairs.steps(places, named)?;
         Some(Run {
             first,
             panels,
@@ -104,7 +147,7 @@ fn runs(pairs: Vec<Pairs>, places: &[i64], panel: i64) -> Option<Vec<Run>> {
             };
             let both = run(a.first, 2 * panels, a.pairs.and(&b.pairs))?;
             let own = a.done() + b.done();
-            let less = both.bytes(panel, 5) < a.bytes(panel, 5) + b.bytes(panel, 5);
+            let less = both.bytes(panel, each) < a.bytes(panel, each) + b.bytes(panel, each);
             if less && (both.done() - own) * DEARER <= own {
                 merged.push(both);
             } else {
@@ -119,11 +162,16 @@ fn runs(pairs: Vec<Pairs>, places: &[i64], panel: i64) -> Option<Vec<Run>> {
     }
 }
 
-/// Weights of `matrices` products one behind the other, whose rows have the same places. `weight`: matrix, element, column. `None`: they have no such form.
+/// Steps of an order that names masks may be so many more, of so many.
+const MORE: (usize, usize) = (1, 100);
+
+/// Weights of `matrices` products one behind the other, whose rows have the same places. `weight`: matrix, element, column; `named`: whether orders may name
+/// masks by their numbers, where that is less. `None`: they have no such form.
 pub fn pack(
     panels: &[Panels],
     matrices: i64,
     places: &[i64],
+    named: bool,
     weight: impl Fn(i64, usize, i64) -> i32,
 ) -> Option<Packed> {
     i32::try_from(*places.last()?).ok()?;
@@ -135,44 +183,92 @@ pub fn pack(
                 weights(places, p.n, |e, j| weight(matrix, e, first + j))
             };
             let own: Vec<Vec<i32>> = (0..p.count).map(own).collect();
-            let pairs = own.iter().map(|w| Pairs::of(places, w)).collect();
-            for run in runs(pairs, places, 4 * p.padded)? {
-                let of = &own[run.first as usize..][..run.panels as usize];
-                if !of.iter().all(|w| fits(&run.steps, places, w)) {
-                    return None;
-                }
-                all.push((matrix, p, run));
+            let pairs: Vec<Pairs> = own.iter().map(|w| Pairs::of(places, w)).collect();
+            all.push(Group {
+                matrix,
+                p,
+                own,
+                pairs,
+            });
+        }
+    }
+    let plain = arranged(&all, places, false, &weight)?;
+    if !named {
+        return Some(plain);
+    }
+    let bytes = |p: &Packed| p.weights.len() + p.order.len();
+    let other = arranged(&all, places, true, &weight).filter(|o| {
+        let (more, of) = MORE;
+        bytes(o) < bytes(&plain) && o.weights.len() <= plain.weights.len() / of * (of + more)
+    });
+    Some(other.unwrap_or(plain))
+}
+
+/// Panels of one width, and which of their elements may be partners.
+struct Group<'a> {
+    matrix: i64,
+    p: &'a Panels,
+    own: Vec<Vec<i32>>,
+    pairs: Vec<Pairs>,
+}
+
+fn arranged(
+    groups: &[Group],
+    places: &[i64],
+    named: bool,
+    weight: &impl Fn(i64, usize, i64) -> i32,
+) -> Option<Packed> {
+    let mut all = vec![];
+    for g in groups {
+        for run in runs(g.pairs.clone(), places, 4 * g.p.padded, named)? {
+            let of = &g.own[run.first as usize..][..run.panels as usize];
+            if !of.iter().all(|w| fits(&run.steps, places, w)) {
+                return None;
             }
+            all.push((g.matrix, g.p, run));
         }
     }
     let far = |steps: &[Step]| {
         let first = steps.first().map_or(0, |s| s.first);
         let others = steps.windows(2).map(|s| s[1].first - s[0].first);
-        others.fold(first, i64::max) > farthest(5)
+        others.fold(first, i64::max)
     };
-    let each = if all.iter().any(|a| far(&a.2.steps)) {
-        6
-    } else {
-        5
+    let far = all.iter().map(|a| far(&a.2.steps)).max().unwrap_or(0);
+    let each = match named {
+        true => [Order::Named, Order::NamedFar],
+        false => [Order::Bytes, Order::BytesFar],
     };
+    let each = each[usize::from(far > each[0].farthest())];
     let mut packed = Packed {
         each,
         ..Packed::default()
     };
     for (matrix, p, run) in all {
-        let steps = near(run.steps, farthest(each));
+        let mut steps = near(run.steps, each.farthest());
         packed.longest = packed.longest.max(steps.len() as i64);
         let order = packed.order.len();
         let mut before = 0;
-        for s in &steps {
+        for s in &mut steps {
+            let distance = s.first - before;
+            before = s.first;
+            if named {
+                let (mask, elements) = number(s, places)?;
+                s.elements = elements;
+                let (first, behind) = match each {
+                    Order::Named => (mask | (distance as u16) << BITS, None),
+                    _ => (mask, Some(distance as u16)),
+                };
+                let words = std::iter::once(first).chain(behind);
+                packed.order.extend(words.flat_map(u16::to_le_bytes));
+                continue;
+            }
             let byte = |e: &Option<usize>| e.map_or(NONE, |e| (places[e] - s.first) as u8);
             packed.order.extend(s.elements.iter().map(byte));
-            let distance = (s.first - before).to_le_bytes();
-            packed.order.extend(&distance[..each as usize - 4]);
-            before = s.first;
+            let distance = distance.to_le_bytes();
+            packed.order.extend(&distance[..each.bytes() as usize - 4]);
         }
         for t in run.first..run.first + run.panels {
-            let begins = [steps.len(), packed.weights.len() / 4, order].map(i32::try_from);
+            let begins = [steps.len(), packed.weights.len() / VECTOR, order].map(i32::try_from);
             let [count, weights, order] = begins;
             packed.own.push([count.ok()?, weights.ok()?, order.ok()?]);
             for s in &steps {
@@ -192,12 +288,14 @@ pub fn pack(
 pub struct Stored {
     /// Weights, panel after panel.
     pub buf: BufId,
-    /// Bytes of a step of the order; 0 where there is none.
-    pub each: i64,
+    /// How a step of the order is stored, if there is one.
+    pub each: Option<Order>,
     /// Elements of a column of a panel; of picked ones of the longest.
     column: i64,
     /// Of panels whose A is picked: their order, and three numbers for each of them.
     order: Option<(BufId, BufId)>,
+    /// The list of masks, where the order names them.
+    masks: Option<BufId>,
 }
 
 /// A panel.
@@ -214,6 +312,8 @@ pub struct Panel {
 pub struct Picks {
     /// The order.
     pub order: At,
+    /// The list of masks, where the order names them.
+    pub masks: Option<At>,
     /// Steps.
     pub steps: ExprId,
 }
@@ -223,9 +323,10 @@ impl Stored {
     pub fn plain(buf: BufId, elements: i64) -> Stored {
         Stored {
             buf,
-            each: 0,
+            each: None,
             column: elements,
             order: None,
+            masks: None,
         }
     }
     /// Panels of picked elements as constants of the layer.
@@ -235,13 +336,19 @@ impl Stored {
         let n = packed.order.len() as i64;
         let order = Tensor::new(DType::U8, vec![n], packed.order.into())?;
         let own = packed.own.as_flattened();
-        let bytes: Vec<u8> = own.iter().flat_map(|o| o.to_le_bytes()).collect();
-        let own = Tensor::new(DType::I32, vec![own.len() as i64], bytes.into())?;
+        // As words, if these hold them: layers with the same loops share them.
+        let words = own.iter().all(|o| i16::try_from(*o).is_ok());
+        let dtype = if words { DType::I16 } else { DType::I32 };
+        let values: Vec<f64> = own.iter().map(|o| f64::from(*o)).collect();
+        let own = Tensor::from_f64s(dtype, &[own.len() as i64], &values);
+        let masks = packed.each.named().then(masks::all);
+        let masks = masks.map(|m| Tensor::new(DType::U8, vec![m.len() as i64], m.into()));
         Ok(Stored {
             buf: cx.constant("panels", weights),
-            each: packed.each,
+            each: Some(packed.each),
             column: packed.longest * 4,
             order: Some((cx.constant("order", order), cx.constant("steps", own))),
+            masks: masks.transpose()?.map(|m| cx.constant("masks", m)),
         })
     }
     /// Elements from a panel of group `at` to the next, or about so many.
@@ -279,11 +386,16 @@ impl Stored {
             let v = cx.b.cast(Ty::I64, v);
             cx.b.let_(v)
         };
-        let [steps, fours, begin] = [0, 1, 2].map(&mut number);
-        let at = ex!(cx.b; fours * {cx.b.i(4)});
+        let [steps, vectors, begin] = [0, 1, 2].map(&mut number);
+        let at = ex!(cx.b; vectors * {cx.b.i(VECTOR as i64)});
         // As it is, and a bound for who counts what is done.
         let most = cx.b.i(self.column / 4);
         let steps = cx.b.min(steps, most);
+        let masks = self.masks.map(|buf| At {
+            buf,
+            at: cx.b.i(0),
+            row: cx.b.i(0),
+        });
         Panel {
             at: cx.b.let_(at),
             picks: Some(Picks {
@@ -292,9 +404,17 @@ impl Stored {
                     at: begin,
                     row: cx.b.i(0),
                 },
+                masks,
                 steps: cx.b.let_(steps),
             }),
         }
+    }
+}
+
+impl Picks {
+    /// What a call reads beside its operands.
+    pub fn tables(&self) -> Vec<At> {
+        std::iter::once(self.order).chain(self.masks).collect()
     }
 }
 
@@ -314,8 +434,8 @@ mod tests {
         };
         for (apart, each, between) in [(200, 5, 0), (5000, 6, 0), (70_000, 6, 1)] {
             let places: Vec<i64> = (0..16).chain(apart..apart + 16).collect();
-            let p = pack(&[panel], 1, &places, |_, _, _| 50).unwrap_or_default();
-            assert_eq!((p.each, p.own), (each, vec![[8 + between, 0, 0]]));
+            let p = pack(&[panel], 1, &places, false, |_, _, _| 50).unwrap_or_default();
+            assert_eq!((p.each.bytes(), p.own), (each, vec![[8 + between, 0, 0]]));
             let distances = p.order.chunks(each as usize).map(|s| {
                 let far = s.get(5).copied().unwrap_or(0);
                 i64::from(s[4]) + 256 * i64::from(far)
@@ -329,7 +449,7 @@ mod tests {
         let places: Vec<i64> = (0..64).collect();
         let sparse = |e: usize, _: i64| if e < 16 { 100 } else { 0 };
         let own = weights(&places, 8, sparse);
-        let steps = Pairs::of(&places, &own).steps(&places);
+        let steps = Pairs::of(&places, &own).steps(&places, false);
         assert_eq!(steps.map(|s| s.len()), Some(8));
         let panel = Panels {
             first: 0,
@@ -340,15 +460,15 @@ mod tests {
             split: 1,
         };
         // Both panels by one order.
-        let p = pack(&[panel], 1, &places, |_, e, j| sparse(e, j)).unwrap_or_default();
+        let p = pack(&[panel], 1, &places, false, |_, e, j| sparse(e, j)).unwrap_or_default();
         assert_eq!(
             (p.longest, p.order.len(), p.weights.len()),
             (8, 8 * 5, 2 * 8 * 32)
         );
-        assert_eq!(p.own, [[8, 0, 0], [8, 64, 0]]);
+        assert_eq!(p.own, [[8, 0, 0], [8, 8, 0]]);
         // Panels are as long as their own steps, and these share none.
         let uneven = |_, e: usize, j: i64| if j < 5 && e > 15 { 0 } else { 100 };
-        let p = pack(&[panel], 1, &places, uneven).unwrap_or_default();
-        assert_eq!((p.longest, p.own), (32, vec![[8, 0, 0], [32, 64, 40]]));
+        let p = pack(&[panel], 1, &places, false, uneven).unwrap_or_default();
+        assert_eq!((p.longest, p.own), (32, vec![[8, 0, 0], [32, 8, 40]]));
     }
 }

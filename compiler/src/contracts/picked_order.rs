@@ -2,12 +2,15 @@
 //!
 //! Elements are vertices, and two of them that lie within reach of one instruction and keep within the bound in all columns of a panel have an edge. Partners are
 //! a matching: who has fewest others chooses first, among these the one with fewest others, and what is left over takes a partner away
-//! where that one finds another.
+//! where that one finds another, over several pairs if need be.
 
+use super::picked_masks::{NEAR, number};
 use super::strip_plan::Panels;
 
 /// Bytes that a step picks from.
 pub const REACH: i64 = 16;
+/// Pairs behind one that may stand beside it.
+const CLOSE: usize = 12;
 /// What the weights of one sign in a pair may add up to: 255 times it is a word.
 const MOST: i32 = 128;
 
@@ -63,13 +66,17 @@ impl Pairs {
             live: live.collect(),
         }
     }
-    /// For each element those that may be its partner, if it takes part.
-    fn edges(&self) -> Vec<Vec<usize>> {
+    /// For each element those that may be its partner, if it takes part. `named`: steps have masks of the list.
+    fn edges(&self, places: &[i64], named: bool) -> Vec<Vec<usize>> {
         let mut edges = vec![vec![]; self.live.len()];
+        let last = places.last().map_or(0, |l| l + 1 - REACH);
+        let close = |e: usize, other: usize| {
+            !named || places[e] <= last || places[other] - places[e] <= NEAR
+        };
         for (e, bits) in self.behind.iter().enumerate() {
             let near = (0..REACH as usize).filter(|d| bits >> d & 1 != 0);
             for other in near.map(|d| e + 1 + d) {
-                if self.live[e] && self.live[other] {
+                if self.live[e] && self.live[other] && close(e, other) {
                     edges[e].push(other);
                     edges[other].push(e);
                 }
@@ -77,36 +84,52 @@ impl Pairs {
         }
         edges
     }
-    /// The steps of a panel. `None`: the row is shorter than a step picks from.
-    pub fn steps(&self, places: &[i64]) -> Option<Vec<Step>> {
+    /// The steps of a panel. `None`: the row is shorter than a step picks from. `named`: what each picks is in the list of masks.
+    pub fn steps(&self, places: &[i64], named: bool) -> Option<Vec<Step>> {
         let last = places.last()? + 1 - REACH;
         if last < 0 {
             return None;
         }
-        let partner = partners(&self.edges());
+        let partner = partners(&self.edges(places, named));
         // Pairs by their first elements; those alone stand beside nothing.
         let first = |e: &usize| self.live[*e] && partner[*e].is_none_or(|p| p > *e);
         let firsts = (0..places.len()).filter(first);
         let pairs: Vec<[Option<usize>; 2]> = firsts.map(|e| [Some(e), partner[e]]).collect();
-        let mut taken = vec![false; pairs.len()];
-        let mut steps = vec![];
-        for (i, pair) in pairs.iter().enumerate() {
-            if std::mem::replace(&mut taken[i], true) {
-                continue;
+        let step = |i: usize, beside: [Option<usize>; 2]| Step {
+            first: pairs[i][0].map_or(0, |e| places[e]).min(last),
+            elements: [pairs[i][0], pairs[i][1], beside[0], beside[1]],
+        };
+        // Whether a later pair may stand beside one.
+        let beside = |i: usize, j: usize| {
+            let s = step(i, pairs[j]);
+            let mut elements = s.elements.iter().flatten();
+            let inside = elements.all(|e| places[*e] < s.first + REACH);
+            inside && (!named || number(&s, places).is_some())
+        };
+        // Each takes the next that may, and what is left over takes one away where that one finds another.
+        let near = |i: usize| (i + 1..pairs.len()).take(CLOSE);
+        let mut next: Vec<Option<usize>> = vec![None; pairs.len()];
+        for i in 0..pairs.len() {
+            let free = |j: &usize| next[*j].is_none() && beside(i, *j);
+            if next[i].is_none()
+                && let Some(j) = near(i).find(free)
+            {
+                (next[i], next[j]) = (Some(j), Some(i));
             }
-            let first = pair[0].map_or(0, |e| places[e]).min(last);
-            let inside = |e: &Option<usize>| e.is_none_or(|e| places[e] < first + REACH);
-            let next = (i + 1..pairs.len())
-                .take_while(|&j| inside(&pairs[j][0]))
-                .find(|&j| !taken[j] && inside(&pairs[j][1]));
-            next.iter().for_each(|&j| taken[j] = true);
-            let [c, d] = next.map_or([None; 2], |j| pairs[j]);
-            steps.push(Step {
-                first,
-                elements: [pair[0], pair[1], c, d],
-            });
         }
-        Some(steps)
+        if next.iter().filter(|n| n.is_none()).count() > 1 {
+            let mut edges = vec![vec![]; pairs.len()];
+            for i in 0..pairs.len() {
+                for j in near(i).filter(|j| beside(i, *j)) {
+                    edges[i].push(j);
+                    edges[j].push(i);
+                }
+            }
+            augment(&edges, &mut next);
+        }
+        let own = (0..pairs.len()).filter(|i| next[*i].is_none_or(|j| j > *i));
+        let steps = own.map(|i| step(i, next[i].map_or([None; 2], |j| pairs[j])));
+        Some(steps.collect())
     }
 }
 
@@ -146,22 +169,49 @@ fn partners(edges: &[Vec<usize>]) -> Vec<Option<usize>> {
             }
         }
     }
-    // Two that are alone, next to one of a pair each, make two pairs of three.
+    augment(edges, &mut partner);
+    partner
+}
+
+/// Finds partners for those who have none.
+fn augment(edges: &[Vec<usize>], partner: &mut [Option<usize>]) {
     for one in 0..edges.len() {
-        if partner[one].is_some() {
-            continue;
-        }
-        let freed = edges[one].iter().find_map(|&near| {
-            let far: usize = partner[near]?;
-            let alone = |e: &usize| *e != one && partner[*e].is_none();
-            Some((near, far, edges[far].iter().copied().find(alone)?))
-        });
-        if let Some((near, far, other)) = freed {
-            (partner[one], partner[near]) = (Some(near), Some(one));
-            (partner[far], partner[other]) = (Some(other), Some(far));
+        if partner[one].is_none() {
+            let mut seen = vec![false; edges.len()];
+            seen[one] = true;
+            found(edges, partner, &mut seen, one, DEPTH);
         }
     }
-    partner
+}
+
+/// Pairs that may change for one more.
+const DEPTH: usize = 24;
+
+/// Finds a partner for an element that has none: one that is free, or one whose own partner finds another.
+fn found(
+    edges: &[Vec<usize>],
+    partner: &mut [Option<usize>],
+    seen: &mut [bool],
+    one: usize,
+    depth: usize,
+) -> bool {
+    for &near in &edges[one] {
+        if std::mem::replace(&mut seen[near], true) {
+            continue;
+        }
+        let done = match partner[near] {
+            None => true,
+            Some(far) => {
+                let new = depth > 0 && !std::mem::replace(&mut seen[far], true);
+                new && found(edges, partner, seen, far, depth - 1)
+            }
+        };
+        if done {
+            (partner[one], partner[near]) = (Some(near), Some(one));
+            return true;
+        }
+    }
+    false
 }
 
 /// The weights of a panel's elements: column by column, element after element.
@@ -225,7 +275,7 @@ pub fn share(
     let (mut done, mut there) = (0, 0);
     for (matrix, p, first) in all.iter().step_by(all.len().div_ceil(SOME).max(1)) {
         let own = weights(places, p.n, |e, j| weight(*matrix, e, first + j));
-        let steps = Pairs::of(places, &own).steps(places);
+        let steps = Pairs::of(places, &own).steps(places, false);
         done += p.padded * 4 * steps.map_or(0, |s| s.len() as i64);
         there += p.padded * places.len() as i64;
     }
@@ -245,7 +295,9 @@ mod tests {
     /// Steps of some columns of such weights, and whether they fit.
     fn arranged(places: &[i64], columns: i64, weight: impl Fn(usize, i64) -> i32) -> Vec<Step> {
         let own = weights(places, columns, weight);
-        let steps = Pairs::of(places, &own).steps(places).unwrap_or_default();
+        let steps = Pairs::of(places, &own)
+            .steps(places, false)
+            .unwrap_or_default();
         assert!(fits(&steps, places, &own), "{places:?} {columns}");
         steps
     }
@@ -281,7 +333,7 @@ mod tests {
         far[0].first = 1;
         assert!(!fits(&far, 65));
         let short = &places[..15];
-        assert_eq!(Pairs::of(short, &[1; 15]).steps(short), None);
+        assert_eq!(Pairs::of(short, &[1; 15]).steps(short, false), None);
     }
 
     #[test]
@@ -303,10 +355,10 @@ mod tests {
         let own = |first: i64| weights(&places, 6, |e, j| weight(e, first + j) / 2);
         let both = weights(&places, 12, |e, j| weight(e, j) / 2);
         let joined = Pairs::of(&places, &own(0)).and(&Pairs::of(&places, &own(6)));
-        let steps = joined.steps(&places).unwrap_or_default();
+        let steps = joined.steps(&places, false).unwrap_or_default();
         assert_eq!(
             Some(&steps),
-            Pairs::of(&places, &both).steps(&places).as_ref()
+            Pairs::of(&places, &both).steps(&places, false).as_ref()
         );
         assert!(fits(&steps, &places, &both));
     }

@@ -14,15 +14,17 @@
 //!
 //! Where a machine adds the products of two bytes in 16 bits (`gemm_strip_picked`), a group is four bytes that are picked from sixteen of a row of A, as
 //! two numbers of `order` say for each k: a byte for each of the four, which of the sixteen (128: none, a zero), and where the sixteen begin, from the row's
-//! start. The first two and the last two are the pairs whose products fit 16 bits, whatever A holds: weights are arranged so ([`super::picked`]). There
+//! start; or the number of such a mask in the list of [`super::picked_masks`], and where they begin. The first two and the last two are the pairs whose products fit 16 bits, whatever A holds: weights are arranged so ([`super::picked`]). There
 //! is one segment and no chain but one.
 //!
 //! A bias is part of the tail: added first, it would cost accuracy where it is large.
 //!
-//! Arguments: pointers a, b, c, scales and zeros of a narrow B or the order of a picked A, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
+//! Arguments: pointers a, b, c, scales and zeros of a narrow B, or the order of a picked A and the list of masks that it names, the tail's operands; then the numbers a_row, c_row, k, seg, b_row,
 //! tiles, ahead, and for each tail operand its row distance.
 
 use super::narrow::Narrow;
+use super::picked::Order;
+use super::picked_masks::BITS;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
 use crate::kernel::{Contract, Tile};
@@ -135,8 +137,8 @@ pub struct Strip {
     pub b_type: DType,
     /// How results are stored.
     pub c_type: DType,
-    /// Bytes of a step of the order of a picked A: 5 or 6; 0 of others.
-    pub each: i64,
+    /// How a step of the order of a picked A is stored.
+    pub order: Option<Order>,
     /// Columns of a vector whose words lie apart; 0: a group lies in one piece.
     pub apart: i64,
     /// Whether what lies `ahead` elements behind B is fetched meanwhile: the next panel, where weights come from far away.
@@ -171,7 +173,7 @@ impl Strip {
             a_type: DType::F32,
             b_type: DType::F32,
             c_type: DType::F32,
-            each: 0,
+            order: None,
             apart: 0,
             ahead: false,
             narrow: None,
@@ -194,7 +196,7 @@ impl Strip {
         if self.numbers != Numbers::Floats {
             shape.extend([
                 ("group".to_string(), self.numbers.group()),
-                ("picked".to_string(), self.each),
+                ("picked".to_string(), self.order.map_or(0, Order::bytes)),
                 ("a_type".to_string(), i64::from(self.a_type.onnx())),
                 ("c_type".to_string(), i64::from(self.c_type.onnx())),
                 ("apart".to_string(), self.apart),
@@ -208,12 +210,16 @@ impl Strip {
     pub fn of(callee: &Callee) -> Option<Strip> {
         let get =
             |name: &str, least: i64| callee.get(name).filter(|v| (least..1 << 16).contains(v));
+        let mut order = None;
         let numbers = match get("group", 1) {
             None => Numbers::Floats,
             Some(2) => Numbers::Words,
             Some(4) => match get("picked", 0)? {
-                5 | 6 => Numbers::Picked,
-                _ => Numbers::Bytes,
+                0 => Numbers::Bytes,
+                bytes => {
+                    order = Some(Order::of(bytes)?);
+                    Numbers::Picked
+                }
             },
             Some(8) => Numbers::Matrices,
             _ => return None,
@@ -236,10 +242,7 @@ impl Strip {
                 d @ (DType::F32 | DType::I32 | DType::U8 | DType::I8) => d,
                 _ => return None,
             },
-            each: match numbers {
-                Numbers::Picked => get("picked", 0)?,
-                _ => 0,
-            },
+            order,
             apart: if whole { get("apart", 0)? } else { 0 },
             m: get("m", 1)?,
             n: get("n", 1)?,
@@ -287,8 +290,14 @@ fn reference(callee: &Callee) -> Option<Func> {
         Start::Sum => b.buffer("c", s.c_type, unknown.clone(), Access::ReadWrite),
         Start::Zero => b.buffer("c", s.c_type, unknown.clone(), Access::Write),
     };
-    let order = (s.numbers == Numbers::Picked)
-        .then(|| b.buffer("order", DType::U8, unknown.clone(), Access::Read));
+    let order = s.order.map(|each| {
+        let mut table = |name| b.buffer(name, DType::U8, unknown.clone(), Access::Read);
+        Steps {
+            each,
+            order: table("order"),
+            masks: each.named().then(|| table("masks")),
+        }
+    });
     let kinds: Vec<DType> = s.tail.operands().filter_map(|n| n.element()).collect();
     let operands: Vec<_> = kinds
         .into_iter()
@@ -319,8 +328,8 @@ fn reference(callee: &Callee) -> Option<Func> {
                 let none = b.i(0);
                 let first = b.var(none);
                 b.for_(k, LoopKind::Seq, |b, p| {
-                    if let Some(order) = order {
-                        s.step(b, order, p, first);
+                    if let Some(order) = &order {
+                        order.step(b, p, first);
                     }
                     let a_start = b.mul(i, a_row);
                     let a_seg = b.mul(g, seg);
@@ -334,7 +343,7 @@ fn reference(callee: &Callee) -> Option<Func> {
                     let split = b.i(s.split);
                     let which = b.rem(p, split);
                     for part in 0..s.numbers.group() {
-                        let x = match order {
+                        let x = match &order {
                             None => {
                                 let part = b.i(part);
                                 let at = b.add(a_at, part);
@@ -343,7 +352,7 @@ fn reference(callee: &Callee) -> Option<Func> {
                             Some(order) => {
                                 let first = b.get(first);
                                 let from = b.add(a_start, first);
-                                s.picked(b, part, pa, from, order, p)
+                                order.picked(b, part, pa, from, p)
                             }
                         };
                         let at = s.place_of_b(b, part, b_at, j);
@@ -379,42 +388,68 @@ fn reference(callee: &Callee) -> Option<Func> {
     Some(b.finish())
 }
 
-impl Strip {
-    /// Adds to `first` how far the bytes of a step of the order lie behind those of the step before.
-    fn step(&self, b: &mut Builder, order: BufId, step: ExprId, first: VarId) {
-        for n in 0..self.each - 4 {
-            let (each, at, by) = (b.i(self.each), b.i(4 + n), b.i(8 * n));
-            let before = b.mul(step, each);
-            let at = b.add(before, at);
-            let byte = b.load(order, at);
-            let byte = b.cast(Ty::I64, byte);
-            let more = b.bin(BinOp::Shl, byte, by);
-            let so_far = b.get(first);
-            let now = b.add(so_far, more);
-            b.set(first, now);
-        }
-    }
-    /// Part `part` of what step `step` of the order picks from the bytes that begin at `from`.
-    fn picked(
-        &self,
-        b: &mut Builder,
-        part: i64,
-        a: BufId,
-        from: ExprId,
-        order: BufId,
-        step: ExprId,
-    ) -> ExprId {
-        let (each, part) = (b.i(self.each), b.i(part));
+/// The order of a picked A.
+struct Steps {
+    each: Order,
+    order: BufId,
+    masks: Option<BufId>,
+}
+
+impl Steps {
+    /// So many bytes of a step from byte `at` on, as a number.
+    fn number(&self, b: &mut Builder, step: ExprId, at: i64, bytes: i64) -> ExprId {
+        let each = b.i(self.each.bytes());
         let before = b.mul(step, each);
-        let at = b.add(before, part);
-        let which = b.load(order, at);
-        let which = b.cast(Ty::I64, which);
+        let mut all = b.i(0);
+        for n in 0..bytes {
+            let (at, by) = (b.i(at + n), b.i(8 * n));
+            let at = b.add(before, at);
+            let byte = b.load(self.order, at);
+            let byte = b.cast(Ty::I64, byte);
+            let byte = b.bin(BinOp::Shl, byte, by);
+            all = b.add(all, byte);
+        }
+        all
+    }
+    /// Adds to `first` how far the bytes of a step lie behind those of the step before.
+    fn step(&self, b: &mut Builder, step: ExprId, first: VarId) {
+        let more = match self.each {
+            Order::Bytes => self.number(b, step, 4, 1),
+            Order::BytesFar => self.number(b, step, 4, 2),
+            Order::NamedFar => self.number(b, step, 2, 2),
+            Order::Named => {
+                let both = self.number(b, step, 0, 2);
+                let bits = b.i(i64::from(BITS));
+                b.bin(BinOp::ShrU, both, bits)
+            }
+        };
+        let so_far = b.get(first);
+        let now = b.add(so_far, more);
+        b.set(first, now);
+    }
+    /// Part `part` of what a step picks from the bytes that begin at `from`.
+    fn picked(&self, b: &mut Builder, part: i64, a: BufId, from: ExprId, step: ExprId) -> ExprId {
+        let which = match self.masks {
+            None => self.number(b, step, part, 1),
+            Some(masks) => {
+                let both = self.number(b, step, 0, 2);
+                let (names, four, part) = (b.i((1 << BITS) - 1), b.i(4), b.i(part));
+                let name = b.and(both, names);
+                let at = b.mul(name, four);
+                let at = b.add(at, part);
+                let which = b.load(masks, at);
+                b.cast(Ty::I64, which)
+            }
+        };
         let none = b.i(128);
         let there = b.lt(which, none);
         let at = b.add(from, which);
         let zero = b.int(Ty::I32, 0);
         b.load_if(a, there, at, zero)
     }
+}
+
+impl Strip {
     /// The element of B that part `part` of a group is multiplied with, the group standing at `b` in its first column.
     fn place_of_b(&self, e: &mut Builder, part: i64, b: ExprId, column: ExprId) -> ExprId {
         if self.numbers == Numbers::Floats {

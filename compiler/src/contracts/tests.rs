@@ -246,6 +246,7 @@ fn run_noted(
         machine,
         effort: Default::default(),
         threads: 1,
+        weights: 0,
         extras: vec![],
         store_hook: None,
     };
@@ -388,7 +389,7 @@ fn permuted(t: &Tensor, perm: &[usize]) -> Tensor {
 fn conv_rows_convolve() {
     // (channels, height, width), (output channels, group, kernel), stride, dilation, pads
     type Case = ((i64, i64, i64), (i64, i64, i64, i64), i64, i64, [i64; 4]);
-    let cases: [Case; 15] = [
+    let cases: [Case; 20] = [
         ((3, 5, 6), (5, 1, 1, 1), 1, 1, [0; 4]),
         ((2, 7, 9), (6, 1, 3, 3), 1, 1, [1; 4]),
         ((2, 7, 9), (6, 2, 3, 3), 2, 1, [1, 0, 1, 2]),
@@ -407,6 +408,12 @@ fn conv_rows_convolve() {
         ((3, 5, 9), (1, 1, 3, 3), 1, 1, [1; 4]),
         ((4, 9, 7), (2, 2, 2, 3), 1, 2, [3, 0, 0, 5]),
         ((2, 1, 40), (1, 1, 1, 7), 1, 1, [0, 3, 0, 3]),
+        // Most windows stay inside.
+        ((3, 24, 25), (5, 1, 3, 3), 2, 1, [1; 4]),
+        ((2, 20, 29), (4, 1, 3, 2), 1, 1, [2, 1, 0, 3]),
+        ((4, 26, 22), (10, 2, 3, 3), 1, 2, [2, 2, 1, 2]),
+        ((1, 31, 24), (6, 1, 5, 1), 3, 1, [2, 0, 4, 0]),
+        ((2, 23, 26), (4, 1, 2, 2), 3, 1, [3, 2, 2, 3]),
     ];
     for ((c, h, wd), (m, group, kh, kw), stride, dilation, pads) in cases {
         let (x, w, b) = (

@@ -7,7 +7,7 @@ use super::external::{External, NoFiles};
 use super::import::decode;
 use super::inputs::kind_name;
 use super::options::ImportOptions;
-use super::proto::{DimensionValue, GraphProto, TensorProto, TypeValue, ValueInfoProto};
+use super::proto::{DimensionValue, GraphProto, NodeProto, TensorProto, TypeValue, ValueInfoProto};
 use super::tensor::TensorReader;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dtype::DType;
@@ -42,6 +42,8 @@ pub struct Border {
     pub quantized: bool,
     /// Something is divided by it as it is: where it is an integer, runtimes refuse 0.
     pub divisor: bool,
+    /// It says which rows of a table of that many are taken: numbers from there on end the run.
+    pub places: Option<i64>,
 }
 
 /// The border of a model.
@@ -75,6 +77,7 @@ pub fn signature(bytes: Bytes, options: &ImportOptions) -> Result<Signature> {
         .filter_map(|n| n.input.get(1))
         .map(String::as_str)
         .collect();
+    let places = places(g);
     let border = |v: &ValueInfoProto| Border {
         name: v.name.clone(),
         kind: kind_name(v.r#type.as_ref()),
@@ -83,6 +86,7 @@ pub fn signature(bytes: Bytes, options: &ImportOptions) -> Result<Signature> {
         default: defaults.contains(v.name.as_str()),
         quantized: quantized.contains(v.name.as_str()),
         divisor: divisors.contains(v.name.as_str()),
+        places: places.get(v.name.as_str()).copied(),
     };
     Ok(Signature {
         inputs: g.input.iter().map(border).collect(),
@@ -121,6 +125,64 @@ fn axes(v: &ValueInfoProto) -> Option<Vec<Axis>> {
         _ => Axis::Free(format!("{}:{k}", v.name)),
     };
     Some(shape.dim.iter().enumerate().map(axis).collect())
+}
+
+/// Values that Gather takes from constants by, as they are or in another shape or type, with the size of the axis; the smallest where there are several.
+fn places(g: &GraphProto) -> BTreeMap<&str, i64> {
+    let of = |n: &'_ NodeProto, ops: &[&str]| {
+        matches!(n.domain.as_str(), "" | "ai.onnx") && ops.contains(&n.op_type.as_str())
+    };
+    // What a value is made of, where it is the same numbers.
+    let moves = |ops: &'static [&'static str]| -> BTreeMap<&str, &str> {
+        let nodes = g.node.iter().filter(|n| of(n, ops));
+        let both = nodes.filter_map(|n| Some((n.output.first()?, n.input.first()?)));
+        both.map(|(to, from)| (to.as_str(), from.as_str()))
+            .collect()
+    };
+    let numbers = moves(&[
+        "Cast",
+        "Flatten",
+        "Identity",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+    ]);
+    let tables = moves(&["Cast", "DequantizeLinear", "Identity"]);
+    let first = |by: &BTreeMap<&'_ str, &'_ str>, name: &'_ str| -> String {
+        let mut at = name;
+        // A file may be a circle.
+        for _ in 0..=by.len() {
+            at = by.get(at).copied().unwrap_or(at);
+        }
+        at.to_string()
+    };
+    let dims: BTreeMap<&str, &[i64]> = (g.initializer.iter())
+        .map(|t| (t.name.as_str(), t.dims.as_slice()))
+        .collect();
+    let mut out = BTreeMap::new();
+    for n in g.node.iter().filter(|n| of(n, &["Gather"])) {
+        let [table, index, ..] = n.input.as_slice() else {
+            continue;
+        };
+        let Some(dims) = dims.get(first(&tables, table).as_str()) else {
+            continue;
+        };
+        let axis = n.attribute.iter().find(|a| a.name == "axis");
+        let axis = axis.and_then(|a| a.i).unwrap_or(0);
+        let axis = if axis < 0 {
+            axis + dims.len() as i64
+        } else {
+            axis
+        };
+        let size = usize::try_from(axis).ok().and_then(|a| dims.get(a));
+        let index = first(&numbers, index);
+        let input = g.input.iter().find(|v| v.name == index);
+        if let (Some(&size), Some(input)) = (size, input) {
+            let least = out.entry(input.name.as_str()).or_insert(size);
+            *least = size.min(*least);
+        }
+    }
+    out
 }
 
 /// Values whose integers stand for quantized numbers: what QuantizeLinear and the QLinear operators make, also moved

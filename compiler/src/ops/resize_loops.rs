@@ -1,11 +1,11 @@
 //! The loops of Resize: what is done along each axis is known, and elements are made of the input's, row by row where it can be.
 
 use super::resize_table::How;
-use super::util::unravel;
+use super::util::{in_pieces, unravel};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
-use crate::contracts::repeat::{MOST, SIZE, TIMES};
+use crate::contracts::repeat::{LINES, MOST, SIZE, TIMES};
 use crate::ex;
 use crate::kernel::LowerCx;
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind, Ty, UnOp};
@@ -27,6 +27,9 @@ pub(super) enum Axis {
 
 /// Weights of bytes are multiples of 2^-22, or of a larger power where they are so large that their sums with bytes would not fit an i32.
 pub(super) const UNITS: f64 = (1 << 22) as f64;
+
+/// Elements of the input in a piece of work for one thread.
+const PIECE: i64 = 1 << 12;
 
 /// Taps of an element that are written out, at most: along several axes, and along a single one, where they are what an image shrinks by.
 const WRITTEN_OUT: i64 = 16;
@@ -78,11 +81,13 @@ pub(super) fn emit(
     )) = plan.split_last()
         && !rest.is_empty()
         && few
-        && !element.whole()
     {
         return element.across(cx, out, &sizes[..rest.len()], (*n, *index, *weight));
     }
     if element.nearest && out.len() > 1 {
+        if element.repeated(cx)? {
+            return Ok(());
+        }
         return element.nearest_rows(cx, out);
     }
     cx.each(out, LoopKind::Lanes, |cx, o| {
@@ -97,6 +102,7 @@ pub(super) fn emit(
         let sum = cx.b.var(zero);
         crate::contracts::conv::seq(cx, &sizes, |cx, k| {
             let (at, w) = element.tap(cx, o, k);
+            let w = element.in_units(cx, w);
             let v = cx.load(0, &at)?;
             let old = cx.b.get(sum);
             let new = element.added(cx, w, v, old);
@@ -159,13 +165,17 @@ impl Element<'_> {
                 }
             });
         }
-        if self.whole() {
-            let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
-            w = cx.b.mul(w, unit);
-            w = cx.b.un(UnOp::Near, w);
-            w = cx.b.cast(Ty::I32, w);
-        }
         (at, w)
+    }
+    /// A weight as it is multiplied with: that of bytes in units.
+    fn in_units(&self, cx: &mut LowerCx, w: ExprId) -> ExprId {
+        if !self.whole() {
+            return w;
+        }
+        let unit = cx.b.num(self.ty, (1i64 << self.units) as f64);
+        let w = cx.b.mul(w, unit);
+        let w = cx.b.un(UnOp::Near, w);
+        cx.b.cast(Ty::I32, w)
     }
     /// Whether weights are whole numbers of units: those of bytes, whose sums are then the same on every machine.
     fn whole(&self) -> bool {
@@ -259,9 +269,18 @@ impl Element<'_> {
                         let mut at = at.clone();
                         at.push(at_last);
                         let v = cx.load(0, &at)?;
+                        if self.whole() {
+                            // A tap's weight is rounded, not what it is made of.
+                            let w = cx.b.mul(*w, w_last);
+                            let w = self.in_units(cx, w);
+                            sum = self.added(cx, w, v, sum);
+                            continue;
+                        }
                         part = self.added(cx, *w, v, part);
                     }
-                    sum = cx.b.fma(w_last, part, sum);
+                    if !self.whole() {
+                        sum = cx.b.fma(w_last, part, sum);
+                    }
                 }
                 let mut o = o.to_vec();
                 o.push(c);
@@ -269,6 +288,46 @@ impl Element<'_> {
                 self.store(cx, &o, sum, beyond)
             })
         })
+    }
+    /// Whether a tile took it: elements of the last axis, and of the one before, stand several times, and nothing else is done.
+    fn repeated(&self, cx: &mut LowerCx) -> Result<bool> {
+        let x = cx.in_shape(0)?;
+        let size = self.dtype.size() as i64;
+        let fits = (size == 1 || self.dtype == DType::F32) && cx.store_hook.is_none();
+        let tile = cx.machine.tile("byte_repeat").filter(|_| fits);
+        let (Some(tile), Some(out)) = (tile, cx.output(0).map(|o| o.buf)) else {
+            return Ok(false);
+        };
+        let [outer @ .., above, Axis::Repeat(times)] = self.plan else {
+            return Ok(false);
+        };
+        let lines = match above {
+            Axis::Same => 1,
+            Axis::Repeat(lines) => *lines,
+            Axis::Table { .. } => return Ok(false),
+        };
+        let whole = outer.iter().all(|a| matches!(a, Axis::Same));
+        if !whole || !(2..=MOST).contains(times) || !(1..=MOST).contains(&lines) {
+            return Ok(false);
+        }
+        let shape = [(TIMES, *times), (LINES, lines), (SIZE, size)];
+        let callee = tile.callee(shape.map(|(n, v)| (n.to_string(), v)).to_vec());
+        let input = cx.input(0)?.buf;
+        let (n, rows) = match x.split_last() {
+            Some((n, rows)) => (n.clone(), rows.iter().cloned().product::<Dim>()),
+            None => return Ok(false),
+        };
+        let each = n.fixed().unwrap_or(PIECE).max(1);
+        in_pieces(cx, &rows, (PIECE / each).max(1), |cx, first, rows| {
+            let b = &mut cx.b;
+            let n = b.dim(&n);
+            let from = ex!(b; first * n);
+            let to = ex!(b; from * {b.i(times * lines)});
+            let ptr = |buf, offset| Arg::Ptr { buf, offset };
+            let args = vec![ptr(input, from), ptr(out, to), Arg::Int(n), Arg::Int(rows)];
+            b.call(callee.clone(), args);
+        })?;
+        Ok(true)
     }
     /// Nearest elements, row by row: one that comes from the same row as the one before it is not made again.
     fn nearest_rows(&self, cx: &mut LowerCx, out: &[Dim]) -> Result<()> {
@@ -337,7 +396,8 @@ impl Element<'_> {
             let shape = vec![(TIMES.to_string(), *times), (SIZE.to_string(), 4)];
             let zero = cx.b.i(0);
             let ptr = |buf, offset| Arg::Ptr { buf, offset };
-            let args = vec![ptr(input, from), ptr(row, zero), Arg::Int(n)];
+            let one = Arg::Int(cx.b.i(1));
+            let args = vec![ptr(input, from), ptr(row, zero), Arg::Int(n), one];
             cx.b.call(tile.callee(shape), args);
             return Ok(());
         }
@@ -365,6 +425,7 @@ impl Element<'_> {
             for k in written_out(sizes) {
                 let k: Vec<ExprId> = k.into_iter().map(|k| cx.b.i(k)).collect();
                 let (at, w) = self.tap(cx, &o, &k);
+                let w = self.in_units(cx, w);
                 let at: Vec<ExprId> = at.into_iter().map(|i| cx.b.let_(i)).collect();
                 taps.push((at, cx.b.let_(w)));
             }

@@ -144,6 +144,7 @@ pub fn run_op(
         machine: &machine,
         effort: Default::default(),
         threads: 1,
+        weights: 0,
         extras: vec![],
         store_hook: None,
     };

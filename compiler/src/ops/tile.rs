@@ -135,7 +135,12 @@ fn repeated(cx: &mut LowerCx) -> Result<bool> {
     in_pieces(cx, &n, PIECE, |cx, from, n| {
         let to = ex!(cx.b; from * {cx.b.i(times)});
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
-        let args = vec![ptr(x, from), ptr(out, to), Arg::Int(n)];
+        let args = vec![
+            ptr(x, from),
+            ptr(out, to),
+            Arg::Int(n),
+            Arg::Int(cx.b.i(1)),
+        ];
         cx.b.call(callee.clone(), args);
     })?;
     Ok(true)

@@ -4,19 +4,21 @@ use super::group::{Group, escaping};
 use super::helpers::reach;
 use super::select::{Choice, choose};
 use super::views::Rooms;
-use super::widen::Narrow;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, SymId, Symbols};
+use crate::base::dtype::DType;
 use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
+use crate::contracts::widen::Narrow;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::kernel::{Extra, Kernel, LowerCx, Machine, Operand, Query, broadcast_load_in, wrap};
 use crate::loops::build::Builder;
 use crate::loops::compact::compact;
 use crate::loops::ir::{Access, BufId, ExprId, Func, LoopKind};
 use crate::op::{Lower, PointCx};
+use crate::ops::requantize_single::LARGE;
 use std::collections::HashMap;
 
 /// What a buffer parameter of a lowered function stands for.
@@ -58,8 +60,18 @@ pub struct Place<'a> {
     pub effort: Effort,
     /// Threads to compile for.
     pub threads: u32,
+    /// Bytes of the weights of whole numbers in all layers.
+    pub weights: i64,
     /// Values that do not lie in one piece.
     pub rooms: &'a Rooms,
+}
+
+/// Bytes of all constants of bytes that are read.
+pub fn whole_weights(g: &Graph) -> i64 {
+    let bytes = |t: &Tensor| matches!(t.dtype, DType::I8 | DType::U8).then_some(t.data.len());
+    let read = g.values().filter(|(v, _)| g.is_used(*v));
+    let all = read.filter_map(|(v, _)| g.konst(v).and_then(bytes));
+    all.sum::<usize>() as i64
 }
 
 impl<'a> Place<'a> {
@@ -139,6 +151,7 @@ impl<'a> Place<'a> {
             machine: self.machine,
             effort: self.effort,
             threads: i64::from(self.threads.max(1)),
+            weights: self.weights,
             extras: vec![],
             store_hook: None,
         };
@@ -193,7 +206,7 @@ impl<'a> Place<'a> {
                 .filter(|&&v| !made_in(g, v, group))
             {
                 let results = g.ty(main_out).and_then(|t| t.elements().fixed());
-                let narrow = results.and_then(|r| Narrow::of(g.konst(*v)?, r));
+                let narrow = results.and_then(|r| Narrow::of(g.konst(*v)?, r, &[LARGE, 0.0]));
                 match narrow {
                     Some(narrow) if takes && !bufs.contains_key(v) => {
                         let wide = narrow.wide(&mut cx, "wide")?;

@@ -24,5 +24,4 @@ pub mod share;
 mod storage;
 pub mod views;
 pub mod watched;
-mod widen;
 mod work;

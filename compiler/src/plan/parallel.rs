@@ -5,6 +5,9 @@
 //! places of its own ([`super::apart`]). Of the loops of a nest those
 //! are taken with which the layer ends first, counting what it costs to call the threads; layers too small for that stay as they are.
 //!
+//! Loops one behind the other that need not wait for each other are shared in one call ([`together`]), and cut at one place of the output
+//! ([`place`]).
+//!
 //! A loop that is taken becomes a loop over pieces, as many as there are threads, around the iterations of a piece. Where
 //! pieces begin depends on the sizes and the number of threads that was compiled for, not on who runs: no sum is cut, so results
 //! are the same bits for any number of threads. After this pass the remaining `Parallel` loops are those over pieces, and the
@@ -14,6 +17,8 @@ mod choose;
 mod cut;
 mod deal;
 mod place;
+#[cfg(test)]
+mod tests;
 mod together;
 
 use crate::base::dim::Symbols;
@@ -23,8 +28,8 @@ use crate::loops::ir::*;
 use crate::loops::uses::{Uses, statements};
 use std::collections::HashMap;
 
-/// Cycles that it takes to call the threads and to wait for them. A spinning pool of two takes about one microsecond where the
-/// cores share a cache; loops that would save less than this are better left alone.
+/// Cycles that it takes to call the threads and to wait for them. A spinning pool of two takes half a microsecond to one where the
+/// cores share a cache; but what the layer before made lies with the threads that made it, and one alone has to fetch it.
 const CALL: f64 = 2000.0;
 /// Elements of a `Lanes` loop that stay together: whole cache lines, so that threads do not write into one.
 const TOGETHER: i64 = 64;

@@ -19,8 +19,20 @@ ids! {
     LayerId "layer",
 }
 
-/// Alignment of the arena, of every buffer in it, and of every constant in the weights.
+/// Alignment of the arena, of every buffer in it, and of the weights.
 pub const ALIGN: u64 = 64;
+/// Constants of fewer bytes may lie closer together: a network has hundreds of short ones.
+const SHORT: u64 = 1024;
+
+/// At multiples of what a constant of so many bytes lies. Short ones lie at multiples of the largest power of two that their length is one of, so that
+/// tables of whole vectors keep to lines of the cache; all at multiples of 8, which is as much as an element needs.
+pub fn align_of_constant(bytes: u64) -> u64 {
+    match bytes {
+        0..SHORT => (1u64 << bytes.trailing_zeros().min(63)).clamp(8, ALIGN),
+        _ => ALIGN,
+    }
+}
+
 /// The symbol table takes a multiple of this many bytes, at least one.
 pub const SYMBOL_ALIGN: u64 = 64;
 
@@ -223,7 +235,7 @@ pub struct Program {
     pub threads: u32,
     /// What happens.
     pub steps: Vec<Step>,
-    /// Constants: (byte offset, bytes), ascending, each at a multiple of [`ALIGN`].
+    /// Constants: (byte offset, bytes), ascending, each at a multiple of [`align_of_constant`].
     pub weights: Vec<(u64, bytes::Bytes)>,
     /// Size of the weights blob.
     pub weights_bytes: u64,

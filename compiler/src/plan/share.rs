@@ -1,6 +1,6 @@
 //! One blob of weights for several programs of one model: what two of them hold alike lies there once.
 
-use super::program::{ALIGN, Place, Program};
+use super::program::{ALIGN, Place, Program, align_of_constant};
 use bytes::Bytes;
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub fn share_weights(programs: &mut [Program]) {
             .iter()
             .map(|(from, bytes)| {
                 let to = *known.entry(bytes.clone()).or_insert_with(|| {
-                    let at = end.next_multiple_of(ALIGN);
+                    let at = end.next_multiple_of(align_of_constant(bytes.len() as u64));
                     end = at + bytes.len() as u64;
                     all.push((at, bytes.clone()));
                     at
@@ -72,12 +72,12 @@ mod tests {
         ];
         share_weights(&mut list);
         let offsets: Vec<u64> = list[0].weights.iter().map(|w| w.0).collect();
-        assert_eq!(offsets, [0, 64, 128]);
-        assert_eq!((list[0].weights_bytes, list[1].weights_bytes), (192, 192));
+        assert_eq!(offsets, [0, 8, 16]);
+        assert_eq!((list[0].weights_bytes, list[1].weights_bytes), (64, 64));
         let args = list
             .each_ref()
             .map(|p| p.layers.iter().next().map(|(_, l)| l.args.clone()));
-        assert_eq!(args[0], Some(vec![Place::Weights(65), Place::Arena(65)]));
+        assert_eq!(args[0], Some(vec![Place::Weights(9), Place::Arena(65)]));
         assert_eq!(args[1], Some(vec![Place::Weights(0), Place::Arena(64)]));
     }
 }

@@ -1,7 +1,7 @@
 //! Memory of values while a program is planned: who lies where, from when to when.
 
 use super::memory::{Interval, place};
-use super::program::{ALIGN, Place};
+use super::program::{ALIGN, Place, align_of_constant};
 use crate::graph::ir::ValueId;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -107,7 +107,8 @@ impl Storages {
         if let Some(&s) = self.same.get(&digest) {
             return s;
         }
-        let at = self.weights_bytes.next_multiple_of(ALIGN);
+        let align = align_of_constant(data.len() as u64);
+        let at = self.weights_bytes.next_multiple_of(align);
         self.weights_bytes = at + data.len() as u64;
         let spot = self.add(data.len() as i64, Home::Weights(at));
         self.weights.push((at, data));

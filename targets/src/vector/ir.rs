@@ -519,6 +519,18 @@ pub enum Op {
         a: X,
         by: u8,
     },
+    /// Zeros come in. Not on NEON.
+    ShrX {
+        d: X,
+        a: X,
+        by: u8,
+    },
+    /// `d = a & mask`, of 32 bits. Not on NEON.
+    AndX {
+        d: X,
+        a: X,
+        mask: i32,
+    },
     /// `d = a * b`.
     MulX {
         d: X,

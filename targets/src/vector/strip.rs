@@ -10,6 +10,7 @@ use super::tail;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::narrow::Zero;
+use onnxc_compiler::contracts::picked::Order;
 use onnxc_compiler::contracts::strip::{Numbers, Start, Strip};
 use onnxc_compiler::loops::ir::Callee;
 use onnxc_compiler::loops::tail::Tail;
@@ -45,7 +46,7 @@ impl Args {
     fn of(s: &Strip) -> Args {
         let operands = s.tail.operands().count() as u8;
         let scales = match s.narrow.map(|n| n.zero) {
-            None if s.numbers == Numbers::Picked => 1,
+            None if s.numbers == Numbers::Picked => 1 + u8::from(s.order.is_some_and(Order::named)),
             None => 0,
             Some(Zero::Each) => 2,
             Some(_) => 1,

@@ -495,6 +495,14 @@ impl<'p> Emit<'p> {
                 self.op(Op::MoveX { d, a })?;
                 self.ri(Ins::Shl_rm64_imm8, self.x(d), i32::from(by))
             }
+            Op::ShrX { d, a, by } => {
+                self.op(Op::MoveX { d, a })?;
+                self.ri(Ins::Shr_rm64_imm8, self.x(d), i32::from(by))
+            }
+            Op::AndX { d, a, mask } => {
+                self.op(Op::MoveX { d, a })?;
+                self.ri(Ins::And_rm32_imm32, self.x(d).full_register32(), mask)
+            }
             Op::MulX { d, a, b } => {
                 let (from, by) = if d == b { (b, a) } else { (a, b) };
                 self.op(Op::MoveX { d, a: from })?;

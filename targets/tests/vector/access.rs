@@ -185,7 +185,18 @@ pub fn addresses(isa: Isa, cases: &mut Vec<Case>) {
                 by: next as i32,
             },
             Op::AddI { d, a, by: -5000 },
+            Op::ShrX { d, a, by: 3 },
+            Op::ShrX { d: a, a, by: 63 },
+            Op::AndX { d, a, mask: 2047 },
+            Op::AndX {
+                d: a,
+                a,
+                mask: -256,
+            },
         ] {
+            if !isa.has(&op) {
+                continue;
+            }
             w.vm.op(Op::SetX { d: a, value });
             w.vm.op(Op::SetX { d: b, value: next });
             w.vm.op(Op::SetX { d, value: 99 });

@@ -10,7 +10,7 @@ use onnxc_targets::vector::interp;
 use onnxc_targets::vector::ir::{Level, Program};
 
 /// Bytes of memory that a case has, right between two pages that can't be touched.
-pub const MEMORY: usize = 8192;
+pub const MEMORY: usize = 16384;
 /// Arguments that every call passes.
 pub const ARGS: usize = 12;
 /// Where memory lies for the interpreter.

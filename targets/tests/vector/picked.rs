@@ -2,6 +2,7 @@
 
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::picked::{REACH, pack};
+use onnxc_compiler::contracts::picked_masks as masks;
 use onnxc_compiler::contracts::strip::{Numbers, Strip};
 use onnxc_compiler::contracts::strip_plan::Panels;
 use onnxc_compiler::kernel::Tile;
@@ -15,6 +16,7 @@ const A: usize = 0;
 const B: usize = 1536;
 const ORDER: usize = 5376;
 const C: usize = 5888;
+const MASKS: usize = 8192;
 const TILES: usize = 2;
 
 /// A weight: of full range, so that pairs in their natural order pass 16 bits.
@@ -22,7 +24,14 @@ fn weight(k: usize, j: i64) -> i32 {
     [127, -128, 127, 100, -3, 0, 60, -127, 1][(k * 5 + j as usize * 7 + k * j as usize) % 9]
 }
 
-fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) -> Option<Case> {
+fn case(
+    isa: Isa,
+    tile: &Tile,
+    [m, n]: [usize; 2],
+    places: &[i64],
+    ahead: bool,
+    named: bool,
+) -> Option<Case> {
     let padded = n.next_multiple_of(isa.lanes);
     if strip::picked_registers(m, padded / isa.lanes) > isa.vregs {
         return None;
@@ -35,7 +44,7 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
         m: m as i64,
         split: 1,
     };
-    let packed = pack(&[panel], 1, places, |_, k, j| weight(k, j))?;
+    let packed = pack(&[panel], 1, places, named, |_, k, j| weight(k, j))?;
     let s = Strip {
         m: m as i64,
         n: n as i64,
@@ -44,7 +53,7 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
         a_type: DType::U8,
         b_type: DType::I8,
         c_type: DType::I32,
-        each: packed.each,
+        order: Some(packed.each),
         ahead,
         ..Strip::floats()
     };
@@ -54,7 +63,7 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
     let fits = A + rows * a_row <= B
         && B + packed.weights.len() <= ORDER
         && ORDER + order.len() <= C
-        && C + rows * c_row * 4 <= MEMORY;
+        && C + rows * c_row * 4 <= MASKS;
     if !fits {
         return None;
     }
@@ -63,8 +72,16 @@ fn case(isa: Isa, tile: &Tile, m: usize, n: usize, places: &[i64], ahead: bool) 
     let mut memory: Vec<u8> = (0..MEMORY).map(byte).collect();
     memory[B..B + packed.weights.len()].copy_from_slice(&packed.weights);
     memory[ORDER..ORDER + order.len()].copy_from_slice(order);
+    if packed.each.named() {
+        let masks = masks::all();
+        assert!(MASKS + masks.len() <= MEMORY);
+        memory[MASKS..MASKS + masks.len()].copy_from_slice(&masks);
+    }
     let k = packed.longest;
     let mut args: Vec<Arg> = [A, B, C, ORDER].map(|p| Arg::Pointer(p as i64)).to_vec();
+    if packed.each.named() {
+        args.push(Arg::Pointer(MASKS as i64));
+    }
     let numbers = [a_row, c_row, k as usize, 0, padded, TILES, 64];
     args.extend(numbers.map(|v| Arg::Number(v as i64)));
     let case = Case {
@@ -108,7 +125,9 @@ pub fn cases(isa: Isa, tile: &Tile) -> Vec<Case> {
         for n in [1, 5, 8, 12, 16, 24] {
             for (i, places) in rows.iter().enumerate() {
                 assert!(places[places.len() - 1] + 1 >= REACH);
-                all.extend(case(isa, tile, m, n, places, i % 2 == 1));
+                for named in [false, true] {
+                    all.extend(case(isa, tile, [m, n], places, i % 2 == 1, named));
+                }
             }
         }
     }

@@ -152,17 +152,23 @@ fn made(seed: u64, k: usize, want: &Wanted) -> Result<Tensor> {
         .help(format!("give it with --input {}:1,3,224,224", want.name)));
     };
     let shape: Vec<i64> = shape.iter().map(|d| d.unwrap_or(1)).collect();
-    let t = random::tensor(seed, k, want.dtype, &shape)?;
-    match want.divisor && want.dtype.is_int() {
-        true => Ok(without_zeros(&t)),
-        false => Ok(t),
+    let mut t = random::tensor(seed, k, want.dtype, &shape)?;
+    if !want.dtype.is_int() {
+        return Ok(t);
     }
+    if let Some(n) = want.places {
+        t = mapped(&t, |v| v.rem_euclid(n.max(1) as f64));
+    }
+    if want.divisor {
+        // What whole numbers can be divided by.
+        t = mapped(&t, |v| if v == 0.0 { 1.0 } else { v });
+    }
+    Ok(t)
 }
 
-/// Ones in place of zeros: what whole numbers can be divided by.
-fn without_zeros(t: &Tensor) -> Tensor {
+fn mapped(t: &Tensor, f: impl Fn(f64) -> f64) -> Tensor {
     let all: Vec<f64> = (t.to_f64s().unwrap_or_default().into_iter())
-        .map(|v| if v == 0.0 { 1.0 } else { v })
+        .map(f)
         .collect();
     Tensor::from_f64s(t.dtype, &t.shape, &all)
 }
@@ -267,6 +273,7 @@ mod tests {
             dtype: DType::F32,
             shape: Some(shape.to_vec()),
             divisor: false,
+            places: None,
         }
     }
 
@@ -291,6 +298,18 @@ mod tests {
         };
         assert!(zeros(false) > 0);
         assert_eq!(zeros(true), 0);
+    }
+
+    #[test]
+    fn what_chooses_rows_stays_below_their_number() {
+        let wanted = [Wanted {
+            dtype: DType::I64,
+            places: Some(2),
+            ..want("types", &[Some(1000)])
+        }];
+        let made = read(&["random:0"], &wanted).unwrap();
+        let all = made[0].to_i64s().unwrap();
+        assert!(all.iter().all(|v| (0..2).contains(v)) && all.contains(&1));
     }
 
     #[test]

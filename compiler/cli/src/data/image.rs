@@ -204,6 +204,7 @@ mod tests {
             dtype,
             shape: Some(shape.iter().map(|d| (*d >= 0).then_some(*d)).collect()),
             divisor: false,
+            places: None,
         }
     }
 

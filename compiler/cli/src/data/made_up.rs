@@ -82,6 +82,7 @@ mod tests {
             dtype,
             shape: Some(shape.to_vec()),
             divisor: false,
+            places: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! `mix(SEED * 2^32 + k) + i * 0x9E3779B97F4A7C15`, `mix` being its output function. Of the 64 bits drawn the upper 24 make:
 //! - floats: `u / 2^23 - 1`, evenly in [-1, 1);
 //! - 8-bit integers: the whole range (the topmost 8 bits); other integers: `u mod 10`, small enough to be an index; bool: the
-//!   topmost bit.
+//!   topmost bit. Integers that a model takes rows of a table by are taken modulo their number, and those that it divides by are not 0.
 
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::dtype::DType;

@@ -132,6 +132,7 @@ mod tests {
             dtype: DType::F32,
             shape: Some(shape.to_vec()),
             divisor: false,
+            places: None,
         }
     }
 

@@ -13,4 +13,6 @@ pub struct Wanted {
     pub shape: Option<Vec<Option<i64>>>,
     /// Something is divided by it: values that are made up are not 0.
     pub divisor: bool,
+    /// It says which rows of a table are taken: values that are made up stay below.
+    pub places: Option<i64>,
 }

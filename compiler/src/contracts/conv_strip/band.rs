@@ -1,6 +1,7 @@
 //! Bands of the input with their border of zeros: what padded windows read.
 
-use super::{Job, Source};
+use super::Job;
+use super::rows::Source;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::Dim;
 use crate::ex;
@@ -21,44 +22,64 @@ pub(super) struct Band {
 
 impl Job<'_> {
     /// The scratch of a band: as many rows as fit into a quarter of the second cache.
-    pub(super) fn band(&self, cx: &mut LowerCx) -> Result<Band> {
+    pub(super) fn band(&self, cx: &mut LowerCx) -> Band {
         let w = &self.v.window;
-        let sizes: Vec<Dim> = (1..w.rank())
-            .map(|i| self.v.input[i].clone() + Dim::Fixed(w.begin[i] + w.end[i]))
-            .collect();
+        let sizes = self.band_sizes();
         let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.pitch);
         let a_type = self.form.a_type;
-        let beyond = Dim::Fixed(self.form.beyond());
-        let size = a_type.size() as i64;
-        let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(size);
         if w.rank() == 1 {
             // One axis: the whole of it is the band.
             let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
+            let beyond = Dim::Fixed(self.form.beyond());
             let buf = cx.scratch_per_thread("band", a_type, height * row + beyond);
-            return Ok(Band {
+            return Band {
                 buf,
                 rows: 0,
                 height: 0,
                 sizes,
-            });
+            };
         }
-        let room = i64::from(cx.machine.l2.max(128 << 10)) / 4;
-        let extent = w.extent(0);
+        let size = a_type.size() as i64;
+        let bytes = row.bounds(cx.symbols).1.max(1).saturating_mul(size);
         let most = w.out[0].bounds(cx.symbols).1.max(1);
-        let fit = ((room / bytes - extent) / w.stride[0] + 1).clamp(1, most);
-        // Bands of equal height, as many for each thread: a band is its thread's own, so that nothing below it is shared.
+        let rows = self.band_rows(cx, bytes, most);
+        self.band_of(cx, rows)
+    }
+
+    /// Output rows of a band whose rows take so many bytes, there being `most`: of equal height, as many bands for each thread. A band is its thread's own,
+    /// so that nothing below it is shared.
+    pub(super) fn band_rows(&self, cx: &LowerCx, bytes: i64, most: i64) -> i64 {
+        let w = &self.v.window;
+        let room = i64::from(cx.machine.l2.max(128 << 10)) / 4;
+        let fit = ((room / bytes - w.extent(0)) / w.stride[0] + 1).clamp(1, most);
         let threads = cx.threads.clamp(1, most);
         let count = (most + fit - 1) / fit;
         let count = (count + threads - 1) / threads * threads;
-        let rows = (most + count - 1) / count;
-        let height = (rows - 1) * w.stride[0] + extent;
-        let buf = cx.scratch_per_thread("band", a_type, Dim::Fixed(height) * row + beyond);
-        Ok(Band {
+        (most + count - 1) / count
+    }
+
+    /// The scratch of a band of so many output rows, where there are more axes than one.
+    pub(super) fn band_of(&self, cx: &mut LowerCx, rows: i64) -> Band {
+        let w = &self.v.window;
+        let sizes = self.band_sizes();
+        let row: Dim = sizes.iter().cloned().product::<Dim>() * Dim::Fixed(self.pitch);
+        let height = (rows - 1) * w.stride[0] + w.extent(0);
+        let len = Dim::Fixed(height) * row + Dim::Fixed(self.form.beyond());
+        let buf = cx.scratch_per_thread("band", self.form.a_type, len);
+        Band {
             buf,
             rows,
             height,
             sizes,
-        })
+        }
+    }
+
+    /// Sizes of all axes but the first, with their borders.
+    fn band_sizes(&self) -> Vec<Dim> {
+        let w = &self.v.window;
+        (1..w.rank())
+            .map(|i| self.v.input[i].clone() + Dim::Fixed(w.begin[i] + w.end[i]))
+            .collect()
     }
 
     /// Band after band: copied with its border, then computed.
@@ -72,25 +93,9 @@ impl Job<'_> {
         band: &Band,
     ) -> Result<()> {
         let w = &self.v.window;
-        let pitch = cx.b.i(self.pitch);
-        let mut own = vec![pitch];
-        for d in band.sizes.iter().rev() {
-            let d = cx.b.dim(d);
-            let s = cx.b.mul(own[0], d);
-            own.insert(0, s);
-        }
-        let zero = cx.b.i(0);
         if w.rank() == 1 {
-            let height = self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]);
-            let height = cx.b.dim(&height);
-            self.fill(cx, x, base, strides, band, &own, zero, height)?;
-            let source = Source {
-                buf: band.buf,
-                base: zero,
-                strides: own,
-                pitch: self.pitch,
-            };
-            let one = cx.b.i(1);
+            let (zero, one) = (cx.b.i(0), cx.b.i(1));
+            let source = self.filled(cx, x, base, strides, band, zero)?;
             return self.rows(cx, n, &source, zero, one);
         }
         let rows = cx.b.i(band.rows);
@@ -112,15 +117,42 @@ impl Job<'_> {
                 cx.b.let_(here)
             };
             let top = ex!(cx.b; first * {cx.b.i(w.stride[0])});
-            let height = cx.b.i(band.height);
-            self.fill(cx, x, base, strides, band, &own, top, height)?;
-            let source = Source {
-                buf: band.buf,
-                base: zero,
-                strides: own.clone(),
-                pitch: self.pitch,
-            };
+            let source = self.filled(cx, x, base, strides, band, top)?;
             self.rows(cx, n, &source, first, here)
+        })
+    }
+
+    /// A band from row `top` of the bordered input on, to be read.
+    pub(super) fn filled(
+        &self,
+        cx: &mut LowerCx,
+        x: BufId,
+        base: ExprId,
+        strides: &[ExprId],
+        band: &Band,
+        top: ExprId,
+    ) -> Result<Source> {
+        let w = &self.v.window;
+        let pitch = cx.b.i(self.pitch);
+        let mut own = vec![pitch];
+        for d in band.sizes.iter().rev() {
+            let d = cx.b.dim(d);
+            let s = cx.b.mul(own[0], d);
+            own.insert(0, s);
+        }
+        let height = match w.rank() {
+            1 => self.v.input[0].clone() + Dim::Fixed(w.begin[0] + w.end[0]),
+            _ => Dim::Fixed(band.height),
+        };
+        let height = cx.b.dim(&height);
+        self.fill(cx, x, base, strides, band, &own, top, height)?;
+        Ok(Source {
+            buf: band.buf,
+            base: cx.b.i(0),
+            strides: own,
+            pitch: self.pitch,
+            from: 0,
+            width: w.out[w.rank() - 1].clone(),
         })
     }
 
@@ -187,13 +219,7 @@ impl Job<'_> {
                 b.if_(
                     inside,
                     |b| match self.pitch == self.channels() {
-                        true => b.for_(line, LoopKind::Lanes, |b, i| {
-                            let at = b.add(from, i);
-                            let v = b.load(x, at);
-                            let v = self.form.copied(b, v, self.zero_of_a);
-                            let at = b.add(to, i);
-                            b.store(band.buf, at, v);
-                        }),
+                        true => self.copy(b, x, from, band.buf, to, line),
                         false => b.for_(pixels, LoopKind::Seq, |b, p| {
                             let (from, to) = (ex!(b; from + (p * c)), ex!(b; to + (p * pitch)));
                             let (from, to) = (b.let_(from), b.let_(to));
@@ -209,8 +235,27 @@ impl Job<'_> {
         })
     }
 
+    /// Copies so many elements.
+    pub(super) fn copy(
+        &self,
+        b: &mut Builder,
+        x: BufId,
+        from: ExprId,
+        buf: BufId,
+        to: ExprId,
+        count: ExprId,
+    ) {
+        b.for_(count, LoopKind::Lanes, |b, i| {
+            let at = b.add(from, i);
+            let v = b.load(x, at);
+            let v = self.form.copied(b, v, self.zero_of_a);
+            let at = b.add(to, i);
+            b.store(buf, at, v);
+        });
+    }
+
     /// Puts nothing into so many elements.
-    fn blank(&self, b: &mut Builder, buf: BufId, to: ExprId, count: ExprId) {
+    pub(super) fn blank(&self, b: &mut Builder, buf: BufId, to: ExprId, count: ExprId) {
         let none = self.form.nothing(b);
         b.for_(count, LoopKind::Lanes, |b, i| {
             let at = b.add(to, i);

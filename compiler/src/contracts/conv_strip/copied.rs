@@ -1,6 +1,7 @@
 //! Windows of one element over pixels that are copied first, a block at a time.
 
-use super::{Job, Rows};
+use super::rows::Rows;
+use super::{Job, row_blocks};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::ex;
@@ -70,12 +71,8 @@ impl Job<'_> {
         let from = b.let_(from);
         if self.pitch == channels {
             let all = ex!(b; here * {b.i(channels)});
-            b.for_(all, LoopKind::Lanes, |b, i| {
-                let at = b.add(from, i);
-                let v = b.load(x, at);
-                let v = self.form.copied(b, v, self.zero_of_a);
-                b.store(buf, i, v);
-            });
+            let zero = b.i(0);
+            self.copy(b, x, from, buf, zero, all);
         } else {
             let (c, pitch) = (b.i(channels), b.i(self.pitch));
             b.for_(here, LoopKind::Seq, |b, p| {
@@ -88,7 +85,7 @@ impl Job<'_> {
         for g in 0..self.v.group {
             for (at, p) in self.panels.iter().enumerate() {
                 let most = i64::MAX / 4;
-                super::row_blocks(cx, known, here, p.m, most, &mut |cx, row, tiles, m| {
+                row_blocks(cx, known, here, p.m, most, &mut |cx, row, tiles, m| {
                     let pitch = cx.b.i(self.pitch);
                     let a = ex!(cx.b; (row * pitch) + {cx.b.i(g * self.v.cin)});
                     let a = cx.b.let_(a);
@@ -101,6 +98,7 @@ impl Job<'_> {
                         row: pitch,
                         seg: cx.b.i(0),
                         index,
+                        axis: rank,
                         tiles,
                         m,
                     };

@@ -8,9 +8,11 @@
 
 mod band;
 mod copied;
+mod edges;
 mod integer;
 mod pixels;
 mod plan;
+mod rows;
 mod weights;
 
 use super::conv::{View, macs};
@@ -18,7 +20,7 @@ use super::strip::{Numbers, Start, Strip};
 pub use integer::{BYTES, MATRICES, PICKED, WORDS};
 
 use super::form::Form;
-use super::picked::{Panel as Packed, Stored};
+use super::picked::{Panel as Packed, Picks, Stored};
 use super::row_blocks::row_blocks;
 use super::strip_plan::{
     At, Call, Panels, Way, call_before, from_afar, half_for, machine_for, panels_of, weight_bytes,
@@ -33,7 +35,9 @@ use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query};
 use crate::loops::ir::{BufId, ExprId, LoopKind};
 use crate::loops::tail::{Node, Tail};
+use edges::{Edges, Picture};
 use plan::{Plan, narrow};
+use rows::{Rows, Source};
 
 /// The row.
 pub const ROW: Kernel = Kernel {
@@ -69,17 +73,6 @@ fn accepts(q: &Query) -> bool {
         && !(v.group > 1 && v.cout < 4)
 }
 
-/// Where windows read: the input itself, or a copy with its border.
-struct Source {
-    buf: BufId,
-    /// First element of the image or band.
-    base: ExprId,
-    /// Elements from one index to the next along each spatial axis.
-    strides: Vec<ExprId>,
-    /// The last of them as a number.
-    pitch: i64,
-}
-
 fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
     let form = Form::floats(weight_type(cx, cx.input(1)?.ty.dtype));
     emit_as(cx, q, &form)
@@ -96,11 +89,14 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         w.is_unpadded() && w.kernel.iter().all(|&k| k == 1) && w.stride.iter().all(|&s| s == 1);
     let channels = v.cin * v.group;
     // A is read where it lies, or copied.
-    let in_place = form.in_place()
-        && w.is_unpadded()
-        && channels % form.group() == 0
-        && v.cin % form.group() == 0;
+    let fits = form.in_place() && channels % form.group() == 0 && v.cin % form.group() == 0;
+    let in_place = fits && w.is_unpadded();
     let picked = form.numbers == Numbers::Picked;
+    // The order of picked elements tells of lines with a border, and small code of one way for all windows.
+    let edges = match !fits || in_place || picked || cx.effort.optimize_for_size() {
+        true => None,
+        false => Edges::of(&v),
+    };
     let plan = match picked {
         true => Plan::picked(&v),
         false => Plan::of(&v, form),
@@ -110,19 +106,23 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
     let pixels: Dim = if plain {
         w.out.iter().cloned().product()
     } else {
-        w.out[rank - 1].clone()
+        match &edges {
+            Some(e) => Dim::Fixed(e.width()),
+            None => w.out[rank - 1].clone(),
+        }
     };
     let halves = half_for(cx, form).is_some();
     let per_window = plan.k * plan.segs * plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
     let way = Way::of(cx, per_window, form.b_type);
     let panels = panels_of(&vector, form.numbers, v.cout, pixels.fixed(), halves, way);
     let weights = weights::pack(cx, &v, form, &panels, &plan, per_window)?;
-    let correction = weights::correction(cx, &v, form);
+    let correction = weights::correction(cx, &v, form)?;
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
-    let mut element = match form.numbers {
-        Numbers::Floats => Element::new(&mut cx.b, &sizes, rank),
-        _ => Element::whole(&mut cx.b, &sizes, rank),
+    let element_along = |cx: &mut LowerCx, axis: usize| match form.numbers {
+        Numbers::Floats => Element::new(&mut cx.b, &sizes, axis),
+        _ => Element::whole(&mut cx.b, &sizes, axis),
     };
+    let mut element = element_along(cx, rank);
     if plain {
         // Rows run on over the axes before the last.
         let mut rows = Dim::Fixed(1);
@@ -133,7 +133,17 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         }
     }
     let calls = plan.outer.iter().map(|&a| w.kernel[a]).product::<i64>();
-    let found = element.probe(cx, |cx, index, sum| finish(cx, &v, correction, index, sum))?;
+    let probe = |cx: &mut LowerCx, e: Element| {
+        e.probe(cx, |cx, index, sum| finish(cx, &v, correction, index, sum))
+    };
+    let found = probe(cx, element)?;
+    let found_down = match &edges {
+        None => None,
+        Some(_) => {
+            let element = element_along(cx, 1);
+            probe(cx, element)?
+        }
+    };
     // Several calls can't add up in the output where sums of whole numbers lie elsewhere than what becomes of them, or where the tail reads a tensor
     // like the output: it may lie in the same place.
     let tiles = |f: &Found| f.tail.operands().any(|n| matches!(n, Node::Tile(_)));
@@ -149,6 +159,7 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
         correction,
         zero_of_a,
         finish: found.filter(|f| calls == 1 || adds_up(f)),
+        finish_down: found_down.filter(|f| calls == 1 || adds_up(f)),
         flat: plain,
         gone,
         ahead: from_afar(
@@ -180,7 +191,18 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
             }
         });
     }
-    let pad = (!in_place).then(|| j.band(cx)).transpose()?;
+    if let Some(e) = &edges {
+        return cx.for_(n, LoopKind::Seq, |cx, n| {
+            let base = cx.b.mul(n, image);
+            let picture = Picture {
+                buf: x,
+                base: cx.b.let_(base),
+                strides: &strides,
+            };
+            j.edged(cx, n, picture, e)
+        });
+    }
+    let pad = (!in_place).then(|| j.band(cx));
     cx.for_(n, LoopKind::Seq, |cx, n| {
         let base = cx.b.mul(n, image);
         let base = cx.b.let_(base);
@@ -191,6 +213,8 @@ fn emit_as(cx: &mut LowerCx, q: &Query, form: &Form) -> Result<()> {
                     base,
                     strides: strides.clone(),
                     pitch,
+                    from: 0,
+                    width: w.out[rank - 1].clone(),
                 };
                 let (zero, rows) = (cx.b.i(0), cx.b.dim(&w.out[0]));
                 j.rows(cx, n, &source, zero, rows)
@@ -228,6 +252,8 @@ struct Job<'a> {
     weights: Stored,
     /// `None`: results go through loops.
     finish: Option<Found>,
+    /// The same where rows of results lie along the first spatial axis.
+    finish_down: Option<Found>,
     /// Pixels of an image are numbered along the last spatial axis.
     flat: bool,
     /// Axes of size 1 between the last that is gone through and the channels.
@@ -249,101 +275,6 @@ impl Job<'_> {
         self.v.cin * self.v.group
     }
 
-    /// Rows `first..first + rows` of the output along the first axis.
-    fn rows(
-        &self,
-        cx: &mut LowerCx,
-        n: ExprId,
-        s: &Source,
-        first: ExprId,
-        rows: ExprId,
-    ) -> Result<()> {
-        let w = &self.v.window;
-        let last = w.rank() - 1;
-        let width = cx.b.dim(&w.out[last]);
-        for g in 0..self.v.group {
-            for (at, p) in self.panels.iter().enumerate() {
-                // The rows of a band pass under one panel before the next: its weights stay near. Each row and panel has sums of its own, which
-                // calls may add to.
-                let count = cx.b.i(p.count);
-                cx.for_(count, LoopKind::Parallel, |cx, t| {
-                    let mut sizes: Vec<Dim> = w.out[..last].to_vec();
-                    let one_axis = sizes.is_empty();
-                    if !one_axis {
-                        sizes.remove(0);
-                    }
-                    let row_count = if one_axis { cx.b.i(1) } else { rows };
-                    cx.for_(row_count, LoopKind::Parallel, |cx, r| {
-                        cx.each(&sizes, LoopKind::Seq, |cx, more| {
-                            // Output index, and where its window begins, for all axes but the last.
-                            let mut index = vec![n];
-                            let mut base = s.base;
-                            if !one_axis {
-                                let oy = cx.b.add(first, r);
-                                index.push(oy);
-                                let y = ex!(cx.b; (r * {cx.b.i(w.stride[0])}) * {s.strides[0]});
-                                base = cx.b.add(base, y);
-                            }
-                            for (i, &o) in more.iter().enumerate() {
-                                index.push(o);
-                                let y =
-                                    ex!(cx.b; (o * {cx.b.i(w.stride[i + 1])}) * {s.strides[i + 1]});
-                                base = cx.b.add(base, y);
-                            }
-                            let base = ex!(cx.b; base + {cx.b.i(g * self.v.cin)});
-                            let base = cx.b.let_(base);
-                            row_blocks(
-                                cx,
-                                w.out[last].fixed(),
-                                width,
-                                p.m,
-                                i64::MAX / 4,
-                                &mut |cx, ox, tiles, m| {
-                                    let mut index = index.clone();
-                                    index.push(ox);
-                                    let step = cx.b.i(w.stride[last] * s.pitch);
-                                    let a = ex!(cx.b; base + (ox * step));
-                                    let a = cx.b.let_(a);
-                                    let dilation = cx.b.i(w.dilation[self.plan.seg_axis]);
-                                    let rows = Rows {
-                                        buf: s.buf,
-                                        calls: self.calls(cx, s, a),
-                                        row: step,
-                                        seg: cx.b.mul(s.strides[self.plan.seg_axis], dilation),
-                                        index,
-                                        tiles,
-                                        m,
-                                    };
-                                    self.panel(cx, g, at, t, &rows)
-                                },
-                            )
-                        })
-                    })
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where each call of the window begins, the window's first element being at `a`.
-    fn calls(&self, cx: &mut LowerCx, s: &Source, a: ExprId) -> Vec<ExprId> {
-        let w = &self.v.window;
-        let calls: i64 = self.plan.outer.iter().map(|&x| w.kernel[x]).product();
-        (0..calls)
-            .map(|c| {
-                let mut rest = c;
-                let mut at = a;
-                for &axis in self.plan.outer.iter().rev() {
-                    let k = rest % w.kernel[axis];
-                    rest /= w.kernel[axis];
-                    let by = ex!(cx.b; {s.strides[axis]} * {cx.b.i(k * w.dilation[axis])});
-                    at = cx.b.add(at, by);
-                }
-                at
-            })
-            .collect()
-    }
-
     /// A block of rows under one panel: number `t` of its group.
     fn panel(&self, cx: &mut LowerCx, g: i64, at: usize, t: ExprId, rows: &Rows) -> Result<()> {
         let p = self.panels[at];
@@ -357,7 +288,11 @@ impl Job<'_> {
         let mut index = rows.index.clone();
         index.extend((0..self.gone).map(|_| cx.b.i(0)));
         index.push(channel);
-        let Some(finish) = &self.finish else {
+        let finish = match rows.axis == self.v.window.rank() {
+            true => &self.finish,
+            false => &self.finish_down,
+        };
+        let Some(finish) = finish else {
             return self.through_loops(cx, &panel, &index, rows);
         };
         let (operands, c) = finish.block(cx, &index);
@@ -393,7 +328,7 @@ impl Job<'_> {
             a_type: self.form.a_type,
             b_type: self.form.b_type,
             c_type: self.form.numbers.sums(),
-            each: self.weights.each,
+            order: self.weights.each,
             apart: self.form.apart,
             ahead: self.ahead,
             narrow: None,
@@ -444,7 +379,7 @@ impl Job<'_> {
                 a,
                 b,
                 c,
-                scales: panel.b.picks.iter().map(|p| p.order).collect(),
+                scales: panel.b.picks.iter().flat_map(Picks::tables).collect(),
                 operands,
                 k,
                 seg: rows.seg,
@@ -466,7 +401,7 @@ impl Job<'_> {
         let p = self.panels[panel.at];
         let sums =
             cx.scratch_per_thread("sums", self.form.numbers.sums(), Dim::Fixed(rows.m * p.n));
-        let rank = self.v.window.rank();
+        let axis = rows.axis;
         let (n_e, m_e) = (cx.b.i(p.n), cx.b.i(rows.m));
         cx.for_(rows.tiles, LoopKind::Seq, |cx, t| {
             let row = cx.b.mul(t, m_e);
@@ -491,7 +426,7 @@ impl Job<'_> {
                     let at = ex!(cx.b; (i * n_e) + j);
                     let sum = cx.b.load(sums, at);
                     let mut full = index.to_vec();
-                    full[rank] = ex!(cx.b; ({full[rank]} + row) + i);
+                    full[axis] = ex!(cx.b; ({full[axis]} + row) + i);
                     let last = full.len() - 1;
                     full[last] = cx.b.add(full[last], j);
                     self.store(cx, &full, sum)
@@ -520,21 +455,4 @@ struct Panel {
     at: usize,
     /// Where its weights lie, and how elements are picked.
     b: Packed,
-}
-
-/// A block of rows of results.
-struct Rows {
-    /// Where A lies.
-    buf: BufId,
-    /// First element of A for each call of the window.
-    calls: Vec<ExprId>,
-    /// From one row to the next.
-    row: ExprId,
-    /// From one segment to the next.
-    seg: ExprId,
-    /// Index of the first result, without the channel.
-    index: Vec<ExprId>,
-    /// Tiles, and rows of each.
-    tiles: ExprId,
-    m: i64,
 }

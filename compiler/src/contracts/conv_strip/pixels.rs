@@ -55,6 +55,7 @@ impl Job<'_> {
                         row: c,
                         seg: cx.b.i(0),
                         index,
+                        axis: rank,
                         tiles,
                         m,
                     };

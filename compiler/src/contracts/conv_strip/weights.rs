@@ -7,6 +7,7 @@ use crate::contracts::form::Form;
 use crate::contracts::picked::{Stored, pack as pack_picked};
 use crate::contracts::strip::Numbers;
 use crate::contracts::strip_plan::{Panels, constant_of, pack as pack_floats};
+use crate::contracts::widen::results;
 use crate::kernel::LowerCx;
 use crate::loops::ir::BufId;
 
@@ -44,8 +45,9 @@ pub(super) fn pack(
     if form.numbers == Numbers::Picked {
         let weight =
             |g: i64, k: usize, j: i64| place(g, k as i64, j).map_or(0, |at| form.weights[at]);
-        let packed =
-            places(v, v.cin * v.group).and_then(|p| pack_picked(panels, v.group, &p, weight));
+        let named = cx.names_masks();
+        let packed = places(v, v.cin * v.group)
+            .and_then(|p| pack_picked(panels, v.group, &p, named, weight));
         let packed = packed.ok_or_else(|| Diagnostic::internal("weights without an order"))?;
         return Stored::picked(cx, packed);
     }
@@ -55,12 +57,13 @@ pub(super) fn pack(
             place(g, k, j).map_or(0, |at| form.weights[at])
         });
     }
-    let buf = form.constant(cx, out)?;
+    let rows = results(cx)?.map(|r| r / (v.cout * v.group).max(1));
+    let buf = form.constant(cx, out, rows)?;
     Ok(Stored::plain(buf, per_window))
 }
 
 /// What is added to the sums of each channel.
-pub(super) fn correction(cx: &mut LowerCx, v: &View, form: &Form) -> Option<BufId> {
+pub(super) fn correction(cx: &mut LowerCx, v: &View, form: &Form) -> Result<Option<BufId>> {
     let each = (v.cin * v.taps()).max(1) as usize;
     let sums: Vec<i64> = (form.weights.chunks_exact(each))
         .map(|w| w.iter().map(|&w| i64::from(w)).sum())

@@ -120,5 +120,5 @@ pub(super) fn pack(
             }
         }
     }
-    form.constant(cx, out)
+    form.constant(cx, out, None)
 }

@@ -263,7 +263,7 @@ fn ready(cx: &mut LowerCx, q: &Query, way: Way) -> Result<Ready> {
         start: w.start.clone(),
         ..Form::floats(DType::I8)
     };
-    let correction = form.correction(cx, &sums);
+    let correction = form.correction(cx, &sums)?;
     Ok(Ready {
         w,
         numbers,

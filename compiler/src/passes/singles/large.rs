@@ -13,6 +13,8 @@ use crate::ops::requantize_single::LARGE;
 const MOST: f64 = (1u32 << 22) as f64 - 1024.0;
 /// Whole numbers on top that are tried go so far beyond the results.
 const BEYOND: i64 = 64;
+/// So far where all of these are wrong at some sum: each such sum of a channel takes two instructions and four bytes of all channels.
+const FAR_BEYOND: i64 = 2048;
 /// Candidates that are looked at, the nearest to the exact form first.
 const TRIED: usize = 96;
 
@@ -60,18 +62,24 @@ impl Reals {
             return best;
         }
         // What a byte holds first: it is stored as one.
-        let bytes = match self.lo < 0 {
+        let bytes = &match self.lo < 0 {
             true => -128..=127,
             false => 0..=255,
         };
-        for byte in [true, false] {
+        for round in 0..3 {
+            let beyond = if round < 2 { BEYOND } else { FAR_BEYOND };
             let mut forms: Vec<(f64, Form)> = [0, 1, -1]
                 .into_iter()
                 .flat_map(|ulps: i32| {
                     let m = f32::from_bits((self.m as f32).to_bits().wrapping_add_signed(ulps));
-                    let tops = self.lo - BEYOND..=self.hi + BEYOND;
-                    let tops = tops.filter(|t| bytes.contains(t) == byte);
-                    tops.filter_map(move |top| self.form(m, top))
+                    let (lo, hi) = (self.lo - BEYOND, self.hi + BEYOND);
+                    let own = move |top: &i64| match round {
+                        0 => bytes.contains(top),
+                        1 => (lo..=hi).contains(top) && !bytes.contains(top),
+                        _ => !(lo..=hi).contains(top),
+                    };
+                    let tops = self.lo - beyond..=self.hi + beyond;
+                    tops.filter(own).filter_map(move |top| self.form(m, top))
                 })
                 .map(|f| (self.distance(f), f))
                 .filter(|(d, _)| d.is_finite())

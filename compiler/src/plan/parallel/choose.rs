@@ -136,7 +136,9 @@ impl<'a> Planner<'a> {
         } = s
         {
             let end = at + 1 + statements(body);
-            if !self.independent(*kind, *var, at..end) || (depth > 0 && *kind == LoopKind::Lanes) {
+            if !self.independent(*kind, *var, *extent, at..end)
+                || (depth > 0 && *kind == LoopKind::Lanes)
+            {
                 break;
             }
             depth += 1;
@@ -175,14 +177,20 @@ impl<'a> Planner<'a> {
         }
     }
     /// Whether the iterations of the loop at these positions are independent.
-    pub fn independent(&self, kind: LoopKind, var: VarId, range: Range<usize>) -> bool {
+    pub fn independent(
+        &self,
+        kind: LoopKind,
+        var: VarId,
+        extent: ExprId,
+        range: Range<usize>,
+    ) -> bool {
         if kind == LoopKind::Unroll {
             return false;
         }
         self.variables(&range)
             && self.private(&range)
             && (matches!(kind, LoopKind::Parallel | LoopKind::Lanes) || self.outputs(&range))
-            && apart(self.func, self.uses, var, range)
+            && (self.constant(extent) == Some(1) || apart(self.func, self.uses, var, range))
     }
     /// No variable is carried, and no size defined.
     pub fn variables(&self, range: &Range<usize>) -> bool {

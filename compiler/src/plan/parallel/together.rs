@@ -229,7 +229,7 @@ impl<'a> Planner<'a> {
         let range = at..at + 1 + statements(body);
         if self.constant(*extent)? < 2
             || whole.span() > HALF
-            || !self.independent(*kind, *var, range)
+            || !self.independent(*kind, *var, *extent, range)
         {
             return None;
         }

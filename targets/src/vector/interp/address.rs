@@ -26,6 +26,9 @@ impl Machine<'_> {
             Op::AddI { d, a, by } => self.set_x(d, self.x(a)?.wrapping_add(by.into())),
             Op::ShlX { by: 64.., .. } => wrong("a shift by more than 63"),
             Op::ShlX { d, a, by } => self.set_x(d, self.x(a)? << by),
+            Op::ShrX { by: 64.., .. } => wrong("a shift by more than 63"),
+            Op::ShrX { d, a, by } => self.set_x(d, (self.x(a)? as u64 >> by) as i64),
+            Op::AndX { d, a, mask } => self.set_x(d, i64::from(self.x(a)? as u32 & mask as u32)),
             Op::MulX { d, a, b } => self.set_x(d, self.x(a)?.wrapping_mul(self.x(b)?)),
             Op::LoadX { d, ref at } => {
                 let value = i64::from_le_bytes(self.bytes(at, 0)?);

@@ -131,7 +131,7 @@ impl Isa {
                 let fused = *dot != Dot::Words || tmp.is_some() || self.fused_words;
                 fused && (!sse2 || *dot == Dot::Words) && *dot != Dot::BytesS
             }
-            Op::AnyX { .. } => self.level != Level::Neon,
+            Op::AnyX { .. } | Op::ShrX { .. } | Op::AndX { .. } => self.level != Level::Neon,
             Op::Long { .. } | Op::Halves { .. } | Op::Zip { .. } | Op::Matrix { .. } => {
                 self.level == Level::Neon
             }

@@ -55,7 +55,11 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
         Op::SplatX { x, .. } | Op::Branch { x, .. } | Op::Count { x, .. } => f(*x),
         Op::Arg { d, .. } | Op::SetX { d, .. } | Op::AnyX { d, .. } => f(*d),
         Op::SetArg { s, .. } => f(*s),
-        Op::MoveX { d, a } | Op::AddI { d, a, .. } | Op::ShlX { d, a, .. } => {
+        Op::MoveX { d, a }
+        | Op::AddI { d, a, .. }
+        | Op::ShlX { d, a, .. }
+        | Op::ShrX { d, a, .. }
+        | Op::AndX { d, a, .. } => {
             f(*d);
             f(*a);
         }

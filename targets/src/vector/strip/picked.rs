@@ -5,6 +5,8 @@
 
 use super::Template;
 use crate::vector::ir::*;
+use onnxc_compiler::contracts::picked::Order;
+use onnxc_compiler::contracts::picked_masks::BITS;
 
 /// Rows that are reached from one register.
 const PER_BASE: usize = 3;
@@ -22,6 +24,9 @@ struct Loop {
     rows: Option<X>,
     b: X,
     order: X,
+    /// How its steps are stored, and the list of masks that they may name.
+    each: Order,
+    masks: Option<X>,
     ahead: Option<X>,
     /// What lies in all lanes: ones in words.
     ones: V,
@@ -44,6 +49,8 @@ impl Template<'_> {
         });
         let b = self.vm.arg(self.args.b);
         let order = self.vm.arg(self.args.scales);
+        let each = self.s.order.unwrap_or_default();
+        let masks = each.named().then(|| self.vm.arg(self.args.scales + 1));
         let ahead = self.s.ahead.then(|| {
             let x = self.vm.arg(self.args.ahead);
             self.vm.op(Op::ShlX { d: x, a: x, by: 2 });
@@ -60,6 +67,8 @@ impl Template<'_> {
             rows,
             b,
             order,
+            each,
+            masks,
             ahead,
             ones,
         };
@@ -90,7 +99,7 @@ impl Template<'_> {
         self.picked_steps(&l, 1);
         self.vm.place(done);
         self.vm.free(ones);
-        let more = rows.into_iter().chain(ahead);
+        let more = rows.into_iter().chain(ahead).chain(masks);
         for x in [a, row, b, order, k].into_iter().chain(more) {
             self.vm.free_x(x);
         }
@@ -99,20 +108,41 @@ impl Template<'_> {
     fn picked_steps(&mut self, l: &Loop, count: usize) {
         let (m, cols) = (self.m(), self.cols);
         let [order, a, pairs] = [(); 3].map(|()| self.vm.v());
-        let each = self.s.each as i32;
+        let each = l.each.bytes() as i32;
         let distance = self.vm.x();
+        let name = l.masks.map(|_| self.vm.x());
         let others = m.div_ceil(PER_BASE) - 1;
         let bases: Vec<X> = std::iter::once(l.a)
             .chain((0..others).map(|_| self.vm.x()))
             .collect();
         for step in 0..count {
             let at = Mem::at(l.order, step as i32 * each);
-            self.vm.op(Op::Splat { d: order, at });
-            self.vm.op(Op::LoadSmallX {
-                d: distance,
-                at: at.plus(4),
-                bytes: each as u8 - 4,
-            });
+            let (mask, far) = match (l.masks, name) {
+                (Some(masks), Some(name)) => {
+                    self.mask_name(name, at, l.each);
+                    let mask = Mem {
+                        base: masks,
+                        index: Some((name, 2)),
+                        disp: 0,
+                    };
+                    (mask, at.plus(2))
+                }
+                _ => (at, at.plus(4)),
+            };
+            self.vm.op(Op::Splat { d: order, at: mask });
+            match l.each {
+                Order::Named => {
+                    let (d, at) = (distance, at.plus(1));
+                    self.vm.op(Op::LoadSmallX { d, at, bytes: 1 });
+                    let by = BITS as u8 - 8;
+                    self.vm.op(Op::ShrX { d, a: d, by });
+                }
+                each => {
+                    let bytes = if each == Order::Bytes { 1 } else { 2 };
+                    let (d, at) = (distance, far);
+                    self.vm.op(Op::LoadSmallX { d, at, bytes });
+                }
+            }
             self.vm.add_x(l.a, distance, 0);
             if let Some(b) = l.rows {
                 for pair in bases.windows(2) {
@@ -159,8 +189,17 @@ impl Template<'_> {
         self.vm.add_i(l.b, (count as i64 * self.s.b_row) as i32 * 4);
         self.vm.add_i(l.order, count as i32 * each);
         self.vm.free_all(&[order, a, pairs]);
-        for x in bases.into_iter().skip(1).chain([distance]) {
+        for x in bases.into_iter().skip(1).chain([distance]).chain(name) {
             self.vm.free_x(x);
+        }
+    }
+
+    /// The number of a step's mask.
+    fn mask_name(&mut self, d: X, at: Mem, each: Order) {
+        self.vm.op(Op::LoadSmallX { d, at, bytes: 2 });
+        if each == Order::Named {
+            let mask = (1 << BITS) - 1;
+            self.vm.op(Op::AndX { d, a: d, mask });
         }
     }
 }

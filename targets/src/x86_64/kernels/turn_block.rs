@@ -48,7 +48,7 @@ impl Block {
     }
     /// Elements that a load or a store touches.
     pub fn reach(&self) -> i64 {
-        if self.pairs() {
+        if self.whole() {
             return self.rows;
         }
         // Half a vector holds four.
@@ -57,9 +57,9 @@ impl Block {
             false => BLOCK,
         }
     }
-    /// Whether results are whole vectors: two rows of four bytes that take turns.
-    fn pairs(&self) -> bool {
-        self.size == 4 && self.rows == 2
+    /// Whether results are whole vectors: two or three rows of four bytes that take turns.
+    fn whole(&self) -> bool {
+        self.size == 4 && matches!(self.rows, 2 | 3)
     }
     /// The rows that are loaded: those that are absent are another's, since nobody looks at them.
     fn row(&self, k: usize) -> AsmMemoryOperand {
@@ -67,8 +67,10 @@ impl Block {
     }
     /// Moves it.
     pub fn emit(&self, a: &mut CodeAssembler) -> Emitted {
-        if self.pairs() {
-            return two_rows(a);
+        match self.rows {
+            2 if self.whole() => return two_rows(a),
+            3 if self.whole() => return three_rows(a),
+            _ => {}
         }
         a.lea(r11, qword_ptr(r8 + r8 * 2))?;
         a.lea(r10, qword_ptr(rax + r8 * 4))?;
@@ -175,4 +177,27 @@ fn two_rows(a: &mut CodeAssembler) -> Emitted {
     a.vperm2f128(ymm1, ymm2, ymm3, 0x31)?;
     a.vmovups(ymmword_ptr(rbx), ymm0)?;
     a.vmovups(ymmword_ptr(rbx + 32), ymm1)
+}
+
+/// Eight elements of three rows, which take turns: the planes of a picture become pixels.
+fn three_rows(a: &mut CodeAssembler) -> Emitted {
+    for (to, from) in [(ymm0, rax + 0), (ymm1, rax + r8), (ymm2, rax + r8 * 2)] {
+        a.vmovups(to, ymmword_ptr(from))?;
+    }
+    // In each half, of elements k to k + 3 of rows x, y, z: x0 x2 y0 y2, y1 y3 z1 z3, z0 z2 x1 x3.
+    a.vshufps(ymm3, ymm0, ymm1, 0x88)?;
+    a.vshufps(ymm4, ymm1, ymm2, 0xdd)?;
+    a.vshufps(ymm5, ymm2, ymm0, 0xd8)?;
+    // x0 y0 z0 x1, y1 z1 x2 y2, z2 x3 y3 z3.
+    a.vshufps(ymm0, ymm3, ymm5, 0x88)?;
+    a.vshufps(ymm1, ymm4, ymm3, 0xd8)?;
+    a.vshufps(ymm2, ymm5, ymm4, 0xdd)?;
+    // The first halves come before the second ones.
+    a.vinsertf128(ymm3, ymm0, xmm1, 1)?;
+    a.vblendps(ymm4, ymm2, ymm0, 0xf0)?;
+    a.vperm2f128(ymm5, ymm1, ymm2, 0x31)?;
+    for (k, from) in [ymm3, ymm4, ymm5].into_iter().enumerate() {
+        a.vmovups(ymmword_ptr(rbx + 32 * k as i32), from)?;
+    }
+    Ok(())
 }
