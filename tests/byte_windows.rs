@@ -1,5 +1,5 @@
-//! Transposed convolutions, average pools whose windows count differently, and choices between quantized numbers are computed from whole numbers, and are
-//! what their definitions over real numbers say, rounded once: `tests/byte_windows.py` computes these in f64.
+//! Transposed convolutions, average pools whose windows count differently, choices between quantized numbers and planes that grow are computed from whole
+//! numbers, and are what their definitions over real numbers say, rounded once: `tests/byte_windows.py` computes these in f64.
 
 use onnxc_tests::oracle::Models;
 
