@@ -107,11 +107,11 @@ def conv_transpose(name, kinds, shape, cout, kernel, strides, pads, group=1, dil
     m.store(name, y, real, kinds[2], float(real.std()) / 40)
 
 
-def moved(name, kind, op, attrs, how, ins=()):
+def moved(name, kind, op, attrs, how, ins=(), columns=10):
     """A sum, limited, and moved before it is quantized."""
     m = Model()
-    a, ar = m.input("a", kind, [1, 6, 8, 10], 0.03)
-    b, br = m.input("b", kind, [1, 6, 8, 10], 0.05)
+    a, ar = m.input("a", kind, [1, 6, 8, columns], 0.03)
+    b, br = m.input("b", kind, [1, 6, 8, columns], 0.05)
     y = m.node("Relu", [m.node("Add", [a, b], "sum")], "limited")
     ins = [m.constant(f"i{k}", v) for k, v in enumerate(ins)]
     m.store(name, m.node(op, [y, *ins], "moved", **attrs), how(np.maximum(ar + br, 0)), kind, 0.06)
@@ -124,6 +124,9 @@ for kind in ["u8", "i8"]:
     moved(f"moved_pad_{kind}", kind, "Pad", {}, lambda x: np.pad(x, around), [pads])
     moved(f"moved_largest_{kind}", kind, "MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, lambda x: x.reshape(1, 6, 4, 2, 5, 2).max((3, 5)))
     moved(f"moved_slice_{kind}", kind, "Slice", {}, lambda x: x[:, :, 1:7:2], [np.array([1]), np.array([7]), np.array([2]), np.array([2])])
+    for step in [2, 3, 4]:
+        ends = [np.array(v) for v in ([1, step - 1], [6, 75], [2, 3], [2, step])]
+        moved(f"moved_columns_{step}_{kind}", kind, "Slice", {}, lambda x: x[:, :, 1:6:2, step - 1 : 75 : step], ends, columns=77)
     moved(f"moved_gather_{kind}", kind, "Gather", {"axis": 1}, lambda x: x[:, [5, 0, 0]], [np.array([5, 0, 0])])
 
 for kinds in [("u8", "i8", "u8"), ("i8", "i8", "i8"), ("u8", "u8", "i8")]:

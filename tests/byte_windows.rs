@@ -5,7 +5,7 @@ use onnxc_tests::oracle::Models;
 
 #[test]
 fn windows_of_bytes() {
-    if let Some(models) = Models::of("byte_windows.py", 112) {
+    if let Some(models) = Models::of("byte_windows.py", 118) {
         let exact = ["--steps", "0", "--require-int8"];
         models.verified_here(&exact);
         models.verified_on_aarch64(&exact);

@@ -1,4 +1,4 @@
-//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat`, `softmax_table` and `palette`: machine code gives the bytes of
+//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat`, `byte_strides`, `softmax_table` and `palette`: machine code gives the bytes of
 //! their references, between pages that can't be touched, for lengths around every vector.
 
 use onnxc_compiler::base::dim::{Dim, Symbols};
@@ -140,6 +140,25 @@ fn elements_are_repeated() {
                     let what = format!("{rows} rows of {n} elements of {size} bytes {shape:?}");
                     check(&what, &f, target, start);
                 }
+            }
+        }
+    });
+}
+
+#[test]
+fn bytes_apart_come_together() {
+    with("byte_strides", |tile, target| {
+        let mut rng = Rng(6);
+        for step in 2..=4 {
+            for n in LENGTHS {
+                let from = (step * (n - 1) + 1).max(0);
+                let bufs = [
+                    (from, DType::U8, Access::Read),
+                    (n, DType::U8, Access::Write),
+                ];
+                let f = calling_over(tile, &[("step", step)], &bufs, &[n]);
+                let start = vec![bytes(&mut rng, from), vec![0; n as usize]];
+                check(&format!("{n} bytes, {step} apart"), &f, target, start);
             }
         }
     });

@@ -417,6 +417,84 @@ fn has_kernel(c: &Case, t: &Target) -> bool {
         > copies.min(1)
 }
 
+/// Runs a case on a target and in the interpreter.
+fn compare(what: &str, c: &Case, t: &Target) {
+    let want = expected(c, t);
+    let mut got = c.bufs.clone();
+    let status = run(&c.f, &c.symbols, &c.dims, t, &mut got)
+        .unwrap_or_else(|e| panic!("{what}: {e}\n{}", print(&c.f, &c.symbols)));
+    assert_eq!(status, 0, "{what}");
+    for (((id, b), w), g) in c.f.bufs.iter().zip(&want).zip(&got) {
+        if let Some(i) = first_difference(b.dtype, w, g) {
+            let n = b.dtype.size();
+            panic!(
+                "{what} on {}: {id:?}[{i}] is {:02x?}, should be {:02x?}\n{}",
+                t.cpu,
+                &g[i * n..i * n + n],
+                &w[i * n..i * n + n],
+                print(&c.f, &c.symbols)
+            );
+        }
+    }
+}
+
+/// Rows that lie apart in both buffers, copied into two places; the last one ends with its buffer.
+fn copies(dtype: DType, n: i64, seed: u64) -> Case {
+    let (rows, apart) = (3, 2 * n + 3);
+    let mut b = Builder::new("copies");
+    let x = b.buffer("x", dtype, Dim::Fixed(rows * n + 2), Access::Read);
+    let len = (rows - 1) * apart + 2 * n;
+    let y = b.buffer("y", dtype, Dim::Fixed(len), Access::Write);
+    let rows = b.i(rows);
+    b.for_(rows, LoopKind::Seq, |b, row| {
+        let (n, apart, one) = (b.i(n), b.i(apart), b.i(1));
+        let (from, to) = (b.mul(row, n), b.mul(row, apart));
+        b.for_(n, LoopKind::Lanes, |b, i| {
+            let from = b.add(from, i);
+            let v = b.load(x, from);
+            let from = b.add(from, one);
+            let w = b.load(x, from);
+            let to = b.add(to, i);
+            b.store(y, to, v);
+            let to = b.add(to, n);
+            b.store(y, to, w);
+        });
+    });
+    let f = b.finish();
+    let mut rng = Rng(seed);
+    let size = dtype.size() as i64;
+    let filled = (0..(3 * n + 2) * size).map(|_| rng.bits() as u8).collect();
+    Case {
+        f,
+        bufs: vec![filled, vec![0; (len * size) as usize]],
+        symbols: Symbols::default(),
+        dims: vec![],
+    }
+}
+
+#[test]
+fn copies_of_any_length_are_whole() {
+    let dtypes = [
+        DType::U8,
+        DType::I8,
+        DType::U16,
+        DType::F16,
+        DType::F32,
+        DType::I32,
+    ];
+    for n in (1..70).chain([95, 127, 130, 257]) {
+        for dtype in dtypes {
+            let c = copies(dtype, n, n as u64);
+            for t in native_targets()
+                .iter()
+                .filter(|t| t.machine.lane_loop.is_some())
+            {
+                compare(&format!("{n} elements of {dtype:?}"), &c, t);
+            }
+        }
+    }
+}
+
 #[test]
 fn kernels_give_the_bits_of_the_interpreter() {
     let targets = native_targets();
@@ -434,23 +512,7 @@ fn kernels_give_the_bits_of_the_interpreter() {
         for t in targets.iter().filter(|t| t.machine.lane_loop.is_some()) {
             asked += 1;
             made += usize::from(has_kernel(&c, t));
-            let want = expected(&c, t);
-            let mut got = c.bufs.clone();
-            let status = run(&c.f, &c.symbols, &c.dims, t, &mut got)
-                .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", print(&c.f, &c.symbols)));
-            assert_eq!(status, 0, "seed {seed}");
-            for (((id, b), w), g) in c.f.bufs.iter().zip(&want).zip(&got) {
-                if let Some(i) = first_difference(b.dtype, w, g) {
-                    let n = b.dtype.size();
-                    panic!(
-                        "seed {seed} on {}: {id:?}[{i}] is {:02x?}, should be {:02x?}\n{}",
-                        t.cpu,
-                        &g[i * n..i * n + n],
-                        &w[i * n..i * n + n],
-                        print(&c.f, &c.symbols)
-                    );
-                }
-            }
+            compare(&format!("seed {seed}"), &c, t);
         }
     }
     if asked > 0 {

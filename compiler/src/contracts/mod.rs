@@ -36,6 +36,7 @@ pub mod repeat;
 pub mod row_blocks;
 pub mod softmax_table;
 pub mod sparse;
+pub mod strides;
 pub mod strip;
 pub mod strip_plan;
 pub mod tail;
@@ -81,6 +82,7 @@ pub static ALL: &[&Contract] = &[
     &zip::BYTE_ZIP,
     &pixels::BYTE_PIXELS,
     &repeat::BYTE_REPEAT,
+    &strides::BYTE_STRIDES,
     &turn::TURN,
     &softmax_table::SOFTMAX_TABLE,
     &palette::PALETTE,

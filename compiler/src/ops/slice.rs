@@ -6,8 +6,10 @@
 use crate::base::diag::Result;
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::tensor::Tensor;
+use crate::contracts::strides::{MOST, STEP};
+use crate::ex;
 use crate::kernel::LowerCx;
-use crate::loops::ir::ExprId;
+use crate::loops::ir::{Arg, ExprId, LoopKind};
 use crate::op::{BASE, InferCx, Lower, OpDef, onnx, read_none};
 use crate::ops::util::*;
 
@@ -179,6 +181,9 @@ fn element(cx: &mut LowerCx, i: usize, k: usize) -> Result<ExprId> {
     Ok(cx.b.let_(v))
 }
 
+/// An axis, the first element that is left of it, the step, whether the start is a constant, and how long the axis was.
+type Cut = (usize, ExprId, i64, bool, ExprId);
+
 fn lower_slice(cx: &mut LowerCx) -> Result<()> {
     let (shape, out) = (cx.in_shape(0)?, cx.out_shape()?);
     let count = cx.in_shape(1)?.first().and_then(Dim::fixed).unwrap_or(0) as usize;
@@ -193,7 +198,7 @@ fn lower_slice(cx: &mut LowerCx) -> Result<()> {
     };
     let (axes, steps) = (ints(cx, 3)?, ints(cx, 4)?);
     let cuts = cuts(shape.len(), count, axes, steps)?;
-    let mut begin = vec![];
+    let mut begin: Vec<Cut> = vec![];
     for (k, &(axis, step)) in cuts.iter().enumerate() {
         let sizes = out[axis].clone();
         let (s, e) = (element(cx, 1, k)?, element(cx, 2, k)?);
@@ -233,6 +238,13 @@ fn lower_slice(cx: &mut LowerCx) -> Result<()> {
         }
         begin.push((axis, s, step, constant, n));
     }
+    let last = begin.iter().find(|c| c.0 + 1 == out.len());
+    let constant = begin.iter().all(|c| c.3);
+    if let Some(&(_, _, step, ..)) = last.filter(|_| constant)
+        && strided(cx, &begin, step)?
+    {
+        return Ok(());
+    }
     map_output(cx, |cx, at| {
         let mut from = at.to_vec();
         for &(axis, s, step, constant, n) in &begin {
@@ -251,6 +263,39 @@ fn lower_slice(cx: &mut LowerCx) -> Result<()> {
         }
         cx.load(0, &from)
     })
+}
+
+/// Columns at which a tile takes what one by one would take.
+const COLUMNS: i64 = 16;
+
+/// Bytes of each row that lie `step` apart are for a tile. `cuts`: axis, first element and step of each axis that is cut, the last one among them.
+fn strided(cx: &mut LowerCx, cuts: &[Cut], step: i64) -> Result<bool> {
+    let (x, shape) = (cx.in_shape(0)?, cx.out_shape()?);
+    let bytes = cx.input(0)?.ty.dtype.size() == 1 && cx.store_hook.is_none();
+    let Some((columns, outer)) = shape.split_last() else {
+        return Ok(false);
+    };
+    let many = columns.fixed().is_none_or(|n| n >= COLUMNS);
+    let fits = bytes && many && (2..=MOST).contains(&step);
+    let tile = cx.machine.tile("byte_strides").filter(|_| fits);
+    let (Some(tile), Some(out)) = (tile, cx.output(0).map(|o| o.buf)) else {
+        return Ok(false);
+    };
+    let callee = tile.callee(vec![(STEP.to_string(), step)]);
+    let input = cx.input(0)?.buf;
+    cx.each(outer, LoopKind::Parallel, |cx, at| {
+        let to = [at, &[cx.b.i(0)]].concat();
+        let mut from = to.clone();
+        for &(axis, s, step, ..) in cuts {
+            from[axis] = ex!(cx.b; ({to[axis]} * {cx.b.i(step)}) + s);
+        }
+        let (from, to) = (cx.b.offset(&x, &from), cx.b.offset(&shape, &to));
+        let ptr = |buf, offset| Arg::Ptr { buf, offset };
+        let args = vec![ptr(input, from), ptr(out, to), Arg::Int(cx.b.dim(columns))];
+        cx.b.call(callee, args);
+        Ok(())
+    })?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -39,8 +39,9 @@ pub fn make(l: &LaneLoop, isa: Isa, landing_pad: bool) -> Option<Result<Code>> {
 
 /// The program of a loop.
 pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
-    let copy = words::words(l);
-    let (l, left) = bytes::without(copy.as_ref().unwrap_or(l), &isa);
+    let copy = words::words(l, isa.lanes);
+    let unit = copy.as_ref().map_or(1, |c| c.1);
+    let (l, left) = bytes::without(copy.as_ref().map_or(l, |c| &c.0), &isa);
     let l = &l;
     let mut k = Kernel {
         l,
@@ -48,6 +49,7 @@ pub fn program(l: &LaneLoop, isa: Isa) -> Option<Program> {
         vm: Vm::new(isa, l.args),
         streams: vec![None; l.streams.len()],
         lanes_loop: l.loops.iter().position(|x| x.lanes)? as u8,
+        unit,
         wide: wide(l),
         part: Lanes::All,
         regs: Registers::default(),
@@ -65,6 +67,8 @@ struct Kernel<'l> {
     /// Where each stream is at the moment.
     streams: Vec<Option<(X, i32)>>,
     lanes_loop: u8,
+    /// Iterations of the `Lanes` loop for each lane; more than one: what is left over fills no lanes, and is done as a vector that overlaps the last.
+    unit: i64,
     /// By value, then by variable: whether neighbouring vectors hold different ones.
     wide: Vec<bool>,
     /// Which lanes of memory are touched.
@@ -322,7 +326,7 @@ impl Kernel<'_> {
     /// The `Lanes` loop: whole groups of vectors, whole vectors, part of one.
     fn lanes(&mut self, body: &[Inst]) -> Option<()> {
         let n = self.lanes_loop;
-        let width = self.vm.isa.lanes as i64;
+        let width = self.vm.isa.lanes as i64 * self.unit;
         let extent = self.l.loops[usize::from(n)].extent;
         let has_loops = body.iter().any(|i| matches!(i, Inst::Loop(..)));
         let vectors = match extent {
@@ -370,7 +374,10 @@ impl Kernel<'_> {
                     left -= now;
                 }
                 let rest = k % width;
-                if rest > 0 {
+                if rest > 0 && self.unit > 1 {
+                    self.shift(n, &was, rest - width)?;
+                    self.group(body, 1, inner)?;
+                } else if rest > 0 {
                     self.part = Lanes::First(rest as u8);
                     self.group(body, 1, inner)?;
                     self.part = Lanes::All;

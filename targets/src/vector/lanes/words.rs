@@ -6,13 +6,14 @@ use onnxc_compiler::loops::ir::{BinOp, Ty, UnOp};
 use onnxc_compiler::loops::lane_loop::{Inst, LaneLoop, Num, Spot, Value, ValueNo};
 use std::collections::BTreeSet;
 
-/// The same loop in words, where it can be.
-pub fn words(l: &LaneLoop) -> Option<LaneLoop> {
-    copied(l).or_else(|| truths(l))
+/// The same loop in words, where it can be, and how many iterations of its `Lanes` loop a word takes. `lanes`: words of a vector.
+pub fn words(l: &LaneLoop, lanes: usize) -> Option<(LaneLoop, i64)> {
+    copied(l, lanes as i64).or_else(|| truths(l).map(|l| (l, 1)))
 }
 
-// A loop that only copies elements of one type.
-fn copied(l: &LaneLoop) -> Option<LaneLoop> {
+// A loop that only copies elements of one type. Where they fill a vector and part of one, it is over bytes: what is left is copied as one vector, some of
+// it once more.
+fn copied(l: &LaneLoop, lanes: i64) -> Option<(LaneLoop, i64)> {
     let mut out = l.clone();
     let mut types = BTreeSet::new();
     let mut word = |s: &mut Spot| {
@@ -32,8 +33,12 @@ fn copied(l: &LaneLoop) -> Option<LaneLoop> {
     let (Some(dtype), 1) = (types.first(), types.len()) else {
         return None;
     };
-    in_words(&mut out, dtype.size() as i64)?;
-    Some(out)
+    let size = dtype.size() as i64;
+    if in_bytes(&mut out, size, 4 * lanes).is_some() {
+        return Some((out, 4));
+    }
+    in_words(&mut out, size)?;
+    Some((out, 1))
 }
 
 // Every place that is written; nothing but definitions, stores, and loops.
@@ -56,15 +61,32 @@ fn in_words(out: &mut LaneLoop, size: i64) -> Option<()> {
         return None;
     };
     (size < 4 && n % (4 / size) == 0).then_some(())?;
-    out.loops[lanes].extent = Num::Known(n * size / 4);
+    over(out, lanes, n * size / 4, 4);
+    Some(())
+}
+
+// The `Lanes` loop over elements of `size` bytes as one over bytes, where they fill one vector of so many bytes, but not a number of them.
+fn in_bytes(out: &mut LaneLoop, size: i64, vector: i64) -> Option<()> {
+    let lanes = out.loops.iter().position(|x| x.lanes)?;
+    let Num::Known(n) = out.loops[lanes].extent else {
+        return None;
+    };
+    let n = n.checked_mul(size)?;
+    (n > vector && n % vector > 0).then_some(())?;
+    over(out, lanes, n, 1);
+    Some(())
+}
+
+// The `Lanes` loop with another extent, and so many bytes from one iteration to the next.
+fn over(out: &mut LaneLoop, lanes: usize, extent: i64, step: i64) {
+    out.loops[lanes].extent = Num::Known(extent);
     for s in &mut out.streams {
-        for (k, step) in &mut s.steps {
+        for (k, by) in &mut s.steps {
             if usize::from(*k) == lanes {
-                *step = Num::Known(4);
+                *by = Num::Known(step);
             }
         }
     }
-    Some(())
 }
 
 const ONES: u32 = 0x0101_0101;

@@ -6,6 +6,7 @@ pub mod pixels;
 pub mod probe;
 pub mod repeat;
 pub mod softmax_table;
+pub mod strides;
 pub mod table;
 pub mod turn;
 mod turn_block;
@@ -106,6 +107,7 @@ pub static TILES: &[&Tile] = &[
     &zip::BYTE_ZIP_AVX2,
     &pixels::BYTE_PIXELS_AVX2,
     &repeat::BYTE_REPEAT_AVX2,
+    &strides::BYTE_STRIDES_AVX2,
     &turn::TURN_AVX2,
     &softmax_table::SOFTMAX_TABLE_AVX2,
     &palette::PALETTE_AVX2,
