@@ -84,6 +84,8 @@ pub struct Products {
     /// The probe.
     pub tile: &'static Tile,
     contracts: &'static [&'static str],
+    /// Only of tiles at half the width that their features allow.
+    half: bool,
 }
 
 impl Products {
@@ -97,7 +99,12 @@ impl Products {
             numbers: of.numbers,
             tile,
             contracts: of.contracts,
+            half: false,
         }
+    }
+    /// Of tiles at half the width that their features allow: their names say `_256`.
+    pub(crate) const fn of_half_vectors(self) -> Products {
+        Products { half: true, ..self }
     }
 }
 
@@ -111,9 +118,10 @@ pub fn multipliers(arch: Arch) -> &'static [Products] {
 
 /// The instructions that a tile multiplies with; `None`: it does not multiply to add up.
 pub fn products(arch: Arch, tile: &Tile) -> Option<&'static Products> {
+    let half = tile.name.ends_with("_256");
     multipliers(arch).iter().find(|p| {
         let has = |f| tile.needs.contains(f);
-        p.contracts.contains(&tile.contract) && p.tile.needs.iter().all(has)
+        p.half == half && p.contracts.contains(&tile.contract) && p.tile.needs.iter().all(has)
     })
 }
 

@@ -95,6 +95,14 @@ sums!(
     |a, x, sum, _| a.vpdpbusd(sum, x, x)
 );
 sums!(
+    BYTES_HALF,
+    "probe_vpdpbusd_avx512vnni_256",
+    AVX512_VNNI,
+    32,
+    YMM,
+    |a, x, sum, _| a.evex().vpdpbusd(sum, x, x)
+);
+sums!(
     BYTES_256,
     "probe_vpdpbusd_avxvnni",
     AVX_VNNI,
@@ -171,6 +179,7 @@ pub static MULTIPLIERS: &[Products] = &[
     Products::new("vfmadd231ps ymm", &FMA_256, FLOATS),
     Products::new("mulps, addps xmm", &FMA_128, FLOATS),
     Products::new("vpdpbusd zmm", &BYTES_512, DOTS),
+    Products::new("vpdpbusd ymm", &BYTES_HALF, DOTS).of_half_vectors(),
     Products::new("vpdpbusd ymm", &BYTES_256, DOTS),
     Products::new("vpmaddubsw, vpmaddwd ymm", &PICKED_256, PICKED),
     Products::new("vpdpwssd zmm", &FUSED_WORDS_512, WORDS),
