@@ -2,7 +2,7 @@
 
 use super::check::{Gaps, Label, RegionLabels};
 use super::group::{Group, escaping, group};
-use super::lower::{Lowered, Place as LowerPlace, Source, whole_weights};
+use super::lower::{Lowered, Place as LowerPlace, Source, type_of, whole_weights};
 use super::names::layer_name;
 pub use super::options::Options;
 use super::parallel;
@@ -588,12 +588,6 @@ pub(super) fn wanted(s: &Scope, group: &Group) -> bool {
     let n = group.nodes[0];
     let used = |v: &ValueId| s.g.is_used(*v) && matches!(s.g.value(*v).def, Def::Node(..));
     !s.views.free.contains(&n) && (group.nodes.len() > 1 || s.g.node(n).outs.iter().any(used))
-}
-
-pub(super) fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
-    g.ty(v).cloned().ok_or_else(|| {
-        Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name))
-    })
 }
 
 /// A layer whose name and body are yet to come.

@@ -1,8 +1,9 @@
 //! If, Loop, Scan and Offload: bodies are planned into the same arena, and their values live in the same time as everybody's.
 
-use super::build::{Planner, Scope, type_of};
+use super::build::{Planner, Scope};
+use super::helpers::set_symbols;
 use super::helpers::{self, Slice};
-use super::lower::set_symbols;
+use super::lower::type_of;
 use super::program::Step;
 use super::storage::{Home, Spot};
 use crate::base::diag::{Diagnostic, Result};

@@ -134,3 +134,13 @@ pub fn store_dim(d: &Dim) -> Func {
     b.store(to, zero, v);
     compact(&b.finish()).0
 }
+
+/// The symbols that a node defines must be stored by its layer; this is the loop body for control nodes.
+pub fn set_symbols(pairs: &[(SymId, Dim)]) -> Func {
+    let mut b = Builder::new("sizes");
+    for (s, d) in pairs {
+        let v = b.dim(d);
+        b.set_sym(*s, v);
+    }
+    compact(&b.finish()).0
+}

@@ -6,7 +6,7 @@ use super::select::{Choice, choose};
 use super::views::Rooms;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
-use crate::base::dim::{Dim, SymId, Symbols};
+use crate::base::dim::{Dim, Symbols};
 use crate::base::dtype::DType;
 use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
@@ -401,7 +401,7 @@ impl<'a> Place<'a> {
     }
 }
 
-fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
+pub(super) fn type_of(g: &Graph, v: ValueId) -> Result<TensorType> {
     g.ty(v).cloned().ok_or_else(|| {
         Diagnostic::internal(format!("value {v:?} \"{}\" has no type", g.value(v).name))
     })
@@ -589,14 +589,4 @@ fn collapse(
         }
     }
     (out, outs, places)
-}
-
-/// The symbols that a node defines must be stored by its layer; this is the loop body for control nodes.
-pub fn set_symbols(pairs: &[(SymId, Dim)]) -> Func {
-    let mut b = Builder::new("sizes");
-    for (s, d) in pairs {
-        let v = b.dim(d);
-        b.set_sym(*s, v);
-    }
-    compact(&b.finish()).0
 }

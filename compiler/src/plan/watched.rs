@@ -3,7 +3,8 @@
 //! To the passes before they are outputs, so that nothing is fused over them; but no memory is kept for them, and what only turned their axes around for
 //! a caller is not computed.
 
-use super::build::{Planner, Scope, type_of};
+use super::build::{Planner, Scope};
+use super::lower::type_of;
 use super::program::{LayerId, Step};
 use super::storage::{Home, Spot};
 use crate::base::diag::Result;
