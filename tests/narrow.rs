@@ -96,6 +96,17 @@ fn objects_hold_what_files_hold() {
     }
 }
 
+/// Windows whose products Winograd's algorithm saves are stored as the bytes that they are.
+#[test]
+fn winograd_windows_stay_bytes() {
+    let model = root().join("tests/data/digits_qdq.onnx");
+    let [plain, winograd] = ["off", "f4"].map(|w| weights(&model, &["--winograd", w]));
+    let path = model.display().to_string();
+    let said = tool(&["inspect", &path, "--target-cpu", "x86-64-v3", "--json"]);
+    assert!(said.contains("conv_i16_winograd_f4"), "{said}");
+    assert!(winograd <= 1.1 * plain, "{winograd} after {plain}");
+}
+
 /// Weight-only files that this tool writes, of 0.3 and 0.8 million weights; masks of attention are part of the second.
 #[test]
 fn own_files_stay_small() {

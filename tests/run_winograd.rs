@@ -6,6 +6,7 @@ use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::base::dim::{Dim, Symbols};
 use onnxc_compiler::base::dtype::DType;
 use onnxc_compiler::contracts::References;
+use onnxc_compiler::contracts::winograd_filters::Filters;
 use onnxc_compiler::contracts::winograd_tiles::{In, Numbers, Out};
 use onnxc_compiler::kernel::Tile;
 use onnxc_compiler::loops::build::Builder;
@@ -118,6 +119,39 @@ fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &
                 "{what} on {}: [{i}] is {g}, should be {w}",
                 target.cpu
             );
+        }
+    }
+}
+
+#[test]
+fn transforms_of_weights() {
+    for t in targets() {
+        let lanes = t.machine.vector.expect("a vector machine").lanes * 2;
+        let tile: &Tile = t.machine.tile("winograd_filters_words").expect("a tile");
+        let mut rng = Rng(5);
+        for (m, stored) in [
+            (2, DType::I8),
+            (4, DType::I8),
+            (2, DType::I16),
+            (4, DType::I16),
+        ] {
+            for count in [0, 1, 2, 5] {
+                let shape = Filters { m, lanes, stored };
+                let plane = count * lanes + 32;
+                let planes = (m + 2) * (m + 2);
+                let bufs = [
+                    (stored, count * 9 * lanes, Access::Read),
+                    (
+                        DType::I16,
+                        (planes - 1) * plane + count * lanes,
+                        Access::ReadWrite,
+                    ),
+                ];
+                let f = calling(shape.callee(tile), &bufs, &[count, plane]);
+                let start = bufs.iter().map(|b| numbers(&mut rng, b.0, b.1)).collect();
+                let what = format!("filters F({m}) {stored:?} {count}");
+                check(&what, &f, &t, start, &[1]);
+            }
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod window;
 pub mod winograd_choice;
 pub mod winograd_error;
 pub mod winograd_exact;
+pub mod winograd_filters;
 pub mod winograd_tiles;
 pub mod winograd_weights;
 pub mod zip;
@@ -101,6 +102,7 @@ pub static ALL: &[&Contract] = &[
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,
     &winograd_tiles::WINOGRAD_OUT_WORDS,
+    &winograd_filters::WINOGRAD_FILTERS_WORDS,
 ];
 
 /// The references of tile contracts, made once per shape: what the interpreter runs in place of machine code.

@@ -132,6 +132,14 @@ pub fn panels(v: &Vector, n: i64, rows: Option<i64>) -> Vec<Panels> {
     cut(v, n, rows, &|m, cols, split| strip_cost(v, m, cols, split))
 }
 
+/// The same where a panel has so many vectors at most.
+pub fn panels_up_to(v: &Vector, n: i64, rows: Option<i64>, most: i64) -> Vec<Panels> {
+    cut(v, n, rows, &|m, cols, split| match cols <= most {
+        true => strip_cost(v, m, cols, split),
+        false => (i64::MAX, f64::INFINITY),
+    })
+}
+
 /// Registers and cycles for one k of a tile of a machine's own vectors.
 fn strip_cost(v: &Vector, m: i64, cols: i64, split: i64) -> (i64, f64) {
     (registers(v, m, cols, split), cycles(v, m, cols, split))

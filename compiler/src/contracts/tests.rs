@@ -85,6 +85,12 @@ static WINOGRAD_OUT_WORDS: Tile = Tile {
     ..STRIP
 };
 
+static WINOGRAD_FILTERS_WORDS: Tile = Tile {
+    name: "winograd_filters_i8_test",
+    contract: "winograd_filters_words",
+    ..STRIP
+};
+
 /// Tiles of sparse products.
 macro_rules! sparse_tiles {
     ($($name:ident $contract:literal;)*) => {
@@ -132,6 +138,7 @@ fn machine() -> Machine {
             &STRIP_WORDS,
             &WINOGRAD_IN_WORDS,
             &WINOGRAD_OUT_WORDS,
+            &WINOGRAD_FILTERS_WORDS,
         ],
         vector: Some(Vector {
             lanes: 4,

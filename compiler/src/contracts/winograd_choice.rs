@@ -59,13 +59,19 @@ pub fn grid(v: &View, m: i64) -> Option<[i64; 2]> {
 /// Channels that a vector with lanes to spare costs beside its own: all of its tiles are copied.
 const REST: f64 = 48.0;
 
-/// Products of the transformed tiles, elements that are transformed, and weights, which grow by the transform.
-pub fn work(q: &Query, m: i64) -> Work {
-    work_of(q, m, 1, 4)
+/// Transforms of weights count for so much: they read nothing but vectors, one behind the other.
+const OF_WEIGHTS: f64 = 0.55;
+
+/// How a row holds its numbers.
+pub enum Held {
+    /// Floats, their weights transformed while compiling.
+    Floats,
+    /// Words, two channels in a lane, whose weights are bytes that the layer transforms.
+    Words,
 }
 
-/// The same where a lane of the input's transform has `per_lane` channels, and weights `size` bytes.
-pub fn work_of(q: &Query, m: i64, per_lane: i64, size: i64) -> Work {
+/// Products of the transformed tiles, elements that are transformed, and weights, which grow by the transform.
+pub fn work(q: &Query, m: i64, held: Held) -> Work {
     let never = Work::of(f64::INFINITY);
     let (Ok(v), Some(vector)) = (View::of(q), q.machine.vector) else {
         return never;
@@ -78,14 +84,24 @@ pub fn work_of(q: &Query, m: i64, per_lane: i64, size: i64) -> Work {
     let (cin, cout, group) = (v.cin as f64, v.cout as f64, v.group as f64);
     let lanes = vector.lanes as f64;
     let whole = |c: f64| libm::ceil(c / lanes) * lanes;
+    let per_lane = match held {
+        Held::Floats => 1,
+        Held::Words => 2,
+    };
     let wide = per_lane * vector.lanes;
     let rest = if v.cin % wide == 0 { 0.0 } else { REST };
     // Other rows are not asked what columns cost that fill no vector.
     let share = group * cout / whole(cout);
+    let windows = group * cin * cout;
+    let (bytes, late) = match held {
+        Held::Floats => (4.0 * planes * windows, 0.0),
+        Held::Words => (9.0 * windows, OF_WEIGHTS * planes * windows / 2.0),
+    };
+    let of_tiles = share * tiles * planes * ((whole(cin) + rest) / per_lane as f64 + whole(cout));
     let work = Work {
         macs: share * tiles * planes * cin * whole(cout),
-        transforms: share * tiles * planes * ((whole(cin) + rest) / per_lane as f64 + whole(cout)),
+        transforms: of_tiles + late,
         ..Work::default()
     };
-    work.with_weights(group * planes * cin * cout * size as f64, q.machine.l2)
+    work.with_weights(bytes, q.machine.l2)
 }

@@ -58,6 +58,31 @@ pub fn transformed(m: i64, k: &[i32; 9]) -> Vec<i32> {
     full.collect()
 }
 
+/// One line of the transform of weights, three elements to m + 2: those of [`weight_rows`], summed.
+pub fn weight_line(b: &mut Builder, m: i64, k: [ExprId; 3]) -> Vec<ExprId> {
+    let [x, y, z] = k;
+    let times = |b: &mut Builder, v, by| {
+        let by = b.int(Ty::I32, by);
+        b.mul(v, by)
+    };
+    let ends = b.add(x, z);
+    if m == 2 {
+        return vec![b.add(x, x), b.add(ends, y), b.sub(ends, y), b.add(z, z)];
+    }
+    let all = b.add(ends, y);
+    let none = b.int(Ty::I32, 0);
+    let (y2, z4) = (b.add(y, y), times(b, z, 4));
+    let far = b.add(x, z4);
+    vec![
+        times(b, x, 6),
+        b.sub(none, all),
+        b.sub(y, ends),
+        b.add(far, y2),
+        b.sub(far, y2),
+        times(b, z, 6),
+    ]
+}
+
 /// Whether every result of a layer comes out whole: `weights` less their zero points, `channel` of them for each output channel, inputs less
 /// theirs from `least` to `most`, of which one is not below and one not above 0.
 pub fn fits(m: i64, weights: &[i32], channel: usize, [least, most]: [i64; 2]) -> bool {

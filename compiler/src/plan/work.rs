@@ -16,6 +16,8 @@ const LANES: f64 = 4.0;
 const TILE: f64 = 16.0;
 /// What a tile that moves an element could multiply meanwhile.
 const MOVE: f64 = 4.0;
+/// The same for an element that it computes otherwise than by multiply-adds.
+const MAKE: f64 = 2.0;
 /// Rounds of a loop whose extent is computed from data.
 const UNKNOWN: f64 = 16.0;
 
@@ -128,7 +130,7 @@ impl<'a> Work<'a> {
         let split = self.func.callees[callee].get("split").unwrap_or(1);
         inner.products(&f.body) / split.max(1) as f64
     }
-    // Multiply-adds, elements that are moved, and rounds of innermost loops that have neither.
+    // Multiply-adds, elements that are moved or made, and rounds of innermost loops that have neither.
     fn products(&mut self, block: &[Stmt]) -> f64 {
         let mut total = 0.0;
         for s in block {
@@ -147,7 +149,12 @@ impl<'a> Work<'a> {
                         matches!(self.func.exprs[*value], Expr::Fma(..) | Expr::Select(..));
                     total += f64::from(u8::from(is_fma));
                 }
-                Stmt::Store { value, .. } if self.func.exprs[*value].is_load() => total += MOVE,
+                Stmt::Store { value, .. } => {
+                    total += match self.func.exprs[*value].is_load() {
+                        true => MOVE,
+                        false => MAKE,
+                    }
+                }
                 _ => {}
             }
         }

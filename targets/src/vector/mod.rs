@@ -12,6 +12,7 @@ pub mod strip;
 pub mod tail;
 mod weave;
 pub mod winograd;
+pub mod winograd_filters;
 pub mod winograd_in;
 pub mod winograd_out;
 

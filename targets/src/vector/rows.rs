@@ -1,7 +1,7 @@
 //! The rows of kernels over the vector machine: one for each template and level.
 
 use super::ir::Level;
-use super::{assemble, depthwise, sparse, strip, winograd_in, winograd_out};
+use super::{assemble, depthwise, sparse, strip, winograd_filters, winograd_in, winograd_out};
 use onnxc_compiler::base::diag::Result;
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
@@ -222,6 +222,21 @@ pub const fn winograd_out_words(
     Tile {
         contract: "winograd_out_words",
         ..winograd_out(level, name, needs)
+    }
+}
+
+/// Contract `winograd_filters_words`.
+pub const fn winograd_filters_words(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        name,
+        contract: "winograd_filters_words",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, winograd_filters::program),
     }
 }
 

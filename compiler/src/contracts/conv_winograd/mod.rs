@@ -7,6 +7,7 @@
 //! in a cache.
 
 mod back;
+mod weights;
 mod whole;
 
 pub use whole::{WHOLE_F2, WHOLE_F4};
@@ -16,9 +17,9 @@ use super::conv_integer::begun;
 use super::form::Form;
 use super::row_blocks::row_blocks;
 use super::strip::{Numbers, Strip};
-use super::strip_plan::{At, Call, Panels, call, from_afar, machine_for, packed_before, panels};
+use super::strip_plan::{At, Call, Panels, call, from_afar, machine_for, panels, panels_up_to};
 use super::tail::{Element, Found};
-use super::winograd_choice::{accepts, grid, work};
+use super::winograd_choice::{Held, accepts, grid, work};
 use super::winograd_tiles::{In, Numbers as Input};
 use super::winograd_weights;
 use crate::base::diag::{Diagnostic, Result};
@@ -28,13 +29,14 @@ use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 use crate::loops::tail::Node;
+use weights::{Use, Weights};
 
 /// The row for tiles of 4 x 4.
 pub const F4: Kernel = Kernel {
     name: "conv_f32_winograd_f4",
     needs: &[],
     accepts: |q| accepts(q, 4),
-    work: |q| work(q, 4),
+    work: |q| work(q, 4, Held::Floats),
     tails: true,
     emit: |cx, q| emit(cx, q, 4, Form::floats(DType::F32), Input::Floats),
 };
@@ -44,7 +46,7 @@ pub const F2: Kernel = Kernel {
     name: "conv_f32_winograd_f2",
     needs: &[],
     accepts: |q| accepts(q, 2),
-    work: |q| work(q, 2),
+    work: |q| work(q, 2, Held::Floats),
     tails: true,
     emit: |cx, q| emit(cx, q, 2, Form::floats(DType::F32), Input::Floats),
 };
@@ -66,15 +68,14 @@ fn apart(len: i64, d: DType) -> i64 {
     (lines | 1) * line
 }
 
-/// Tiles of a block.
-fn block(v: &View, cx: &LowerCx, m: i64, total: i64, x: Input, panels: &[Panels]) -> i64 {
+/// Tiles of a block, of which threads take several (`shared`) or not.
+fn block(v: &View, cx: &LowerCx, m: i64, total: i64, x: Input, rows: i64, shared: bool) -> i64 {
     let planes = (m + 2) * (m + 2);
     let l2 = i64::from(cx.machine.l2.max(256 << 10));
     let each = planes * (x.plane_type().size() as i64 * v.cin + 4 * COLUMNS.min(v.cout));
-    let rows = panels.first().map_or(1, |p| p.m);
     let most = (l2 / 2 / each).clamp(24, 48);
     let blocks = (total + most - 1) / most;
-    if by_blocks(cx, total) {
+    if shared {
         let blocks = blocks + (cx.threads - blocks % cx.threads) % cx.threads;
         return (total + blocks - 1) / blocks;
     }
@@ -83,10 +84,28 @@ fn block(v: &View, cx: &LowerCx, m: i64, total: i64, x: Input, panels: &[Panels]
     ((even + rows - 1) / rows * rows).min(total)
 }
 
-/// Whether threads share blocks of tiles; of few tiles they share the columns.
-fn by_blocks(cx: &LowerCx, total: i64) -> bool {
+/// Whether threads share blocks of tiles; of few tiles they share the columns. So they do where the layer transforms its weights and a block has
+/// all tiles: then each transforms its own.
+fn by_blocks(cx: &LowerCx, total: i64, x: Input, panels: &[Panels]) -> bool {
     const LEAST: i64 = 6;
-    cx.threads > 1 && total >= LEAST * cx.threads
+    const FEW: i64 = 24;
+    let parts: i64 = panels.iter().map(|p| p.count).sum();
+    let columns = x != Input::Floats && total <= FEW && parts >= 2 * cx.threads;
+    cx.threads > 1 && total >= LEAST * cx.threads && !columns
+}
+
+/// Whether a thread goes through the weights for so few blocks that it transforms them for each. To write all words to memory, or to have them from the
+/// cache of the thread that did, takes as long as to make them some times.
+fn few_times(cx: &LowerCx, blocks: i64) -> bool {
+    const TIMES: i64 = 3;
+    blocks <= TIMES * cx.threads.max(1)
+}
+
+/// Vectors of a panel at most, so that its words stay in the second cache.
+fn widest(cx: &LowerCx, m: i64, depth: i64, vector: &Vector) -> i64 {
+    let planes = (m + 2) * (m + 2);
+    let each = planes * depth * vector.lanes * DType::I16.size() as i64;
+    (i64::from(cx.machine.l2.max(256 << 10)) / 8 * 5 / each.max(1)).max(1)
 }
 
 struct Job<'a> {
@@ -100,7 +119,7 @@ struct Job<'a> {
     tin: &'static Tile,
     tout: &'static Tile,
     panels: Vec<Panels>,
-    weights: BufId,
+    weights: Weights,
     /// Weights are fetched ahead.
     ahead: bool,
     /// `None`: results go through loops.
@@ -158,11 +177,32 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     // Tiles of all images are one list, where their number is known.
     let total = v.n.fixed().map_or(image, |n| n * image);
     let guess = panels(&vector, v.cout, None);
-    let tiles = block(&v, cx, m, total, x, &guess);
-    let panels = panels(&vector, v.cout, Some(tiles));
+    let shared = by_blocks(cx, total, x, &guess);
+    let tiles = block(
+        &v,
+        cx,
+        m,
+        total,
+        x,
+        guess.first().map_or(1, |p| p.m),
+        shared,
+    );
+    let panels = match floats {
+        true => panels(&vector, v.cout, Some(tiles)),
+        false => {
+            let most = widest(cx, m, form.whole(v.cin), &vector);
+            panels_up_to(&vector, v.cout, Some(tiles), most)
+        }
+    };
+    let uses = Use {
+        panels: &panels,
+        groups: v.group,
+        depth: form.whole(v.cin),
+        few_times: v.n.fixed().is_some() && few_times(cx, (total + tiles - 1) / tiles),
+    };
     let weights = match floats {
-        true => winograd_weights::pack(cx, &v, m, &panels)?,
-        false => whole::pack(cx, &v, &form, m, &panels)?,
+        true => Weights::ready(winograd_weights::pack(cx, &v, m, &panels)?, m, uses.depth),
+        false => whole::weights(cx, &v, &form, m, &uses)?,
     };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = match floats {
@@ -182,11 +222,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     let row = (v.cin + lanes - 1) / lanes * lanes;
     let plane = apart(tiles * row, x.plane_type());
     let planes = cx.scratch_per_thread("planes", x.plane_type(), Dim::Fixed(count * plane));
-    let sharers = if by_blocks(cx, total) {
-        1
-    } else {
-        cx.threads.max(1)
-    };
+    let sharers = if shared { 1 } else { cx.threads.max(1) };
     let widest = panels
         .iter()
         .map(|p| chunk(p, sharers) * p.padded)
@@ -210,6 +246,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
         tin,
         tout,
         ahead: tiles >= 24
+            && !weights.is_near()
             && size * v.cin * panels.first().map_or(0, |p| p.padded) <= MOST_AHEAD
             && from_afar(cx, Some(total), count * v.cin * v.cout * size / 4),
         panels,
@@ -223,6 +260,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
         sums,
         patch,
     };
+    job.weights.prepare(cx, &job.panels, v.group)?;
     match v.n.fixed() {
         Some(_) => {
             let zero = cx.b.i(0);
@@ -389,20 +427,16 @@ impl Job<'_> {
         let width = count * p.padded;
         let sums_plane = apart(k.tiles * width, self.form.numbers.sums());
         let number = self.planes_count();
-        // Elements of a panel's weights for one plane.
         let depth = self.depth();
-        let size = p.padded * depth;
-        let before = packed_before(&self.panels, at, depth * number)
-            + g * packed_before(&self.panels, self.panels.len(), depth * number);
         let (count_e, number_e) = (cx.b.i(count), cx.b.i(number));
         cx.for_(count_e, LoopKind::Seq, |cx, t| {
             let panel = cx.b.add(first, t);
-            let panel = ex!(cx.b; (panel * {cx.b.i(size * number)}) + {cx.b.i(before)});
             let panel = cx.b.let_(panel);
+            let panel = self.weights.panel(cx, &self.panels, at, g, panel);
             let column = ex!(cx.b; t * {cx.b.i(p.padded)});
             let column = cx.b.let_(column);
             cx.for_(number_e, LoopKind::Seq, |cx, i| {
-                let b_at = ex!(cx.b; panel + (i * {cx.b.i(size)}));
+                let b_at = ex!(cx.b; panel + (i * {cx.b.i(self.weights.plane(&p))}));
                 let b_at = cx.b.let_(b_at);
                 let a_at = ex!(cx.b; i * {cx.b.i(plane)});
                 let c_at = ex!(cx.b; (i * {cx.b.i(sums_plane)}) + column);
@@ -423,7 +457,7 @@ impl Job<'_> {
                         };
                         let (a, b, c) = (
                             at(cx, planes, a_at, row),
-                            at(cx, self.weights, b_at, p.padded),
+                            at(cx, self.weights.buf, b_at, p.padded),
                             at(cx, self.sums, c_at, width),
                         );
                         let strip = Strip {

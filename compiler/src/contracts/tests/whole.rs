@@ -212,6 +212,38 @@ fn exact_winograd_rows_convolve() {
     }
 }
 
+/// Weights that are transformed for each block, once for many blocks, and, for machines without that tile, while compiling; such that bytes hold and such
+/// that only words do.
+#[test]
+fn exact_winograd_weights_come_in_time() {
+    let mut r = Rng(29);
+    let all = machine();
+    let bare = Machine {
+        tiles: (machine().tiles.into_iter())
+            .filter(|t| t.contract != WINOGRAD_FILTERS_WORDS.contract)
+            .collect(),
+        ..machine()
+    };
+    for (size, row) in [
+        ([9, 8], &WHOLE_F4),
+        ([50, 49], &WHOLE_F4),
+        ([26, 25], &WHOLE_F2),
+    ] {
+        for narrow in [true, false] {
+            let mut layer = Layer::of(&mut r, 1, size, [5, 9, 2], [1; 4]);
+            if narrow {
+                let weights = layer.w.1.iter().map(|w| *w as u8 as i8 as i64).collect();
+                layer.w = (DType::I8, weights, vec![0; layer.w.2.len()]);
+            }
+            let want = Some(layer.want());
+            for machine in [&all, &bare] {
+                let got = layer.run_on(machine, row);
+                assert!(got == want, "{} {size:?} {narrow}", row.name);
+            }
+        }
+    }
+}
+
 /// Sums that F(4x4) can't hold are left to F(2x2), and those that it just holds are right.
 #[test]
 fn exact_winograd_ends_where_sums_do() {
