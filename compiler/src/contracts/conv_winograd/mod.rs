@@ -53,8 +53,9 @@ pub const F2: Kernel = Kernel {
 
 /// Bytes of a pixel that a call of the input transform takes: a patch of them stays in the first cache.
 const CHUNK: i64 = 256;
-/// Columns of sums that are transformed back at a time, about.
+/// Columns of sums that are transformed back at a time, about; fewer leave room for words that were just transformed.
 const COLUMNS: i64 = 64;
+const COLUMNS_OF_WORDS: i64 = 16;
 /// Bytes of a panel's weights for one plane, up to which the next plane's are fetched meanwhile: longer ones push out what
 /// is needed now.
 const MOST_AHEAD: i64 = 12 << 10;
@@ -68,12 +69,33 @@ fn apart(len: i64, d: DType) -> i64 {
     (lines | 1) * line
 }
 
+/// Bytes of planes that a block of words may have at least, and of a panel of their weights: caches behind the second one give them soon enough.
+const LEAST_PLANES: i64 = 576 << 10;
+const LEAST_PANEL: i64 = 160 << 10;
+
+/// Columns of sums at a time.
+fn columns(x: Input) -> i64 {
+    match x {
+        Input::Floats => COLUMNS,
+        Input::Bytes { .. } => COLUMNS_OF_WORDS,
+    }
+}
+
+/// Bytes of the second cache.
+fn second_cache(cx: &LowerCx) -> i64 {
+    i64::from(cx.machine.l2.max(256 << 10))
+}
+
 /// Tiles of a block, of which threads take several (`shared`) or not.
 fn block(v: &View, cx: &LowerCx, m: i64, total: i64, x: Input, rows: i64, shared: bool) -> i64 {
     let planes = (m + 2) * (m + 2);
-    let l2 = i64::from(cx.machine.l2.max(256 << 10));
-    let each = planes * (x.plane_type().size() as i64 * v.cin + 4 * COLUMNS.min(v.cout));
-    let most = (l2 / 2 / each).clamp(24, 48);
+    let l2 = second_cache(cx);
+    let each = planes * (x.plane_type().size() as i64 * v.cin + 4 * columns(x).min(v.cout));
+    let most = match x {
+        Input::Floats => (l2 / 2 / each).clamp(24, 48),
+        // The more tiles, the less it matters that weights are transformed for each block.
+        Input::Bytes { .. } => ((l2 / 8 * 5).max(LEAST_PLANES) / each).clamp(24, 56),
+    };
     let blocks = (total + most - 1) / most;
     if shared {
         let blocks = blocks + (cx.threads - blocks % cx.threads) % cx.threads;
@@ -101,11 +123,12 @@ fn few_times(cx: &LowerCx, blocks: i64) -> bool {
     blocks <= TIMES * cx.threads.max(1)
 }
 
-/// Vectors of a panel at most, so that its words stay in the second cache.
+/// Vectors of a panel at most, whose words take a quarter of the second cache: as many as divide most numbers of columns.
 fn widest(cx: &LowerCx, m: i64, depth: i64, vector: &Vector) -> i64 {
     let planes = (m + 2) * (m + 2);
     let each = planes * depth * vector.lanes * DType::I16.size() as i64;
-    (i64::from(cx.machine.l2.max(256 << 10)) / 8 * 5 / each.max(1)).max(1)
+    let most = (second_cache(cx) / 4).max(LEAST_PANEL) / each.max(1);
+    1 << most.max(1).ilog2()
 }
 
 struct Job<'a> {
@@ -225,7 +248,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     let sharers = if shared { 1 } else { cx.threads.max(1) };
     let widest = panels
         .iter()
-        .map(|p| chunk(p, sharers) * p.padded)
+        .map(|p| chunk(p, sharers, x) * p.padded)
         .max()
         .unwrap_or(1);
     let sums = cx.scratch_per_thread(
@@ -274,9 +297,9 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
 }
 
 /// Panels that are transformed back at a time: no more than leaves some to each of `sharers` threads.
-fn chunk(p: &Panels, sharers: i64) -> i64 {
+fn chunk(p: &Panels, sharers: i64, x: Input) -> i64 {
     let most = (p.count + sharers - 1) / sharers;
-    (COLUMNS / p.padded).clamp(1, most.max(1))
+    (columns(x) / p.padded).clamp(1, most.max(1))
 }
 
 impl Job<'_> {
@@ -325,7 +348,7 @@ impl Job<'_> {
             self.transform(cx, &k, g)?;
             for at in 0..self.panels.len() {
                 let p = self.panels[at];
-                let per = chunk(&p, self.sharers);
+                let per = chunk(&p, self.sharers, self.x);
                 let whole = cx.b.i(p.count / per);
                 let step = cx.b.i(per);
                 cx.for_(whole, LoopKind::Seq, |cx, t| {
