@@ -86,7 +86,12 @@ impl Plan {
             out_type: DType::I32,
         };
         let mut best: Option<(f64, Shape)> = None;
-        for vectors in if bytes.is_some() { &[2, 4][..] } else { &[2] } {
+        for vectors in match (bytes.is_some(), v.lanes) {
+            (true, _) => &[2, 4][..],
+            // Rows are paired within halves of registers.
+            (false, 8) => &[1, 2],
+            _ => &[2],
+        } {
             for rows in 1..=MOST_ROWS.min(out[0]) {
                 // Rows of one window that others lie between have weights of their own for each height of a tile.
                 if rows > 1 && at.dilation[0] > 1 {
@@ -391,11 +396,20 @@ fn of_tile(s: &Shape, v: &Vector, run: &Run) -> f64 {
     let mixing = match (s.parts, s.vectors) {
         (4, 4) => 8.0 * n,
         (4, _) => 2.0 * rows as f64 + 2.0 * n,
-        _ if v.lanes == 8 => 4.0 * n + each_absent * absent as f64,
+        // Two loads, and for each vector two shuffles; a row alone is widened as it is loaded.
+        _ if v.lanes == 8 => {
+            let single = done().filter(|g| g.len() == 1).count() as f64;
+            let (pair, alone) = if s.vectors == 1 {
+                (4.0, 2.0)
+            } else {
+                (4.5, 3.0)
+            };
+            pair * (n - single) + alone * single + each_absent * absent as f64
+        }
         _ => rows as f64 + 2.0 * n,
     };
     let moved = match s.parts {
-        2 if s.more != 0 => 2.0 * n,
+        2 if s.more != 0 => s.vectors as f64 * n,
         _ => 0.0,
     };
     let read: i64 = (0..s.at.span(1))

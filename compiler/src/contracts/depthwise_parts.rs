@@ -180,7 +180,7 @@ impl Shape {
             out_type: dtype("out_type")?,
         };
         let sane = matches!(s.parts, 2 | 4)
-            && matches!(s.vectors, 2 | 4)
+            && matches!(s.vectors, 1 | 2 | 4)
             && s.lanes % 4 == 0
             && (0..=s.packed_rows - s.at.rows).contains(&s.first)
             && matches!(s.x_type, DType::U8 | DType::I8)

@@ -218,6 +218,22 @@ impl Machine<'_> {
         }
         Ok(())
     }
+    fn store_each(&mut self, v: [V; 4], n: u8, at: [Mem; 4], signed: bool) -> Result<()> {
+        let v = &v[..usize::from(n)];
+        if (0..v.len()).any(|i| v[..i].contains(&v[i])) || v.len() < 2 {
+            return wrong("the registers of vectors that are stored are not two to four");
+        }
+        let elem = match signed {
+            true => Elem::I8Limited,
+            false => Elem::U8Limited,
+        };
+        for (v, at) in v.iter().zip(&at) {
+            let lanes = self.v(*v)?;
+            self.store(lanes, at, elem, Lanes::All)?;
+        }
+        let mut all = v.iter();
+        all.try_for_each(|v| self.set(*v, [UNDEFINED; MAX_LANES]))
+    }
     fn src(&self, b: &Src) -> Result<Vector> {
         match b {
             Src::Reg(v) => self.v(*v),
@@ -333,6 +349,7 @@ impl Machine<'_> {
                 signed,
                 mixed,
             } => self.store_two(a, b, [at, at.plus(self.isa.lanes as i32)], signed, mixed)?,
+            Op::StoreEach { v, n, at, signed } => self.store_each(v, n, at, signed)?,
             Op::StoreApart {
                 a,
                 b,

@@ -12,7 +12,7 @@ mod kinds;
 mod machine;
 mod registers;
 
-pub use kinds::{Bin, Cond, Dot, Fold, Long, RealBin, Shift, Un, WordBin};
+pub use kinds::{Bin, Cond, Dot, Elem, Fold, Long, RealBin, Shift, Un, WordBin};
 pub use machine::{Isa, Level};
 pub use registers::each_x;
 
@@ -109,48 +109,6 @@ impl Lanes {
     }
 }
 
-/// How elements in memory become lanes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Elem {
-    /// 32 bits, as they are.
-    W32,
-    /// IEEE half precision to and from f32 (rounds half to even).
-    F16,
-    /// The upper half of f32 (rounds half to even).
-    BF16,
-    /// Unsigned and signed bytes and words to and from i32 (stores truncate).
-    U8,
-    #[allow(missing_docs)]
-    I8,
-    #[allow(missing_docs)]
-    U16,
-    #[allow(missing_docs)]
-    I16,
-    /// Two signed or unsigned bytes, to the two words of a lane. Loads only.
-    I8x2,
-    #[allow(missing_docs)]
-    U8x2,
-    /// Bytes that are limited to what they hold as they are stored. Stores only.
-    U8Limited,
-    #[allow(missing_docs)]
-    I8Limited,
-}
-
-impl Elem {
-    /// Whether numbers are limited as they are stored.
-    pub fn is_limited(self) -> bool {
-        matches!(self, Elem::U8Limited | Elem::I8Limited)
-    }
-    /// Bytes of an element.
-    pub fn bytes(self) -> i32 {
-        match self {
-            Elem::W32 => 4,
-            Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited => 1,
-            _ => 2,
-        }
-    }
-}
-
 /// One operation.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[allow(missing_docs)]
@@ -199,6 +157,14 @@ pub enum Op {
         second: Mem,
         signed: bool,
         mixed: bool,
+    },
+    /// The lanes of the first `n` of `v`, 2 to 4, as bytes that are limited to what they hold, those of each vector at a place of its own; no place overlaps
+    /// another. They differ and are clobbered.
+    StoreEach {
+        v: [V; 4],
+        n: u8,
+        at: [Mem; 4],
+        signed: bool,
     },
     /// One 32-bit element in every lane.
     Splat {
@@ -420,13 +386,14 @@ pub enum Op {
         a: V,
         b: V,
     },
-    /// The first bytes of `a` and `b`, twice as many as there are lanes, as words that alternate: those of the first half in `lo`, of the second in `a`.
+    /// The first bytes of `a` and `b` as words that alternate: of as many as there are lanes in `lo`, of those behind them in `a` if `second`.
     /// `signed`: with their sign. `lo` is neither.
     PairRows {
         lo: V,
         a: V,
         b: V,
         signed: bool,
+        second: bool,
     },
     /// Brings what pairing has mixed into order, in the first `n` registers, 2 or 4: lane `l` of vector `v` was element
     /// `4 * n * (l / 4) + 4 * v + l % 4`, and element `e` becomes lane `e % lanes` of vector `e / lanes`. All six differ.

@@ -17,9 +17,9 @@ mod reals;
 
 pub use begun::begun;
 pub use ends::{mixes, over_floats, weaves, without_limits};
-pub use held::hold;
+pub use held::{constants_of, hold};
 pub use kept::{ABREAST, Kept, abreast, keep};
-pub use operand::{Far, Operand, elem, far_ones, far_operand, operand};
+pub use operand::{Far, Operand, elem, far_ones, far_operand, operand, shareable};
 
 /// What a node's value is while code is written.
 #[derive(Clone, Copy)]
@@ -95,6 +95,7 @@ pub fn apply_in_order(
                 operand += 1;
                 match fetch(w.vm, operand - 1, *n) {
                     Operand::Reg(v) => Value::Reg { v, own: true },
+                    Operand::Shared(v) => Value::Reg { v, own: false },
                     Operand::Mem(m) => Value::Mem(m),
                     Operand::Splat(m) => Value::Splat(m),
                     Operand::Far(f) => Value::Far(f),
@@ -162,11 +163,21 @@ pub fn apply_in_order(
 
 /// Registers beside the result that a tail needs at its worst.
 pub fn registers(tail: &Tail, isa: Isa) -> Result<usize> {
+    registers_of(tail, isa, false)
+}
+
+/// The same where operands are in registers that stay as they are, if they can be.
+pub fn registers_shared(tail: &Tail, isa: Isa) -> Result<usize> {
+    registers_of(tail, isa, true)
+}
+
+fn registers_of(tail: &Tail, isa: Isa, share: bool) -> Result<usize> {
     let wide = Isa { vregs: 200, ..isa };
     let mut vm = Vm::new(wide, 0);
     let result = vm.v();
     let mut fetch = |vm: &mut Vm, _: usize, n: Node| match n.element() {
         Some(DType::F64) => Operand::Reals([vm.v(), vm.v()]),
+        _ if share && shareable(&n) => Operand::Shared(vm.v()),
         _ => Operand::Reg(vm.v()),
     };
     let answer = apply(&mut vm, tail, result, &mut fetch)?;

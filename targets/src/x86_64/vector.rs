@@ -312,6 +312,7 @@ impl<'p> Emit<'p> {
                 signed,
                 mixed,
             } => self.store_pair(a, b, at, None, [signed, mixed]),
+            Op::StoreEach { v, n, at, signed } => self.store_each(v, n, at, signed),
             Op::StoreApart {
                 a,
                 b,

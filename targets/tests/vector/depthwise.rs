@@ -145,10 +145,10 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
         ([7, 1], [1, 1], [1, 1]),
     ] {
         for (rows, packed_rows, first) in [(1, 1, 0), (2, 2, 0), (1, 2, 0), (1, 2, 1), (2, 4, 1)] {
-            for vectors in if parts == 4 && !isa.by_lane {
-                &[2, 4][..]
-            } else {
-                &[2]
+            for vectors in match (parts, isa.by_lane, isa.lanes) {
+                (4, false, _) => &[2, 4][..],
+                (2, _, 8) => &[1, 2],
+                _ => &[2],
             } {
                 for (cols, cut) in [(1, 0), (2, 1), (3, 2), (1, 3)] {
                     let room = isa.vregs as i64 - if *vectors == 4 { 6 } else { 4 };

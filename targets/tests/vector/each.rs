@@ -552,6 +552,7 @@ pub use quads::{mixing, picked, quads_of_words};
 pub fn cases(isa: Isa) -> Vec<Case> {
     let mut all = vec![];
     pairs::pairs(isa, &mut all);
+    pairs::each(isa, &mut all);
     pairs::any(isa, &mut all);
     bins(isa, &mut all);
     uns(isa, &mut all);

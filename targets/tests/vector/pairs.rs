@@ -55,6 +55,29 @@ pub fn pairs(isa: Isa, cases: &mut Vec<Case>) {
     }
 }
 
+/// Two to four vectors stored as bytes, side by side and apart.
+pub fn each(isa: Isa, cases: &mut Vec<Case>) {
+    for rotation in 0..4 {
+        let mut w = Writer::new(isa);
+        let mut to = 3000;
+        for (n, signed) in (2..=4u8).flat_map(|n| [(n, false), (n, true)]) {
+            for apart in [0, 1, 2, 3] {
+                let v = [0, 4, 64, 100].map(|at| w.load(at + rotation * 4));
+                // The second and the fourth right behind another one, or not.
+                let steps = [0, 8 + (apart & 1) * 5, 40, 48 + (apart & 2) * 3];
+                let at = steps.map(|step| Mem::at(w.base, to + step));
+                let op = Op::StoreEach { v, n, at, signed };
+                if isa.has(&op) {
+                    w.vm.op(op);
+                }
+                w.vm.free_all(&v);
+                to += 68;
+            }
+        }
+        cases.push(w.case(format!("each {rotation}")));
+    }
+}
+
 /// Branches around what no lane asks for: masks of all lanes, of some and of none.
 pub fn any(isa: Isa, cases: &mut Vec<Case>) {
     let mut w = Writer::new(isa);

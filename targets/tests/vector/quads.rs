@@ -127,8 +127,14 @@ pub fn mixing(isa: Isa) -> Vec<Case> {
         w.keep(lo);
         w.keep(a);
         if isa.level == Level::Avx2 {
-            for signed in [false, true] {
-                w.vm.op(Op::PairRows { lo, a, b, signed });
+            for (signed, second) in [(false, true), (true, true), (false, false), (true, false)] {
+                w.vm.op(Op::PairRows {
+                    lo,
+                    a,
+                    b,
+                    signed,
+                    second,
+                });
                 w.keep(lo);
                 w.keep(a);
             }

@@ -33,17 +33,40 @@ struct End<'a> {
     elem: Elem,
     /// Vector registers that a tail needs beside its result.
     need: usize,
+    /// The same where several have what lies along channels in registers.
+    need_shared: usize,
     /// Registers beside them: for stores, and lanes that are brought into order.
     more: usize,
     /// Whether floats become whole numbers first.
     to_whole: bool,
     /// Whether two vectors of bytes are stored at once.
     pairs: bool,
+    /// Whether up to four are, each at a place of its own.
+    each: bool,
     /// Whether tails of several vectors take turns.
     woven: bool,
-    /// Which operands have no address register.
+    /// The operands.
+    kinds: &'a [Node],
+    /// Which of them have no address register.
     far: &'a [bool],
     line: &'a Line,
+}
+
+/// The place so many bytes behind pixel 0, 1 or 2 of a row; `base`: the first of them, and their distance.
+fn place((base, step): (X, Option<X>), pixel: usize, disp: i32) -> Mem {
+    let shift = pixel.saturating_sub(1) as u8;
+    let index = step.filter(|_| pixel > 0).map(|step| (step, shift));
+    Mem { base, index, disp }
+}
+
+/// Vectors of bytes that are stored together.
+const TOGETHER: usize = 4;
+/// Constants of a tail that need not wait in registers.
+const FEW_CONSTANTS: usize = 2;
+
+/// How many sums wait in the frame.
+fn slots(sums: &[Kept]) -> usize {
+    sums.iter().filter(|s| matches!(s, Kept::Slot(_))).count()
 }
 
 impl Frame<'_> {
@@ -54,9 +77,13 @@ impl Frame<'_> {
         let to_whole = sums.floats && floats.is_none();
         let tail = floats.unwrap_or(tail);
         let n = sums.vectors;
+        let whole = elem.is_limited() && sums.lanes == Lanes::All;
+        let each = whole && self.vm.isa.stores_each();
+        let pairs = n > 1 && whole && !each && self.vm.isa.stores_pairs();
         // Beside a tail's own: one for what is stored, another that waits for its pair, and two that bring lanes into order.
-        let more = if n > 1 { 2 } else { 1 };
+        let more = if n > 1 && !each { 2 } else { 1 };
         let need = tail::registers(&tail, self.vm.isa)?;
+        let need_shared = tail::registers_shared(&tail, self.vm.isa)?;
         let more = more.max(if sums.mixed {
             2usize.saturating_sub(need)
         } else {
@@ -67,19 +94,30 @@ impl Frame<'_> {
         // Two for the output, three for where something far is and by how much it moves.
         let far = tail::far_ones(&self.vm, &kinds, 5);
         let [rows, cols] = [self.at.rows, self.at.cols];
-        let pairs =
-            n > 1 && elem.is_limited() && sums.lanes == Lanes::All && self.vm.isa.stores_pairs();
         // What is far has no index.
         let woven = tail::weaves(&tail, &self.vm.isa) && !far.contains(&true);
         for r in 0..self.at.rows as usize {
             let line = self.pointers(&kinds, &far, r, sums.at);
-            // A second pixel is reached by the distance of pixels as an index.
-            let together = if woven { 2 } else { 1 };
+            let end = End {
+                tail: &tail,
+                elem,
+                need,
+                need_shared,
+                more,
+                to_whole,
+                pairs,
+                each,
+                woven,
+                kinds: &kinds,
+                far: &far,
+                line: &line,
+            };
             let mut c = 0;
             while c < self.at.cols as usize {
-                let pixels = together.min(self.at.cols as usize - c);
-                let first = (r * self.at.cols as usize + c) * n;
-                let mut results = kept[first..first + pixels * n].to_vec();
+                let row =
+                    &kept[(r * self.at.cols as usize + c) * n..][..(self.at.cols as usize - c) * n];
+                let pixels = self.together(&end, row, n);
+                let mut results = row[..pixels * n].to_vec();
                 if sums.mixed {
                     for pixel in results.chunks_exact_mut(n) {
                         let of: Vec<V> = pixel.iter().map(|s| s.fetch(&mut self.vm)).collect();
@@ -90,23 +128,15 @@ impl Frame<'_> {
                             .for_each(|(s, v)| *s = Kept::Reg(v));
                     }
                 }
-                let end = End {
-                    tail: &tail,
-                    elem,
-                    need,
-                    more,
-                    to_whole,
-                    pairs,
-                    woven,
-                    far: &far,
-                    line: &line,
-                };
-                self.pixels(&end, &sums, &results)?;
+                match woven {
+                    true => self.woven(&end, &sums, &results)?,
+                    false => self.pixels(&end, &sums, &results)?,
+                }
                 c += pixels;
                 if c < self.at.cols as usize {
                     for (p, step) in std::iter::once(&line.out).chain(&line.operands) {
                         if let Some(step) = step {
-                            self.vm.add_x(*p, *step, pixels.trailing_zeros() as u8);
+                            self.add_times(*p, *step, pixels as i64);
                         }
                     }
                     self.far_tiles_move(&kinds, &far, 0, pixels as i64);
@@ -131,95 +161,222 @@ impl Frame<'_> {
         Ok(())
     }
 
-    /// Tails and stores of a pixel, or of two that are woven.
+    /// How many pixels at the head of a row have their tails done together.
+    fn together(&self, end: &End, row: &[Kept], n: usize) -> usize {
+        let left = row.len() / n;
+        if end.woven {
+            // The second is reached by the distance of pixels as an index.
+            return left.min(2);
+        }
+        let tile = |k: &Node| matches!(k, Node::Tile(_));
+        // Registers of sums that are done hold constants: tails with many want them soon.
+        let soon = tail::constants_of(end.tail) > FEW_CONSTANTS;
+        let most = match end.kinds.iter().any(tile) {
+            // What is far moves from pixel to pixel.
+            true if end.far.contains(&true) => 1,
+            // The third is reached by twice that distance.
+            true => 3,
+            false if soon => (TOGETHER / n).max(1),
+            false => left,
+        };
+        let spare = self.vm.spare().saturating_sub(end.need + end.more);
+        let fits = (1..=left.min(most)).take_while(|&p| p == 1 || slots(&row[..p * n]) <= spare);
+        fits.last().unwrap_or(1)
+    }
+
+    /// Tails and stores of pixels of a row, one vector of channels after the other: what lies along channels is loaded once.
     fn pixels(&mut self, end: &End, sums: &Sums, results: &[Kept]) -> Result<()> {
         let n = sums.vectors;
-        let lanes = self.vm.isa.lanes;
-        let operands = self.args.operands;
-        // In a row of pixels: the place of a vector behind the pointer of a row.
-        let place = |(base, step): (X, Option<X>), pixel: usize, disp: i32| Mem {
-            base,
-            index: step.filter(|_| pixel > 0).map(|step| (step, 0)),
-            disp,
+        let more = end.more + slots(results);
+        let alone = results.len() == n || self.vm.spare() < end.need_shared + more;
+        let need = if alone { end.need } else { end.need_shared };
+        tail::hold(&mut self.vm, end.tail, need, more);
+        let mut answers = vec![V(0); results.len()];
+        for v in 0..n {
+            let mut shared: Vec<Option<V>> = vec![None; end.kinds.len()];
+            for (k, kind) in end.kinds.iter().enumerate() {
+                if !alone && tail::shareable(kind) {
+                    shared[k] = Some(self.along(end, sums, k, v));
+                }
+            }
+            for (at, sum) in results.iter().enumerate().skip(v).step_by(n) {
+                answers[at] = self.answer(end, sums, (at, *sum), &shared)?;
+            }
+            self.vm
+                .free_all(&shared.into_iter().flatten().collect::<Vec<V>>());
+        }
+        self.store(end, sums, &answers);
+        Ok(())
+    }
+
+    /// Operand `k`, which lies along channels, in a register: what vector `v` of them has.
+    fn along(&mut self, end: &End, sums: &Sums, k: usize, v: usize) -> V {
+        let disp = (v * self.vm.isa.lanes) as i32 * 4;
+        let at = match end.far[k] {
+            false => Mem::at(end.line.operands[k].0, disp),
+            true => {
+                let far = Far {
+                    arg: self.args.operands + k as u8,
+                    at: Some((sums.at, 2)),
+                    disp,
+                };
+                far.near(&mut self.vm)
+            }
         };
+        let d = self.vm.v();
+        self.vm.load(d, at, sums.lanes);
+        d
+    }
+
+    /// What the tail makes of a sum, which is that number of those of some pixels of a row. `shared`: operands in registers.
+    fn answer(
+        &mut self,
+        end: &End,
+        sums: &Sums,
+        (spot, sum): (usize, Kept),
+        shared: &[Option<V>],
+    ) -> Result<V> {
+        let (n, lanes) = (sums.vectors, self.vm.isa.lanes);
+        let (pixel, disp) = (spot / n, (spot % n * lanes) as i32);
+        let operands = self.args.operands;
+        let result = sum.fetch(&mut self.vm);
+        if end.to_whole {
+            self.vm.op(Op::WholeInt {
+                d: result,
+                a: result,
+            });
+        }
+        let mut fetch = |vm: &mut Vm, k: usize, kind: Node| -> Operand {
+            if let Some(v) = shared.get(k).copied().flatten() {
+                return Operand::Shared(v);
+            }
+            let bytes = match kind {
+                Node::Single(_) => 0,
+                kind => disp * of(&kind).size() as i32,
+            };
+            match end.far[k] {
+                false => {
+                    let at = place(end.line.operands[k], pixel, bytes);
+                    tail::operand(vm, kind, at, sums.lanes)
+                }
+                true => {
+                    let along = !matches!(kind, Node::Single(_));
+                    let at = (sums.at, shift_of(of(&kind)));
+                    let far = Far {
+                        arg: operands + k as u8,
+                        at: along.then_some(at),
+                        disp: bytes,
+                    };
+                    tail::far_operand(vm, kind, far, sums.lanes)
+                }
+            }
+        };
+        tail::apply(&mut self.vm, end.tail, result, &mut fetch)
+    }
+
+    /// Tails and stores of a pixel or of two, operations of several tails in turns.
+    fn woven(&mut self, end: &End, sums: &Sums, results: &[Kept]) -> Result<()> {
+        let (n, lanes) = (sums.vectors, self.vm.isa.lanes);
+        let size = self.out_type.size() as i32;
         let mut waiting: Option<V> = None;
         let mut at = 0;
         while at < results.len() {
             tail::hold(&mut self.vm, end.tail, end.need, end.more);
-            let abreast = match end.woven {
-                true => tail::abreast(&self.vm, end.need, &results[at..]),
-                false => 1,
-            };
+            let abreast = tail::abreast(&self.vm, end.need, &results[at..]);
             let mut answers = vec![];
             for (spot, sum) in (at..).zip(&results[at..]).take(abreast) {
-                let (pixel, disp) = (spot / n, (spot % n * lanes) as i32);
                 if abreast > 1 {
                     self.vm.strand();
                 }
-                let result = sum.fetch(&mut self.vm);
-                if end.to_whole {
-                    self.vm.op(Op::WholeInt {
-                        d: result,
-                        a: result,
-                    });
-                }
-                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| -> Operand {
-                    let bytes = match kind {
-                        Node::Single(_) => 0,
-                        kind => disp * of(&kind).size() as i32,
-                    };
-                    match end.far[k] {
-                        false => {
-                            let at = place(end.line.operands[k], pixel, bytes);
-                            tail::operand(vm, kind, at, sums.lanes)
-                        }
-                        true => {
-                            let along = !matches!(kind, Node::Single(_));
-                            let at = (sums.at, shift_of(of(&kind)));
-                            let far = Far {
-                                arg: operands + k as u8,
-                                at: along.then_some(at),
-                                disp: bytes,
-                            };
-                            tail::far_operand(vm, kind, far, sums.lanes)
-                        }
-                    }
-                };
-                answers.push(tail::apply(&mut self.vm, end.tail, result, &mut fetch)?);
+                answers.push(self.answer(end, sums, (spot, *sum), &[])?);
             }
             self.vm.weave();
             for (spot, answer) in (at..).zip(answers) {
                 let (pixel, v) = (spot / n, spot % n);
-                let size = self.out_type.size() as i32;
                 let at = place(end.line.out, pixel, (v * lanes) as i32 * size);
                 match waiting.take() {
                     None if end.pairs && v + 1 < n => waiting = Some(answer),
-                    Some(a) => {
-                        self.vm.op(Op::StorePair {
-                            a,
-                            b: answer,
-                            at: at.plus(-(lanes as i32) * size),
-                            signed: end.elem == Elem::I8Limited,
-                            mixed: false,
-                        });
-                        self.vm.free_all(&[a, answer]);
-                    }
-                    None => {
-                        let tmp = self.vm.v();
-                        self.vm.op(Op::Store {
-                            s: answer,
-                            at,
-                            elem: end.elem,
-                            lanes: sums.lanes,
-                            tmp,
-                        });
-                        self.vm.free_all(&[tmp, answer]);
-                    }
+                    Some(a) => self.store_two(end, [a, answer], at.plus(-(lanes as i32) * size)),
+                    None => self.store_one(end, sums, answer, at),
                 }
             }
             at += abreast;
         }
         Ok(())
+    }
+
+    /// Stores what tails made of the sums of some pixels of a row.
+    fn store(&mut self, end: &End, sums: &Sums, answers: &[V]) {
+        let (n, lanes) = (sums.vectors, self.vm.isa.lanes);
+        let size = self.out_type.size() as i32;
+        let (base, step) = end.line.out;
+        // Where pixel `from` is, if that is not the first.
+        let (mut from, mut own): (usize, Option<X>) = (0, None);
+        let group = match (end.each, end.pairs) {
+            (true, _) => TOGETHER,
+            (_, true) => 2,
+            _ => 1,
+        };
+        for (g, some) in answers.chunks(group).enumerate() {
+            let (first, last) = (g * group / n, (g * group + some.len() - 1) / n);
+            if let Some(step) = step.filter(|_| last - from > 2 && first > from) {
+                let x = self.multiple(own.unwrap_or(base), step, (first - from) as i64);
+                own.replace(x).into_iter().for_each(|x| self.vm.free_x(x));
+                from = first;
+            }
+            let near = own.unwrap_or(base);
+            // A fourth pixel is as far from the second as the third is from the first.
+            let fourth = (step.filter(|_| last - from > 2)).map(|s| self.multiple(near, s, 1));
+            let at = |i: usize| {
+                let (pixel, v) = ((g * group + i) / n, (g * group + i) % n);
+                let (x, pixel) = match (pixel - from, fourth) {
+                    (3, Some(x)) => (x, 2),
+                    (pixel, _) => (near, pixel),
+                };
+                place((x, step), pixel, (v * lanes) as i32 * size)
+            };
+            match *some {
+                [one] => self.store_one(end, sums, one, at(0)),
+                [a, b] if !end.each => self.store_two(end, [a, b], at(0)),
+                _ => {
+                    let all = |i: usize| i.min(some.len() - 1);
+                    self.vm.op(Op::StoreEach {
+                        v: std::array::from_fn(|i| some[all(i)]),
+                        n: some.len() as u8,
+                        at: std::array::from_fn(|i| at(all(i))),
+                        signed: end.elem == Elem::I8Limited,
+                    });
+                    self.vm.free_all(some);
+                }
+            }
+            fourth.into_iter().for_each(|x| self.vm.free_x(x));
+        }
+        own.into_iter().for_each(|x| self.vm.free_x(x));
+    }
+
+    /// Stores two neighbouring vectors of bytes.
+    fn store_two(&mut self, end: &End, [a, b]: [V; 2], at: Mem) {
+        self.vm.op(Op::StorePair {
+            a,
+            b,
+            at,
+            signed: end.elem == Elem::I8Limited,
+            mixed: false,
+        });
+        self.vm.free_all(&[a, b]);
+    }
+
+    /// Stores a vector.
+    fn store_one(&mut self, end: &End, sums: &Sums, s: V, at: Mem) {
+        let tmp = self.vm.v();
+        self.vm.op(Op::Store {
+            s,
+            at,
+            elem: end.elem,
+            lanes: sums.lanes,
+            tmp,
+        });
+        self.vm.free_all(&[tmp, s]);
     }
 
     /// Operands with rows of their own that have no address register go so many lines and pixels further.
@@ -255,11 +412,13 @@ impl Frame<'_> {
 
     /// `p += n * by`, for small `n` of either sign.
     fn add_times(&mut self, p: X, by: X, n: i64) {
-        for _ in 0..n.abs() {
-            match n > 0 {
-                true => self.vm.add_x(p, by, 0),
-                false => self.vm.op(Op::SubX { d: p, a: p, b: by }),
-            }
+        if n > 0 {
+            let bits = (0..3u8).filter(|bit| n >> bit & 1 == 1);
+            bits.for_each(|bit| self.vm.add_x(p, by, bit));
+            (0..n >> 3).for_each(|_| self.vm.add_x(p, by, 3));
+        }
+        for _ in n..0 {
+            self.vm.op(Op::SubX { d: p, a: p, b: by });
         }
     }
 

@@ -21,8 +21,6 @@ struct Template<'s> {
     dot: Dot,
     /// Sums, pixel by pixel, for each its vectors of channels.
     acc: Vec<V>,
-    /// What products of words need.
-    tmp: Option<V>,
 }
 
 /// Address registers that live through the channels of a tile.
@@ -44,7 +42,12 @@ type Columns = Vec<(X, i64)>;
 /// The program of a tile.
 pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let s = Shape::of(callee)
-        .filter(|s| s.lanes == isa.lanes as i64 && (s.parts == 4 || s.vectors == 2))
+        .filter(|s| s.lanes == isa.lanes as i64)
+        .filter(|s| match (s.parts, isa.level) {
+            (4, _) => s.vectors > 1,
+            (_, Level::Avx2) => s.vectors < 4,
+            _ => s.vectors == 2,
+        })
         .ok_or_else(|| {
             Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
         })?;
@@ -57,7 +60,6 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
         },
         s: &s,
         acc: vec![],
-        tmp: None,
     };
     let labels = t.f.begin();
     t.tile()?;
@@ -139,8 +141,6 @@ impl Template<'_> {
                 }),
             }
         }
-        let words = self.dot == Dot::Words && !self.f.vm.isa.fused_words;
-        self.tmp = words.then(|| self.f.vm.v());
         let columns = self.columns(b);
         for ix in 0..s.at.span(1) {
             let meets = s.at.meets(ix);
@@ -154,7 +154,6 @@ impl Template<'_> {
             }
         }
         columns.iter().for_each(|(x, _)| self.f.vm.free_x(*x));
-        self.tmp.take().into_iter().for_each(|v| self.f.vm.free(v));
         let sums = Sums {
             acc: std::mem::take(&mut self.acc),
             vectors: n,
@@ -205,6 +204,8 @@ impl Template<'_> {
                 false if s.clear => continue,
                 false => vec![self.zeros(s.more != 0)],
             };
+            let words = self.dot == Dot::Words && !self.f.vm.isa.fused_words;
+            let tmp = words.then(|| self.f.vm.v());
             for &(j, own) in &readers {
                 for &(col, kx) in meets {
                     for v in 0..s.vectors {
@@ -215,13 +216,19 @@ impl Template<'_> {
                             d: self.acc[pixel * s.vectors as usize + v as usize],
                             a: Src::Mem(Mem::at(b.w, at as i32 * self.f.vector())),
                             b: group[v as usize % group.len()],
-                            tmp: self.tmp,
+                            tmp,
                         });
                     }
                 }
             }
             self.f.vm.free_all(&group);
+            tmp.into_iter().for_each(|v| self.f.vm.free(v));
         }
+    }
+
+    /// Whether rows are paired as bytes: AVX2 shuffles within halves, and what it widens after that keeps its order.
+    fn pairs_bytes(&self) -> bool {
+        self.dot == Dot::Words && self.f.vm.isa.level == Level::Avx2
     }
 
     /// Where the column of a row begins, if the row exists.
@@ -283,7 +290,7 @@ impl Template<'_> {
         d
     }
 
-    /// Bytes of a place in the first half of a register. `None`: what is not there.
+    /// Bytes of a place, one for each channel of a block, in the first half of a register. `None`: what is not there.
     fn bytes(&mut self, place: Option<Mem>) -> V {
         let Some(at) = place else {
             if self.s.clear {
@@ -309,48 +316,75 @@ impl Template<'_> {
             return d;
         };
         let d = self.f.vm.v();
-        self.f.vm.load(d, at, Lanes::First(4));
+        self.f
+            .vm
+            .load(d, at, Lanes::First(2 * self.s.vectors as u8));
         d
     }
 
     /// Words of two rows.
     fn pair(&mut self, places: &[Option<Mem>], signed: bool) -> Vec<V> {
-        // AVX2 shuffles within halves: what it pairs as bytes keeps its order.
-        let early = self.f.vm.isa.level == Level::Avx2;
-        let a = self.row_to_pair(places[0], early, signed);
-        let b = (places.get(1)).map(|place| self.row_to_pair(*place, early, signed));
-        // Sums, for one, are there already.
-        let other = b.unwrap_or(self.acc[0]);
-        let lo = self.f.vm.v();
-        self.f.vm.op(match early {
-            true => Op::PairRows {
-                lo,
-                a,
-                b: other,
-                signed,
-            },
-            false => Op::PairWords { lo, a, b: other },
-        });
-        b.into_iter().for_each(|b| self.f.vm.free(b));
+        let pair = match self.pairs_bytes() {
+            true => self.pair_of_bytes(places, signed),
+            false => {
+                let a = self.words(places[0], signed);
+                let b = (places.get(1)).map(|place| self.words(*place, signed));
+                // Sums, for one, are there already.
+                let other = b.unwrap_or(self.acc[0]);
+                let lo = self.f.vm.v();
+                self.f.vm.op(Op::PairWords { lo, a, b: other });
+                b.into_iter().for_each(|b| self.f.vm.free(b));
+                vec![lo, a]
+            }
+        };
         if self.s.more != 0 {
             let more = u32::from(self.s.more as i16 as u16);
             let (op, b) = (WordBin::Add, self.f.vm.v());
             let bits = more | more << 16;
             self.f.vm.op(Op::Const { d: b, bits });
-            for d in [lo, a] {
+            for &d in &pair {
                 self.f.vm.op(Op::Words { op, d, a: d, b });
             }
             self.f.vm.free(b);
         }
-        vec![lo, a]
+        pair
     }
 
-    /// A row as it is paired: bytes, or words already.
-    fn row_to_pair(&mut self, place: Option<Mem>, bytes: bool, signed: bool) -> V {
-        match bytes {
-            true => self.bytes(place),
-            false => self.words(place, signed),
+    /// The same of rows that are paired while they are bytes.
+    fn pair_of_bytes(&mut self, places: &[Option<Mem>], signed: bool) -> Vec<V> {
+        if let [Some(at)] = *places {
+            // What the other word of a lane holds has no weight.
+            let elem = if signed { Elem::I8 } else { Elem::U8 };
+            let lanes = Lanes::All;
+            let group = self.f.vm.vs(self.s.vectors as usize);
+            for (v, d) in group.iter().enumerate() {
+                let at = at.plus((v * self.f.vm.isa.lanes) as i32);
+                self.f.vm.op(Op::Load {
+                    d: *d,
+                    at,
+                    elem,
+                    lanes,
+                });
+            }
+            return group;
         }
+        let a = self.bytes(places[0]);
+        let b = (places.get(1)).map(|place| self.bytes(*place));
+        let (lo, second) = (self.f.vm.v(), self.s.vectors > 1);
+        self.f.vm.op(Op::PairRows {
+            lo,
+            a,
+            // Sums, for one, are there already.
+            b: b.unwrap_or(self.acc[0]),
+            signed,
+            second,
+        });
+        b.into_iter().for_each(|b| self.f.vm.free(b));
+        if second {
+            return vec![lo, a];
+        }
+        self.f.vm.free(a);
+        vec![lo]
     }
 
     /// Bytes of up to four rows, for half as many channels as a register has bytes.

@@ -38,7 +38,13 @@ impl Machine<'_> {
                 self.set(lo, low)?;
                 self.set(a, high)
             }
-            Op::PairRows { lo, a, b, signed } => {
+            Op::PairRows {
+                lo,
+                a,
+                b,
+                signed,
+                second,
+            } => {
                 if lo == a || lo == b || a == b {
                     return wrong("the registers of rows that are paired are not three");
                 }
@@ -60,7 +66,10 @@ impl Machine<'_> {
                 };
                 let (low, high) = (half(0), half(n));
                 self.set(lo, low)?;
-                self.set(a, high)
+                match second {
+                    true => self.set(a, high),
+                    false => Ok(()),
+                }
             }
             Op::InOrder { v, n, tmp } => {
                 let all = [v[0], v[1], v[2], v[3], tmp[0], tmp[1]];

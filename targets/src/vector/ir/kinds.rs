@@ -121,3 +121,45 @@ pub enum Cond {
     Gt,
     Ge,
 }
+
+/// How elements in memory become lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Elem {
+    /// 32 bits, as they are.
+    W32,
+    /// IEEE half precision to and from f32 (rounds half to even).
+    F16,
+    /// The upper half of f32 (rounds half to even).
+    BF16,
+    /// Unsigned and signed bytes and words to and from i32 (stores truncate).
+    U8,
+    #[allow(missing_docs)]
+    I8,
+    #[allow(missing_docs)]
+    U16,
+    #[allow(missing_docs)]
+    I16,
+    /// Two signed or unsigned bytes, to the two words of a lane. Loads only.
+    I8x2,
+    #[allow(missing_docs)]
+    U8x2,
+    /// Bytes that are limited to what they hold as they are stored. Stores only.
+    U8Limited,
+    #[allow(missing_docs)]
+    I8Limited,
+}
+
+impl Elem {
+    /// Whether numbers are limited as they are stored.
+    pub fn is_limited(self) -> bool {
+        matches!(self, Elem::U8Limited | Elem::I8Limited)
+    }
+    /// Bytes of an element.
+    pub fn bytes(self) -> i32 {
+        match self {
+            Elem::W32 => 4,
+            Elem::U8 | Elem::I8 | Elem::U8Limited | Elem::I8Limited => 1,
+            _ => 2,
+        }
+    }
+}

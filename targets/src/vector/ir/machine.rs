@@ -91,6 +91,15 @@ impl Isa {
             mixed: false,
         })
     }
+    /// Whether it stores up to four so, each at a place of its own.
+    pub fn stores_each(&self) -> bool {
+        self.has(&Op::StoreEach {
+            v: [V(0), V(1), V(2), V(3)],
+            n: 4,
+            at: [Mem::at(X(0), 0); 4],
+            signed: false,
+        })
+    }
     /// Whether it does so at two places.
     pub fn stores_apart(&self) -> bool {
         let place = Mem::at(X(0), 0);
@@ -147,6 +156,7 @@ impl Isa {
             Op::PairBytes { .. } | Op::PickBytes { .. } | Op::PairRows { .. } => {
                 self.level == Level::Avx2
             }
+            Op::StoreEach { .. } => self.level == Level::Avx2,
             Op::StoreApart { .. } | Op::SlotToReals { .. } | Op::FromRealsMixed { .. } => {
                 self.level == Level::Avx2
             }

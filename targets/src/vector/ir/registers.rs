@@ -52,6 +52,7 @@ pub fn each_x(op: &Op, f: &mut dyn FnMut(X)) {
             mem(at, f);
             mem(second, f);
         }
+        Op::StoreEach { at, n, .. } => at[..usize::from(*n)].iter().for_each(|m| mem(m, f)),
         Op::SplatX { x, .. } | Op::Branch { x, .. } | Op::Count { x, .. } => f(*x),
         Op::Arg { d, .. } | Op::SetX { d, .. } | Op::AnyX { d, .. } => f(*d),
         Op::SetArg { s, .. } => f(*s),

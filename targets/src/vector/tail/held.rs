@@ -22,6 +22,11 @@ pub fn hold(vm: &mut Vm, tail: &Tail, need: usize, more: usize) {
     }
 }
 
+/// How many constants a tail could have in registers.
+pub fn constants_of(tail: &Tail) -> usize {
+    constants(tail).len()
+}
+
 /// The constants that lanes are computed with, those that are used most first.
 fn constants(tail: &Tail) -> Vec<u32> {
     let mut found: Vec<(u32, usize)> = vec![];

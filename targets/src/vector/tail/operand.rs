@@ -10,6 +10,8 @@ use onnxc_compiler::loops::tail::Node;
 pub enum Operand {
     /// In a register that becomes the tail's.
     Reg(V),
+    /// In a register that others read as well: it stays as it is.
+    Shared(V),
     /// As a whole vector in memory.
     Mem(Mem),
     /// As one element in memory for all lanes, which operations take where [`Isa::splat_operand`].
@@ -70,6 +72,11 @@ fn splat(vm: &mut Vm, at: Mem) -> V {
     let d = vm.v();
     vm.op(Op::Splat { d, at });
     d
+}
+
+/// Whether an operand has 32-bit elements along columns: it can be in a register for several rows.
+pub fn shareable(kind: &Node) -> bool {
+    wide(kind) && matches!(kind, Node::Column(_))
 }
 
 /// Whether an operand has 32-bit elements, a vector of them.

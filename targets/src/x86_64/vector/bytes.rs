@@ -187,4 +187,50 @@ impl Emit<'_> {
         }
         self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, x)
     }
+    /// Two to four vectors of eight lanes, the bytes of each at a place of its own.
+    pub(super) fn store_each(&mut self, v: [V; 4], n: u8, at: [Mem; 4], signed: bool) -> Emitted {
+        let [a, b, c, d] = v;
+        let (first, second) = (self.xmm(a), self.xmm(b));
+        let pack = if signed {
+            &codes::PACK_I8
+        } else {
+            &codes::PACK_U8
+        };
+        self.both(&codes::PACK_W, a, a, b)?;
+        match n {
+            2 => self.both(pack, a, a, a)?,
+            _ => {
+                let last = if n == 3 { c } else { d };
+                self.both(&codes::PACK_W, c, c, last)?;
+                self.both(pack, a, a, c)?;
+            }
+        }
+        // Halves have four bytes of each: those of a vector come together.
+        let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
+        self.push(Instruction::with3(extract, second, self.v(a), 1u32)?);
+        let with3 = Instruction::with3::<Register, Register, Register>;
+        let (low, high) = (
+            Ins::VEX_Vpunpckldq_xmm_xmm_xmmm128,
+            Ins::VEX_Vpunpckhdq_xmm_xmm_xmmm128,
+        );
+        if n > 2 {
+            self.push(with3(high, self.xmm(c), first, second)?);
+        }
+        self.push(with3(low, first, first, second)?);
+        for (two, from) in at[..usize::from(n)].chunks(2).zip([first, self.xmm(c)]) {
+            let m = self.mem(two[0]);
+            match two {
+                [one, next] if one.plus(8) == *next => {
+                    self.mr(Ins::VEX_Vmovups_xmmm128_xmm, m, from)?;
+                }
+                [_, next] => {
+                    self.mr(Ins::VEX_Vmovlps_m64_xmm, m, from)?;
+                    let m = self.mem(*next);
+                    self.mr(Ins::VEX_Vmovhps_m64_xmm, m, from)?;
+                }
+                _ => self.mr(Ins::VEX_Vmovlps_m64_xmm, m, from)?,
+            }
+        }
+        Ok(())
+    }
 }

@@ -17,18 +17,26 @@ impl Emit<'_> {
                 self.both(&codes::UNPACK_LO_B, lo, a, b)?;
                 self.both(&codes::UNPACK_HI_B, a, a, b)
             }
-            Op::PairRows { lo, a, b, signed } => {
-                let (low, first, second) = (self.xmm(lo), self.xmm(a), self.xmm(b));
+            Op::PairRows {
+                lo,
+                a,
+                b,
+                signed,
+                second,
+            } => {
+                let (low, first, other) = (self.xmm(lo), self.xmm(a), self.xmm(b));
                 let with3 = Instruction::with3::<Register, Register, Register>;
                 let (below, above) = (
                     Ins::VEX_Vpunpcklbw_xmm_xmm_xmmm128,
                     Ins::VEX_Vpunpckhbw_xmm_xmm_xmmm128,
                 );
-                self.push(with3(below, low, first, second)?);
-                self.push(with3(above, first, first, second)?);
-                let code = if signed { codes::SX_BW } else { codes::ZX_BW };
-                self.rr(code.at(self.level), self.v(lo), low)?;
-                self.rr(code.at(self.level), self.v(a), first)
+                let code = if signed { codes::SX_BW } else { codes::ZX_BW }.at(self.level);
+                self.push(with3(below, low, first, other)?);
+                if second {
+                    self.push(with3(above, first, first, other)?);
+                    self.rr(code, self.v(a), first)?;
+                }
+                self.rr(code, self.v(lo), low)
             }
             Op::InOrder { v, n, tmp } if self.level == Level::Avx512 => {
                 self.in_order_wide(v, n, tmp)
