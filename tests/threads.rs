@@ -290,6 +290,22 @@ fn every_convolution_is_shared() {
     );
 }
 
+// Taps that are written out are counted: a small map of bytes is enough.
+#[test]
+fn a_depthwise_convolution_of_bytes_is_shared() {
+    let net = "graph @net(%x: u8[1,32,32,32]) -> (%y) {
+  %w = lit i8[32,1,3,3] rand(1)
+  %y = ConvInteger(%x, %w) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 32 } @\"bytes\"
+}
+";
+    let p = made_of(net, &target(Arch::X86_64, "x86-64-v3"), 2).program;
+    let layers: Vec<_> = (p.layers.iter())
+        .map(|(_, l)| (l.kernel.as_str(), is_spread(&p.funcs[l.func])))
+        .collect();
+    let depthwise = layers.iter().find(|(k, _)| k.contains("depthwise"));
+    assert!(depthwise.is_some_and(|(_, s)| *s), "{layers:?}");
+}
+
 #[test]
 fn one_thread_is_the_code_without() {
     let target = target(Arch::X86_64, "");
