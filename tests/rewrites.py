@@ -269,3 +269,25 @@ for name, most, least in [("few", 20, 0.2), ("all", 300, None)]:
     ins = ["boxes", "x", *list(numbers)[1:]]
     scores = np.round(rng.uniform(0, 1, (2, 3, 300)), 2).astype(np.float32)
     write(f"boxes_{name}", [helper.make_node("NonMaxSuppression", ins, ["y"])], scores, numbers, (("y", TensorProto.INT64),))
+
+# Along an axis behind which others lie.
+for op in ("Softmax", "LogSoftmax"):
+    for name, shape, axis in [("map", (2, 5, 9, 7), 1), ("line", (3, 19, 130), 1), ("middle", (2, 6, 3, 20), 2), ("deep", (1, 70, 8), 1)]:
+        alone(f"planes_{op.lower()}_{name}", op, floats(*shape) * 4, axis=axis)
+write("planes_softmax_tail", [helper.make_node("Softmax", ["x"], ["s"], axis=1), helper.make_node("Mul", ["s", "w"], ["y"])], floats(2, 5, 30), {"w": floats(5, 1)})
+
+# Gates of channels, whose means are made in shares: so many of a small map and of large ones, whose rows and channels do not come out even.
+for channels, squeezed, sizes in [(20, 6, (6, 6)), (40, 12, (28, 29)), (24, 7, (33, 32)), (72, 18, (14, 14))]:
+    constants = {"w": floats(channels, 3, 3, 3), "b": floats(channels), "w1": floats(squeezed, channels, 1, 1) / 4, "b1": floats(squeezed)}
+    constants |= {"w2": floats(channels, squeezed, 1, 1), "b2": floats(channels)}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1] * 4), helper.make_node("GlobalAveragePool", ["c"], ["m"])]
+    nodes += [helper.make_node("Conv", ["m", "w1", "b1"], ["s"]), helper.make_node("Relu", ["s"], ["r"]), helper.make_node("Conv", ["r", "w2", "b2"], ["e"])]
+    nodes += [helper.make_node("HardSigmoid", ["e"], ["g"], alpha=1 / 6, beta=0.5), helper.make_node("Mul", ["c", "g"], ["y"])]
+    write(f"gates{channels}", nodes, floats(2, 3, *sizes), constants)
+
+# Positions in short rows, as of deformable attention.
+for padding in ("zeros", "border"):
+    grid = {"grid": rng.uniform(-1.2, 1.2, (2, 30, 3, 2)).astype(np.float32)}
+    alone(f"grid_short_{padding}", "GridSample", floats(2, 5, 6, 9), grid, padding_mode=padding)
+grid = {"grid": rng.uniform(-1.2, 1.2, (1, 9, 5, 2, 3)).astype(np.float32)}
+alone("grid_short_volume", "GridSample", floats(1, 4, 5, 6, 7), grid)

@@ -4,7 +4,7 @@ use onnxc_tests::oracle::Models;
 
 #[test]
 fn rewritten() {
-    if let Some(models) = Models::of("rewrites.py", 182) {
+    if let Some(models) = Models::of("rewrites.py", 198) {
         models.verified_here(&[]);
         models.verified_on_aarch64(&[]);
     }

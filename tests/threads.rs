@@ -5,6 +5,8 @@
 use onnxc_compiler::artifact::header;
 use onnxc_compiler::base::diag::Diagnostics;
 use onnxc_compiler::codegen::object::audit;
+use onnxc_compiler::loops::ir::{LoopKind, Stmt};
+use onnxc_compiler::loops::walk::visit;
 use onnxc_compiler::plan::parallel::is_spread;
 use onnxc_compiler::target::{Arch, Target};
 use onnxc_compiler::{Artifact, Options, Quiet};
@@ -45,7 +47,7 @@ const NET: &str = "graph @net(%x: f32[1,3,48,48], %s: f32[96,128]) -> (%y, %p, %
 ";
 
 // Recurrent operators: two directions with activations of their own, samples in even and uneven blocks, one sequence alone.
-const SEQUENCES: &str = "graph @net(%x: f32[24,3,40], %o: f32[12,1,40], %v: f32[9,6,40]) -> (%y, %yh, %yc, %g, %gh, %r, %a, %b) {
+const SEQUENCES: &str = "graph @net(%x: f32[24,3,40], %o: f32[12,1,40], %v: f32[9,6,40]) -> (%y, %yh, %yc, %g, %gh, %r, %a, %b, %c) {
   %w = lit f32[2,96,40] rand(1)
   %h = lit f32[2,96,24] rand(2)
   %s = lit f32[2,192] rand(3)
@@ -63,6 +65,10 @@ const SEQUENCES: &str = "graph @net(%x: f32[24,3,40], %o: f32[12,1,40], %v: f32[
   %h4 = lit f32[1,1600,400] rand(9)
   %a, %b = LSTM(%o, %w4, %h4) { hidden_size = 400, direction = \"forward\",
     activations = strs [\"Sigmoid\", \"Tanh\", \"Tanh\"], activation_params = floats [0.0, 0.0, 0.0, 0.0, 0.0, 0.0] } @\"alone\"
+  %w5 = lit f32[1,672,40] rand(10)
+  %h5 = lit f32[1,672,224] rand(11)
+  %c = GRU(%o, %w5, %h5) { hidden_size = 224, direction = \"forward\",
+    activations = strs [\"Sigmoid\", \"Tanh\"], activation_params = floats [0.0, 0.0, 0.0, 0.0] } @\"alone too\"
 }
 ";
 
@@ -72,6 +78,36 @@ const FILLED: &str = "graph @net(%x: f32[127,333], %z: f32[333,77], %i: f32[1,32
   %w = lit f32[32,3,3,3] rand(1)
   %y = MatMul(%x, %z) @\"product\"
   %c = ConvTranspose(%i, %w) { strides = [2, 2], pads = [1, 1, 1, 1], output_padding = [1, 1] } @\"up\"
+}
+";
+
+// Gates of channels over a large map and a small one, and what runs along an axis that is not the last.
+const GATES: &str = "graph @net(%x: f32[1,3,56,56]) -> (%y, %p) {
+  %w0 = lit f32[96,3,3,3] rand(1)
+  %w1 = lit f32[24,96,1,1] rand(2)
+  %b1 = lit f32[24] rand(3)
+  %w2 = lit f32[96,24,1,1] rand(4)
+  %b2 = lit f32[96] rand(5)
+  %c = Conv(%x, %w0) { strides = [2, 2], pads = [1, 1, 1, 1], dilations = [1, 1], group = 1 } @\"first\"
+  %m = GlobalAveragePool(%c) @\"mean\"
+  %s = Conv(%m, %w1, %b1) { group = 1 } @\"squeeze\"
+  %r = Relu(%s) @\"relu\"
+  %e = Conv(%r, %w2, %b2) { group = 1 } @\"excite\"
+  %g = HardSigmoid(%e) { alpha = 0.16666667, beta = 0.5 } @\"gate\"
+  %k = Mul(%c, %g) @\"scale\"
+  %w3 = lit f32[256,96,2,2] rand(6)
+  %w4 = lit f32[64,256,1,1] rand(7)
+  %b4 = lit f32[64] rand(8)
+  %w5 = lit f32[256,64,1,1] rand(9)
+  %b5 = lit f32[256] rand(10)
+  %d = Conv(%k, %w3) { strides = [4, 4], pads = [0, 0, 0, 0], dilations = [1, 1], group = 1 } @\"second\"
+  %m2 = GlobalAveragePool(%d) @\"mean2\"
+  %s2 = Conv(%m2, %w4, %b4) { group = 1 } @\"squeeze2\"
+  %r2 = Relu(%s2) @\"relu2\"
+  %e2 = Conv(%r2, %w5, %b5) { group = 1 } @\"excite2\"
+  %g2 = HardSigmoid(%e2) { alpha = 0.16666667, beta = 0.5 } @\"gate2\"
+  %y = Mul(%d, %g2) @\"scale2\"
+  %p = Softmax(%x) { axis = 1 } @\"planes\"
 }
 ";
 
@@ -137,7 +173,7 @@ fn the_same_bits_and_no_faults() {
     if !cfg!(target_os = "linux") || !have("gcc") {
         return;
     }
-    for (net, least) in [(NET, 6), (SEQUENCES, 4), (FILLED, 2)] {
+    for (net, least) in [(NET, 6), (SEQUENCES, 4), (FILLED, 2), (GATES, 6)] {
         for target in native_targets() {
             let dir = tempfile::tempdir().unwrap();
             let mut digests = vec![];
@@ -156,6 +192,27 @@ fn the_same_bits_and_no_faults() {
     }
 }
 
+// All of a gate is shared but what it makes of the squeezed channels.
+#[test]
+fn every_part_of_a_gate_is_shared() {
+    let p = made_of(GATES, &target(Arch::X86_64, "x86-64-v3"), 2).program;
+    let gates = (p.layers.iter()).filter(|(_, l)| l.name.contains("squeezeexcite"));
+    let calls = gates.map(|(_, l)| {
+        let mut n = 0;
+        visit(&p.funcs[l.func].body, &mut |s| {
+            let kind = LoopKind::Parallel;
+            n += usize::from(matches!(s, Stmt::For { kind: k, .. } if *k == kind));
+        });
+        n
+    });
+    // Sums, what comes of the means, and the gates of the first are too little to be shared; the second has small sums.
+    let calls: Vec<_> = calls.collect();
+    assert!(
+        calls.len() == 2 && calls.iter().all(|n| *n >= 2),
+        "{calls:?}"
+    );
+}
+
 // Sequences are shared, or the products of the only one.
 #[test]
 fn every_recurrent_layer_is_shared() {
@@ -165,7 +222,7 @@ fn every_recurrent_layer_is_shared() {
             .map(|(_, l)| (l.name.as_str(), is_spread(&p.funcs[l.func])))
             .collect();
         assert!(
-            shared.len() == 4 && shared.iter().all(|(_, s)| *s),
+            shared.len() == 5 && shared.iter().all(|(_, s)| *s),
             "{shared:?}"
         );
     }
@@ -231,6 +288,22 @@ fn every_convolution_is_shared() {
         shared.len() == 5 && shared.iter().all(|(_, s)| *s),
         "{shared:?}"
     );
+}
+
+// Taps that are written out are counted: a small map of bytes is enough.
+#[test]
+fn a_depthwise_convolution_of_bytes_is_shared() {
+    let net = "graph @net(%x: u8[1,32,32,32]) -> (%y) {
+  %w = lit i8[32,1,3,3] rand(1)
+  %y = ConvInteger(%x, %w) { strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], group = 32 } @\"bytes\"
+}
+";
+    let p = made_of(net, &target(Arch::X86_64, "x86-64-v3"), 2).program;
+    let layers: Vec<_> = (p.layers.iter())
+        .map(|(_, l)| (l.kernel.as_str(), is_spread(&p.funcs[l.func])))
+        .collect();
+    let depthwise = layers.iter().find(|(k, _)| k.contains("depthwise"));
+    assert!(depthwise.is_some_and(|(_, s)| *s), "{layers:?}");
 }
 
 #[test]

@@ -229,9 +229,8 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         });
     }
     // A row of positions is found at a time, then read channel by channel: neighbours lie near each other.
-    let Some((width, rows)) = positions.split_last() else {
-        return Ok(());
-    };
+    let (rows, own) = positions.split_at(positions.len() - axes_of_a_row(cx, &positions));
+    let width = &own.iter().cloned().product::<Dim>();
     let all = width.clone() * Dim::Fixed(count);
     let real = if vty == Ty::F64 { DType::F64 } else { DType::F32 };
     let places = cx.scratch_per_thread("places", DType::I64, all.clone());
@@ -246,7 +245,11 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let side_by_side = padding == "zeros" && x[2..].iter().all(|d| d.fixed().is_some());
     cx.each(rows, LoopKind::Seq, |cx, o| {
         cx.for_(wide, LoopKind::Seq, |cx, i| {
-            let looks = find(cx, &[o, &[i]].concat())?;
+            let within = match own.len() {
+                1 => vec![i],
+                _ => cx.b.unoffset(own, i),
+            };
+            let looks = find(cx, &[o, &within[..]].concat())?;
             let base = ex!(cx.b; i * {cx.b.i(count)});
             let base = cx.b.let_(base);
             let mut ok = yes;
@@ -272,6 +275,13 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
         })?;
         cx.for_(channels, LoopKind::Seq, |cx, c| {
             let plane = plane(cx, o[0], c);
+            // Where a row of several axes is stored.
+            let start = (own.len() > 1).then(|| {
+                let mut at = [&[o[0], c], &o[1..]].concat();
+                at.resize(out.len(), cx.b.i(0));
+                let at = cx.b.offset(&out, &at);
+                cx.b.let_(at)
+            });
             cx.for_(wide, LoopKind::Seq, |cx, i| {
                 let base = ex!(cx.b; i * {cx.b.i(count)});
                 let base = cx.b.let_(base);
@@ -321,12 +331,40 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
                     }
                     None => read(&mut cx.b, true),
                 };
+                if let Some(start) = start {
+                    let at = cx.b.add(start, i);
+                    cx.store_flat(0, at, sum);
+                    return Ok(());
+                }
                 let at = [&[o[0], c], &o[1..], &[i]].concat();
                 cx.store(0, &at, sum);
                 Ok(())
             })
         })
     })
+}
+
+/// Positions of a last axis below which axes before it are taken with it, and how many there are then at most: what is known of them has to
+/// stay near.
+const SHORT_ROW: i64 = 32;
+const LONG_ROW: i64 = 2048;
+
+/// How many axes of the positions, the last ones, are a row: those of one channel lie in one piece. Behind what is stored elementwise it is one.
+fn axes_of_a_row(cx: &LowerCx, positions: &[Dim]) -> usize {
+    let (mut axes, mut row) = (0, 1);
+    // The first axis is that of images.
+    for d in positions.iter().skip(1).rev() {
+        let longer = d.fixed().and_then(|n| n.checked_mul(row));
+        match longer {
+            Some(n) if axes == 0 || (row < SHORT_ROW && n <= LONG_ROW) => row = n,
+            _ => break,
+        }
+        axes += 1;
+    }
+    match cx.store_hook {
+        Some(_) => 1,
+        None => axes.max(1),
+    }
 }
 
 /// Taps of a position that are written out, at most.

@@ -37,6 +37,7 @@ mod resize_loops;
 mod resize_table;
 mod roi_tables;
 pub mod small_float;
+mod softmax_planes;
 pub mod spatial;
 pub mod svm_kernel;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Each direction of each sample is a sequence of its own. Sequences of one direction are walked in blocks, a step of all at once, so that
 //! the weights that a step reads serve several rows. Threads share the blocks: their states are private to a thread. One sequence alone has
-//! its products shared instead, by columns, where they are large. No sum depends on either.
+//! its steps shared instead, by columns, where they are large. No sum depends on either.
 
 use super::recurrent::Sizes;
 use super::recurrent_weights::{Matrix, Weights, strips};
@@ -19,8 +19,8 @@ use crate::loops::ir::{BufId, ExprId, LoopKind, Ty};
 
 /// Elements of projected inputs at most: longer sequences are multiplied step by step.
 const MOST_PROJECTED: i64 = 1 << 24;
-/// Multiply-adds of a step from which on threads share the products of one sequence: each step waits for them anew.
-const LARGE_STEP: i64 = 1 << 19;
+/// Multiply-adds of a step from which on threads share those of one sequence: each step waits for them anew.
+const LARGE_STEP: i64 = 1 << 17;
 /// Samples of a block at most.
 const MOST_SAMPLES: i64 = 8;
 /// Samples of a block from which on the weights of the input are read in each step: so many rows hide what that costs.
@@ -86,16 +86,16 @@ impl Blocks {
             },
         }
     }
-    /// A vector of the computing type for each sample of a block, of which each thread has its own; of `results` of products there is one for
-    /// all where they share these.
-    fn scratch(&self, cx: &mut LowerCx, name: &str, len: i64, results: bool) -> Result<BufId> {
+    /// A vector of the computing type for each sample of a block, of which each thread has its own; there is one for all where they share a
+    /// step.
+    fn scratch(&self, cx: &mut LowerCx, name: &str, len: i64) -> Result<BufId> {
         let dtype = if cx.in_ty(0)? == Ty::F64 {
             DType::F64
         } else {
             DType::F32
         };
         let len = Dim::Fixed(self.most * len);
-        Ok(match results && self.shared_steps {
+        Ok(match self.shared_steps {
             true => cx.scratch(name, dtype, len),
             false => cx.scratch_per_thread(name, dtype, len),
         })
@@ -152,7 +152,7 @@ impl Walk {
         let s = Sizes::of_cx(cx, gates)?;
         let rows = gates * s.hidden;
         let blocks = Blocks::of(cx, &s, rows);
-        let h = blocks.scratch(cx, "state", s.hidden, false)?;
+        let h = blocks.scratch(cx, "state", s.hidden)?;
         let projected = Projected::of(cx, &s, &blocks, rows)?;
         let left = blocks.alone;
         let w = match projected {
@@ -173,11 +173,7 @@ impl Walk {
     }
     /// State of `len` elements of the computing type for each sample of a block.
     pub fn state(&self, cx: &mut LowerCx, name: &str, len: i64) -> Result<BufId> {
-        self.blocks.scratch(cx, name, len, false)
-    }
-    /// The same for results of products.
-    pub fn results(&self, cx: &mut LowerCx, name: &str, len: i64) -> Result<BufId> {
-        self.blocks.scratch(cx, name, len, true)
+        self.blocks.scratch(cx, name, len)
     }
     /// Elements `0..n` of a vector of each sample of a block.
     pub fn each(

@@ -66,7 +66,7 @@ impl Gates {
     fn of(cx: &mut LowerCx, walk: &Walk, gates: i64) -> Result<Gates> {
         let hidden = walk.s.hidden;
         Ok(Gates {
-            buf: walk.results(cx, "gates", gates * hidden)?,
+            buf: walk.state(cx, "gates", gates * hidden)?,
             gates,
             hidden,
         })
@@ -116,7 +116,7 @@ fn gru(cx: &mut LowerCx) -> Result<()> {
     let linear = cx.attrs.flag("linear_before_reset");
     let gates = Gates::of(cx, &walk, 3)?;
     // r * h, or R h + b of the last gate.
-    let other = walk.results(cx, "reset", h)?;
+    let other = walk.state(cx, "reset", h)?;
     let act = activations(cx.attrs, 2)?;
     walk.run(
         cx,

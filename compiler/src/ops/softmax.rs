@@ -3,6 +3,7 @@
 use super::arg::Row;
 use super::axes::{count, fold_in_parts, fold_n, in_parts, origin, others, over};
 use super::columns::{Columns, Rows};
+use super::softmax_planes::soft_planes;
 use super::sort::rises;
 use super::util::float_unary;
 use crate::base::attr::Attr;
@@ -284,6 +285,12 @@ fn soft(cx: &mut LowerCx, log: bool) -> Result<()> {
             columns.put_back(cx, rows);
             Ok(())
         });
+    }
+    if let [axis] = axes[..]
+        && !last
+        && soft_planes(cx, axis, log)?
+    {
+        return Ok(());
     }
     // Rows that lie in one piece keep their exponentials; columns side by side are taken in lanes.
     let rows = axes.last().is_none_or(|&a| a + 1 == rank);

@@ -8,7 +8,9 @@
 //! - Attributes: `channels_last` (0); `middle` and `gate`, names of activations (none where empty) with their numbers
 //!   `middle_params` and `gate_params`.
 //!
-//! The means, the squeezed channels and the gates lie in memory of the layer's own; x is read twice.
+//! The means, the squeezed channels and the gates lie in memory of the layer's own; x is read twice. Sums are made in a few shares, each over
+//! rows that lie one behind the other: threads may take them, and weights stream through once. How many shares there are depends on the
+//! sizes alone, so results are the same for any number of threads.
 
 use super::axes::{count, fold_n, origin, over};
 use super::util::bad;
@@ -36,9 +38,15 @@ pub static SQUEEZE_EXCITE: OpDef = OpDef {
     ..BASE
 };
 
-/// Sums in turn, so that additions need not wait for each other.
+/// Rows that are added at once: the sums are loaded and stored once for so many.
 const TURNS: i64 = 4;
-/// The same for a plane of a channel, whose elements lie side by side.
+/// Channels whose neighbours may be another share's: a cache line.
+const LINE: i64 = 16;
+/// Shares of the channels, and of most maps.
+const SHARES: i64 = 4;
+/// Shares of a large map: threads of 2, 3, 4, 6 or 12 have equally many.
+const MANY: i64 = 12;
+/// Sums in turn over the plane of a channel, whose elements lie side by side.
 const PLANE: i64 = 16;
 
 /// What is applied to a channel.
@@ -138,20 +146,31 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let squeezed = cx.scratch("squeezed", DType::F32, r.clone());
     let gates = cx.scratch("gates", DType::F32, c.clone());
     let plane = match channel == 1 {
-        true => Some(cx.scratch("plane", DType::F32, Dim::Fixed(PLANE))),
+        true => Some(cx.scratch_per_thread("plane", DType::F32, Dim::Fixed(PLANE))),
         false => None,
     };
+    let size = count(&x, &spatial);
+    let shares = shares(&size);
+    let sums = match channel == 1 {
+        true => None,
+        false => Some(cx.scratch("sums", DType::F32, c.clone() * Dim::Fixed(shares))),
+    };
+    let parts = cx.scratch("parts", DType::F32, r.clone() * Dim::Fixed(SHARES));
     let start = origin(cx, x.len());
     over(cx, &x, &[0], LoopKind::Seq, &start, |cx, at| {
         let image = cx.b.dim(&elements(&x[1..]));
         let image = cx.b.mul(at[0], image);
-        let size = count(&x, &spatial);
-        match plane {
-            Some(plane) => mean_planes(cx, image, &c, &size, plane, means)?,
-            None => mean_rows(cx, image, &c, &size, means)?,
+        match (plane, sums) {
+            (Some(plane), _) => mean_planes(cx, image, &c, &size, plane, means)?,
+            (_, Some(sums)) => {
+                sum_rows(cx, image, &c, &size, (shares, sums))?;
+            }
+            _ => {}
         }
-        dense(cx, (means, &c), 1, (squeezed, &r), &middle)?;
-        dense(cx, (squeezed, &r), 3, (gates, &c), &gate)?;
+        let from_sums = sums.map(|s| (shares, s, &size));
+        squeeze(cx, from_sums, (means, &c), parts, &r)?;
+        finish(cx, parts, (squeezed, &r), &middle)?;
+        excite(cx, (squeezed, &r), (gates, &c), &gate)?;
         let mut order = spatial.clone();
         match plane {
             Some(_) => order.insert(0, channel),
@@ -179,7 +198,7 @@ fn mean_planes(
     let (channels, n) = (cx.b.dim(c), cx.b.dim(size));
     let (lanes, zero) = (cx.b.i(PLANE), cx.b.f(0.0));
     let blocks = cx.b.div(n, lanes);
-    cx.for_(channels, LoopKind::Seq, |cx, i| {
+    cx.parallel(channels, |cx, i| {
         let from = cx.b.mul(i, n);
         let from = cx.b.add(image, from);
         let from = cx.b.let_(from);
@@ -219,97 +238,230 @@ fn mean_planes(
     })
 }
 
-/// Channel-last means: `size` rows of `c` channels, from element `image` on.
-fn mean_rows(cx: &mut LowerCx, image: ExprId, c: &Dim, size: &Dim, means: BufId) -> Result<()> {
-    let (channels, n) = (cx.b.dim(c), cx.b.dim(size));
-    let zero = cx.b.f(0.0);
-    cx.for_(channels, LoopKind::Lanes, |cx, i| {
-        cx.b.store(means, i, zero);
-        Ok(())
-    })?;
-    // So many rows at once, then the rest one by one: each adds to the sums in memory.
+/// Shares of so many rows: their sums take as long to add up as so many rows.
+fn shares(rows: &Dim) -> i64 {
+    match rows.fixed() {
+        Some(n) if n < 8 * SHARES => 1,
+        Some(n) if n >= 64 * MANY => MANY,
+        _ => SHARES,
+    }
+}
+
+/// Where share `i` of `shares` of `n` elements begins and how many it has, `unit` elements staying together.
+fn share(cx: &mut LowerCx, i: ExprId, shares: i64, n: &Dim, unit: i64) -> (ExprId, ExprId) {
+    if let Some(each) = n.fixed().filter(|n| n % (shares * unit) == 0) {
+        let each = cx.b.i(each / shares);
+        let from = cx.b.mul(i, each);
+        return (cx.b.let_(from), each);
+    }
+    let (all, unit_e, more) = (cx.b.dim(n), cx.b.i(unit), cx.b.i(unit - 1));
+    let (shares, one) = (cx.b.i(shares), cx.b.i(1));
+    let units = cx.b.add(all, more);
+    let units = cx.b.div(units, unit_e);
+    let at = |cx: &mut LowerCx, i: ExprId| {
+        let at = cx.b.mul(i, units);
+        let at = cx.b.div(at, shares);
+        let at = cx.b.mul(at, unit_e);
+        cx.b.min(at, all)
+    };
+    let from = at(cx, i);
+    let next = cx.b.add(i, one);
+    let to = at(cx, next);
+    let from = cx.b.let_(from);
+    let count = cx.b.sub(to, from);
+    (from, cx.b.let_(count))
+}
+
+/// Rows of an input that are added up.
+#[derive(Clone, Copy)]
+struct Rows {
+    input: usize,
+    /// The first element of row 0, and elements from one row to the next.
+    first: ExprId,
+    pitch: ExprId,
+    /// Factors of the rows.
+    factors: Option<BufId>,
+}
+
+/// Adds rows `from` to `from + count`, `width` elements of each, to the elements of `sums` that begin at the second.
+fn add_rows(
+    cx: &mut LowerCx,
+    rows: Rows,
+    (from, count): (ExprId, ExprId),
+    width: ExprId,
+    (sums, at): (BufId, ExprId),
+) -> Result<()> {
     let turns = cx.b.i(TURNS);
-    let blocks = cx.b.div(n, turns);
+    let blocks = cx.b.div(count, turns);
     let done = cx.b.mul(blocks, turns);
-    let rest = cx.b.sub(n, done);
-    let zero = cx.b.i(0);
-    for (count, rows, first) in [(blocks, TURNS, zero), (rest, 1, done)] {
+    let rest = cx.b.sub(count, done);
+    let behind = cx.b.add(from, done);
+    for (count, rows_at_once, first) in [(blocks, TURNS, from), (rest, 1, behind)] {
         cx.for_(count, LoopKind::Seq, |cx, block| {
-            let rows_at_once = cx.b.i(rows);
-            let row = cx.b.mul(block, rows_at_once);
+            let n = cx.b.i(rows_at_once);
+            let row = cx.b.mul(block, n);
             let row = cx.b.add(first, row);
-            let at = cx.b.mul(row, channels);
-            let at = cx.b.add(image, at);
-            let at = cx.b.let_(at);
-            cx.for_(channels, LoopKind::Lanes, |cx, i| {
-                let mut sum = cx.b.load(means, i);
-                for k in 0..rows {
-                    let k = cx.b.i(k);
-                    let v = cx.b.mul(k, channels);
-                    let v = cx.b.add(at, v);
-                    let v = cx.b.add(v, i);
-                    let v = cx.load_flat(0, v)?;
-                    sum = cx.b.add(sum, v);
+            let row = cx.b.let_(row);
+            let mut each = vec![];
+            for k in 0..rows_at_once {
+                let k = cx.b.i(k);
+                let row = cx.b.add(row, k);
+                let start = cx.b.mul(row, rows.pitch);
+                let start = cx.b.add(rows.first, start);
+                let factor = rows.factors.map(|f| {
+                    let v = cx.b.load(f, row);
+                    cx.b.let_(v)
+                });
+                each.push((cx.b.let_(start), factor));
+            }
+            cx.for_(width, LoopKind::Lanes, |cx, i| {
+                let to = cx.b.add(at, i);
+                let mut sum = cx.b.load(sums, to);
+                for (start, factor) in each {
+                    let v = cx.b.add(start, i);
+                    let v = cx.load_flat(rows.input, v)?;
+                    sum = match factor {
+                        Some(f) => cx.b.fma(v, f, sum),
+                        None => cx.b.add(sum, v),
+                    };
                 }
-                cx.b.store(means, i, sum);
+                cx.b.store(sums, to, sum);
                 Ok(())
             })
         })?;
     }
-    cx.for_(channels, LoopKind::Lanes, |cx, i| {
-        let sum = cx.b.load(means, i);
-        let divisor = cx.b.cast(Ty::F32, n);
-        let mean = cx.b.div(sum, divisor);
-        cx.b.store(means, i, mean);
+    Ok(())
+}
+
+/// Channel-last sums: `size` rows of `c` channels, from element `image` on, in so many shares.
+fn sum_rows(
+    cx: &mut LowerCx,
+    image: ExprId,
+    c: &Dim,
+    size: &Dim,
+    (shares, sums): (i64, BufId),
+) -> Result<()> {
+    let (channels, all, zero) = (cx.b.dim(c), cx.b.i(shares), cx.b.f(0.0));
+    cx.parallel(all, |cx, i| {
+        let rows = share(cx, i, shares, size, 1);
+        let at = cx.b.mul(i, channels);
+        let at = cx.b.let_(at);
+        cx.for_(channels, LoopKind::Lanes, |cx, j| {
+            let to = cx.b.add(at, j);
+            cx.b.store(sums, to, zero);
+            Ok(())
+        })?;
+        let of = Rows {
+            input: 0,
+            first: image,
+            pitch: channels,
+            factors: None,
+        };
+        add_rows(cx, of, rows, channels, (sums, at))
+    })
+}
+
+/// What shares of the channels come to, `n` sums each: products with the means, which are made of the `sums` of so many rows where they
+/// are not there yet.
+fn squeeze(
+    cx: &mut LowerCx,
+    sums: Option<(i64, BufId, &Dim)>,
+    (means, c): (BufId, &Dim),
+    parts: BufId,
+    n: &Dim,
+) -> Result<()> {
+    let (channels, results, zero) = (cx.b.dim(c), cx.b.dim(n), cx.b.f(0.0));
+    let (all, first) = (cx.b.i(SHARES), cx.b.i(0));
+    cx.parallel(all, |cx, i| {
+        let (from, count) = share(cx, i, SHARES, c, LINE);
+        if let Some((shares, sums, size)) = sums {
+            let size = cx.b.dim(size);
+            let divisor = cx.b.cast(Ty::F32, size);
+            cx.for_(count, LoopKind::Lanes, |cx, j| {
+                let at = cx.b.add(from, j);
+                let mut sum = cx.b.load(sums, at);
+                for k in 1..shares {
+                    let k = cx.b.i(k);
+                    let v = cx.b.mul(k, channels);
+                    let v = cx.b.add(v, at);
+                    let v = cx.b.load(sums, v);
+                    sum = cx.b.add(sum, v);
+                }
+                let mean = cx.b.div(sum, divisor);
+                cx.b.store(means, at, mean);
+                Ok(())
+            })?;
+        }
+        let at = cx.b.mul(i, results);
+        let at = cx.b.let_(at);
+        cx.for_(results, LoopKind::Lanes, |cx, j| {
+            let to = cx.b.add(at, j);
+            cx.b.store(parts, to, zero);
+            Ok(())
+        })?;
+        let of = Rows {
+            input: 1,
+            first,
+            pitch: results,
+            factors: Some(means),
+        };
+        add_rows(cx, of, (from, count), results, (parts, at))
+    })
+}
+
+/// The squeezed channels: the shares of their sums and the bias, through a function.
+fn finish(
+    cx: &mut LowerCx,
+    parts: BufId,
+    (squeezed, n): (BufId, &Dim),
+    f: &Function,
+) -> Result<()> {
+    let results = cx.b.dim(n);
+    cx.for_(results, LoopKind::Lanes, |cx, j| {
+        let mut sum = cx.load_flat(2, j)?;
+        for k in 0..SHARES {
+            let k = cx.b.i(k);
+            let v = cx.b.mul(k, results);
+            let v = cx.b.add(v, j);
+            let v = cx.b.load(parts, v);
+            sum = cx.b.add(sum, v);
+        }
+        let v = f.apply(&mut cx.b, sum);
+        cx.b.store(squeezed, j, v);
         Ok(())
     })
 }
 
-/// A vector times the matrix of input `weights`, plus the bias behind it, through a function.
-fn dense(
+/// The gates: shares of the channels, each a product of the squeezed ones with their part of the matrix, the bias, and a function.
+fn excite(
     cx: &mut LowerCx,
-    (from, k): (BufId, &Dim),
-    weights: usize,
-    (to, n): (BufId, &Dim),
+    (squeezed, k): (BufId, &Dim),
+    (gates, c): (BufId, &Dim),
     f: &Function,
 ) -> Result<()> {
-    let (depth, results) = (cx.b.dim(k), cx.b.dim(n));
-    let turns = cx.b.i(TURNS);
-    let blocks = cx.b.div(depth, turns);
-    let done = cx.b.mul(blocks, turns);
-    let rest = cx.b.sub(depth, done);
-    let zero = cx.b.f(0.0);
-    let product = move |cx: &mut LowerCx, k: ExprId, j: ExprId, sum: ExprId| {
-        let v = cx.b.load(from, k);
-        let w = cx.b.mul(k, results);
-        let w = cx.b.add(w, j);
-        let w = cx.load_flat(weights, w)?;
-        Ok(cx.b.fma(v, w, sum))
-    };
-    cx.for_(results, LoopKind::Lanes, |cx, j| {
-        let sums: Vec<_> = (0..TURNS).map(|_| cx.b.var(zero)).collect();
-        cx.for_(blocks, LoopKind::Seq, |cx, block| {
-            for (turn, &sum) in sums.iter().enumerate() {
-                let k = cx.b.mul(block, turns);
-                let turn = cx.b.i(turn as i64);
-                let k = cx.b.add(k, turn);
-                let old = cx.b.get(sum);
-                let new = product(cx, k, j, old)?;
-                cx.b.set(sum, new);
-            }
+    let (depth, channels) = (cx.b.dim(k), cx.b.dim(c));
+    let (all, first) = (cx.b.i(SHARES), cx.b.i(0));
+    cx.parallel(all, |cx, i| {
+        let (from, count) = share(cx, i, SHARES, c, LINE);
+        cx.for_(count, LoopKind::Lanes, |cx, j| {
+            let at = cx.b.add(from, j);
+            let bias = cx.load_flat(4, at)?;
+            cx.b.store(gates, at, bias);
             Ok(())
         })?;
-        let mut total = cx.load_flat(weights + 1, j)?;
-        for sum in sums {
-            let v = cx.b.get(sum);
-            total = cx.b.add(total, v);
-        }
-        let total = fold_n(cx, rest, total, |cx, k, sum| {
-            let k = cx.b.add(done, k);
-            product(cx, k, j, sum)
-        })?;
-        let v = f.apply(&mut cx.b, total);
-        cx.b.store(to, j, v);
-        Ok(())
+        let of = Rows {
+            input: 3,
+            first: from,
+            pitch: channels,
+            factors: Some(squeezed),
+        };
+        add_rows(cx, of, (first, depth), count, (gates, from))?;
+        cx.for_(count, LoopKind::Lanes, |cx, j| {
+            let at = cx.b.add(from, j);
+            let v = cx.b.load(gates, at);
+            let v = f.apply(&mut cx.b, v);
+            cx.b.store(gates, at, v);
+            Ok(())
+        })
     })
 }

@@ -145,9 +145,7 @@ impl<'a> Work<'a> {
                     if let Some(n) = self.most(*value) {
                         self.most.insert(*var, n);
                     }
-                    let is_fma =
-                        matches!(self.func.exprs[*value], Expr::Fma(..) | Expr::Select(..));
-                    total += f64::from(u8::from(is_fma));
+                    total += f64::from(u8::from(self.is_product(*value)));
                 }
                 Stmt::Store { value, .. } => {
                     total += match self.func.exprs[*value].is_load() {
@@ -159,6 +157,15 @@ impl<'a> Work<'a> {
             }
         }
         total
+    }
+    // A multiply-add, of whole numbers too, or a choice; addresses aside.
+    fn is_product(&self, e: ExprId) -> bool {
+        let is_mul = |e: ExprId| matches!(self.func.exprs[e], Expr::Bin(BinOp::Mul, ..));
+        match self.func.exprs[e] {
+            Expr::Fma(..) | Expr::Select(..) => true,
+            Expr::Bin(BinOp::Add, a, b) => self.func.ty(e) != Ty::I64 && (is_mul(a) || is_mul(b)),
+            _ => false,
+        }
     }
     // The largest value of an index that is made of constants, sizes and loop variables.
     fn most(&self, e: ExprId) -> Option<i64> {
