@@ -4,6 +4,7 @@ use super::group::{Group, escaping};
 use super::helpers::reach;
 use super::select::{Choice, choose};
 use super::views::Rooms;
+use super::written::written_out;
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, Symbols};
@@ -11,14 +12,12 @@ use crate::base::dtype::DType;
 use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
-use crate::contracts::widen::Narrow;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::kernel::{Extra, Kernel, LowerCx, Machine, Operand, Query, broadcast_load_in, wrap};
 use crate::loops::build::Builder;
 use crate::loops::compact::compact;
 use crate::loops::ir::{Access, BufId, ExprId, Func, LoopKind};
 use crate::op::{Lower, PointCx};
-use crate::ops::requantize_single::LARGE;
 use std::collections::HashMap;
 
 /// What a buffer parameter of a lowered function stands for.
@@ -205,17 +204,12 @@ impl<'a> Place<'a> {
                 .flatten()
                 .filter(|&&v| !made_in(g, v, group))
             {
-                let results = g.ty(main_out).and_then(|t| t.elements().fixed());
-                let narrow = results.and_then(|r| Narrow::of(g.konst(*v)?, r, &[LARGE, 0.0]));
-                match narrow {
-                    Some(narrow) if takes && !bufs.contains_key(v) => {
-                        let wide = narrow.wide(&mut cx, "wide")?;
-                        bufs.insert(*v, wide);
-                    }
-                    _ => {
-                        self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
-                    }
+                let new = takes && !bufs.contains_key(v);
+                if new && let Some(wide) = written_out(&mut cx, g, (n, *v), main_out, &bufs)? {
+                    bufs.insert(*v, wide);
+                    continue;
                 }
+                self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
             }
         }
         for &v in &stores {
