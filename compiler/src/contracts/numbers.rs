@@ -21,7 +21,7 @@ use std::collections::HashMap;
 /// stored, to the other numbers if there are, and to memory for as many; then how many, at least [`LEAST`].
 ///
 /// Stored is, without any gap: a float; a whole number; how many numbers are listed (two bytes); how many bytes each number has, 0 to 3; what is done with it,
-/// [`AS_IT_IS`] to [`DIVIDES`]; four bytes of nothing; words, or bytes where numbers have one; for numbers of three a byte each; nothing, where the bytes before
+/// [`AS_IT_IS`] to [`TIMES`]; words, or bytes where numbers have one; for numbers of three a byte each; nothing, where the bytes before
 /// are odd; the list, a place (two bytes) and a number each. Whole numbers have no sign, and the one in front is added to each.
 pub static NUMBERS: Contract = Contract {
     name: "numbers",
@@ -33,7 +33,7 @@ pub static NUMBERS: Contract = Contract {
 /// Fewer numbers are not stored so.
 pub const LEAST: usize = 16;
 /// Bytes in front of the numbers.
-pub const HEAD: i64 = 16;
+pub const HEAD: i64 = 12;
 /// Bytes of a listed number.
 pub const LISTED: i64 = 6;
 /// The whole number is what is written, bit by bit.
@@ -42,9 +42,11 @@ pub const AS_IT_IS: u8 = 0;
 pub const FLOAT: u8 = 1;
 /// The float in front is divided by it.
 pub const DIVIDES: u8 = 2;
+/// It is made a float and multiplied by that.
+pub const TIMES: u8 = 3;
 
 /// What a call takes of code, about: so much has to be saved.
-const CALL: usize = 48;
+const CALL: usize = 32;
 /// One of so many numbers may be listed, or fewer.
 const FEW: usize = 5;
 
@@ -131,9 +133,9 @@ impl Stored {
             .filter(|_| of.len() == floats.len())?;
         let near = [0, 1, -1, 2, -2].map(|ulps| {
             let by = f32::from_bits(middle.to_bits().wrapping_add_signed(ulps));
-            let others = pairs()
-                .enumerate()
-                .filter(|(_, (m, t))| (*m * by).to_bits() != t.to_bits());
+            let others = pairs().enumerate().filter(|(_, (m, t))| {
+                !t.is_normal() || !m.is_normal() || (*m * by).to_bits() != t.to_bits()
+            });
             (by, others.map(|p| p.0).collect::<Vec<usize>>())
         });
         let (by, listed) = near.into_iter().min_by_key(|n| n.1.len())?;
@@ -153,7 +155,7 @@ impl Stored {
         out.extend(self.by.to_le_bytes());
         out.extend((self.on as i32).to_le_bytes());
         out.extend((self.listed.len() as u16).to_le_bytes());
-        out.extend([self.size as u8, self.how, 0, 0, 0, 0]);
+        out.extend([self.size as u8, self.how]);
         match self.size {
             1 => out.extend(self.more.iter().map(|m| *m as u8)),
             _ => out.extend(self.more.iter().flat_map(|m| (*m as u16).to_le_bytes())),
@@ -168,6 +170,22 @@ impl Stored {
         }
         out
     }
+}
+
+/// Floats as multiples of one power of two, and that; `None`: they have too many bits for one.
+fn units(floats: &[f32]) -> Option<(f32, Vec<Option<i64>>)> {
+    let unit = (1..24).map(|bits| 1.0 / (1u32 << bits) as f32);
+    // A zero with a sign would lose it.
+    let of = |v: &f32, unit: f32| {
+        let whole = f64::from(*v) / f64::from(unit);
+        let known = whole.abs() < (1 << 24) as f64 && (whole != 0.0 || v.is_sign_positive());
+        (known && libm::rint(whole) == whole).then_some(Some(whole as i64))
+    };
+    let mut all = unit.filter_map(|unit| {
+        let numbers = floats.iter().map(|v| of(v, unit)).collect::<Option<_>>()?;
+        Some((unit, numbers))
+    });
+    all.next()
 }
 
 /// A constant of a layer as it is stored, and how it is written out.
@@ -216,6 +234,9 @@ impl Numbers {
             };
             let whole: Vec<_> = floats.iter().map(whole).collect();
             all.extend(Stored::wholes(&whole, FLOAT, 0.0));
+            if let Some((unit, numbers)) = units(&floats) {
+                all.extend(Stored::wholes(&numbers, TIMES, unit));
+            }
             if let Some((over, numbers)) = quotients::of(&floats) {
                 all.extend(Stored::wholes(&numbers, DIVIDES, over));
             }
@@ -314,11 +335,13 @@ fn reference(callee: &Callee) -> Option<Func> {
             DType::F32 => {
                 let float = b.cast(Ty::F32, v);
                 let quotient = b.div(by, float);
-                let [divides, floats] = [DIVIDES, FLOAT].map(|h| {
+                let product = b.mul(by, float);
+                let [divides, floats, times] = [DIVIDES, FLOAT, TIMES].map(|h| {
                     let h = b.int(Ty::I32, i64::from(h));
                     b.eq(how, h)
                 });
                 let v = b.select(floats, float, bits);
+                let v = b.select(times, product, v);
                 b.select(divides, quotient, v)
             }
             _ => bits,
@@ -342,4 +365,64 @@ fn reference(callee: &Callee) -> Option<Func> {
     });
     let done = std::mem::replace(b, Builder::new(""));
     Some(done.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a constant is stored: bytes of a number, what is done with it, how many are listed.
+    fn of(t: &Tensor, other: Option<&Tensor>) -> Option<(usize, u8, usize)> {
+        let s = Numbers::best(t, other)?;
+        let words = t.data.as_chunks::<4>().0;
+        assert_eq!(s.pack(words).len(), s.bytes().next_multiple_of(2));
+        Some((s.size, s.how, s.listed.len()))
+    }
+    fn floats(f: impl Fn(i32) -> f32) -> Tensor {
+        let all: Vec<f32> = (0..100).map(f).collect();
+        Tensor::f32(&[100], &all)
+    }
+    fn whole(f: impl Fn(i32) -> i32) -> Tensor {
+        let all: Vec<f64> = (0..100).map(|i| f64::from(f(i))).collect();
+        Tensor::from_f64s(DType::I32, &[100], &all)
+    }
+
+    #[test]
+    fn constants_take_the_fewest_bytes() {
+        const LARGE: f32 = 12_582_912.0;
+        assert_eq!(
+            of(&floats(|i| LARGE - 40.0 + i as f32), None),
+            Some((1, FLOAT, 0))
+        );
+        let one = floats(|i| LARGE + i as f32 + if i == 9 { 700.0 } else { 0.0 });
+        assert_eq!(of(&one, None), Some((1, FLOAT, 1)));
+        assert_eq!(
+            of(&floats(|i| i as f32 * 0.875 + 3.0), None),
+            Some((2, TIMES, 0))
+        );
+        let quotient = |i: i32| quotients::quotient(1.0, 9_000_001 + i64::from(i * 70_001));
+        assert_eq!(of(&floats(quotient), None), Some((3, DIVIDES, 0)));
+        let others = floats(|i| if i == 50 { -7.3 } else { quotient(i) * 0.01 });
+        let multiple = Numbers::best(&others, Some(&floats(quotient))).expect("multiples");
+        assert!(multiple.multiple && multiple.listed == [50]);
+        assert_eq!(
+            of(&whole(|i| i * 300 - 70_000), None),
+            Some((2, AS_IT_IS, 0))
+        );
+        assert_eq!(of(&whole(|i| i * 30_000), None), Some((3, AS_IT_IS, 0)));
+        let few = whole(|i| if i % 50 == 3 { i } else { i32::MIN });
+        assert_eq!(of(&few, None), Some((0, AS_IT_IS, 2)));
+    }
+
+    #[test]
+    fn what_needs_its_bits_stays() {
+        let wild = floats(|i| f32::from_bits(0x3f80_0001 + i as u32 * 77_777_777 % (1 << 30)));
+        assert_eq!(of(&wild, None), None);
+        assert_eq!(of(&whole(|i| i.wrapping_mul(77_777_777)), None), None);
+        // Zeros with a sign, and what is no number, are listed.
+        let zeros = floats(|i| if i == 3 { -0.0 } else { i as f32 });
+        assert_eq!(of(&zeros, None), Some((1, FLOAT, 1)));
+        let none = floats(|i| if i == 3 { f32::NAN } else { i as f32 });
+        assert_eq!(of(&none, None), Some((1, FLOAT, 1)));
+    }
 }

@@ -28,7 +28,9 @@ pub fn quotient(over: f32, number: i64) -> f32 {
 
 /// The number whose quotient each of some floats is, and over what; `None` for those that are none, of which there are as few as can be.
 pub fn of(floats: &[f32]) -> Option<(f32, Vec<Option<i64>>)> {
-    let mut sizes: Vec<f32> = floats.iter().copied().filter(|m| *m > 0.0).collect();
+    // Machines may take others for 0.
+    let normal = |m: &f32| m.is_normal() && *m > 0.0;
+    let mut sizes: Vec<f32> = floats.iter().copied().filter(normal).collect();
     sizes.sort_by(f32::total_cmp);
     // One of the smallest numbers says how wide the largest whole number is.
     let mut tried: Vec<f32> = vec![];
@@ -39,7 +41,7 @@ pub fn of(floats: &[f32]) -> Option<(f32, Vec<Option<i64>>)> {
     }
     let number = |over: f32, m: &f32| {
         let v = number(over, f64::from(*m));
-        (quotient(over, v).to_bits() == m.to_bits()).then_some(v)
+        (normal(m) && quotient(over, v).to_bits() == m.to_bits()).then_some(v)
     };
     let all = tried.into_iter().map(|over| {
         let numbers: Vec<_> = floats.iter().map(|m| number(over, m)).collect();

@@ -31,6 +31,23 @@ pub(super) fn written_out(
     narrow.map(|narrow| narrow.wide(cx, "wide")).transpose()
 }
 
+/// The same of a constant that loops over a large output read: each number for many elements.
+pub(super) fn written_rarely(
+    cx: &mut LowerCx,
+    g: &Graph,
+    v: ValueId,
+    out: ValueId,
+) -> Result<Option<BufId>> {
+    const MANY: i64 = 64;
+    let results = g.ty(out).and_then(|t| t.elements().fixed());
+    let often = |t: &&Tensor| results.is_some_and(|r| r >= MANY * t.len() as i64);
+    let numbers = g
+        .konst(v)
+        .filter(often)
+        .and_then(|t| Numbers::of(cx, t, None));
+    numbers.map(|numbers| numbers.write(cx, "wide")).transpose()
+}
+
 /// The first multipliers of a node, which those of a second line may be multiples of.
 fn other<'a>(
     g: &'a Graph,

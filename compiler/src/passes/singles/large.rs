@@ -271,6 +271,44 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_take_few_bytes_are_as_right() {
+        let (mut found, mut words) = (0, 0);
+        for round in 0..60 {
+            let r = Reals {
+                m: 0.001 + f64::from(round) * 0.000_217_3,
+                o: f64::from(round * 37 % 101) - 50.3,
+                zero: [0, 17, 128][round as usize % 3],
+                lo: 0,
+                hi: 255,
+            };
+            let domain = (-300_000, 300_000);
+            let over = quotients::over(0.001).expect("a normal number");
+            let wish = Wish {
+                multiplier: Multiplier::Over(over),
+                shifts: Some((-32768, 32767)),
+            };
+            if let Some(f) = r.large_like(domain, 0, wish) {
+                found += 1;
+                words += usize::from(f.shift.abs() < 32768);
+                assert_eq!(
+                    quotients::quotient(over, quotients::number(over, f64::from(f.m))),
+                    f.m
+                );
+                same(&r, &f, domain);
+            }
+            let is = Wish {
+                multiplier: Multiplier::Is(r.m as f32),
+                shifts: None,
+            };
+            if let Some(f) = r.large_like(domain, 1, is) {
+                assert_eq!(f.m, r.m as f32);
+                same(&r, &f, domain);
+            }
+        }
+        assert!(found > 45 && words > 40, "{found} {words}");
+    }
+
+    #[test]
     fn ties_go_to_the_even_number() {
         for (m, zero) in [(0.5, 0), (0.25, 1), (0.0009765625, -3), (1.5, 10)] {
             let r = Reals {

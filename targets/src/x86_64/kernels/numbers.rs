@@ -8,7 +8,7 @@ use super::{Emitted, assembled};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use onnxc_compiler::base::diag::Result;
-use onnxc_compiler::contracts::numbers::{AS_IT_IS, DIVIDES, HEAD, LISTED};
+use onnxc_compiler::contracts::numbers::{DIVIDES, FLOAT, HEAD, LISTED};
 use onnxc_compiler::kernel::{Code, Tile};
 use onnxc_compiler::loops::ir::Callee;
 
@@ -109,7 +109,7 @@ fn emit(multiple: bool, landing_pad: bool) -> std::result::Result<Vec<u8>, IcedE
 
 /// Eight numbers in ymm0.
 fn numbers(a: &mut CodeAssembler, head: i32) -> Emitted {
-    let [mut byte, mut words, mut all, mut stored] = [(); 4].map(|()| a.create_label());
+    let [mut byte, mut words, mut all, mut times, mut stored] = [(); 5].map(|()| a.create_label());
     a.vpxor(ymm0, ymm0, ymm0)?;
     a.cmp(SIZE, 1)?;
     a.jb(all)?;
@@ -126,11 +126,15 @@ fn numbers(a: &mut CodeAssembler, head: i32) -> Emitted {
     a.vpmovzxbd(ymm0, qword_ptr(STORED + AT + head))?;
     a.set_label(&mut all)?;
     a.vpaddd(ymm0, ymm0, ON)?;
-    a.cmp(HOW, i32::from(AS_IT_IS))?;
-    a.je(stored)?;
+    a.cmp(HOW, i32::from(FLOAT))?;
+    a.jb(stored)?;
     a.vcvtdq2ps(ymm0, ymm0)?;
+    a.je(stored)?;
     a.cmp(HOW, i32::from(DIVIDES))?;
-    a.jne(stored)?;
+    a.jne(times)?;
     a.vdivps(ymm0, BY, ymm0)?;
+    a.jmp(stored)?;
+    a.set_label(&mut times)?;
+    a.vmulps(ymm0, ymm0, BY)?;
     a.set_label(&mut stored)
 }
