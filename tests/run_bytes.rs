@@ -1,4 +1,4 @@
-//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat`, `byte_strides`, `softmax_table` and `palette`: machine code gives the bytes of
+//! The tiles that move elements, `turn`, `byte_table`, `byte_zip`, `byte_pixels`, `byte_repeat`, `byte_strides`, `softmax_table`, `palette` and `numbers`: machine code gives the bytes of
 //! their references, between pages that can't be touched, for lengths around every vector.
 
 use onnxc_compiler::base::dim::{Dim, Symbols};
@@ -278,6 +278,58 @@ fn halves_of_bytes_give_floats_of_a_table() {
             let codes = bytes(&mut rng, 16 * n);
             let start = vec![codes, floats(&mut rng, 16), vec![0; 128 * n as usize]];
             check(&format!("{n} times 32"), &f, target, start);
+        }
+    });
+}
+
+/// Numbers as `numbers` has them stored: so many bytes each, with a list of a few.
+fn stored(rng: &mut Rng, n: i64, size: i64, how: u8, listed: i64) -> Vec<u8> {
+    let mut all = 1.5f32.to_le_bytes().to_vec();
+    all.extend(77_000i32.to_le_bytes());
+    all.extend((listed as u16).to_le_bytes());
+    all.extend([size as u8, how]);
+    all.extend(bytes(rng, n * size));
+    all.resize(all.len().next_multiple_of(2), 0);
+    for k in 0..listed {
+        all.extend(((k * 7 % n) as u16).to_le_bytes());
+        all.extend((k as f32 - 3.25).to_le_bytes());
+    }
+    all
+}
+
+#[test]
+fn numbers_of_channels_are_written_out() {
+    with("numbers", |tile, target| {
+        let mut rng = Rng(4);
+        for n in [16, 17, 24, 31, 200] {
+            for (to, hows) in [(DType::I32, 0..1), (DType::F32, 0..4u8)] {
+                for how in hows {
+                    for (size, listed) in [(0, 5), (1, 0), (1, 3), (2, 1), (3, 0), (3, 4)] {
+                        let start = stored(&mut rng, n, size, how, listed);
+                        let shape = [("to", i64::from(to.onnx())), ("of", 0)];
+                        let bufs = [
+                            (start.len() as i64, DType::U8, Access::Read),
+                            (n, to, Access::Write),
+                        ];
+                        let f = calling_over(tile, &shape, &bufs, &[n]);
+                        let start = vec![start, vec![0; 4 * n as usize]];
+                        let what = format!("{n} numbers of {size} bytes, {how}, {listed} listed");
+                        check(&what, &f, target, start);
+                    }
+                }
+            }
+            let start = stored(&mut rng, n, 0, 0, 2);
+            let of = (0..n).flat_map(|i| (i as f32 * 0.37 - 9.0).to_le_bytes());
+            let of: Vec<u8> = of.collect();
+            let shape = [("to", i64::from(DType::F32.onnx())), ("of", 1)];
+            let bufs = [
+                (start.len() as i64, DType::U8, Access::Read),
+                (n, DType::F32, Access::Read),
+                (n, DType::F32, Access::Write),
+            ];
+            let f = calling_over(tile, &shape, &bufs, &[n]);
+            let start = vec![start, of, vec![0; 4 * n as usize]];
+            check(&format!("{n} multiples"), &f, target, start);
         }
     });
 }

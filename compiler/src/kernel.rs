@@ -270,6 +270,10 @@ impl<'a> LowerCx<'a> {
     }
     /// Whether orders of picked bytes may name masks by their numbers: the list of these is worth its room where there are many weights.
     pub fn names_masks(&self) -> bool {
+        self.counts_bytes()
+    }
+    /// Whether a model has so many bytes of whole-number weights that its size is what they and what belongs to them take.
+    pub fn counts_bytes(&self) -> bool {
         const MANY: i64 = 1 << 19;
         self.weights >= MANY
     }

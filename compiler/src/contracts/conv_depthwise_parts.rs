@@ -3,6 +3,7 @@
 use super::conv_axis::{Axis, Run};
 use super::depthwise_parts::Shape;
 use super::depthwise_tile::Geometry;
+use super::numbers::Numbers;
 use super::widen::{Narrow, Parts};
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
@@ -235,7 +236,7 @@ impl Plan {
         // A part that holds a byte needs no sign.
         let d = if s.parts == 4 { DType::U8 } else { DType::I8 };
         let bytes = Tensor::new(d, vec![bytes.len() as i64], bytes.into())?;
-        let starts = Starts::of(cx, starts);
+        let starts = Starts::of(cx, starts)?;
         let bytes = cx.constant("taps", bytes);
         let size = s.block();
         let packed = s.packed_vectors() * s.lanes;
@@ -318,12 +319,15 @@ enum Starts {
 }
 
 impl Starts {
-    fn of(cx: &mut LowerCx, t: Tensor) -> Starts {
+    fn of(cx: &mut LowerCx, t: Tensor) -> Result<Starts> {
+        if let Some(numbers) = Numbers::of(cx, &t, None) {
+            return numbers.write(cx, "starts").map(Starts::Whole);
+        }
         let parts = Narrow::parts(&t).and_then(|n| n.tables(cx));
-        match parts {
+        Ok(match parts {
             Some(parts) => Starts::Parts(parts),
             None => Starts::Whole(cx.constant("starts", t)),
-        }
+        })
     }
     fn load(&self, b: &mut Builder, at: ExprId) -> ExprId {
         match self {

@@ -68,6 +68,9 @@ pub const WORDS: Kernel = Kernel {
     emit: |cx, q| emit(cx, q, Numbers::Words),
 };
 
+/// So many bytes a product must save to take part in the list of masks: products whose weights are picked are few beside those of many rows of a transformer.
+const SHARE_OF_LIST: usize = 2000;
+
 /// Rows of a block whose A is copied, where their number is not known.
 const BLOCK: i64 = 48;
 
@@ -189,8 +192,8 @@ fn emit(cx: &mut LowerCx, q: &Query, numbers: Numbers) -> Result<()> {
     let stored = match (numbers, known) {
         (Numbers::Picked, _) => {
             let (matrices, places, weight) = picked_matrices(&form, k, n);
-            let packed =
-                pack(&panels, matrices, &places, cx.names_masks(), weight).ok_or_else(missing)?;
+            let named = cx.names_masks().then_some(SHARE_OF_LIST);
+            let packed = pack(&panels, matrices, &places, named, weight).ok_or_else(missing)?;
             Stored::picked(cx, packed)?
         }
         (_, true) => Stored::plain(form.constant(cx, bytes, rows.fixed())?, pitch),

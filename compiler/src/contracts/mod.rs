@@ -26,12 +26,14 @@ pub mod gemm_tile;
 pub mod lookup;
 pub mod narrow;
 pub mod narrow_weights;
+pub mod numbers;
 pub mod pack;
 pub mod palette;
 pub mod picked;
 pub mod picked_masks;
 mod picked_order;
 pub mod pixels;
+pub mod quotients;
 pub mod repeat;
 pub mod row_blocks;
 pub mod softmax_table;
@@ -86,6 +88,7 @@ pub static ALL: &[&Contract] = &[
     &strides::BYTE_STRIDES,
     &turn::TURN,
     &softmax_table::SOFTMAX_TABLE,
+    &numbers::NUMBERS,
     &palette::PALETTE,
     &sparse::tiles::SPARSE_IN,
     &sparse::tiles::SPARSE_STRIP,

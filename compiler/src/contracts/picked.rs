@@ -166,12 +166,12 @@ fn runs(pairs: Vec<Pairs>, places: &[i64], panel: i64, named: bool) -> Option<Ve
 const MORE: (usize, usize) = (1, 100);
 
 /// Weights of `matrices` products one behind the other, whose rows have the same places. `weight`: matrix, element, column; `named`: whether orders may name
-/// masks by their numbers, where that is less. `None`: they have no such form.
+/// masks by their numbers, where that is less by so many bytes. `None`: they have no such form.
 pub fn pack(
     panels: &[Panels],
     matrices: i64,
     places: &[i64],
-    named: bool,
+    named: Option<usize>,
     weight: impl Fn(i64, usize, i64) -> i32,
 ) -> Option<Packed> {
     i32::try_from(*places.last()?).ok()?;
@@ -193,13 +193,13 @@ pub fn pack(
         }
     }
     let plain = arranged(&all, places, false, &weight)?;
-    if !named {
+    let Some(less) = named else {
         return Some(plain);
-    }
+    };
     let bytes = |p: &Packed| p.weights.len() + p.order.len();
     let other = arranged(&all, places, true, &weight).filter(|o| {
         let (more, of) = MORE;
-        bytes(o) < bytes(&plain) && o.weights.len() <= plain.weights.len() / of * (of + more)
+        bytes(o) + less < bytes(&plain) && o.weights.len() <= plain.weights.len() / of * (of + more)
     });
     Some(other.unwrap_or(plain))
 }
@@ -434,7 +434,7 @@ mod tests {
         };
         for (apart, each, between) in [(200, 5, 0), (5000, 6, 0), (70_000, 6, 1)] {
             let places: Vec<i64> = (0..16).chain(apart..apart + 16).collect();
-            let p = pack(&[panel], 1, &places, false, |_, _, _| 50).unwrap_or_default();
+            let p = pack(&[panel], 1, &places, None, |_, _, _| 50).unwrap_or_default();
             assert_eq!((p.each.bytes(), p.own), (each, vec![[8 + between, 0, 0]]));
             let distances = p.order.chunks(each as usize).map(|s| {
                 let far = s.get(5).copied().unwrap_or(0);
@@ -460,7 +460,7 @@ mod tests {
             split: 1,
         };
         // Both panels by one order.
-        let p = pack(&[panel], 1, &places, false, |_, e, j| sparse(e, j)).unwrap_or_default();
+        let p = pack(&[panel], 1, &places, None, |_, e, j| sparse(e, j)).unwrap_or_default();
         assert_eq!(
             (p.longest, p.order.len(), p.weights.len()),
             (8, 8 * 5, 2 * 8 * 32)
@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(p.own, [[8, 0, 0], [8, 8, 0]]);
         // Panels are as long as their own steps, and these share none.
         let uneven = |_, e: usize, j: i64| if j < 5 && e > 15 { 0 } else { 100 };
-        let p = pack(&[panel], 1, &places, false, uneven).unwrap_or_default();
+        let p = pack(&[panel], 1, &places, None, uneven).unwrap_or_default();
         assert_eq!((p.longest, p.own), (32, vec![[8, 0, 0], [32, 8, 40]]));
     }
 }

@@ -5,6 +5,7 @@
 //! layer often 24 as they lie close together. Sums whose result is one too large are those of few channels: the others have a number that no sum is. A layer
 //! that reads such numbers often enough stores them so, and writes them out once: what kernels read stays as it is.
 
+use super::numbers::Numbers;
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
@@ -41,8 +42,12 @@ pub struct Narrow {
 enum Form {
     /// Floats that are whole numbers on top of another one.
     Whole { on: f32, less: Tensor },
-    /// Bits that are a number, what `low` holds (a word), and 65536 times what `high` does (a byte).
-    Parts { on: i32, low: Tensor, high: Tensor },
+    /// Bits that are a number, what `low` holds (a word), and 65536 times what `high` does (a byte), if there is any.
+    Parts {
+        on: i32,
+        low: Tensor,
+        high: Option<Tensor>,
+    },
     /// The bits of most, where others lie, and theirs.
     Rare {
         most: i32,
@@ -56,7 +61,7 @@ pub struct Parts {
     dtype: DType,
     on: i32,
     low: BufId,
-    high: BufId,
+    high: Option<BufId>,
 }
 
 /// Whole numbers in the smallest type that has them all; `None`: 16 bits are too few.
@@ -76,7 +81,7 @@ impl Form {
     fn tables(&self) -> Vec<&Tensor> {
         match self {
             Form::Whole { less, .. } => vec![less],
-            Form::Parts { low, high, .. } => vec![low, high],
+            Form::Parts { low, high, .. } => std::iter::once(low).chain(high).collect(),
             Form::Rare { places, others, .. } => vec![places, others],
         }
     }
@@ -93,6 +98,15 @@ impl Form {
     }
     fn parts(bits: &[i32]) -> Option<Form> {
         let ends = [bits.iter().min()?, bits.iter().max()?].map(|b| i64::from(*b));
+        let words = [i16::MIN, i16::MAX].map(i64::from);
+        if words[0] <= ends[0] && ends[1] <= words[1] {
+            let all: Vec<f64> = bits.iter().map(|b| f64::from(*b)).collect();
+            return Some(Form::Parts {
+                on: 0,
+                low: Tensor::from_f64s(DType::I16, &[bits.len() as i64], &all),
+                high: None,
+            });
+        }
         // Layers whose numbers stand on 0 share the loop that writes them out.
         let on = match ends
             .iter()
@@ -110,7 +124,7 @@ impl Form {
         Some(Form::Parts {
             on: on as i32,
             low: Tensor::new(DType::I16, vec![n], low.collect::<Vec<_>>().into()).ok()?,
-            high: Tensor::new(DType::I8, vec![n], high.into()).ok()?,
+            high: Some(Tensor::new(DType::I8, vec![n], high.into()).ok()?),
         })
     }
     /// Bytes that its loop takes, about.
@@ -190,7 +204,7 @@ impl Narrow {
             dtype: self.dtype,
             on,
             low: cx.constant("narrow", low),
-            high: cx.constant("above", high),
+            high: high.map(|high| cx.constant("above", high)),
         })
     }
     /// Memory with the numbers, which the layer writes first.
@@ -255,7 +269,10 @@ impl Parts {
     pub fn load(&self, b: &mut Builder, i: ExprId) -> ExprId {
         let v = b.load(self.low, i);
         let v = b.cast(Ty::I32, v);
-        let high = b.load(self.high, i);
+        let Some(high) = self.high else {
+            return of_bits(b, Ty::of(self.dtype), v);
+        };
+        let high = b.load(high, i);
         let high = b.cast(Ty::I32, high);
         let by = b.int(Ty::I32, 16);
         let high = b.bin(BinOp::Shl, high, by);
@@ -279,6 +296,9 @@ pub fn results(cx: &LowerCx) -> Result<Option<i64>> {
 
 /// A constant of a layer, in fewer bytes where its numbers have such a form and the layer reads them often enough.
 pub fn constant(cx: &mut LowerCx, name: &str, t: Tensor) -> Result<BufId> {
+    if let Some(numbers) = Numbers::of(cx, &t, None) {
+        return numbers.write(cx, name);
+    }
     match results(cx)?.and_then(|r| Narrow::of(&t, r, &[])) {
         Some(narrow) => narrow.wide(cx, name),
         None => Ok(cx.constant(name, t)),
@@ -358,6 +378,7 @@ mod tests {
             };
             assert_eq!(i32::from(on != 0), own);
             let of = |t: &Tensor| t.to_i64s().unwrap_or_default();
+            let high = high.expect("numbers of 17 bits and more");
             for (n, (l, h)) in numbers.iter().zip(of(&low).iter().zip(of(&high))) {
                 assert_eq!(
                     *n,
@@ -366,6 +387,8 @@ mod tests {
             }
         }
         assert_eq!(form(&(0..500).map(|i| i << 16).collect::<Vec<_>>()), None);
+        let words = form(&(0..500).map(|i| i * 131 - 32768).collect::<Vec<_>>());
+        assert!(matches!(words, Some(Form::Parts { high: None, .. })));
     }
 
     #[test]

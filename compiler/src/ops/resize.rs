@@ -357,7 +357,11 @@ fn table(cx: &mut LowerCx, t: &Taps, out: i64, ty: Ty, nearest: bool) -> Axis {
     } else {
         DType::F32
     };
-    let index = cx.constant("positions", Tensor::i64(&[out * n], &t.index));
+    let last = t.index.iter().max().copied().unwrap_or(0);
+    let sizes = [(DType::U8, 0xff), (DType::U16, 0xffff), (DType::I32, i64::from(i32::MAX))];
+    let size = sizes.iter().find(|s| last <= s.1).map_or(DType::I64, |s| s.0);
+    let positions: Vec<f64> = t.index.iter().map(|i| *i as f64).collect();
+    let index = cx.constant("positions", Tensor::from_f64s(size, &[out * n], &positions));
     let weight = (!nearest)
         .then(|| cx.constant("weights", Tensor::from_f64s(floats, &[out * n], &t.weight)));
     let outside = t.outside.contains(&true).then(|| {

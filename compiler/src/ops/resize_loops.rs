@@ -152,7 +152,7 @@ impl Element<'_> {
             at.push(match a {
                 Axis::Same => o,
                 Axis::Repeat(k) => ex!(cx.b; o / {cx.b.i(*k)}),
-                Axis::Table { index, .. } if self.nearest => cx.b.load(*index, o),
+                Axis::Table { index, .. } if self.nearest => position(cx, *index, o),
                 Axis::Table {
                     n, index, weight, ..
                 } => {
@@ -161,7 +161,7 @@ impl Element<'_> {
                         let f = cx.b.load(*weight, row);
                         w = cx.b.mul(w, f);
                     }
-                    cx.b.load(*index, row)
+                    position(cx, *index, row)
                 }
             });
         }
@@ -262,7 +262,7 @@ impl Element<'_> {
                 let mut sum = self.nothing(cx);
                 for k in 0..n {
                     let row = ex!(cx.b; (c * {cx.b.i(n)}) + {cx.b.i(k)});
-                    let (at_last, w_last) = (cx.b.load(index, row), cx.b.load(weight, row));
+                    let (at_last, w_last) = (position(cx, index, row), cx.b.load(weight, row));
                     let at_last = cx.b.let_(at_last);
                     let mut part = self.nothing(cx);
                     for (at, w) in &taps {
@@ -380,7 +380,7 @@ impl Element<'_> {
             let columns = cx.b.dim(columns);
             return cx.for_(columns, LoopKind::Seq, |cx, c| {
                 let at = match self.plan.last() {
-                    Some(Axis::Table { index, .. }) => cx.b.load(*index, c),
+                    Some(Axis::Table { index, .. }) => position(cx, *index, c),
                     _ => c,
                 };
                 let at = cx.b.add(from, at);
@@ -448,4 +448,10 @@ impl Element<'_> {
             })
         })
     }
+}
+
+/// Where an element of a table lies in the input.
+fn position(cx: &mut LowerCx, index: BufId, at: ExprId) -> ExprId {
+    let v = cx.b.load(index, at);
+    cx.b.cast(Ty::I64, v)
 }

@@ -401,7 +401,12 @@ impl Planner<'_> {
                     }
                     self.spot(s, *v)?
                 }
-                Source::Const(t) => self.storages.weights(t.data.clone()),
+                Source::Const(t) => {
+                    let spot = self.storages.weights(t.data.clone());
+                    let n = b.len.fixed().unwrap_or(0) as u64;
+                    self.storages.reaches(spot, n * b.dtype.size() as u64);
+                    spot
+                }
                 Source::Scratch(bytes) => {
                     let bytes = match b.access {
                         Access::Private => self.copies(b),

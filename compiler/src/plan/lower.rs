@@ -4,6 +4,7 @@ use super::group::{Group, escaping};
 use super::helpers::reach;
 use super::select::{Choice, choose};
 use super::views::Rooms;
+use super::written::{written_out, written_rarely};
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, Symbols};
@@ -11,14 +12,12 @@ use crate::base::dtype::DType;
 use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
-use crate::contracts::widen::Narrow;
 use crate::graph::ir::{Graph, NodeId, ValueId};
 use crate::kernel::{Extra, Kernel, LowerCx, Machine, Operand, Query, broadcast_load_in, wrap};
 use crate::loops::build::Builder;
 use crate::loops::compact::compact;
 use crate::loops::ir::{Access, BufId, ExprId, Func, LoopKind};
 use crate::op::{Lower, PointCx};
-use crate::ops::requantize_single::LARGE;
 use std::collections::HashMap;
 
 /// What a buffer parameter of a lowered function stands for.
@@ -205,17 +204,12 @@ impl<'a> Place<'a> {
                 .flatten()
                 .filter(|&&v| !made_in(g, v, group))
             {
-                let results = g.ty(main_out).and_then(|t| t.elements().fixed());
-                let narrow = results.and_then(|r| Narrow::of(g.konst(*v)?, r, &[LARGE, 0.0]));
-                match narrow {
-                    Some(narrow) if takes && !bufs.contains_key(v) => {
-                        let wide = narrow.wide(&mut cx, "wide")?;
-                        bufs.insert(*v, wide);
-                    }
-                    _ => {
-                        self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
-                    }
+                let new = takes && !bufs.contains_key(v);
+                if new && let Some(wide) = written_out(&mut cx, g, (n, *v), main_out, &bufs)? {
+                    bufs.insert(*v, wide);
+                    continue;
                 }
+                self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?;
             }
         }
         for &v in &stores {
@@ -268,15 +262,24 @@ impl<'a> Place<'a> {
 
     fn pointwise(&self, group: &Group) -> Result<Lowered> {
         let g = self.graph;
-        let mut b = Builder::new(g.node(group.nodes[0]).op.name);
         let mut bufs = HashMap::new();
+        let name = g.node(group.nodes[0]).op.name;
+        let mut cx = self.context(Builder::new(name), group, &mut bufs)?;
+        let out = g.node(group.nodes[0]).outs[0];
         let mut operands: Vec<ValueId> = vec![];
-        for v in group.nodes.iter().flat_map(|&n| &g.node(n).ins).flatten() {
-            if !made_in(g, *v, group) && !operands.contains(v) {
+        for &n in &group.nodes {
+            for v in g.node(n).ins.iter().flatten() {
+                if made_in(g, *v, group) || operands.contains(v) {
+                    continue;
+                }
                 operands.push(*v);
-                self.declare(&mut b, *v, Access::Read, &mut bufs)?;
+                match written_rarely(&mut cx, g, *v, out)? {
+                    Some(wide) => bufs.insert(*v, wide),
+                    None => Some(self.declare(&mut cx.b, *v, Access::Read, &mut bufs)?),
+                };
             }
         }
+        let (mut b, extras) = (cx.b, cx.extras);
         let stores = escaping(g, group);
         for &v in &stores {
             self.declare(&mut b, v, Access::Write, &mut bufs)?;
@@ -321,7 +324,7 @@ impl<'a> Place<'a> {
         });
         match error {
             Some(d) => Err(d),
-            None => self.finish(b, vec![], bufs, "", true),
+            None => self.finish(b, extras, bufs, "", true),
         }
     }
 

@@ -25,3 +25,4 @@ mod storage;
 pub mod views;
 pub mod watched;
 mod work;
+mod written;

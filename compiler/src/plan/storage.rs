@@ -43,6 +43,8 @@ pub struct Storages {
     of: HashMap<(usize, ValueId), Spot>,
     weights: Vec<(u64, Bytes)>,
     weights_bytes: u64,
+    /// Where the last byte ends that a layer may think is there.
+    reach: u64,
     same: HashMap<[u8; 32], Spot>,
 }
 
@@ -115,6 +117,12 @@ impl Storages {
         self.same.insert(digest, spot);
         spot
     }
+    /// Notes that layers may think a constant is so long: those share code whose constants differ in length.
+    pub fn reaches(&mut self, s: Spot, bytes: u64) {
+        if let Home::Weights(at) = self.list[s.storage as usize].home {
+            self.reach = self.reach.max(at + bytes);
+        }
+    }
     /// Bytes of every storage.
     pub fn sizes(&self) -> Vec<u64> {
         self.list.iter().map(|s| s.bytes).collect()
@@ -149,7 +157,7 @@ impl Storages {
         Settled {
             places,
             weights: self.weights,
-            weights_bytes: self.weights_bytes,
+            weights_bytes: self.weights_bytes.max(self.reach),
             arena_bytes: reserved + placed.total,
             peak_bytes: reserved + placed.peak,
         }

@@ -45,7 +45,7 @@ pub(super) fn pack(
     if form.numbers == Numbers::Picked {
         let weight =
             |g: i64, k: usize, j: i64| place(g, k as i64, j).map_or(0, |at| form.weights[at]);
-        let named = cx.names_masks();
+        let named = cx.names_masks().then_some(0);
         let packed = places(v, v.cin * v.group)
             .and_then(|p| pack_picked(panels, v.group, &p, named, weight));
         let packed = packed.ok_or_else(|| Diagnostic::internal("weights without an order"))?;

@@ -3,8 +3,11 @@
 //! Rounding never lets numbers pass each other, so the larger of two rounded lines is the larger line rounded. Each line is proved where it counts, as
 //! `large` and `step` prove one that counts everywhere; then, that neither passes the other where that counts.
 
+use super::large::{Multiplier, Wish};
+use super::short::{Short, words};
 use super::step::{Reals, Single, fused};
-use super::{WRONG, attrs, domain, domains, ends, missed, shifted};
+use super::sums::{domain, domains};
+use super::{WRONG, attrs, ends, missed, shifted};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
 use crate::base::dtype::DType;
@@ -72,8 +75,8 @@ impl Lines {
         }
         None
     }
-    /// Both forms for sums of a domain, wrong at up to `bound` of them and nothing else; `None` where none are found.
-    pub fn bent(&self, domain: Range, near: bool, bound: usize) -> Option<Bent> {
+    /// Both forms for sums of a domain, wrong at up to `bound` of them and nothing else; `None` where none are found. `like`: numbers that take few bytes.
+    pub fn bent(&self, domain: Range, near: bool, bound: usize, like: Like) -> Option<Bent> {
         let [m, o] = self.below;
         let known = self.above.m > 0.0 && self.above.m.is_finite();
         if !(known && m.is_finite() && o.is_finite()) {
@@ -81,10 +84,15 @@ impl Lines {
         }
         let knee = self.knee(domain)?;
         let (upper, lower) = ((knee, domain.1), (domain.0, knee - 1));
-        let first = |domain: Range| form(&self.above, domain, near, bound);
-        let second = |domain: Range| form(&Reals { m, o, ..self.above }, domain, near, bound);
+        let first = |domain: Range| form(&self.above, domain, near, bound, like.wish);
+        let line = Reals { m, o, ..self.above };
+        let second = |domain: Range, wish: Wish| form(&line, domain, near, bound, wish);
         let (above, below) = match (upper.0 <= upper.1, lower.0 <= lower.1) {
-            (true, true) => (first(upper)?, second(lower)?),
+            (true, true) => {
+                let above = first(upper)?;
+                let wish = like.second(&above);
+                (above, second(lower, wish)?)
+            }
             // One line is all there is.
             (true, false) => {
                 let line = first(upper)?;
@@ -97,7 +105,7 @@ impl Lines {
                 )
             }
             (false, _) => {
-                let line = second(lower)?;
+                let line = second(lower, Wish::default())?;
                 (
                     Single {
                         wrong: vec![],
@@ -126,24 +134,43 @@ impl Lines {
     }
 }
 
+/// What numbers of a channel are like that take few bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Like {
+    /// Those of its first line.
+    pub wish: Wish,
+    /// By what its multiplier is multiplied for the second.
+    pub slope: Option<f32>,
+}
+
+impl Like {
+    fn second(self, first: &Single) -> Wish {
+        Wish {
+            multiplier: (self.slope).map_or(Multiplier::Any, |by| Multiplier::Is(first.m * by)),
+            shifts: self.wish.shifts.and(Some(words(first.shift))),
+        }
+    }
+}
+
 /// The form of a line where it counts.
-fn form(line: &Reals, (least, most): Range, near: bool, bound: usize) -> Option<Single> {
-    let find = match near {
-        true => Reals::single,
-        false => Reals::large,
+fn form(line: &Reals, domain: Range, near: bool, bound: usize, wish: Wish) -> Option<Single> {
+    let (least, most) = domain;
+    let find = |line: &Reals, domain: Range| match near {
+        true => line.single(domain, bound),
+        false => line.large_like(domain, bound, wish),
     };
     if let Some(same) = constant(line, (least, most), near) {
         return Some(same);
     }
     if line.m > 0.0 {
-        return find(line, (least, most), bound);
+        return find(line, domain);
     }
     // What falls with the sum grows with the sum turned around.
     let turned = Reals {
         m: -line.m,
         ..*line
     };
-    let s = find(&turned, (-most, -least), bound)?;
+    let s = find(&turned, (-most, -least))?;
     Some(Single {
         shift: -s.shift,
         m: -s.m,
@@ -274,6 +301,23 @@ pub fn leaning(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
     make(g, cx, n, "RequantizeBent", own, &ins, loc).map(Some)
 }
 
+/// What numbers of channels are like that take few bytes, where all have one slope.
+fn alike(g: &Graph, n: NodeId, channels: &[(Lines, Range)]) -> Option<Vec<Like>> {
+    let first: Vec<_> = channels.iter().map(|(l, d)| (l.above, *d)).collect();
+    let short = Short::of(g, n, &first)?;
+    let over = short.overs().next()?;
+    let mut slopes = channels
+        .iter()
+        .map(|(l, _)| (l.below[0] / l.above.m) as f32);
+    let slope = slopes.next().filter(|s| *s > 0.0)?;
+    let slope = slopes.all(|s| s == slope).then_some(slope);
+    let like = |c: usize| Like {
+        wish: short.wish(c, over),
+        slope,
+    };
+    Some((0..channels.len()).map(like).collect())
+}
+
 /// Both lines of each channel of a RescaledPRelu of i32, with the shape of their constants.
 fn bents(g: &Graph, n: NodeId, near: bool, bound: usize) -> Option<(Vec<i64>, Vec<Bent>)> {
     let node = g.node(n);
@@ -301,16 +345,23 @@ fn bents(g: &Graph, n: NodeId, near: bool, bound: usize) -> Option<(Vec<i64>, Ve
     if !all.iter().all(|l| fits(l.len())) {
         return None;
     }
-    let channel = |c: usize| {
+    let lines = |c: usize| {
         let [m, below, o, o_below] = [0, 1, 2, 3].map(|i| all[i][c % all[i].len()]);
         let above = Reals { m, o, zero, lo, hi };
         let lines = Lines {
             above,
             below: [below, o_below],
         };
-        lines.bent(domain(&domains, count, c), near, bound)
+        (lines, domain(&domains, count, c))
     };
-    let bents = (0..count).map(channel).collect::<Option<Vec<Bent>>>()?;
+    let all: Vec<_> = (0..count).map(lines).collect();
+    let likes = alike(g, n, &all).filter(|_| !near).unwrap_or_default();
+    let channel = |(c, (lines, domain)): (usize, &(Lines, Range))| {
+        let like = likes.get(c);
+        let short = like.and_then(|like| lines.bent(*domain, near, bound, *like));
+        short.or_else(|| lines.bent(*domain, near, bound, Like::default()))
+    };
+    let bents = (all.iter().enumerate().map(channel)).collect::<Option<Vec<Bent>>>()?;
     Some((shape, bents))
 }
 
@@ -366,7 +417,7 @@ mod tests {
             };
             let domain = (-150_000, 150_000);
             for near in [false, true] {
-                if let Some(b) = l.bent(domain, near, 2) {
+                if let Some(b) = l.bent(domain, near, 2, Like::default()) {
                     found[usize::from(near)] += 1;
                     same(&l, &b, domain);
                 }
@@ -389,11 +440,11 @@ mod tests {
             below: [0.0004, 0.325],
         };
         for domain in [(0, 50_000), (-50_000, -2000), (-812, -812)] {
-            if let Some(b) = l.bent(domain, false, 2) {
+            if let Some(b) = l.bent(domain, false, 2, Like::default()) {
                 same(&l, &b, domain);
             }
         }
-        assert!(l.bent((0, 50_000), false, 2).is_some());
+        assert!(l.bent((0, 50_000), false, 2, Like::default()).is_some());
     }
 
     #[test]
@@ -409,6 +460,6 @@ mod tests {
             above,
             below: [0.1, 0.0],
         };
-        assert_eq!(l.bent((-10, 10), false, 2), None);
+        assert_eq!(l.bent((-10, 10), false, 2, Like::default()), None);
     }
 }

@@ -7,6 +7,7 @@
 //! the exact form can go wrong.
 
 use super::step::{EXACT, Reals, Single, wrong};
+use crate::contracts::quotients;
 use crate::ops::requantize_single::LARGE;
 
 /// Products beyond this lose the large number's size.
@@ -17,6 +18,47 @@ const BEYOND: i64 = 64;
 const FAR_BEYOND: i64 = 2048;
 /// Candidates that are looked at, the nearest to the exact form first.
 const TRIED: usize = 96;
+
+/// What numbers take fewer bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// What multipliers must be.
+    pub multiplier: Multiplier,
+    /// Between which numbers the shift lies if it can.
+    pub shifts: Option<(i64, i64)>,
+}
+
+/// A kind of multipliers.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Multiplier {
+    /// Any.
+    #[default]
+    Any,
+    /// This over a whole number ([`quotients`]).
+    Over(f32),
+    /// This one.
+    Is(f32),
+}
+
+impl Multiplier {
+    /// Those next to a number, the nearest first.
+    pub fn near(self, m: f64) -> Vec<f32> {
+        let ulps = [0, 1, -1];
+        match self {
+            Multiplier::Any => {
+                let moved = |by| f32::from_bits((m as f32).to_bits().wrapping_add_signed(by));
+                ulps.map(moved).to_vec()
+            }
+            Multiplier::Over(over) => {
+                let own = quotients::number(over, m);
+                let numbers = ulps.map(|by| own + i64::from(by)).into_iter();
+                let numbers = numbers.filter(|v| (1..=quotients::MOST).contains(v));
+                numbers.map(|v| quotients::quotient(over, v)).collect()
+            }
+            Multiplier::Is(m) => vec![m],
+        }
+    }
+}
 
 /// A candidate: `rint((s + shift) * m + top)`.
 #[derive(Clone, Copy, Debug)]
@@ -49,49 +91,69 @@ impl Reals {
     /// The form with one rounding for sums from `least` to `most`, with as few wrong sums as can be found; `None` if there are more than `bound` at best.
     /// Its offset has [`LARGE`] in it.
     pub fn large(&self, domain: (i64, i64), bound: usize) -> Option<Single> {
+        self.large_like(domain, bound, Wish::default())
+    }
+    /// The same of numbers that take few bytes.
+    pub fn large_like(&self, domain: (i64, i64), bound: usize, wish: Wish) -> Option<Single> {
         let (least, most) = domain;
         let known = self.m > 0.0 && self.m.is_finite() && self.o.is_finite();
         if !known || least > most || self.zero.abs() > 256 {
             return None;
         }
         let steps = self.margins(domain)?;
-        let own = self.form(self.m as f32, self.zero)?;
+        let multipliers = wish.multiplier.near(self.m);
         let mut best = None;
-        // The zero point on top is right where the bias is a whole number of sums.
-        if self.better(own, domain, &steps, bound, &mut best) {
-            return best;
-        }
         // What a byte holds first: it is stored as one.
         let bytes = &match self.lo < 0 {
             true => -128..=127,
             false => 0..=255,
         };
+        if let Some(shifts) = wish.shifts {
+            let tops = bytes.clone();
+            let fits = |f: &Form| (shifts.0..=shifts.1).contains(&f.shift);
+            if self.nearest(tops, &multipliers, fits, domain, &steps, bound, &mut best) {
+                return best;
+            }
+        }
+        // The zero point on top is right where the bias is a whole number of sums.
+        let own = self.form(*multipliers.first()?, self.zero);
+        if own.is_some_and(|own| self.better(own, domain, &steps, bound, &mut best)) {
+            return best;
+        }
         for round in 0..3 {
             let beyond = if round < 2 { BEYOND } else { FAR_BEYOND };
-            let mut forms: Vec<(f64, Form)> = [0, 1, -1]
-                .into_iter()
-                .flat_map(|ulps: i32| {
-                    let m = f32::from_bits((self.m as f32).to_bits().wrapping_add_signed(ulps));
-                    let (lo, hi) = (self.lo - BEYOND, self.hi + BEYOND);
-                    let own = move |top: &i64| match round {
-                        0 => bytes.contains(top),
-                        1 => (lo..=hi).contains(top) && !bytes.contains(top),
-                        _ => !(lo..=hi).contains(top),
-                    };
-                    let tops = self.lo - beyond..=self.hi + beyond;
-                    tops.filter(own).filter_map(move |top| self.form(m, top))
-                })
-                .map(|f| (self.distance(f), f))
-                .filter(|(d, _)| d.is_finite())
-                .collect();
-            forms.sort_by(|a, b| a.0.total_cmp(&b.0));
-            for (_, f) in forms.into_iter().take(TRIED) {
-                if self.better(f, domain, &steps, bound, &mut best) {
-                    return best;
-                }
+            let (lo, hi) = (self.lo - BEYOND, self.hi + BEYOND);
+            let own = move |top: &i64| match round {
+                0 => bytes.contains(top),
+                1 => (lo..=hi).contains(top) && !bytes.contains(top),
+                _ => !(lo..=hi).contains(top),
+            };
+            let tops = (self.lo - beyond..=self.hi + beyond).filter(own);
+            let any = |_: &Form| true;
+            if self.nearest(tops, &multipliers, any, domain, &steps, bound, &mut best) {
+                return best;
             }
         }
         best
+    }
+    /// Looks at candidates with these whole numbers on top, the nearest to the exact form first; whether one is right everywhere.
+    #[allow(clippy::too_many_arguments)]
+    fn nearest(
+        &self,
+        tops: impl Iterator<Item = i64>,
+        multipliers: &[f32],
+        fits: impl Fn(&Form) -> bool,
+        domain: (i64, i64),
+        steps: &[Step],
+        bound: usize,
+        best: &mut Option<Single>,
+    ) -> bool {
+        let forms = tops.flat_map(|top| multipliers.iter().filter_map(move |m| self.form(*m, top)));
+        let forms = forms.filter(fits).map(|f| (self.distance(f), f));
+        let mut forms: Vec<(f64, Form)> = forms.filter(|(d, _)| d.is_finite()).collect();
+        forms.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut tried = forms.into_iter().take(TRIED);
+        tried.any(|(_, f)| self.better(f, domain, steps, bound, best))
     }
     /// The candidate with a multiplier and a whole number on top.
     fn form(&self, m: f32, top: i64) -> Option<Form> {
@@ -206,6 +268,44 @@ mod tests {
         }
         // Which is why there is this form.
         assert!(found > 50 && right > singles, "{found} {right} {singles}");
+    }
+
+    #[test]
+    fn numbers_that_take_few_bytes_are_as_right() {
+        let (mut found, mut words) = (0, 0);
+        for round in 0..60 {
+            let r = Reals {
+                m: 0.001 + f64::from(round) * 0.000_217_3,
+                o: f64::from(round * 37 % 101) - 50.3,
+                zero: [0, 17, 128][round as usize % 3],
+                lo: 0,
+                hi: 255,
+            };
+            let domain = (-300_000, 300_000);
+            let over = quotients::over(0.001).expect("a normal number");
+            let wish = Wish {
+                multiplier: Multiplier::Over(over),
+                shifts: Some((-32768, 32767)),
+            };
+            if let Some(f) = r.large_like(domain, 0, wish) {
+                found += 1;
+                words += usize::from(f.shift.abs() < 32768);
+                assert_eq!(
+                    quotients::quotient(over, quotients::number(over, f64::from(f.m))),
+                    f.m
+                );
+                same(&r, &f, domain);
+            }
+            let is = Wish {
+                multiplier: Multiplier::Is(r.m as f32),
+                shifts: None,
+            };
+            if let Some(f) = r.large_like(domain, 1, is) {
+                assert_eq!(f.m, r.m as f32);
+                same(&r, &f, domain);
+            }
+        }
+        assert!(found > 45 && words > 40, "{found} {words}");
     }
 
     #[test]

@@ -12,7 +12,9 @@ mod large;
 mod lines;
 mod pair;
 mod parts;
+mod short;
 mod step;
+mod sums;
 
 use crate::base::attr::{Attr, Attrs};
 use crate::base::diag::Result;
@@ -28,7 +30,9 @@ use bent::leaning;
 use lines::{drawn, sloped, straight};
 use pair::Pair;
 use parts::Parts;
+use short::short;
 use step::{Reals, Single};
+use sums::{domain, domains};
 
 /// The pass.
 pub static PASS: Pass = Pass {
@@ -114,6 +118,10 @@ fn requantized(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<Value
     // Both take as many instructions where they are right everywhere.
     let most = |numbers: &[Single]| numbers.iter().map(|s| s.wrong.len()).max().unwrap_or(0);
     let large = all(Reals::large, WRONG);
+    let large = large.map(|large| match zero_x {
+        0 => short(g, n, &channels, large),
+        _ => large,
+    });
     let bound = match large.as_deref().map(most) {
         Some(0) => None,
         Some(wrong) => Some(wrong - 1),
@@ -309,114 +317,6 @@ fn channels(g: &Graph, n: NodeId) -> Option<(Vec<i64>, Vec<(Reals, (i64, i64))>)
         (reals, (least - zero_x, most - zero_x))
     };
     Some((shape, (0..count).map(channel).collect()))
-}
-
-/// What the numbers of channel `c` of `count` must do for: its own sums, or, where one number serves channels that reach different sums, those of all.
-fn domain(domains: &[(i64, i64)], count: usize, c: usize) -> (i64, i64) {
-    match domains.len() == count {
-        true => domains[c],
-        false => (domains.iter()).fold(domains[0], |a, d| (a.0.min(d.0), a.1.max(d.1))),
-    }
-}
-
-/// Least and largest number of each channel of what a node requantizes, or of all.
-fn domains(g: &Graph, x: ValueId) -> Option<Vec<(i64, i64)>> {
-    let ty = g.ty(x)?;
-    if byte(ty.dtype) {
-        let (lo, hi) = ty.dtype.int_range()?;
-        return Some(vec![(lo as i64, hi as i64)]);
-    }
-    let (n, _) = g.maker(x)?;
-    let node = g.node(n);
-    let input = |i: usize| node.ins.get(i).copied().flatten();
-    match node.op.name {
-        "Add" => {
-            // A bias in whole numbers.
-            let (sum, bias) = match g.konst(input(1)?) {
-                Some(b) => (input(0)?, b),
-                None => (input(1)?, g.konst(input(0)?)?),
-            };
-            let (inner, bias) = (domains(g, sum)?, bias.to_i64s()?);
-            let count = inner.len().max(bias.len());
-            let fits = |len: usize| len == 1 || len == count;
-            if bias.is_empty() || !fits(inner.len()) || !fits(bias.len()) {
-                return None;
-            }
-            let of = |c: usize| {
-                let (d, b) = (inner[c % inner.len()], bias[c % bias.len()]);
-                (d.0 + b, d.1 + b)
-            };
-            Some((0..count).map(of).collect())
-        }
-        "ReduceSum" if node.attrs.flag("wide") => {
-            let count = |v: ValueId| Some(g.ty(v)?.fixed_shape()?.iter().product::<i64>());
-            let bytes = input(0)?;
-            let (lo, hi) = g.ty(bytes)?.dtype.int_range()?;
-            let each = count(bytes)? / count(x)?.max(1);
-            Some(vec![(lo as i64 * each, hi as i64 * each)])
-        }
-        "ConvInteger" => {
-            let w = g.konst(input(1)?)?;
-            let each = w.shape.get(1..)?.iter().product::<i64>().max(1) as usize;
-            products(g, n, |at| at / each)
-        }
-        "MatMulInteger" if g.konst(input(1)?).is_none() => unknown(g, n),
-        "MatMulInteger" => {
-            let w = g.konst(input(1)?)?;
-            let columns = usize::try_from(*w.shape.last()?).ok()?.max(1);
-            (w.shape.len() == 2).then(|| products(g, n, |at| at % columns))?
-        }
-        _ => None,
-    }
-}
-
-/// The sums that products of two matrices of bytes can reach, of which neither is known.
-fn unknown(g: &Graph, n: NodeId) -> Option<Vec<(i64, i64)>> {
-    let node = g.node(n);
-    let input = |i: usize| node.ins.get(i).copied().flatten();
-    // What a byte less its zero points can be.
-    let range = |i: usize| {
-        let d = g.ty(input(i)?)?.dtype;
-        let (lo, hi) = d.int_range().filter(|_| byte(d))?;
-        let zeros = match input(i + 2) {
-            None => vec![0],
-            Some(z) => g.konst(z)?.to_i64s()?,
-        };
-        Some([
-            lo as i64 - zeros.iter().max()?,
-            hi as i64 - zeros.iter().min()?,
-        ])
-    };
-    let (a, b) = (range(0)?, range(1)?);
-    let k = g.ty(input(0)?)?.shape.last()?.fixed()?;
-    let products = a.iter().flat_map(|x| b.map(|y| x * y));
-    let (lo, hi) = products.fold((0, 0), |d, p| (d.0.min(p), d.1.max(p)));
-    Some(vec![(lo.checked_mul(k)?, hi.checked_mul(k)?)])
-}
-
-/// The sums that products of bytes with constant weights can reach; `channel`: to which output an element of the weights belongs.
-fn products(g: &Graph, n: NodeId, channel: impl Fn(usize) -> usize) -> Option<Vec<(i64, i64)>> {
-    let node = g.node(n);
-    let input = |i: usize| node.ins.get(i).copied().flatten();
-    let zeros = |i: usize| match input(i) {
-        None => Some(vec![0]),
-        Some(v) => g.konst(v)?.to_i64s().filter(|z| !z.is_empty()),
-    };
-    let (xz, wz) = (zeros(2)?, zeros(3)?);
-    let (lo, hi) = g.ty(input(0)?)?.dtype.int_range()?;
-    let lo = lo as i64 - xz.iter().max()?;
-    let hi = hi as i64 - xz.iter().min()?;
-    let mut sums: Vec<(i64, i64)> = vec![];
-    for (at, w) in g.konst(input(1)?)?.to_i64s()?.into_iter().enumerate() {
-        let c = channel(at);
-        if c >= sums.len() {
-            sums.resize(c + 1, (0, 0));
-        }
-        let w = w - wz[c % wz.len()];
-        sums[c].0 += (w * lo).min(w * hi);
-        sums[c].1 += (w * lo).max(w * hi);
-    }
-    (!sums.is_empty()).then_some(sums)
 }
 
 fn summed(g: &mut Graph, cx: &mut PassCx, n: NodeId) -> Result<Option<ValueId>> {

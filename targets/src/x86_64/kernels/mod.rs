@@ -1,6 +1,7 @@
 //! Kernel generators for x86_64, best first.
 
 pub mod gemm;
+pub mod numbers;
 pub mod palette;
 pub mod pixels;
 pub mod probe;
@@ -113,6 +114,7 @@ pub static TILES: &[&Tile] = &[
     &strides::BYTE_STRIDES_AVX2,
     &turn::TURN_AVX2,
     &softmax_table::SOFTMAX_TABLE_AVX2,
+    &numbers::NUMBERS_AVX2,
     &palette::PALETTE_AVX2,
     &rows::sparse_in(Level::Avx512, "sparse_in_f32_avx512", AVX512),
     &rows::sparse_in(Level::Avx2, "sparse_in_f32_avx2fma", AVX2),
