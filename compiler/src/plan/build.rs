@@ -402,10 +402,8 @@ impl Planner<'_> {
                     self.spot(s, *v)?
                 }
                 Source::Const(t) => {
-                    let spot = self.storages.weights(t.data.clone());
-                    let n = b.len.fixed().unwrap_or(0) as u64;
-                    self.storages.reaches(spot, n * b.dtype.size() as u64);
-                    spot
+                    let bytes = b.len.fixed().unwrap_or(0) as u64 * b.dtype.size() as u64;
+                    self.storages.weights_that_reach(t.data.clone(), bytes)
                 }
                 Source::Scratch(bytes) => {
                     let bytes = match b.access {

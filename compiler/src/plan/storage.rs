@@ -117,11 +117,13 @@ impl Storages {
         self.same.insert(digest, spot);
         spot
     }
-    /// Notes that layers may think a constant is so long: those share code whose constants differ in length.
-    pub fn reaches(&mut self, s: Spot, bytes: u64) {
-        if let Home::Weights(at) = self.list[s.storage as usize].home {
+    /// The same of a constant that a layer thinks is so long: layers share code whose constants differ in length.
+    pub fn weights_that_reach(&mut self, data: Bytes, bytes: u64) -> Spot {
+        let spot = self.weights(data);
+        if let Home::Weights(at) = self.list[spot.storage as usize].home {
             self.reach = self.reach.max(at + bytes);
         }
+        spot
     }
     /// Bytes of every storage.
     pub fn sizes(&self) -> Vec<u64> {

@@ -44,6 +44,7 @@ fn case(
         m: m as i64,
         split: 1,
     };
+    let named = named.then_some(0);
     let packed = pack(&[panel], 1, places, named, |_, k, j| weight(k, j))?;
     let s = Strip {
         m: m as i64,
