@@ -162,11 +162,11 @@ fn layers_of_large_models_name_masks() {
         (0..1040 * 520).map(of).collect()
     };
     // Together they have more bytes than half a megabyte. Small weights, large ones, and rows that end in the middle of a step.
-    let (small, large) = (weights(60), weights(110));
+    let (small, large) = (weights(60), weights(90));
     let of = |w: &[i64], k: usize, j: usize| w[k * 520 + j];
     let layers = [
         pairs_of(0, [3, 1040, 520], |k, j| of(&small, k, j)),
-        pairs_of(1, [13, 128, 72], |k, j| of(&large, k, j)),
+        pairs_of(1, [13, 1040, 520], |k, j| of(&large, k, j)),
         pairs_of(2, [9, 117, 40], |k, j| of(&small, k, 2 * j)),
         pairs_of(3, [5, 17, 24], |k, j| of(&small, k + 5, j) / 2),
         pairs_of(4, [6, 512, 16], |k, j| of(&small, k, j)),
