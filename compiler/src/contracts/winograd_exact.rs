@@ -1,8 +1,8 @@
 //! Winograd's algorithm in whole numbers, without any error.
 //!
-//! Weights are transformed by whole multiples of the usual rows (F(4x4, 3x3) at 0, 1, -1, 2, -2 and infinity: 24, 6 and 24 times; F(2x2, 3x3):
-//! twice), so that transformed weights, transformed inputs and sums of products are whole numbers. Of inputs less their zero point and of weights less
-//! theirs, at most 255 from 0 each, transforms are at most 68 * 255 = 17340 and 49 * 255 = 12495 from 0: words. Sums of products may wrap. What comes
+//! Weights are transformed by whole multiples of the usual rows (F(4x4, 3x3): 24 times at 0, 2 and -2, 6 times at -1 and infinity, and at 1, where the
+//! input's row has the other sign as well; F(2x2, 3x3): twice), so that transformed weights, transformed inputs and sums of products are whole numbers. Of
+//! inputs less their zero point and of weights less theirs, at most 255 from 0 each, transforms are at most 68 * 255 = 17340 and 49 * 255 = 12495 from 0: words. Sums of products may wrap. What comes
 //! out of the last transform is, modulo 2^32, a result times 2^a or 9 * 2^a, a being known for each place in a tile: multiplied by the
 //! inverse of 9 and shifted right with its sign, it is the result, if that has 32 - a bits. Whether it has is known from the weights ([`fits`]).
 //!
@@ -20,7 +20,7 @@ pub fn weight_rows(m: i64) -> &'static [[i32; 3]] {
         2 => &[[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]],
         _ => &[
             [6, 0, 0],
-            [-1, -1, -1],
+            [1, 1, 1],
             [-1, 1, -1],
             [1, 2, 4],
             [1, -2, 4],
@@ -69,13 +69,11 @@ pub fn weight_line(b: &mut Builder, m: i64, k: [ExprId; 3]) -> Vec<ExprId> {
     if m == 2 {
         return vec![b.add(x, x), b.add(ends, y), b.sub(ends, y), b.add(z, z)];
     }
-    let all = b.add(ends, y);
-    let none = b.int(Ty::I32, 0);
     let (y2, z4) = (b.add(y, y), times(b, z, 4));
     let far = b.add(x, z4);
     vec![
         times(b, x, 6),
-        b.sub(none, all),
+        b.add(ends, y),
         b.sub(y, ends),
         b.add(far, y2),
         b.sub(far, y2),
@@ -115,7 +113,7 @@ pub fn input_line(b: &mut Builder, d: &[ExprId]) -> Vec<ExprId> {
     };
     let [a4, b4, c4] = [d[0], d[1], d[2]].map(|x| times(x, 4));
     let [c5, d5] = [times(d[2], 5), times(d[3], 5)];
-    let near = (b.sub(d[4], c4), b.sub(d[3], b4));
+    let near = (b.sub(c4, d[4]), b.sub(b4, d[3]));
     let far = (b.sub(d[4], d[2]), b.sub(d[3], d[1]));
     let twice = b.add(far.1, far.1);
     let first = b.sub(a4, c5);
@@ -123,7 +121,7 @@ pub fn input_line(b: &mut Builder, d: &[ExprId]) -> Vec<ExprId> {
     vec![
         b.add(first, d[4]),
         b.add(near.0, near.1),
-        b.sub(near.0, near.1),
+        b.sub(near.1, near.0),
         b.add(far.0, twice),
         b.sub(far.0, twice),
         b.add(last, d[5]),
@@ -172,7 +170,7 @@ mod tests {
     /// Rows of B', of which [`input_line`] is the sums.
     const INPUT: [[i64; 6]; 6] = [
         [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
+        [0, 4, 4, -1, -1, 0],
         [0, 4, -4, -1, 1, 0],
         [0, -2, -1, 2, 1, 0],
         [0, 2, -1, -2, 1, 0],
@@ -206,7 +204,7 @@ mod tests {
     #[test]
     fn ones_are_seen_in_one_place() {
         let sums = INPUT.map(|r| r.iter().sum::<i64>());
-        assert_eq!(sums, [0, -6, 0, 0, 0, 0]);
+        assert_eq!(sums, [0, 6, 0, 0, 0, 0]);
         assert_eq!(of_ones(4), 36);
     }
 

@@ -57,88 +57,126 @@ fn vectors(vm: &mut Vm, s: &Filters, count: X) {
         vm.add_i(filters, TAPS as i32 * size);
         vm.op(Op::MoveX { d: q, a: planes });
         vm.add_i(planes, 2 * s.lanes as i32);
-        let (row, [v, tmp]) = ([(); 3].map(|()| vm.v()), [(); 2].map(|()| vm.v()));
-        let (t, mut ahead) = (s.m as usize + 2, 0);
+        let row = [(); 3].map(|()| vm.v());
+        let t = s.m as usize + 2;
+        let mut to = To {
+            q,
+            planes: [one, three],
+            ahead: 0,
+            tmp: vm.v(),
+        };
         for i in 0..t {
             for (j, d) in row.iter().enumerate() {
-                element(vm, t, i, window.map(|row| row[j]), *d, tmp);
+                element(vm, t, i, window.map(|row| row[j]), *d);
             }
-            for j in 0..t {
-                element(vm, t, j, row, v, tmp);
-                let index = match ahead {
-                    0 => None,
-                    n => Some((one, n - 1)),
-                };
-                let at = Mem {
-                    base: q,
-                    index,
-                    disp: 0,
-                };
-                vm.store(v, at, Lanes::All, tmp);
-                ahead += 1;
-                if ahead == 3 {
-                    vm.add_x(q, three, 0);
-                    ahead = 0;
-                }
+            match t {
+                6 => row_of_six(vm, row, &mut to),
+                _ => row_of_four(vm, row, &mut to),
             }
         }
         window.iter().for_each(|row| vm.free_all(row));
         vm.free_all(&row);
-        vm.free_all(&[v, tmp]);
+        vm.free(to.tmp);
     });
     for x in [filters, planes, one, three, q] {
         vm.free_x(x);
     }
 }
 
-/// Element `n` of the `t` that a line of three becomes. `tmp` is clobbered.
-fn element(vm: &mut Vm, t: usize, n: usize, [x, y, z]: [V; 3], d: V, tmp: V) {
-    let add = |vm: &mut Vm, d, a, b| {
-        let op = WordBin::Add;
-        vm.op(Op::Words { op, d, a, b });
-    };
-    let take = |vm: &mut Vm, d, a, b| {
-        let op = WordBin::Sub;
-        vm.op(Op::Words { op, d, a, b });
-    };
-    match (t, n) {
-        (4, 0 | 3) => {
-            let end = if n == 0 { x } else { z };
-            add(vm, d, end, end);
+/// Where words go: one plane after the other.
+struct To {
+    /// The plane that is written next, less those that are `ahead`.
+    q: X,
+    /// One plane and three.
+    planes: [X; 2],
+    ahead: u8,
+    tmp: V,
+}
+
+impl To {
+    fn put(&mut self, vm: &mut Vm, v: V) {
+        let [one, three] = self.planes;
+        let at = Mem {
+            base: self.q,
+            index: (self.ahead > 0).then(|| (one, self.ahead - 1)),
+            disp: 0,
+        };
+        vm.store(v, at, Lanes::All, self.tmp);
+        self.ahead += 1;
+        if self.ahead == 3 {
+            vm.add_x(self.q, three, 0);
+            self.ahead = 0;
         }
+    }
+}
+
+fn words(vm: &mut Vm, op: WordBin, d: V, a: V, b: V) {
+    vm.op(Op::Words { op, d, a, b });
+}
+
+fn row_of_four(vm: &mut Vm, row: [V; 3], to: &mut To) {
+    let v = vm.v();
+    for j in 0..4 {
+        element(vm, 4, j, row, v);
+        to.put(vm, v);
+    }
+    vm.free(v);
+}
+
+/// The same as six times [`element`], with sums that two of them have in common.
+fn row_of_six(vm: &mut Vm, [x, y, z]: [V; 3], to: &mut To) {
+    use WordBin::{Add, Sub};
+    let [v, t] = [vm.v(), vm.v()];
+    element(vm, 6, 0, [x, y, z], v);
+    to.put(vm, v);
+    words(vm, Add, t, x, z);
+    words(vm, Add, v, t, y);
+    to.put(vm, v);
+    words(vm, Sub, v, y, t);
+    to.put(vm, v);
+    words(vm, Add, t, z, z);
+    for op in [Add, Sub] {
+        words(vm, op, v, t, y);
+        words(vm, Add, v, v, v);
+        words(vm, Add, v, v, x);
+        to.put(vm, v);
+    }
+    words(vm, Add, v, t, z);
+    words(vm, Add, v, v, v);
+    to.put(vm, v);
+    vm.free_all(&[v, t]);
+}
+
+/// Element `n` of the `t` that a line of three becomes.
+fn element(vm: &mut Vm, t: usize, n: usize, [x, y, z]: [V; 3], d: V) {
+    use WordBin::{Add, Sub};
+    let end = if n == 0 { x } else { z };
+    match (t, n) {
+        (4, 0 | 3) => words(vm, Add, d, end, end),
         (4, _) => {
-            add(vm, d, x, z);
-            match n {
-                1 => add(vm, d, d, y),
-                _ => take(vm, d, d, y),
-            }
+            words(vm, Add, d, x, z);
+            words(vm, if n == 1 { Add } else { Sub }, d, d, y);
         }
         // Six times.
         (_, 0 | 5) => {
-            let end = if n == 0 { x } else { z };
-            add(vm, d, end, end);
-            add(vm, d, d, end);
-            add(vm, d, d, d);
+            words(vm, Add, d, end, end);
+            words(vm, Add, d, d, end);
+            words(vm, Add, d, d, d);
         }
         (_, 1) => {
-            add(vm, d, x, z);
-            add(vm, d, d, y);
-            vm.op(Op::Zero { d: tmp });
-            take(vm, d, tmp, d);
+            words(vm, Add, d, x, z);
+            words(vm, Add, d, d, y);
         }
         (_, 2) => {
-            add(vm, d, x, z);
-            take(vm, d, y, d);
+            words(vm, Add, d, x, z);
+            words(vm, Sub, d, y, d);
         }
         // Twice (2 z + y) or (2 z - y), and x.
         _ => {
-            add(vm, d, z, z);
-            match n {
-                3 => add(vm, d, d, y),
-                _ => take(vm, d, d, y),
-            }
-            add(vm, d, d, d);
-            add(vm, d, d, x);
+            words(vm, Add, d, z, z);
+            words(vm, if n == 3 { Add } else { Sub }, d, d, y);
+            words(vm, Add, d, d, d);
+            words(vm, Add, d, d, x);
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 use crate::loops::tail::Node;
-use weights::{Use, Weights};
+use weights::{Panel, Use, Weights};
 
 /// The row for tiles of 4 x 4.
 pub const F4: Kernel = Kernel {
@@ -128,7 +128,8 @@ fn widest(cx: &LowerCx, m: i64, depth: i64, vector: &Vector) -> i64 {
     let planes = (m + 2) * (m + 2);
     let each = planes * depth * vector.lanes * DType::I16.size() as i64;
     let most = (second_cache(cx) / 4).max(LEAST_PANEL) / each.max(1);
-    1 << most.max(1).ilog2()
+    // With a single vector, loads would be what takes longest.
+    1 << most.max(2).ilog2()
 }
 
 struct Job<'a> {
@@ -218,14 +219,15 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
         }
     };
     let uses = Use {
+        m,
         panels: &panels,
         groups: v.group,
         depth: form.whole(v.cin),
         few_times: v.n.fixed().is_some() && few_times(cx, (total + tiles - 1) / tiles),
     };
     let weights = match floats {
-        true => Weights::ready(winograd_weights::pack(cx, &v, m, &panels)?, m, uses.depth),
-        false => whole::weights(cx, &v, &form, m, &uses)?,
+        true => Weights::ready(winograd_weights::pack(cx, &v, m, &panels)?, &uses),
+        false => whole::weights(cx, &v, &form, &uses)?,
     };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
     let mut element = match floats {
@@ -283,7 +285,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
         sums,
         patch,
     };
-    job.weights.prepare(cx, &job.panels, v.group)?;
+    job.weights.prepare(cx, v.group)?;
     match v.n.fixed() {
         Some(_) => {
             let zero = cx.b.i(0);
@@ -449,16 +451,15 @@ impl Job<'_> {
         let (planes, row, plane) = self.planes;
         let width = count * p.padded;
         let sums_plane = apart(k.tiles * width, self.form.numbers.sums());
-        let number = self.planes_count();
         let depth = self.depth();
-        let (count_e, number_e) = (cx.b.i(count), cx.b.i(number));
+        let (count_e, planes_e) = (cx.b.i(count), cx.b.i(self.planes_count()));
         cx.for_(count_e, LoopKind::Seq, |cx, t| {
-            let panel = cx.b.add(first, t);
-            let panel = cx.b.let_(panel);
-            let panel = self.weights.panel(cx, &self.panels, at, g, panel);
+            let number = cx.b.add(first, t);
+            let number = cx.b.let_(number);
+            let panel = self.weights.panel(cx, Panel { g, at, number });
             let column = ex!(cx.b; t * {cx.b.i(p.padded)});
             let column = cx.b.let_(column);
-            cx.for_(number_e, LoopKind::Seq, |cx, i| {
+            cx.for_(planes_e, LoopKind::Seq, |cx, i| {
                 let b_at = ex!(cx.b; panel + (i * {cx.b.i(self.weights.plane(&p))}));
                 let b_at = cx.b.let_(b_at);
                 let a_at = ex!(cx.b; i * {cx.b.i(plane)});

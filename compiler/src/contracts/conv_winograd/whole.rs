@@ -87,15 +87,15 @@ fn emit_whole(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
 }
 
 /// Weights `[M, C, 3, 3]`: transformed by the layer where its machine can, else while compiling.
-pub(super) fn weights(cx: &mut LowerCx, v: &View, form: &Form, m: i64, u: &Use) -> Result<Weights> {
+pub(super) fn weights(cx: &mut LowerCx, v: &View, form: &Form, u: &Use) -> Result<Weights> {
     let lanes = cx.machine.vector.map_or(0, |v| v.lanes) * form.group();
     let tile = cx.machine.tile(WINOGRAD_FILTERS_WORDS.name);
-    let tile = tile.filter(|_| lanes > 0 && in_vectors(u.panels, u.depth, lanes));
+    let tile = tile.filter(|_| lanes > 0 && in_vectors(u, lanes));
     let Some(tile) = tile else {
-        let planes = (m + 2) * (m + 2);
-        let words = each_panel(v, form, u, |k| transformed(m, k), planes as usize);
+        let planes = (u.m + 2) * (u.m + 2);
+        let words = each_panel(v, form, u, |k| transformed(u.m, k), planes as usize);
         let words = form.constant(cx, words.concat().concat(), None)?;
-        return Ok(Weights::ready(words, m, u.depth));
+        return Ok(Weights::ready(words, u));
     };
     let narrow = form.weights.iter().all(|w| (-128..128).contains(w));
     let stored = if narrow { DType::I8 } else { DType::I16 };
@@ -116,7 +116,11 @@ pub(super) fn weights(cx: &mut LowerCx, v: &View, form: &Form, m: i64, u: &Use) 
     }
     let n = (filters.len() / stored.size()) as i64;
     let filters = cx.constant("filters", Tensor::new(stored, vec![n], filters.into())?);
-    let shape = Filters { m, lanes, stored };
+    let shape = Filters {
+        m: u.m,
+        lanes,
+        stored,
+    };
     Ok(Weights::late(cx, filters, tile, shape, u))
 }
 

@@ -87,9 +87,9 @@ fn line(vm: &mut Vm, d: Vec<V>) -> Vec<V> {
     let [even, odd] = [vm.v(), vm.v()];
     four(vm, even, d[2]);
     four(vm, odd, d[1]);
-    // d4 - 4 d2 and d3 - 4 d1; d4 - d2 and twice d3 - d1.
-    take(vm, even, d[4], even);
-    take(vm, odd, d[3], odd);
+    // 4 d2 - d4 and 4 d1 - d3; d4 - d2 and twice d3 - d1.
+    take(vm, even, even, d[4]);
+    take(vm, odd, odd, d[3]);
     take(vm, d[4], d[4], d[2]);
     take(vm, d[1], d[3], d[1]);
     add(vm, d[1], d[1], d[1]);
@@ -102,7 +102,7 @@ fn line(vm: &mut Vm, d: Vec<V>) -> Vec<V> {
     take(vm, d[5], d[5], d[1]);
     // Sums and differences.
     add(vm, d[2], even, odd);
-    take(vm, even, even, odd);
+    take(vm, even, odd, even);
     add(vm, d[3], d[4], d[1]);
     take(vm, d[4], d[4], d[1]);
     vm.free(odd);
