@@ -416,7 +416,9 @@ mod tests {
 
     #[test]
     fn what_needs_its_bits_stays() {
-        let wild = floats(|i| f32::from_bits(0x3f80_0001 + (i as u32).wrapping_mul(77_777_777) % (1 << 30)));
+        let wild = floats(|i| {
+            f32::from_bits(0x3f80_0001 + (i as u32).wrapping_mul(77_777_777) % (1 << 30))
+        });
         assert_eq!(of(&wild, None), None);
         assert_eq!(of(&whole(|i| i.wrapping_mul(77_777_777)), None), None);
         // Zeros with a sign, and what is no number, are listed.
