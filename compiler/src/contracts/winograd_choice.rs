@@ -36,7 +36,7 @@ pub fn suits(q: &Query, v: &View, m: i64, tiles: [&str; 3]) -> bool {
     tiles.iter().all(|t| q.machine.tile(t).is_some())
         && q.machine.vector.is_some()
         && m <= q.machine.winograd.tile
-        // Weights grow by four.
+        // Weights of floats grow by four; those of whole numbers take code and memory to be transformed.
         && !q.effort.optimize_for_size()
         && v.channels_last
         && w.kernel == [3, 3]

@@ -7,6 +7,7 @@
 //! in a cache.
 
 mod back;
+mod cut;
 mod weights;
 mod whole;
 
@@ -29,6 +30,7 @@ use crate::ex;
 use crate::kernel::{Kernel, LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 use crate::loops::tail::Node;
+use cut::{block, by_blocks, chunk, few_times, widest};
 use weights::{Panel, Use, Weights};
 
 /// The row for tiles of 4 x 4.
@@ -53,9 +55,6 @@ pub const F2: Kernel = Kernel {
 
 /// Bytes of a pixel that a call of the input transform takes: a patch of them stays in the first cache.
 const CHUNK: i64 = 256;
-/// Columns of sums that are transformed back at a time, about; fewer leave room for words that were just transformed.
-const COLUMNS: i64 = 64;
-const COLUMNS_OF_WORDS: i64 = 16;
 /// Bytes of a panel's weights for one plane, up to which the next plane's are fetched meanwhile: longer ones push out what
 /// is needed now.
 const MOST_AHEAD: i64 = 12 << 10;
@@ -67,69 +66,6 @@ fn apart(len: i64, d: DType) -> i64 {
     let line = 64 / d.size() as i64;
     let lines = (len + line - 1) / line;
     (lines | 1) * line
-}
-
-/// Bytes of planes that a block of words may have at least, and of a panel of their weights: caches behind the second one give them soon enough.
-const LEAST_PLANES: i64 = 576 << 10;
-const LEAST_PANEL: i64 = 160 << 10;
-
-/// Columns of sums at a time.
-fn columns(x: Input) -> i64 {
-    match x {
-        Input::Floats => COLUMNS,
-        Input::Bytes { .. } => COLUMNS_OF_WORDS,
-    }
-}
-
-/// Bytes of the second cache.
-fn second_cache(cx: &LowerCx) -> i64 {
-    i64::from(cx.machine.l2.max(256 << 10))
-}
-
-/// Tiles of a block, of which threads take several (`shared`) or not.
-fn block(v: &View, cx: &LowerCx, m: i64, total: i64, x: Input, rows: i64, shared: bool) -> i64 {
-    let planes = (m + 2) * (m + 2);
-    let l2 = second_cache(cx);
-    let each = planes * (x.plane_type().size() as i64 * v.cin + 4 * columns(x).min(v.cout));
-    let most = match x {
-        Input::Floats => (l2 / 2 / each).clamp(24, 48),
-        // The more tiles, the less it matters that weights are transformed for each block.
-        Input::Bytes { .. } => ((l2 / 8 * 5).max(LEAST_PLANES) / each).clamp(24, 56),
-    };
-    let blocks = (total + most - 1) / most;
-    if shared {
-        let blocks = blocks + (cx.threads - blocks % cx.threads) % cx.threads;
-        return (total + blocks - 1) / blocks;
-    }
-    let even = (total + blocks - 1) / blocks;
-    // Whole tiles of the product.
-    ((even + rows - 1) / rows * rows).min(total)
-}
-
-/// Whether threads share blocks of tiles; of few tiles they share the columns. So they do where the layer transforms its weights and a block has
-/// all tiles: then each transforms its own.
-fn by_blocks(cx: &LowerCx, total: i64, x: Input, panels: &[Panels]) -> bool {
-    const LEAST: i64 = 6;
-    const FEW: i64 = 24;
-    let parts: i64 = panels.iter().map(|p| p.count).sum();
-    let columns = x != Input::Floats && total <= FEW && parts >= 2 * cx.threads;
-    cx.threads > 1 && total >= LEAST * cx.threads && !columns
-}
-
-/// Whether a thread goes through the weights for so few blocks that it transforms them for each. To write all words to memory, or to have them from the
-/// cache of the thread that did, takes as long as to make them some times.
-fn few_times(cx: &LowerCx, blocks: i64) -> bool {
-    const TIMES: i64 = 3;
-    blocks <= TIMES * cx.threads.max(1)
-}
-
-/// Vectors of a panel at most, whose words take a quarter of the second cache: as many as divide most numbers of columns.
-fn widest(cx: &LowerCx, m: i64, depth: i64, vector: &Vector) -> i64 {
-    let planes = (m + 2) * (m + 2);
-    let each = planes * depth * vector.lanes * DType::I16.size() as i64;
-    let most = (second_cache(cx) / 4).max(LEAST_PANEL) / each.max(1);
-    // With a single vector, loads would be what takes longest.
-    1 << most.max(2).ilog2()
 }
 
 struct Job<'a> {
@@ -296,12 +232,6 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
             cx.for_(n, LoopKind::Seq, |cx, n| job.list(cx, n, image, tiles))
         }
     }
-}
-
-/// Panels that are transformed back at a time: no more than leaves some to each of `sharers` threads.
-fn chunk(p: &Panels, sharers: i64, x: Input) -> i64 {
-    let most = (p.count + sharers - 1) / sharers;
-    (columns(x) / p.padded).clamp(1, most.max(1))
 }
 
 impl Job<'_> {
