@@ -79,16 +79,19 @@ impl Template<'_> {
         };
         let pairs = level && elem.is_limited();
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
-        let need = tail::registers(&tail, self.vm.isa)?;
-        let need_shared = tail::registers_shared(&tail, self.vm.isa)?;
-        let acc = std::mem::take(&mut self.acc);
+        let mut acc = std::mem::take(&mut self.acc);
         let odd = self.cols % 2 == 1 && self.m() > 1 && self.lanes(self.cols - 1) == Lanes::All;
         let apart = pairs && odd && self.vm.isa.stores_apart();
+        let mut end = self.end(tail, elem, pairs, mixes);
         // One register more for stores of some lanes, or for the other of a pair; one for what waits for the next row.
-        let more = 1 + usize::from(pairs) + usize::from(apart);
-        let results = tail::keep(&mut self.vm, &tail, need, more, &acc);
-        let woven = tail::weaves(&tail, &self.vm.isa);
-        let mut end = self.end(tail, elem, [need, need_shared, more], pairs, mixes);
+        end.more = 1 + usize::from(pairs) + usize::from(apart);
+        if mixes.is_none() {
+            self.first_half(&mut end, &mut acc)?;
+        }
+        end.need = tail::registers(&end.tail, self.vm.isa)?;
+        end.need_shared = tail::registers_shared(&end.tail, self.vm.isa)?;
+        let results = tail::keep(&mut self.vm, &end.tail, end.need, end.more, &acc);
+        let woven = tail::weaves(&end.tail, &self.vm.isa);
         // A second row is reached by the distance of rows as an index.
         let near = end.operands.iter().all(|o| o.place.is_some());
         end.apart = apart && near;
@@ -117,14 +120,58 @@ impl Template<'_> {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        tail: Tail,
-        elem: Elem,
-        [need, need_shared, more]: [usize; 3],
-        pairs: bool,
-        mixes: Option<u8>,
-    ) -> End {
+    /// The first half of a long tail, for all sums: what is left to do is in `end` afterwards.
+    fn first_half(&mut self, end: &mut End, acc: &mut [V]) -> Result<()> {
+        let Some(halves) = tail::halves(&end.tail, &self.vm.isa) else {
+            return Ok(());
+        };
+        let (first, [own, rest]) = (halves.first, halves.operands);
+        let need = tail::registers(&first, self.vm.isa)?;
+        let need_shared = tail::registers_shared(&first, self.vm.isa)?;
+        if need > self.vm.spare() {
+            return Ok(());
+        }
+        let sources = std::mem::take(&mut end.operands);
+        for j in 0..self.cols {
+            let (lanes, at) = (self.lanes(j), (j * self.vm.isa.lanes) as i32);
+            let share = self.m() > 1 && need_shared <= self.vm.spare();
+            tail::hold(
+                &mut self.vm,
+                &first,
+                if share { need_shared } else { need },
+                0,
+            );
+            let shared: Vec<Option<V>> = match share {
+                true => own
+                    .iter()
+                    .map(|&k| self.shared(&sources[k], at, lanes))
+                    .collect(),
+                false => vec![None; own.len()],
+            };
+            for i in 0..self.m() {
+                let mut fetch = |vm: &mut Vm, k: usize, _: Node| match shared[k] {
+                    Some(v) => Operand::Shared(v),
+                    None => sources[own[k]].fetch(vm, at, 0, lanes),
+                };
+                let sum = &mut acc[i * self.cols + j];
+                *sum = tail::apply(&mut self.vm, &first, *sum, &mut fetch)?;
+            }
+            let shared: Vec<V> = shared.into_iter().flatten().collect();
+            self.vm.free_all(&shared);
+        }
+        self.vm.let_go();
+        for (k, source) in sources.into_iter().enumerate() {
+            match (rest.contains(&k), source.place) {
+                (true, _) => end.operands.push(source),
+                (false, Some((x, _))) => self.vm.free_x(x),
+                (false, None) => {}
+            }
+        }
+        end.tail = halves.rest;
+        Ok(())
+    }
+
+    fn end(&mut self, tail: Tail, elem: Elem, pairs: bool, mixes: Option<u8>) -> End {
         let kinds: Vec<Node> = tail.operands().collect();
         let c = self.vm.arg(self.args.c);
         let c_row = self.distance(self.args.c_row, elem.bytes());
@@ -153,9 +200,9 @@ impl Template<'_> {
         End {
             tail,
             elem,
-            need,
-            need_shared,
-            more,
+            need: 0,
+            need_shared: 0,
+            more: 0,
             pairs,
             apart: false,
             mixes,
@@ -295,8 +342,10 @@ impl Template<'_> {
             let mut answers = vec![V(0); 2 * columns.len()];
             for (at, j) in columns.clone().enumerate() {
                 let first = (j * self.vm.isa.lanes) as i32;
-                let shared = match share {
-                    true => self.shared(end, first, lanes),
+                let shared: Vec<Option<V>> = match share {
+                    true => (end.operands.iter())
+                        .map(|o| self.shared(o, first, lanes))
+                        .collect(),
                     false => vec![None; end.operands.len()],
                 };
                 for below in 0..2 {
@@ -317,15 +366,12 @@ impl Template<'_> {
         Ok(true)
     }
 
-    /// Operands that lie along columns, in registers.
-    fn shared(&mut self, end: &End, first: i32, lanes: Lanes) -> Vec<Option<V>> {
-        let load = |o: &Source| {
-            let (base, _) = o.place.filter(|_| tail::shareable(&o.kind))?;
-            let d = self.vm.v();
-            self.vm.load(d, Mem::at(base, first * o.size()), lanes);
-            Some(d)
-        };
-        end.operands.iter().map(load).collect()
+    /// An operand that lies along columns, in a register.
+    fn shared(&mut self, o: &Source, first: i32, lanes: Lanes) -> Option<V> {
+        let (base, _) = o.place.filter(|_| tail::shareable(&o.kind))?;
+        let d = self.vm.v();
+        self.vm.load(d, Mem::at(base, first * o.size()), lanes);
+        Some(d)
     }
 
     /// Stores vectors of two rows from column `j` on, those of the first row first.
