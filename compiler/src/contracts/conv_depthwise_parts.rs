@@ -22,9 +22,9 @@ const FEW_PIXELS: i64 = 16;
 const MANY_TAPS: i64 = 25;
 /// Rows of the image that pointers of a tile reach.
 const MOST_TOUCHED: usize = 12;
-/// Rows of a tile at most: with AVX2 as many as a picture of few rows has, whose pairs serve all of them.
+/// Rows of a tile at most; with AVX2 all of a picture that has few: their pairs serve all of them.
 const MOST_ROWS: i64 = 2;
-const MOST_ROWS_OF_PAIRS: i64 = 4;
+const FEW_ROWS: i64 = 4;
 /// Columns of a tile at most: more is only code.
 const MOST_COLUMNS: i64 = 6;
 
@@ -50,13 +50,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Tiles for an image of `out` pixels and so many channels; `None`: the machine has none, or there are too few channels.
+    /// Tiles for an image of `out` pixels and so many channels, which so many threads share; `None`: the machine has none, or there are too few channels.
     pub fn of(
         machine: &Machine,
         w: &Weights,
         at: &Geometry,
         axes: &[Axis; 2],
         channels: i64,
+        threads: i64,
     ) -> Option<Plan> {
         let v = machine.vector?;
         let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
@@ -87,10 +88,9 @@ impl Plan {
             clear: w.zero + more == 0,
             out_type: DType::I32,
         };
-        let most_rows = match (bytes.is_some(), v.lanes) {
-            (false, 8) => MOST_ROWS_OF_PAIRS,
-            _ => MOST_ROWS,
-        };
+        // Threads would have nothing to share.
+        let flat = bytes.is_none() && v.lanes == 8 && threads == 1 && out[0] <= FEW_ROWS;
+        let most_rows = if flat { FEW_ROWS } else { MOST_ROWS };
         let mut best: Option<(f64, Shape)> = None;
         for vectors in match (bytes.is_some(), v.lanes) {
             (true, _) => &[2, 4][..],
@@ -98,7 +98,7 @@ impl Plan {
             (false, 8) => &[1, 2],
             _ => &[2],
         } {
-            for rows in 1..=most_rows.min(out[0]) {
+            for rows in (1..=most_rows.min(out[0])).filter(|r| *r <= MOST_ROWS || *r == out[0]) {
                 // Rows of one window that others lie between have weights of their own for each height of a tile.
                 if rows > 1 && at.dilation[0] > 1 {
                     continue;

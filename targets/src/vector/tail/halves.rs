@@ -8,8 +8,8 @@ use onnxc_compiler::loops::ir::{Ty, UnOp};
 use onnxc_compiler::loops::tail::{Node, Tail};
 
 /// Operations of a tail from which on it is done in halves, and of each half.
-const LONG: usize = 7;
-const LEAST: usize = 2;
+const LONG: usize = 3;
+const LEAST: usize = 1;
 
 /// A tail as one behind the other.
 pub struct Halves {
