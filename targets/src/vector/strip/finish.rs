@@ -85,7 +85,8 @@ impl Template<'_> {
         let mut end = self.end(tail, elem, pairs, mixes);
         // One register more for stores of some lanes, or for the other of a pair; one for what waits for the next row.
         end.more = 1 + usize::from(pairs) + usize::from(apart);
-        if mixes.is_none() {
+        // Products of floats leave the part of a core idle that their tails are done by.
+        if mixes.is_none() && self.s.numbers != Numbers::Floats {
             self.first_half(&mut end, &mut acc)?;
         }
         end.need = tail::registers(&end.tail, self.vm.isa)?;
