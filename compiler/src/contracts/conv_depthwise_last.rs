@@ -206,7 +206,7 @@ fn emit(cx: &mut LowerCx, q: &Query) -> Result<()> {
         bytes,
         finish: found,
     };
-    job.parts = job.plan(cx.machine);
+    job.parts = job.plan(cx.machine, cx.threads);
     let ((rows, cols), small, least) = match &job.parts {
         Some(p) => (p.size(), BYTE_BLOCK, p.block()),
         None => (
@@ -285,7 +285,7 @@ impl Job<'_> {
     }
 
     /// How parts of lanes are multiplied, where the machine does that and the tail allows it.
-    fn plan(&self, machine: &Machine) -> Option<Plan> {
+    fn plan(&self, machine: &Machine, threads: i64) -> Option<Plan> {
         let tail = &self.finish.as_ref()?.tail;
         let at = self.geometry(&[1, 1].map(|size| Run {
             first: 0,
@@ -294,7 +294,7 @@ impl Job<'_> {
             cut: [0, 0],
         }));
         let (axes, channels) = ([self.y, self.x], self.v.group);
-        let plan = Plan::of(machine, &self.bytes()?, &at, &axes, channels)?;
+        let plan = Plan::of(machine, &self.bytes()?, &at, &axes, channels, threads)?;
         // Blocks that overlap store some results twice: an operand may lie where they are stored.
         let tiles = tail.operands().any(|n| matches!(n, Node::Tile(_)));
         (!tiles || channels % plan.block() == 0).then_some(plan)

@@ -24,17 +24,18 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Tiles for an image of `out` pixels and so many channels; `None`: the machine has none, or there are too few channels.
+    /// Tiles for an image of `out` pixels and so many channels, which so many threads share; `None`: the machine has none, or there are too few channels.
     pub fn of(
         machine: &Machine,
         w: &Weights,
         at: &Geometry,
         axes: &[Axis; 2],
         channels: i64,
+        threads: i64,
     ) -> Option<Plan> {
         let out = axes.map(|a| a.out);
         if !machine.vector?.by_lane {
-            return Rows::of(machine, w, at, axes, channels).map(Plan::Rows);
+            return Rows::of(machine, w, at, axes, channels, threads).map(Plan::Rows);
         }
         let dots = dots(machine, w, at, out, channels);
         let long = Long::of(machine, w, at, out, channels);

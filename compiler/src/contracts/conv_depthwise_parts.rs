@@ -22,8 +22,9 @@ const FEW_PIXELS: i64 = 16;
 const MANY_TAPS: i64 = 25;
 /// Rows of the image that pointers of a tile reach.
 const MOST_TOUCHED: usize = 12;
-/// Rows of a tile at most.
+/// Rows of a tile at most; with AVX2 all of a picture that has few: their pairs serve all of them.
 const MOST_ROWS: i64 = 2;
+const FEW_ROWS: i64 = 4;
 /// Columns of a tile at most: more is only code.
 const MOST_COLUMNS: i64 = 6;
 
@@ -49,13 +50,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Tiles for an image of `out` pixels and so many channels; `None`: the machine has none, or there are too few channels.
+    /// Tiles for an image of `out` pixels and so many channels, which so many threads share; `None`: the machine has none, or there are too few channels.
     pub fn of(
         machine: &Machine,
         w: &Weights,
         at: &Geometry,
         axes: &[Axis; 2],
         channels: i64,
+        threads: i64,
     ) -> Option<Plan> {
         let v = machine.vector?;
         let narrow = w.weights.iter().all(|w| (-128..128).contains(w));
@@ -86,6 +88,9 @@ impl Plan {
             clear: w.zero + more == 0,
             out_type: DType::I32,
         };
+        // Threads would have nothing to share.
+        let flat = bytes.is_none() && v.lanes == 8 && threads == 1 && out[0] <= FEW_ROWS;
+        let most_rows = if flat { FEW_ROWS } else { MOST_ROWS };
         let mut best: Option<(f64, Shape)> = None;
         for vectors in match (bytes.is_some(), v.lanes) {
             (true, _) => &[2, 4][..],
@@ -93,7 +98,7 @@ impl Plan {
             (false, 8) => &[1, 2],
             _ => &[2],
         } {
-            for rows in 1..=MOST_ROWS.min(out[0]) {
+            for rows in (1..=most_rows.min(out[0])).filter(|r| *r <= MOST_ROWS || *r == out[0]) {
                 // Rows of one window that others lie between have weights of their own for each height of a tile.
                 if rows > 1 && at.dilation[0] > 1 {
                     continue;
@@ -395,7 +400,6 @@ fn of_tile(s: &Shape, v: &Vector, run: &Run) -> f64 {
     // Made of one byte; whole groups of them are one instruction.
     let some = done().filter(|g| g.iter().any(|y| there(&y)));
     let absent: usize = some.map(|g| g.iter().filter(|y| !there(y)).count()).sum();
-    let each_absent = if s.clear { 1.0 } else { 5.0 };
     // Loads that widen, pairing, for all vectors of a block.
     let mixing = match (s.parts, s.vectors) {
         (4, 4) => 8.0 * n,
@@ -404,11 +408,18 @@ fn of_tile(s: &Shape, v: &Vector, run: &Run) -> f64 {
         _ if v.lanes == 8 => {
             let single = done().filter(|g| g.len() == 1).count() as f64;
             let (pair, alone) = if s.vectors == 1 {
-                (4.0, 2.0)
+                (4.0, 1.0)
             } else {
-                (4.5, 3.0)
+                (5.0, 2.0)
             };
-            pair * (n - single) + alone * single + each_absent * absent as f64
+            // A row whose partner counts as 0 is widened alone, too.
+            let single = if s.clear {
+                single + absent as f64
+            } else {
+                single
+            };
+            let absent = if s.clear { 0.0 } else { absent as f64 };
+            pair * (n - single) + alone * single + 5.0 * absent
         }
         _ => rows as f64 + 2.0 * n,
     };

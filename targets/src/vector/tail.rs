@@ -9,6 +9,7 @@ use onnxc_compiler::loops::tail::{Node, Tail};
 
 mod begun;
 mod ends;
+mod halves;
 mod held;
 mod kept;
 mod less;
@@ -17,6 +18,7 @@ mod reals;
 
 pub use begun::begun;
 pub use ends::{mixes, over_floats, weaves, without_limits};
+pub use halves::{Halves, halves};
 pub use held::{constants_of, hold};
 pub use kept::{ABREAST, Kept, abreast, keep};
 pub use operand::{Far, Operand, elem, far_ones, far_operand, operand, shareable};

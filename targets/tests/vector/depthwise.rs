@@ -144,7 +144,15 @@ pub fn cases(isa: Isa, tile: &Tile, parts: i64) -> Vec<Case> {
         ([2, 2], [2, 2], [1, 1]),
         ([7, 1], [1, 1], [1, 1]),
     ] {
-        for (rows, packed_rows, first) in [(1, 1, 0), (2, 2, 0), (1, 2, 0), (1, 2, 1), (2, 4, 1)] {
+        for (rows, packed_rows, first) in [
+            (1, 1, 0),
+            (2, 2, 0),
+            (1, 2, 0),
+            (1, 2, 1),
+            (2, 4, 1),
+            (3, 3, 0),
+            (3, 4, 1),
+        ] {
             for vectors in match (parts, isa.by_lane, isa.lanes) {
                 (4, false, _) => &[2, 4][..],
                 (2, _, 8) => &[1, 2],

@@ -45,8 +45,8 @@ struct End<'a> {
     each: bool,
     /// Whether tails of several vectors take turns.
     woven: bool,
-    /// The operands.
-    kinds: &'a [Node],
+    /// The operands, each with its number among those of the whole tail.
+    operands: &'a [(u8, Node)],
     /// Which of them have no address register.
     far: &'a [bool],
     line: &'a Line,
@@ -71,11 +71,12 @@ fn slots(sums: &[Kept]) -> usize {
 
 impl Frame<'_> {
     /// Tails and stores.
-    pub(super) fn finish(&mut self, sums: Sums) -> Result<()> {
+    pub(super) fn finish(&mut self, mut sums: Sums) -> Result<()> {
         let (tail, elem) = tail::without_limits(self.tail, self.out_type);
         let floats = tail::over_floats(&tail).filter(|_| sums.floats);
         let to_whole = sums.floats && floats.is_none();
         let tail = floats.unwrap_or(tail);
+        let (tail, numbers) = self.first_half(tail, &mut sums)?;
         let n = sums.vectors;
         let whole = elem.is_limited() && sums.lanes == Lanes::All;
         let each = whole && self.vm.isa.stores_each();
@@ -91,13 +92,14 @@ impl Frame<'_> {
         });
         let kept = tail::keep(&mut self.vm, &tail, need, more, &sums.acc);
         let kinds: Vec<Node> = tail.operands().collect();
+        let operands: Vec<(u8, Node)> = numbers.into_iter().zip(kinds.iter().copied()).collect();
         // Two for the output, three for where something far is and by how much it moves.
         let far = tail::far_ones(&self.vm, &kinds, 5);
         let [rows, cols] = [self.at.rows, self.at.cols];
         // What is far has no index.
         let woven = tail::weaves(&tail, &self.vm.isa) && !far.contains(&true);
         for r in 0..self.at.rows as usize {
-            let line = self.pointers(&kinds, &far, r, sums.at);
+            let line = self.pointers(&operands, &far, r, sums.at);
             let end = End {
                 tail: &tail,
                 elem,
@@ -108,7 +110,7 @@ impl Frame<'_> {
                 pairs,
                 each,
                 woven,
-                kinds: &kinds,
+                operands: &operands,
                 far: &far,
                 line: &line,
             };
@@ -139,13 +141,13 @@ impl Frame<'_> {
                             self.add_times(*p, *step, pixels as i64);
                         }
                     }
-                    self.far_tiles_move(&kinds, &far, 0, pixels as i64);
+                    self.far_tiles_move(&operands, &far, 0, pixels as i64);
                 }
             }
             // To the next row, or back to the first.
             match r as i64 + 1 < rows {
-                true => self.far_tiles_move(&kinds, &far, 1, 1 - cols),
-                false => self.far_tiles_move(&kinds, &far, 1 - rows, 1 - cols),
+                true => self.far_tiles_move(&operands, &far, 1, 1 - cols),
+                false => self.far_tiles_move(&operands, &far, 1 - rows, 1 - cols),
             }
             let own = line
                 .operands
@@ -161,6 +163,64 @@ impl Frame<'_> {
         Ok(())
     }
 
+    /// The first half of a long tail, for all sums. What is left to do, and the numbers of its operands.
+    fn first_half(&mut self, tail: Tail, sums: &mut Sums) -> Result<(Tail, Vec<u8>)> {
+        let all = (0..tail.operands().count() as u8).collect();
+        let plain = !sums.mixed && !sums.floats && self.vm.spare_x() > 1;
+        let Some(halves) = tail::halves(&tail, &self.vm.isa).filter(|_| plain) else {
+            return Ok((tail, all));
+        };
+        let (first, [own, rest]) = (halves.first, halves.operands);
+        let need = tail::registers(&first, self.vm.isa)?;
+        let need_shared = tail::registers_shared(&first, self.vm.isa)?;
+        if need > self.vm.spare() {
+            return Ok((tail, all));
+        }
+        let (n, lanes) = (sums.vectors, self.vm.isa.lanes);
+        for v in 0..n {
+            let far = |k: usize, kind: &Node| Far {
+                arg: self.args.operands + own[k] as u8,
+                at: (!matches!(kind, Node::Single(_))).then_some((sums.at, shift_of(of(kind)))),
+                disp: match kind {
+                    Node::Single(_) => 0,
+                    kind => (v * lanes) as i32 * of(kind).size() as i32,
+                },
+            };
+            let places: Vec<Far> = first
+                .operands()
+                .enumerate()
+                .map(|(k, o)| far(k, &o))
+                .collect();
+            let share = sums.acc.len() > n && need_shared <= self.vm.spare();
+            tail::hold(
+                &mut self.vm,
+                &first,
+                if share { need_shared } else { need },
+                0,
+            );
+            let mut shared: Vec<Option<V>> = vec![None; own.len()];
+            for (k, kind) in first.operands().enumerate() {
+                if share && tail::shareable(&kind) {
+                    let (at, d) = (places[k].near(&mut self.vm), self.vm.v());
+                    self.vm.load(d, at, sums.lanes);
+                    shared[k] = Some(d);
+                }
+            }
+            for sum in sums.acc.iter_mut().skip(v).step_by(n) {
+                let mut fetch = |vm: &mut Vm, k: usize, kind: Node| match shared[k] {
+                    Some(v) => Operand::Shared(v),
+                    None => tail::far_operand(vm, kind, places[k], sums.lanes),
+                };
+                *sum = tail::apply(&mut self.vm, &first, *sum, &mut fetch)?;
+            }
+            self.vm
+                .free_all(&shared.into_iter().flatten().collect::<Vec<V>>());
+        }
+        self.vm.let_go();
+        let rest = rest.into_iter().map(|k| k as u8).collect();
+        Ok((halves.rest, rest))
+    }
+
     /// How many pixels at the head of a row have their tails done together.
     fn together(&self, end: &End, row: &[Kept], n: usize) -> usize {
         let left = row.len() / n;
@@ -168,10 +228,10 @@ impl Frame<'_> {
             // The second is reached by the distance of pixels as an index.
             return left.min(2);
         }
-        let tile = |k: &Node| matches!(k, Node::Tile(_));
+        let tile = |o: &(u8, Node)| matches!(o.1, Node::Tile(_));
         // Registers of sums that are done hold constants: tails with many want them soon.
         let soon = tail::constants_of(end.tail) > FEW_CONSTANTS;
-        let most = match end.kinds.iter().any(tile) {
+        let most = match end.operands.iter().any(tile) {
             // What is far moves from pixel to pixel.
             true if end.far.contains(&true) => 1,
             // The third is reached by twice that distance.
@@ -193,8 +253,8 @@ impl Frame<'_> {
         tail::hold(&mut self.vm, end.tail, need, more);
         let mut answers = vec![V(0); results.len()];
         for v in 0..n {
-            let mut shared: Vec<Option<V>> = vec![None; end.kinds.len()];
-            for (k, kind) in end.kinds.iter().enumerate() {
+            let mut shared: Vec<Option<V>> = vec![None; end.operands.len()];
+            for (k, (_, kind)) in end.operands.iter().enumerate() {
                 if !alone && tail::shareable(kind) {
                     shared[k] = Some(self.along(end, sums, k, v));
                 }
@@ -216,7 +276,7 @@ impl Frame<'_> {
             false => Mem::at(end.line.operands[k].0, disp),
             true => {
                 let far = Far {
-                    arg: self.args.operands + k as u8,
+                    arg: self.args.operands + end.operands[k].0,
                     at: Some((sums.at, 2)),
                     disp,
                 };
@@ -263,7 +323,7 @@ impl Frame<'_> {
                     let along = !matches!(kind, Node::Single(_));
                     let at = (sums.at, shift_of(of(&kind)));
                     let far = Far {
-                        arg: operands + k as u8,
+                        arg: operands + end.operands[k].0,
                         at: along.then_some(at),
                         disp: bytes,
                     };
@@ -380,18 +440,18 @@ impl Frame<'_> {
     }
 
     /// Operands with rows of their own that have no address register go so many lines and pixels further.
-    fn far_tiles_move(&mut self, kinds: &[Node], far: &[bool], lines: i64, pixels: i64) {
+    fn far_tiles_move(&mut self, operands: &[(u8, Node)], far: &[bool], lines: i64, pixels: i64) {
         if lines == 0 && pixels == 0 {
             return;
         }
-        for (k, kind) in kinds.iter().enumerate() {
-            let Node::Tile(d) = *kind else { continue };
+        for (k, &(number, kind)) in operands.iter().enumerate() {
+            let Node::Tile(d) = kind else { continue };
             if !far[k] {
                 continue;
             }
-            let n = self.args.operands + k as u8;
+            let n = self.args.operands + number;
             let p = self.vm.arg(n);
-            let pixel = self.vm.arg(self.args.strides + k as u8);
+            let pixel = self.vm.arg(self.args.strides + number);
             self.shift(pixel, d);
             self.add_times(p, pixel, pixels);
             if lines != 0 {
@@ -432,17 +492,17 @@ impl Frame<'_> {
     }
 
     /// Pointers to the pixels of row `r` of a tile: of the output and of each operand that is not far.
-    fn pointers(&mut self, kinds: &[Node], far: &[bool], r: usize, at: X) -> Line {
+    fn pointers(&mut self, kinds: &[(u8, Node)], far: &[bool], r: usize, at: X) -> Line {
         let out = self.line(OUT_PTR, None, self.out_type, r, at);
         let mut operands = vec![];
-        for (k, kind) in kinds.iter().enumerate() {
-            let n = self.args.operands + k as u8;
+        for (k, &(number, kind)) in kinds.iter().enumerate() {
+            let n = self.args.operands + number;
             operands.push(match kind {
                 _ if far[k] => (at, None),
-                Node::Tile(d) => self.line(n, Some(self.args.strides + k as u8), *d, r, at),
+                Node::Tile(d) => self.line(n, Some(self.args.strides + number), d, r, at),
                 Node::Column(d) => {
                     let p = self.vm.arg(n);
-                    self.vm.add_x(p, at, shift_of(*d));
+                    self.vm.add_x(p, at, shift_of(d));
                     (p, None)
                 }
                 _ => (self.vm.arg(n), None),

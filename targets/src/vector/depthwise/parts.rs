@@ -12,6 +12,8 @@ use onnxc_compiler::loops::ir::Callee;
 
 /// Rows that one address register reaches with multiples of the distance of rows.
 const REACH: i64 = 3;
+/// Registers that pairing rows and multiplying them takes.
+const WORK: usize = 3;
 
 struct Template<'s> {
     f: Frame<'s>,
@@ -141,6 +143,7 @@ impl Template<'_> {
                 }),
             }
         }
+        self.hold_more();
         let columns = self.columns(b);
         for ix in 0..s.at.span(1) {
             let meets = s.at.meets(ix);
@@ -154,6 +157,7 @@ impl Template<'_> {
             }
         }
         columns.iter().for_each(|(x, _)| self.f.vm.free_x(*x));
+        self.f.vm.let_go();
         let sums = Sums {
             acc: std::mem::take(&mut self.acc),
             vectors: n,
@@ -324,6 +328,13 @@ impl Template<'_> {
 
     /// Words of two rows.
     fn pair(&mut self, places: &[Option<Mem>], signed: bool) -> Vec<V> {
+        if self.pairs_bytes() && self.s.clear {
+            match *places {
+                [Some(at), None] => return self.one_of_pair(at, signed, false),
+                [None, Some(at)] => return self.one_of_pair(at, signed, true),
+                _ => {}
+            }
+        }
         let pair = match self.pairs_bytes() {
             true => self.pair_of_bytes(places, signed),
             false => {
@@ -337,36 +348,84 @@ impl Template<'_> {
                 vec![lo, a]
             }
         };
-        if self.s.more != 0 {
-            let more = u32::from(self.s.more as i16 as u16);
-            let (op, b) = (WordBin::Add, self.f.vm.v());
-            let bits = more | more << 16;
-            self.f.vm.op(Op::Const { d: b, bits });
-            for &d in &pair {
-                self.f.vm.op(Op::Words { op, d, a: d, b });
-            }
-            self.f.vm.free(b);
-        }
+        self.move_words(&pair, self.more(true, true));
         pair
+    }
+
+    /// What is added to the words of a lane: to the first, to the second.
+    fn more(&self, first: bool, second: bool) -> u32 {
+        let more = u32::from(self.s.more as i16 as u16);
+        let of = |there: bool| if there { more } else { 0 };
+        of(first) | of(second) << 16
+    }
+
+    /// Adds to the words of all lanes.
+    fn move_words(&mut self, group: &[V], bits: u32) {
+        if bits == 0 {
+            return;
+        }
+        let vm = &mut self.f.vm;
+        let held = vm.held(bits);
+        let b = held.unwrap_or_else(|| {
+            let d = vm.v();
+            vm.op(Op::Const { d, bits });
+            d
+        });
+        let op = WordBin::Add;
+        for &d in group {
+            vm.op(Op::Words { op, d, a: d, b });
+        }
+        if held.is_none() {
+            vm.free(b);
+        }
+    }
+
+    /// Has what is added to words in registers, where sums leave some.
+    fn hold_more(&mut self) {
+        if !self.pairs_bytes() || self.s.more == 0 {
+            return;
+        }
+        // First the one that is wanted most.
+        for bits in [self.more(true, true), self.more(true, false)] {
+            if self.f.vm.spare() > WORK {
+                self.f.vm.hold(bits);
+            }
+        }
+    }
+
+    /// Words of one row whose partner is not there: 0 stands for that. `second`: the row's is the second word of a lane.
+    fn one_of_pair(&mut self, at: Mem, signed: bool, second: bool) -> Vec<V> {
+        let group = self.widened(at, signed);
+        for &d in &group {
+            if second {
+                let (op, by) = (Shift::Left, 16);
+                self.f.vm.op(Op::Shift { op, d, a: d, by });
+            } else if signed {
+                // Their sign reaches into the other word.
+                self.f.vm.bin(Bin::And, d, d, Src::Const(0xffff));
+            }
+        }
+        self.move_words(&group, self.more(!second, second));
+        group
+    }
+
+    /// Bytes of a place, each in a lane of its own.
+    fn widened(&mut self, at: Mem, signed: bool) -> Vec<V> {
+        let elem = if signed { Elem::I8 } else { Elem::U8 };
+        let lanes = Lanes::All;
+        let group = self.f.vm.vs(self.s.vectors as usize);
+        for (v, &d) in group.iter().enumerate() {
+            let at = at.plus((v * self.f.vm.isa.lanes) as i32);
+            self.f.vm.op(Op::Load { d, at, elem, lanes });
+        }
+        group
     }
 
     /// The same of rows that are paired while they are bytes.
     fn pair_of_bytes(&mut self, places: &[Option<Mem>], signed: bool) -> Vec<V> {
         if let [Some(at)] = *places {
             // What the other word of a lane holds has no weight.
-            let elem = if signed { Elem::I8 } else { Elem::U8 };
-            let lanes = Lanes::All;
-            let group = self.f.vm.vs(self.s.vectors as usize);
-            for (v, d) in group.iter().enumerate() {
-                let at = at.plus((v * self.f.vm.isa.lanes) as i32);
-                self.f.vm.op(Op::Load {
-                    d: *d,
-                    at,
-                    elem,
-                    lanes,
-                });
-            }
-            return group;
+            return self.widened(at, signed);
         }
         let a = self.bytes(places[0]);
         let b = (places.get(1)).map(|place| self.bytes(*place));

@@ -15,6 +15,8 @@ struct End {
     elem: Elem,
     /// Vector registers that a tail needs beside its result.
     need: usize,
+    /// The same where what lies along columns is in registers for several.
+    need_shared: usize,
     /// Registers beside them, for stores.
     more: usize,
     /// Whether two vectors of bytes are stored at once.
@@ -77,27 +79,40 @@ impl Template<'_> {
         };
         let pairs = level && elem.is_limited();
         let mixes = tail::mixes(&tail, self.vm.isa).filter(|_| pairs);
-        let need = tail::registers(&tail, self.vm.isa)?;
-        let acc = std::mem::take(&mut self.acc);
+        let mut acc = std::mem::take(&mut self.acc);
         let odd = self.cols % 2 == 1 && self.m() > 1 && self.lanes(self.cols - 1) == Lanes::All;
         let apart = pairs && odd && self.vm.isa.stores_apart();
+        let mut end = self.end(tail, elem, pairs, mixes);
         // One register more for stores of some lanes, or for the other of a pair; one for what waits for the next row.
-        let more = 1 + usize::from(pairs) + usize::from(apart);
-        let results = tail::keep(&mut self.vm, &tail, need, more, &acc);
-        let woven = tail::weaves(&tail, &self.vm.isa);
-        let mut end = self.end(tail, elem, [need, more], pairs, mixes);
+        end.more = 1 + usize::from(pairs) + usize::from(apart);
+        // Products of floats leave the part of a core idle that their tails are done by.
+        if mixes.is_none() && self.s.numbers != Numbers::Floats {
+            self.first_half(&mut end, &mut acc)?;
+        }
+        end.need = tail::registers(&end.tail, self.vm.isa)?;
+        end.need_shared = tail::registers_shared(&end.tail, self.vm.isa)?;
+        let results = tail::keep(&mut self.vm, &end.tail, end.need, end.more, &acc);
+        let woven = tail::weaves(&end.tail, &self.vm.isa);
         // A second row is reached by the distance of rows as an index.
         let near = end.operands.iter().all(|o| o.place.is_some());
         end.apart = apart && near;
+        let each = near && pairs && mixes.is_none() && self.vm.isa.stores_each();
         let together = match near && (woven && self.cols < tail::ABREAST || apart) {
             true => 2,
             false => 1,
         };
-        let mut results = results.into_iter();
         let mut at = 0;
         while at < self.m() {
-            let rows = together.min(self.m() - at);
-            self.rows(&end, rows, near && woven, &mut results)?;
+            let left = &results[at * self.cols..];
+            let two = left.len() / self.cols >= 2;
+            let rows = match each && two && self.down(&end, &left[..2 * self.cols])? {
+                true => 2,
+                false => {
+                    let rows = together.min(self.m() - at);
+                    self.rows(&end, rows, near && woven, &mut left.iter().copied())?;
+                    rows
+                }
+            };
             self.next_rows(&end, rows);
             at += rows;
         }
@@ -106,14 +121,58 @@ impl Template<'_> {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        tail: Tail,
-        elem: Elem,
-        [need, more]: [usize; 2],
-        pairs: bool,
-        mixes: Option<u8>,
-    ) -> End {
+    /// The first half of a long tail, for all sums: what is left to do is in `end` afterwards.
+    fn first_half(&mut self, end: &mut End, acc: &mut [V]) -> Result<()> {
+        let Some(halves) = tail::halves(&end.tail, &self.vm.isa) else {
+            return Ok(());
+        };
+        let (first, [own, rest]) = (halves.first, halves.operands);
+        let need = tail::registers(&first, self.vm.isa)?;
+        let need_shared = tail::registers_shared(&first, self.vm.isa)?;
+        if need > self.vm.spare() {
+            return Ok(());
+        }
+        let sources = std::mem::take(&mut end.operands);
+        for j in 0..self.cols {
+            let (lanes, at) = (self.lanes(j), (j * self.vm.isa.lanes) as i32);
+            let share = self.m() > 1 && need_shared <= self.vm.spare();
+            tail::hold(
+                &mut self.vm,
+                &first,
+                if share { need_shared } else { need },
+                0,
+            );
+            let shared: Vec<Option<V>> = match share {
+                true => own
+                    .iter()
+                    .map(|&k| self.shared(&sources[k], at, lanes))
+                    .collect(),
+                false => vec![None; own.len()],
+            };
+            for i in 0..self.m() {
+                let mut fetch = |vm: &mut Vm, k: usize, _: Node| match shared[k] {
+                    Some(v) => Operand::Shared(v),
+                    None => sources[own[k]].fetch(vm, at, 0, lanes),
+                };
+                let sum = &mut acc[i * self.cols + j];
+                *sum = tail::apply(&mut self.vm, &first, *sum, &mut fetch)?;
+            }
+            let shared: Vec<V> = shared.into_iter().flatten().collect();
+            self.vm.free_all(&shared);
+        }
+        self.vm.let_go();
+        for (k, source) in sources.into_iter().enumerate() {
+            match (rest.contains(&k), source.place) {
+                (true, _) => end.operands.push(source),
+                (false, Some((x, _))) => self.vm.free_x(x),
+                (false, None) => {}
+            }
+        }
+        end.tail = halves.rest;
+        Ok(())
+    }
+
+    fn end(&mut self, tail: Tail, elem: Elem, pairs: bool, mixes: Option<u8>) -> End {
         let kinds: Vec<Node> = tail.operands().collect();
         let c = self.vm.arg(self.args.c);
         let c_row = self.distance(self.args.c_row, elem.bytes());
@@ -142,8 +201,9 @@ impl Template<'_> {
         End {
             tail,
             elem,
-            need,
-            more,
+            need: 0,
+            need_shared: 0,
+            more: 0,
             pairs,
             apart: false,
             mixes,
@@ -261,6 +321,94 @@ impl Template<'_> {
             at += abreast;
         }
         Ok(())
+    }
+
+    /// Tails and stores of two rows, down each column of vectors, so that what lies along columns is loaded once for both; four vectors are stored together.
+    /// `false`, and nothing is written: there are not enough registers.
+    fn down(&mut self, end: &End, results: &[Kept]) -> Result<bool> {
+        let waiting = results.iter().filter(|s| matches!(s, Kept::Slot(_)));
+        let more = end.more + waiting.count();
+        if self.vm.spare() < end.need + more {
+            return Ok(false);
+        }
+        let mut j = 0;
+        while j < self.cols {
+            let lanes = self.lanes(j);
+            let pair = j + 1 < self.cols && self.lanes(j + 1) == Lanes::All;
+            let columns = j..j + 1 + usize::from(pair);
+            let share = self.vm.spare() >= end.need_shared + more;
+            let need = if share { end.need_shared } else { end.need };
+            tail::hold(&mut self.vm, &end.tail, need, more);
+            // As they are stored: row by row.
+            let mut answers = vec![V(0); 2 * columns.len()];
+            for (at, j) in columns.clone().enumerate() {
+                let first = (j * self.vm.isa.lanes) as i32;
+                let shared: Vec<Option<V>> = match share {
+                    true => (end.operands.iter())
+                        .map(|o| self.shared(o, first, lanes))
+                        .collect(),
+                    false => vec![None; end.operands.len()],
+                };
+                for below in 0..2 {
+                    let result = results[below * self.cols + j].fetch(&mut self.vm);
+                    let mut fetch = |vm: &mut Vm, k: usize, _: Node| match shared[k] {
+                        Some(v) => Operand::Shared(v),
+                        None => end.operands[k].fetch(vm, first, below, lanes),
+                    };
+                    answers[below * columns.len() + at] =
+                        tail::apply(&mut self.vm, &end.tail, result, &mut fetch)?;
+                }
+                let shared: Vec<V> = shared.into_iter().flatten().collect();
+                self.vm.free_all(&shared);
+            }
+            self.store_down(end, columns.start, &answers);
+            j = columns.end;
+        }
+        Ok(true)
+    }
+
+    /// An operand that lies along columns, in a register.
+    fn shared(&mut self, o: &Source, first: i32, lanes: Lanes) -> Option<V> {
+        let (base, _) = o.place.filter(|_| tail::shareable(&o.kind))?;
+        let d = self.vm.v();
+        self.vm.load(d, Mem::at(base, first * o.size()), lanes);
+        Some(d)
+    }
+
+    /// Stores vectors of two rows from column `j` on, those of the first row first.
+    fn store_down(&mut self, end: &End, j: usize, answers: &[V]) {
+        let (lanes, n, width) = (self.lanes(j), answers.len() / 2, self.vm.isa.lanes);
+        let place = |i: usize| Mem {
+            base: end.c,
+            index: (i >= n).then_some((end.c_row, 0)),
+            disp: ((j + i % n) * width) as i32 * end.elem.bytes(),
+        };
+        if lanes == Lanes::All {
+            let at = |i: usize| i.min(answers.len() - 1);
+            let (v, at) = (
+                std::array::from_fn(|i| answers[at(i)]),
+                std::array::from_fn(|i| place(at(i))),
+            );
+            self.vm.op(Op::StoreEach {
+                v,
+                n: answers.len() as u8,
+                at,
+                signed: end.elem == Elem::I8Limited,
+            });
+            self.vm.free_all(answers);
+            return;
+        }
+        for (i, &s) in answers.iter().enumerate() {
+            let (at, tmp) = (place(i), self.vm.v());
+            self.vm.op(Op::Store {
+                s,
+                at,
+                elem: end.elem,
+                lanes,
+                tmp,
+            });
+            self.vm.free_all(&[tmp, s]);
+        }
     }
 
     /// Pointers so many rows further.

@@ -207,6 +207,9 @@ impl Emit<'_> {
         }
         // Halves have four bytes of each: those of a vector come together.
         let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
+        if n == 4 && at.chunks(2).all(|two| two[0].plus(8) == two[1]) {
+            return self.store_two_pairs(a, b, [at[0], at[2]]);
+        }
         self.push(Instruction::with3(extract, second, self.v(a), 1u32)?);
         let with3 = Instruction::with3::<Register, Register, Register>;
         let (low, high) = (
@@ -231,6 +234,21 @@ impl Emit<'_> {
                 _ => self.mr(Ins::VEX_Vmovlps_m64_xmm, m, from)?,
             }
         }
+        Ok(())
+    }
+    /// Four bytes of each of four vectors in both halves of `a`: those of the first two at one place, of the others at another. `b` is clobbered.
+    fn store_two_pairs(&mut self, a: V, b: V, at: [Mem; 2]) -> Emitted {
+        let order: Vec<u8> = (0..8u32)
+            .flat_map(|i| (i % 2 * 4 + i / 2).to_le_bytes())
+            .collect();
+        let (order, y, index) = (self.constant(order), self.v(a), self.v(b));
+        self.rm(codes::LOAD.at(Level::Avx2), index, order)?;
+        let with3 = Instruction::with3::<Register, Register, Register>;
+        self.push(with3(Ins::VEX_Vpermd_ymm_ymm_ymmm256, y, index, y)?);
+        let [first, second] = at.map(|at| self.mem(at));
+        self.mr(Ins::VEX_Vmovups_xmmm128_xmm, first, self.xmm(a))?;
+        let extract = Ins::VEX_Vextracti128_xmmm128_ymm_imm8;
+        self.push(Instruction::with3(extract, second, y, 1u32)?);
         Ok(())
     }
 }
