@@ -3,6 +3,8 @@
 //! Inputs of `lookup`: x (8 bits), a table of 256. Output: entry number `x - least value of its type`. Nothing is computed, so every row has the same
 //! bits.
 
+use super::table_steps::Steps;
+use super::widen::results;
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
@@ -78,13 +80,20 @@ fn table(cx: &mut LowerCx, _: &Query) -> Result<()> {
     let tile = cx.machine.tile("byte_table").ok_or_else(missing)?;
     let shape = cx.in_shape(0)?;
     let entries = cx.input(1)?.konst.clone().ok_or_else(missing)?;
-    let mut bytes = entries.data.to_vec();
-    if cx.input(0)?.ty.dtype == DType::I8 {
-        // Entry 0 is that of the byte 0; those of negative numbers follow.
-        bytes.rotate_left(128);
-    }
-    let entries = Tensor::new(DType::U8, vec![bytes.len() as i64], bytes.into())?;
-    let t = cx.constant("table", entries);
+    let signed = cx.input(0)?.ty.dtype == DType::I8;
+    let results = results(cx)?.unwrap_or(0);
+    let t = match Steps::worth(cx, &entries.data, results) {
+        Some(steps) => steps.write(cx, signed)?,
+        None => {
+            let mut bytes = entries.data.to_vec();
+            if signed {
+                // Entry 0 is that of the byte 0; those of negative numbers follow.
+                bytes.rotate_left(128);
+            }
+            let entries = Tensor::new(DType::U8, vec![bytes.len() as i64], bytes.into())?;
+            cx.constant("table", entries)
+        }
+    };
     let (x, y) = (cx.input(0)?.buf, cx.output(0).ok_or_else(missing)?.buf);
     let callee = tile.callee(vec![]);
     let run = |cx: &mut LowerCx, from: ExprId, n: ExprId| {

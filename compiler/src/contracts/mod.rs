@@ -41,6 +41,7 @@ pub mod sparse;
 pub mod strides;
 pub mod strip;
 pub mod strip_plan;
+mod table_steps;
 pub mod tail;
 pub mod text;
 pub mod turn;
