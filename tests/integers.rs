@@ -6,7 +6,7 @@
 #[path = "integers/layers.rs"]
 mod layers;
 
-use layers::{Layer, conv, matmul, pairs, pairs_of, points};
+use layers::{Byte, Layer, conv, matmul, pairs, pairs_of, points, sigmoids};
 use onnxc::loader::Model as Loaded;
 use onnxc_compiler::codegen::Options;
 use onnxc_compiler::codegen::exec::{Drive, executable};
@@ -155,7 +155,7 @@ fn pairs_of_bytes_never_pass_sixteen_bits() {
 }
 
 #[test]
-fn layers_of_large_models_name_masks() {
+fn layers_of_large_models_are_stored_short() {
     let mut r = Rng::new(7);
     let mut weights = |bound: u64| -> Vec<i64> {
         let of = |_| r.below(2 * bound as usize) as i64 - bound as i64;
@@ -174,6 +174,8 @@ fn layers_of_large_models_name_masks() {
         pairs_of(5, [7, 960, 24], |k, j| {
             if k % 48 < 4 { of(&small, k, j) } else { 0 }
         }),
+        sigmoids(6, Byte::U8),
+        sigmoids(7, Byte::I8),
     ];
     let model = joined(&layers, "large");
     let masks = picked_masks::all();
@@ -182,6 +184,10 @@ fn layers_of_large_models_name_masks() {
         let program = program(&model, t);
         let named = program.weights.iter().any(|(_, w)| w[..] == masks[..]);
         assert_eq!(named, t.cpu == "x86-64-v3", "{}", t.cpu);
+        // Tables of 256 by two bits an entry, behind the first and the least rise.
+        let short = program.weights.iter().filter(|(_, w)| w.len() == 66);
+        let tables = t.machine.tile("byte_table").is_some();
+        assert_eq!(short.count(), if tables { 2 } else { 0 }, "{}", t.cpu);
         check(
             &layers,
             &answers(&program, t, &layers),

@@ -13,7 +13,7 @@ pub struct Layer {
 
 /// 8-bit numbers with a sign or without.
 #[derive(Clone, Copy, PartialEq)]
-enum Byte {
+pub enum Byte {
     U8,
     I8,
 }
@@ -443,6 +443,42 @@ pub fn points(r: &mut Rng, n: usize) -> Layer {
         input: format!("%x{n}: {}[1,{channels},{},{}]", xb.name(), size[0], size[1]),
         data: x.iter().map(|&v| v as u8).collect(),
         want: want.into_iter().map(|v| o.number(v)).collect(),
+    }
+}
+
+/// Sigmoid of every byte there is, many times over: a table.
+pub fn sigmoids(n: usize, xb: Byte) -> Layer {
+    let sizes = [3, 37, 43];
+    let (xs, xz) = (0.043f32, xb.range().0 + 101);
+    let (least, most) = xb.range();
+    let x: Vec<i64> = (0..sizes.iter().product::<i64>())
+        .map(|i| least + i * 7 % (most - least + 1))
+        .collect();
+    let o = Out {
+        byte: xb,
+        zero: least,
+        scale: 1.0 / 256.0,
+        relu: false,
+    };
+    let mut t = String::new();
+    dequantized(&mut t, &format!("x{n}"), xb, &[xs], &[xz], 1);
+    writeln!(t, "  %c{n} = Sigmoid(%x{n}r)").unwrap();
+    o.text(&mut t, n, &format!("%c{n}"));
+    let real = |x: &i64| (x - xz) as f64 * f64::from(xs);
+    Layer {
+        text: t,
+        input: format!(
+            "%x{n}: {}[1,{},{},{}]",
+            xb.name(),
+            sizes[0],
+            sizes[1],
+            sizes[2]
+        ),
+        data: x.iter().map(|&v| v as u8).collect(),
+        want: x
+            .iter()
+            .map(|x| o.number(1.0 / (1.0 + libm::exp(-real(x)))))
+            .collect(),
     }
 }
 

@@ -128,7 +128,7 @@ mod tests {
             (0..256)
                 .map(|i| {
                     let x = f64::from(i - 128) * scale;
-                    let y = x / (1.0 + (-x).exp()) * by;
+                    let y = x / (1.0 + libm::exp(-x)) * by;
                     libm::rint(y - 100.0).clamp(-128.0, 127.0) as i8 as u8
                 })
                 .collect::<Vec<u8>>()
