@@ -73,7 +73,8 @@ impl Late {
         };
         let lanes = per_lane * cx.machine.vector?.lanes;
         let tile = cx.machine.tile(contract.name)?;
-        (cx.weights.transformed > cx.machine.winograd.stored).then_some(Late { tile, lanes })
+        let large = cx.weights.transformed > cx.machine.winograd.stored;
+        (large || (made != DType::F32 && cx.counts_bytes())).then_some(Late { tile, lanes })
     }
 }
 
