@@ -38,6 +38,15 @@ pub enum Extra {
 /// Called in place of a store: (builder, output number, index of every axis, value).
 pub type StoreHook<'a> = &'a mut dyn FnMut(&mut Builder, usize, &[ExprId], ExprId);
 
+/// Bytes of a model's weights, those of all layers together.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Weights {
+    /// Of whole numbers.
+    pub whole: i64,
+    /// Those with windows of 3 x 3, if Winograd's algorithm had them transformed by F(4x4).
+    pub transformed: i64,
+}
+
 /// Where an operator or kernel row writes its loops.
 pub struct LowerCx<'a> {
     /// The function under construction.
@@ -58,8 +67,8 @@ pub struct LowerCx<'a> {
     pub effort: Effort,
     /// Threads that share the work, so that loops can be written in as many even parts.
     pub threads: i64,
-    /// Bytes of the whole-number weights of all layers.
-    pub weights: i64,
+    /// What the weights of all layers take.
+    pub weights: Weights,
     /// Buffers asked for, with their parameters.
     pub extras: Vec<(BufId, Extra)>,
     /// Takes stores over, where a tail follows.
@@ -275,7 +284,7 @@ impl<'a> LowerCx<'a> {
     /// Whether a model has so many bytes of whole-number weights that its size is what they and what belongs to them take.
     pub fn counts_bytes(&self) -> bool {
         const MANY: i64 = 1 << 19;
-        self.weights >= MANY
+        self.weights.whole >= MANY
     }
     /// The computing type of input `i`.
     pub fn in_ty(&self, i: usize) -> Result<Ty> {
@@ -500,6 +509,9 @@ pub struct Winograd {
     /// The largest error of a layer, relative to its largest output, that may be expected
     /// ([`crate::contracts::winograd_error`]).
     pub error: f64,
+    /// Bytes of transformed weights that a model stores at most ([`Weights::transformed`]). Those of larger models are stored as they are, and
+    /// layers transform them: they would come from memory in each run.
+    pub stored: i64,
 }
 
 impl Default for Winograd {
@@ -507,6 +519,7 @@ impl Default for Winograd {
         Winograd {
             tile: 4,
             error: 1e-5,
+            stored: 4 << 20,
         }
     }
 }

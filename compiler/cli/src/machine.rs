@@ -187,6 +187,7 @@ fn target(flags: &TargetFlags, triple: &triple::Target, selection: &Selection) -
             WinogradTiles::F4 => 4,
         },
         error: flags.winograd_error.unwrap_or(Winograd::default().error),
+        ..Winograd::default()
     };
     target.machine.sparse = Sparse {
         used: flags.sparse == WhenSparse::Auto,

@@ -106,6 +106,7 @@ pub static ALL: &[&Contract] = &[
     &winograd_tiles::WINOGRAD_OUT,
     &winograd_tiles::WINOGRAD_IN_WORDS,
     &winograd_tiles::WINOGRAD_OUT_WORDS,
+    &winograd_filters::WINOGRAD_FILTERS,
     &winograd_filters::WINOGRAD_FILTERS_WORDS,
 ];
 

@@ -14,7 +14,9 @@ use crate::base::diag::Diagnostic;
 use crate::base::dim::{Dim, Symbols};
 use crate::base::tensor::Tensor;
 use crate::base::types::{Quant, TensorType};
-use crate::kernel::{Contract, Extra, Kernel, LowerCx, Machine, Operand, Query, Tile, Vector};
+use crate::kernel::{
+    Contract, Extra, Kernel, LowerCx, Machine, Operand, Query, Tile, Vector, Weights,
+};
 use crate::loops::build::Builder;
 use crate::loops::interp::{Env, Memory, run};
 use crate::loops::ir::Access;
@@ -85,6 +87,12 @@ static WINOGRAD_OUT_WORDS: Tile = Tile {
     ..STRIP
 };
 
+static WINOGRAD_FILTERS: Tile = Tile {
+    name: "winograd_filters_f32_test",
+    contract: "winograd_filters",
+    ..STRIP
+};
+
 static WINOGRAD_FILTERS_WORDS: Tile = Tile {
     name: "winograd_filters_i8_test",
     contract: "winograd_filters_words",
@@ -138,6 +146,7 @@ fn machine() -> Machine {
             &STRIP_WORDS,
             &WINOGRAD_IN_WORDS,
             &WINOGRAD_OUT_WORDS,
+            &WINOGRAD_FILTERS,
             &WINOGRAD_FILTERS_WORDS,
         ],
         vector: Some(Vector {
@@ -254,7 +263,10 @@ fn run_noted(
         machine,
         effort: Default::default(),
         threads: 1,
-        weights: 0,
+        weights: Weights {
+            whole: 0,
+            transformed: 1,
+        },
         extras: vec![],
         store_hook: None,
     };

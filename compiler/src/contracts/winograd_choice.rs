@@ -64,7 +64,7 @@ const OF_WEIGHTS: f64 = 0.55;
 
 /// How a row holds its numbers.
 pub enum Held {
-    /// Floats, their weights transformed while compiling.
+    /// Floats, their weights transformed while compiling, or by the layer.
     Floats,
     /// Words, two channels in a lane, whose weights are bytes that the layer transforms.
     Words,

@@ -144,7 +144,7 @@ pub fn run_op(
         machine: &machine,
         effort: Default::default(),
         threads: 1,
-        weights: 0,
+        weights: Default::default(),
         extras: vec![],
         store_hook: None,
     };

@@ -2,7 +2,7 @@
 
 use super::check::{Gaps, Label, RegionLabels};
 use super::group::{Group, escaping, group};
-use super::lower::{Lowered, Place as LowerPlace, Source, type_of, whole_weights};
+use super::lower::{Lowered, Place as LowerPlace, Source, type_of, weights};
 use super::names::layer_name;
 pub use super::options::Options;
 use super::parallel;
@@ -152,7 +152,7 @@ impl Planner<'_> {
                     machine: self.machine,
                     effort: self.options.kernels(),
                     threads: self.options.threads,
-                    weights: whole_weights(g),
+                    weights: weights(g),
                     rooms: &rooms,
                 };
                 Views::of(g, &|n| self.options.scatter && place.scatters(n))
@@ -251,7 +251,7 @@ impl Planner<'_> {
             machine: self.machine,
             effort: self.options.kernels(),
             threads: self.options.threads,
-            weights: whole_weights(s.g),
+            weights: weights(s.g),
             rooms: &s.views.rooms,
         };
         // What needs no layer can't take a tail along.

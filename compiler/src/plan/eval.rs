@@ -55,7 +55,7 @@ pub fn eval(g: &Graph, n: NodeId, symbols: &Symbols) -> Result<Option<Vec<Option
         machine: &machine,
         effort: Effort::default(),
         threads: 1,
-        weights: 0,
+        weights: Default::default(),
         rooms: &Rooms::new(),
     }
     .lower_node(n)?;

@@ -13,7 +13,9 @@ use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
 use crate::graph::ir::{Graph, NodeId, ValueId};
-use crate::kernel::{Extra, Kernel, LowerCx, Machine, Operand, Query, broadcast_load_in, wrap};
+use crate::kernel::{
+    Extra, Kernel, LowerCx, Machine, Operand, Query, Weights, broadcast_load_in, wrap,
+};
 use crate::loops::build::Builder;
 use crate::loops::compact::compact;
 use crate::loops::ir::{Access, BufId, ExprId, Func, LoopKind};
@@ -59,18 +61,27 @@ pub struct Place<'a> {
     pub effort: Effort,
     /// Threads to compile for.
     pub threads: u32,
-    /// Bytes of the weights of whole numbers in all layers.
-    pub weights: i64,
+    /// What the weights of all layers take.
+    pub weights: Weights,
     /// Values that do not lie in one piece.
     pub rooms: &'a Rooms,
 }
 
-/// Bytes of all constants of bytes that are read.
-pub fn whole_weights(g: &Graph) -> i64 {
-    let bytes = |t: &Tensor| matches!(t.dtype, DType::I8 | DType::U8).then_some(t.data.len());
+/// What all constants that are read take.
+pub fn weights(g: &Graph) -> Weights {
     let read = g.values().filter(|(v, _)| g.is_used(*v));
-    let all = read.filter_map(|(v, _)| g.konst(v).and_then(bytes));
-    all.sum::<usize>() as i64
+    let mut all = Weights::default();
+    for t in read.filter_map(|(v, _)| g.konst(v)) {
+        let whole = matches!(t.dtype, DType::I8 | DType::U8);
+        if whole {
+            all.whole += t.data.len() as i64;
+        }
+        // Windows over several channels: 36 numbers for nine, words or floats.
+        if matches!(t.shape[..], [_, c, 3, 3] if c > 1) {
+            all.transformed += 4 * t.len() as i64 * if whole { 2 } else { 4 };
+        }
+    }
+    all
 }
 
 impl<'a> Place<'a> {

@@ -225,6 +225,21 @@ pub const fn winograd_out_words(
     }
 }
 
+/// Contract `winograd_filters`.
+pub const fn winograd_filters(
+    level: Level,
+    name: &'static str,
+    needs: &'static [&'static str],
+) -> Tile {
+    Tile {
+        name,
+        contract: "winograd_filters",
+        needs,
+        tile: (1, 1),
+        make: by_level!(level, winograd_filters::program),
+    }
+}
+
 /// Contract `winograd_filters_words`.
 pub const fn winograd_filters_words(
     level: Level,
@@ -232,11 +247,8 @@ pub const fn winograd_filters_words(
     needs: &'static [&'static str],
 ) -> Tile {
     Tile {
-        name,
         contract: "winograd_filters_words",
-        needs,
-        tile: (1, 1),
-        make: by_level!(level, winograd_filters::program),
+        ..winograd_filters(level, name, needs)
     }
 }
 

@@ -1,11 +1,11 @@
-//! The template of contract `winograd_filters_words`: one vector of words after the other, the nine weights of its windows in registers.
+//! The template of contracts `winograd_filters` and `winograd_filters_words`: one vector after the other, the nine weights of its windows in registers.
 
 use super::build::Vm;
 use super::ir::*;
 use super::winograd::times;
 use onnxc_compiler::base::diag::{Diagnostic, Result};
 use onnxc_compiler::base::dtype::DType;
-use onnxc_compiler::contracts::winograd_filters::{Filters, TAPS};
+use onnxc_compiler::contracts::winograd_filters::{FACTORS, Filters, TAPS};
 use onnxc_compiler::loops::ir::Callee;
 
 const FILTERS: u8 = 0;
@@ -17,7 +17,7 @@ const ARGS: u8 = 4;
 /// The program of a transform of weights.
 pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let s = Filters::of(callee)
-        .filter(|s| s.lanes == 2 * isa.lanes as i64)
+        .filter(|s| s.lanes * s.made().size() as i64 == 4 * isa.lanes as i64)
         .ok_or_else(|| {
             Diagnostic::internal(format!("`{}` was asked for nonsense", callee.kernel))
         })?;
@@ -30,16 +30,28 @@ pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
 fn vectors(vm: &mut Vm, s: &Filters, count: X) {
     let (filters, planes) = (vm.arg(FILTERS), vm.arg(PLANES));
     let one = vm.arg(PLANE);
-    vm.op(Op::ShlX {
-        d: one,
-        a: one,
-        by: 1,
-    });
+    let by = s.made().size().trailing_zeros() as u8;
+    vm.op(Op::ShlX { d: one, a: one, by });
     let three = times(vm, one, 3);
     let q = vm.x();
-    let (elem, size) = match s.stored {
-        DType::I8 => (Elem::I8x2, s.lanes as i32),
-        _ => (Elem::W32, 2 * s.lanes as i32),
+    let elem = match s.stored {
+        DType::I8 => Elem::I8x2,
+        _ => Elem::W32,
+    };
+    let size = (s.lanes * s.stored.size() as i64) as i32;
+    let step = (s.lanes * s.made().size() as i64) as i32;
+    let t = s.m as usize + 2;
+    let line = match (s.made(), t) {
+        (DType::F32, 6) => {
+            // In registers where there are enough.
+            if vm.isa.vregs >= 28 {
+                FACTORS.iter().for_each(|f| vm.hold(f.to_bits()));
+            }
+            Line::Floats
+        }
+        (DType::F32, _) => Line::FloatsOfFour,
+        (_, 6) => Line::Words,
+        _ => Line::WordsOfFour,
     };
     vm.repeat(count, 1, |vm| {
         let window: [[V; 3]; 3] = [0, 1, 2].map(|row| {
@@ -56,9 +68,8 @@ fn vectors(vm: &mut Vm, s: &Filters, count: X) {
         });
         vm.add_i(filters, TAPS as i32 * size);
         vm.op(Op::MoveX { d: q, a: planes });
-        vm.add_i(planes, 2 * s.lanes as i32);
+        vm.add_i(planes, step);
         let row = [(); 3].map(|()| vm.v());
-        let t = s.m as usize + 2;
         let mut to = To {
             q,
             planes: [one, three],
@@ -67,23 +78,21 @@ fn vectors(vm: &mut Vm, s: &Filters, count: X) {
         };
         for i in 0..t {
             for (j, d) in row.iter().enumerate() {
-                element(vm, t, i, window.map(|row| row[j]), *d);
+                line.element(vm, i, window.map(|row| row[j]), *d);
             }
-            match t {
-                6 => row_of_six(vm, row, &mut to),
-                _ => row_of_four(vm, row, &mut to),
-            }
+            line.row(vm, row, &mut to);
         }
         window.iter().for_each(|row| vm.free_all(row));
         vm.free_all(&row);
         vm.free(to.tmp);
     });
+    vm.let_go();
     for x in [filters, planes, one, three, q] {
         vm.free_x(x);
     }
 }
 
-/// Where words go: one plane after the other.
+/// Where vectors go: one plane after the other.
 struct To {
     /// The plane that is written next, less those that are `ahead`.
     q: X,
@@ -110,73 +119,154 @@ impl To {
     }
 }
 
-fn words(vm: &mut Vm, op: WordBin, d: V, a: V, b: V) {
-    vm.op(Op::Words { op, d, a, b });
+/// How a line of three becomes four or six.
+#[derive(Clone, Copy)]
+enum Line {
+    WordsOfFour,
+    FloatsOfFour,
+    Words,
+    Floats,
 }
 
-fn row_of_four(vm: &mut Vm, row: [V; 3], to: &mut To) {
-    let v = vm.v();
-    for j in 0..4 {
-        element(vm, 4, j, row, v);
+impl Line {
+    fn add(self, vm: &mut Vm, d: V, a: V, b: V) {
+        match self {
+            Line::Words | Line::WordsOfFour => {
+                let op = WordBin::Add;
+                vm.op(Op::Words { op, d, a, b });
+            }
+            Line::Floats | Line::FloatsOfFour => vm.bin(Bin::Add, d, a, b),
+        }
+    }
+
+    fn sub(self, vm: &mut Vm, d: V, a: V, b: V) {
+        match self {
+            Line::Words | Line::WordsOfFour => {
+                let op = WordBin::Sub;
+                vm.op(Op::Words { op, d, a, b });
+            }
+            Line::Floats | Line::FloatsOfFour => vm.bin(Bin::Sub, d, a, b),
+        }
+    }
+
+    /// `d = a + b`, or less `b`.
+    fn join(self, vm: &mut Vm, add: bool, d: V, [a, b]: [V; 2]) {
+        match add {
+            true => self.add(vm, d, a, b),
+            false => self.sub(vm, d, a, b),
+        }
+    }
+
+    /// All elements, one after the other, with sums that two of them have in common.
+    fn row(self, vm: &mut Vm, row: [V; 3], to: &mut To) {
+        match self {
+            Line::WordsOfFour | Line::FloatsOfFour => {
+                let v = vm.v();
+                for j in 0..4 {
+                    self.element(vm, j, row, v);
+                    to.put(vm, v);
+                }
+                vm.free(v);
+            }
+            Line::Words => self.row_of_words(vm, row, to),
+            Line::Floats => self.row_of_floats(vm, row, to),
+        }
+    }
+
+    fn row_of_words(self, vm: &mut Vm, [x, y, z]: [V; 3], to: &mut To) {
+        let [v, t] = [vm.v(), vm.v()];
+        self.element(vm, 0, [x, y, z], v);
         to.put(vm, v);
-    }
-    vm.free(v);
-}
-
-/// The same as six times [`element`], with sums that two of them have in common.
-fn row_of_six(vm: &mut Vm, [x, y, z]: [V; 3], to: &mut To) {
-    use WordBin::{Add, Sub};
-    let [v, t] = [vm.v(), vm.v()];
-    element(vm, 6, 0, [x, y, z], v);
-    to.put(vm, v);
-    words(vm, Add, t, x, z);
-    words(vm, Add, v, t, y);
-    to.put(vm, v);
-    words(vm, Sub, v, y, t);
-    to.put(vm, v);
-    words(vm, Add, t, z, z);
-    for op in [Add, Sub] {
-        words(vm, op, v, t, y);
-        words(vm, Add, v, v, v);
-        words(vm, Add, v, v, x);
+        self.add(vm, t, x, z);
+        self.add(vm, v, t, y);
         to.put(vm, v);
+        self.sub(vm, v, y, t);
+        to.put(vm, v);
+        self.add(vm, t, z, z);
+        for add in [true, false] {
+            self.join(vm, add, v, [t, y]);
+            self.add(vm, v, v, v);
+            self.add(vm, v, v, x);
+            to.put(vm, v);
+        }
+        self.add(vm, v, t, z);
+        self.add(vm, v, v, v);
+        to.put(vm, v);
+        vm.free_all(&[v, t]);
     }
-    words(vm, Add, v, t, z);
-    words(vm, Add, v, v, v);
-    to.put(vm, v);
-    vm.free_all(&[v, t]);
+
+    fn row_of_floats(self, vm: &mut Vm, [x, y, z]: [V; 3], to: &mut To) {
+        let [v, t, u] = [vm.v(), vm.v(), vm.v()];
+        factor(vm, v, x, 0);
+        to.put(vm, v);
+        factor(vm, t, x, 1);
+        self.sub(vm, t, t, z);
+        self.add(vm, u, y, y);
+        for add in [false, true] {
+            self.join(vm, add, v, [t, u]);
+            to.put(vm, v);
+        }
+        self.add(vm, t, x, z);
+        for add in [true, false] {
+            self.join(vm, add, v, [t, y]);
+            to.put(vm, v);
+        }
+        factor(vm, v, z, 2);
+        to.put(vm, v);
+        vm.free_all(&[v, t, u]);
+    }
+
+    /// Element `n` of those that a line of three becomes.
+    fn element(self, vm: &mut Vm, n: usize, [x, y, z]: [V; 3], d: V) {
+        let end = if n == 0 { x } else { z };
+        match (self, n) {
+            (Line::WordsOfFour | Line::FloatsOfFour, 0 | 3) => self.add(vm, d, end, end),
+            (Line::WordsOfFour | Line::FloatsOfFour, _) => {
+                self.add(vm, d, x, z);
+                self.join(vm, n == 1, d, [d, y]);
+            }
+            (Line::Floats, 0) => factor(vm, d, x, 0),
+            (Line::Floats, 5) => factor(vm, d, z, 2),
+            (Line::Floats, 1 | 2) => {
+                let twice = vm.v();
+                factor(vm, d, x, 1);
+                self.sub(vm, d, d, z);
+                self.add(vm, twice, y, y);
+                self.join(vm, n == 2, d, [d, twice]);
+                vm.free(twice);
+            }
+            (Line::Floats, _) => {
+                self.add(vm, d, x, z);
+                self.join(vm, n == 3, d, [d, y]);
+            }
+            // Six times.
+            (Line::Words, 0 | 5) => {
+                self.add(vm, d, end, end);
+                self.add(vm, d, d, end);
+                self.add(vm, d, d, d);
+            }
+            (Line::Words, 1) => {
+                self.add(vm, d, x, z);
+                self.add(vm, d, d, y);
+            }
+            (Line::Words, 2) => {
+                self.add(vm, d, x, z);
+                self.sub(vm, d, y, d);
+            }
+            // Twice (2 z + y) or (2 z - y), and x.
+            (Line::Words, _) => {
+                self.add(vm, d, z, z);
+                self.join(vm, n == 3, d, [d, y]);
+                self.add(vm, d, d, d);
+                self.add(vm, d, d, x);
+            }
+        }
+    }
 }
 
-/// Element `n` of the `t` that a line of three becomes.
-fn element(vm: &mut Vm, t: usize, n: usize, [x, y, z]: [V; 3], d: V) {
-    use WordBin::{Add, Sub};
-    let end = if n == 0 { x } else { z };
-    match (t, n) {
-        (4, 0 | 3) => words(vm, Add, d, end, end),
-        (4, _) => {
-            words(vm, Add, d, x, z);
-            words(vm, if n == 1 { Add } else { Sub }, d, d, y);
-        }
-        // Six times.
-        (_, 0 | 5) => {
-            words(vm, Add, d, end, end);
-            words(vm, Add, d, d, end);
-            words(vm, Add, d, d, d);
-        }
-        (_, 1) => {
-            words(vm, Add, d, x, z);
-            words(vm, Add, d, d, y);
-        }
-        (_, 2) => {
-            words(vm, Add, d, x, z);
-            words(vm, Sub, d, y, d);
-        }
-        // Twice (2 z + y) or (2 z - y), and x.
-        _ => {
-            words(vm, Add, d, z, z);
-            words(vm, if n == 3 { Add } else { Sub }, d, d, y);
-            words(vm, Add, d, d, d);
-            words(vm, Add, d, d, x);
-        }
-    }
+/// `d`: a factor times `a`.
+fn factor(vm: &mut Vm, d: V, a: V, n: usize) {
+    let bits = FACTORS[n].to_bits();
+    let by = vm.held(bits).map_or(Src::Const(bits), Src::Reg);
+    vm.bin(Bin::Mul, d, a, by);
 }

@@ -362,7 +362,7 @@ fn lower(row: &Kernel, query: &Query, data: &[Tensor]) -> Result<(Func, Vec<Tens
         machine: query.machine,
         effort: Effort::default(),
         threads: 1,
-        weights: 0,
+        weights: Default::default(),
         extras: vec![],
         store_hook: None,
     };

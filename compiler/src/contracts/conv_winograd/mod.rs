@@ -1,16 +1,18 @@
 //! `conv_f32_winograd_f4`, `_f2`: convolution with 3 x 3 windows over channels-last data by Winograd's F(4x4) and F(2x2).
 //!
 //! Tiles of all images are gone through in blocks. A block's input is transformed into 36 (16) planes; then, for some columns of
-//! the output at a time, each plane is multiplied with its weights by `gemm_strip`, and the sums are transformed back. Weights are
-//! transformed in f64 at compile time, rounded once, and lie as they are read: `[panel][plane][k][column]`. Only a block's
+//! the output at a time, each plane is multiplied with its weights by `gemm_strip`, and the sums are transformed back. Transformed weights
+//! lie as they are read, `[panel][plane][k][column]`: in the object, or where the layer has just written them (`weights.rs`). Only a block's
 //! planes are in memory, and planes lie an odd number of cache lines apart, so that one element of all of them finds room
 //! in a cache.
 
 mod back;
 mod cut;
+mod floats;
 mod weights;
 mod whole;
 
+pub use floats::{F2, F4};
 pub use whole::{WHOLE_F2, WHOLE_F4};
 
 use super::conv::View;
@@ -20,38 +22,17 @@ use super::row_blocks::row_blocks;
 use super::strip::{Numbers, Strip};
 use super::strip_plan::{At, Call, Panels, call, from_afar, machine_for, panels, panels_up_to};
 use super::tail::{Element, Found};
-use super::winograd_choice::{Held, accepts, grid, work};
+use super::winograd_choice::grid;
 use super::winograd_tiles::{In, Numbers as Input};
-use super::winograd_weights;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, fixed_shape};
 use crate::base::dtype::DType;
 use crate::ex;
-use crate::kernel::{Kernel, LowerCx, Query, Tile, Vector};
+use crate::kernel::{LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 use crate::loops::tail::Node;
-use cut::{block, by_blocks, chunk, few_times, widest};
-use weights::{Panel, Use, Weights};
-
-/// The row for tiles of 4 x 4.
-pub const F4: Kernel = Kernel {
-    name: "conv_f32_winograd_f4",
-    needs: &[],
-    accepts: |q| accepts(q, 4),
-    work: |q| work(q, 4, Held::Floats),
-    tails: true,
-    emit: |cx, q| emit(cx, q, 4, Form::floats(DType::F32), Input::Floats),
-};
-
-/// The row for tiles of 2 x 2.
-pub const F2: Kernel = Kernel {
-    name: "conv_f32_winograd_f2",
-    needs: &[],
-    accepts: |q| accepts(q, 2),
-    work: |q| work(q, 2, Held::Floats),
-    tails: true,
-    emit: |cx, q| emit(cx, q, 2, Form::floats(DType::F32), Input::Floats),
-};
+use cut::{Cut, few_times};
+use weights::{Late, Panel, Use, Weights};
 
 /// Bytes of a pixel that a call of the input transform takes: a patch of them stays in the first cache.
 const CHUNK: i64 = 256;
@@ -71,6 +52,7 @@ fn apart(len: i64, d: DType) -> i64 {
 struct Job<'a> {
     v: &'a View,
     m: i64,
+    cut: Cut,
     /// How the operands of products are held, and what is transformed.
     form: Form,
     x: Input,
@@ -120,10 +102,10 @@ fn store(cx: &mut LowerCx, v: &View, index: &[ExprId], sum: ExprId) -> Result<()
 fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()> {
     let v = View::of(q)?;
     let (strip, vector) = machine_for(cx, &form)?;
-    let floats = x == Input::Floats;
+    let of_floats = x == Input::Floats;
     let missing = || Diagnostic::internal("a Winograd convolution without its tiles");
     let tile = |name: &str| cx.machine.tile(name).ok_or_else(missing);
-    let (tin, tout) = match floats {
+    let (tin, tout) = match of_floats {
         true => (tile("winograd_in")?, tile("winograd_out")?),
         false => (tile("winograd_in_words")?, tile("winograd_out_words")?),
     };
@@ -136,21 +118,20 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     let image = grid[0] * grid[1];
     // Tiles of all images are one list, where their number is known.
     let total = v.n.fixed().map_or(image, |n| n * image);
-    let guess = panels(&vector, v.cout, None);
-    let shared = by_blocks(cx, total, x, &guess);
-    let tiles = block(
-        &v,
-        cx,
+    let late = Late::of(cx, x.plane_type());
+    let cut = Cut {
         m,
-        total,
-        x,
-        guess.first().map_or(1, |p| p.m),
-        shared,
-    );
-    let panels = match floats {
-        true => panels(&vector, v.cout, Some(tiles)),
-        false => {
-            let most = widest(cx, m, form.whole(v.cin), &vector);
+        planes: x.plane_type(),
+        late: late.is_some(),
+    };
+    let guess = panels(&vector, v.cout, None);
+    let shared = cut.by_blocks(cx, total, &guess);
+    let rows = guess.first().map_or(1, |p| p.m);
+    let tiles = cut.block(&v, cx, total, rows, shared);
+    let panels = match late {
+        None => panels(&vector, v.cout, Some(tiles)),
+        Some(_) => {
+            let most = cut.widest(cx, form.whole(v.cin), &vector);
             panels_up_to(&vector, v.cout, Some(tiles), most)
         }
     };
@@ -160,13 +141,14 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
         groups: v.group,
         depth: form.whole(v.cin),
         few_times: v.n.fixed().is_some() && few_times(cx, (total + tiles - 1) / tiles),
+        late,
     };
-    let weights = match floats {
-        true => Weights::ready(winograd_weights::pack(cx, &v, m, &panels)?, &uses),
+    let weights = match of_floats {
+        true => floats::weights(cx, &v, &uses)?,
         false => whole::weights(cx, &v, &form, &uses)?,
     };
     let sizes: Vec<Option<i64>> = cx.out_shape()?.iter().map(Dim::fixed).collect();
-    let mut element = match floats {
+    let mut element = match of_floats {
         true => Element::new(&mut cx.b, &sizes, 2),
         false => Element::whole(&mut cx.b, &sizes, 2),
     };
@@ -186,7 +168,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     let sharers = if shared { 1 } else { cx.threads.max(1) };
     let widest = panels
         .iter()
-        .map(|p| chunk(p, sharers, x) * p.padded)
+        .map(|p| cut.chunk(p, sharers) * p.padded)
         .max()
         .unwrap_or(1);
     let sums = cx.scratch_per_thread(
@@ -200,6 +182,7 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     let job = Job {
         v: &v,
         m,
+        cut,
         form,
         x,
         vector,
@@ -280,7 +263,7 @@ impl Job<'_> {
             self.transform(cx, &k, g)?;
             for at in 0..self.panels.len() {
                 let p = self.panels[at];
-                let per = chunk(&p, self.sharers, self.x);
+                let per = self.cut.chunk(&p, self.sharers);
                 let whole = cx.b.i(p.count / per);
                 let step = cx.b.i(per);
                 cx.for_(whole, LoopKind::Seq, |cx, t| {

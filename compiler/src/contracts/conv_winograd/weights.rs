@@ -1,14 +1,17 @@
-//! Where products find transformed weights: in the object, or, of whole numbers, where the layer has just transformed them.
+//! Where products find transformed weights: in the object, or where the layer has just transformed them.
 //!
-//! Words of the transform are eight times the bytes that they are made of, those of F(2x2) four times. So an object holds the bytes. A layer that goes
-//! through its weights few times transforms a panel when its turn comes, and multiplies it while it lies in the caches; one that goes through them for
+//! Transforms are four times the weights that they are made of, words eight times their bytes. In models with few weights they stay in the caches from
+//! run to run, and the object holds them. Of others it holds the weights as they are. A layer that goes
+//! through these few times transforms a panel when its turn comes, and multiplies it while it lies in the caches; one that goes through them for
 //! many blocks transforms all of them first, unless that is a lot of memory.
 
 use crate::base::diag::Result;
 use crate::base::dim::Dim;
 use crate::base::dtype::DType;
+use crate::base::tensor::Tensor;
+use crate::contracts::conv::View;
 use crate::contracts::strip_plan::Panels;
-use crate::contracts::winograd_filters::{Filters, TAPS};
+use crate::contracts::winograd_filters::{Filters, TAPS, WINOGRAD_FILTERS, WINOGRAD_FILTERS_WORDS};
 use crate::ex;
 use crate::kernel::{LowerCx, Tile};
 use crate::loops::ir::{Arg, BufId, ExprId};
@@ -27,11 +30,11 @@ pub(super) struct Weights {
     planes: i64,
     /// Elements of a column for one plane.
     depth: i64,
-    late: Option<Late>,
+    own: Option<Own>,
 }
 
-/// Weights that are transformed by their layer.
-struct Late {
+/// Weights that their layer transforms.
+struct Own {
     /// `[group][panel][vector][9][lane]`.
     filters: BufId,
     tile: &'static Tile,
@@ -49,6 +52,65 @@ pub(super) struct Use<'a> {
     pub depth: i64,
     /// They are gone through for few blocks only.
     pub few_times: bool,
+    /// How the layer transforms them; `None`: the object holds transformed ones.
+    pub late: Option<Late>,
+}
+
+/// How a layer transforms its weights.
+#[derive(Clone, Copy)]
+pub(super) struct Late {
+    tile: &'static Tile,
+    /// Elements of a vector of them.
+    lanes: i64,
+}
+
+impl Late {
+    /// Of a layer with planes of `made`; `None` where the object holds transformed weights: the model has few, or the machine can't.
+    pub(super) fn of(cx: &LowerCx, made: DType) -> Option<Late> {
+        let (contract, per_lane) = match made {
+            DType::F32 => (&WINOGRAD_FILTERS, 1),
+            _ => (&WINOGRAD_FILTERS_WORDS, 2),
+        };
+        let lanes = per_lane * cx.machine.vector?.lanes;
+        let tile = cx.machine.tile(contract.name)?;
+        let large = cx.weights.transformed > cx.machine.winograd.stored;
+        (large || (made != DType::F32 && cx.counts_bytes())).then_some(Late { tile, lanes })
+    }
+}
+
+/// Bytes of the weights of windows: of each panel, `planes` planes of what `of` makes of a window, packed by `pack`, which asks for (channel, column).
+pub(super) fn each_panel<X, T: Copy + Default>(
+    v: &View,
+    u: &Use,
+    filters: &[[X; 9]],
+    planes: i64,
+    of: impl Fn(&[X; 9]) -> Vec<T>,
+    pack: impl Fn(&Panels, &dyn Fn(i64, i64) -> T) -> Vec<u8>,
+) -> Vec<Vec<Vec<u8>>> {
+    let cin = v.cin as usize;
+    let numbered = |p: &Panels| (0..p.count).map(|i| (*p, i)).collect::<Vec<_>>();
+    let mut out = vec![];
+    for group in 0..v.group {
+        for (p, number) in u.panels.iter().flat_map(numbered) {
+            let one = Panels {
+                first: p.first + number * p.n,
+                count: 1,
+                ..p
+            };
+            let first = (group * v.cout + one.first) as usize * cin;
+            let wanted = filters.iter().skip(first).take(p.n as usize * cin);
+            let panel: Vec<Vec<T>> = wanted.map(&of).collect();
+            let packed = (0..planes as usize).map(|plane| {
+                pack(&one, &|c, column| {
+                    let at = (column - one.first) as usize * cin + c as usize;
+                    let window = panel.get(at).filter(|_| c < v.cin);
+                    window.map_or(T::default(), |u| u[plane])
+                })
+            });
+            out.push(packed.collect());
+        }
+    }
+    out
 }
 
 /// A panel.
@@ -68,11 +130,6 @@ struct Run {
     count: i64,
 }
 
-/// Whether weights of so many panels can be transformed by vectors of `lanes` words.
-pub(super) fn in_vectors(u: &Use, lanes: i64) -> bool {
-    u.panels.iter().all(|p| p.padded * u.depth % lanes == 0)
-}
-
 impl Weights {
     /// Those that the object holds, `[group][panel][plane][k][column]`.
     pub(super) fn ready(buf: BufId, u: &Use) -> Weights {
@@ -81,58 +138,76 @@ impl Weights {
             panels: u.panels.to_vec(),
             planes: (u.m + 2) * (u.m + 2),
             depth: u.depth,
-            late: None,
+            own: None,
         }
     }
-    /// Those that the layer transforms: `filters` are `[group][panel][vector][9][lane]`.
+    /// Those that the layer transforms: of each panel the nine weights of windows, elements of `stored`.
     pub(super) fn late(
         cx: &mut LowerCx,
-        filters: BufId,
-        tile: &'static Tile,
-        shape: Filters,
+        panels: Vec<Vec<Vec<u8>>>,
+        stored: DType,
+        late: Late,
         u: &Use,
-    ) -> Weights {
-        let late = Late {
+    ) -> Result<Weights> {
+        // Nine vectors side by side.
+        let vector = late.lanes as usize * stored.size();
+        let mut bytes = vec![];
+        for taps in panels {
+            let len = taps.first().map_or(0, Vec::len);
+            for at in (0..len).step_by(vector) {
+                for t in &taps {
+                    bytes.extend(&t[at..at + vector]);
+                }
+            }
+        }
+        let n = (bytes.len() / stored.size()) as i64;
+        let filters = cx.constant("filters", Tensor::new(stored, vec![n], bytes.into())?);
+        let shape = Filters {
+            m: u.m,
+            lanes: late.lanes,
+            stored,
+        };
+        let made = shape.made();
+        let mut own = Own {
             filters,
-            tile,
+            tile: late.tile,
             shape,
             kept: false,
         };
-        let mut w = Weights {
-            late: Some(late),
-            ..Weights::ready(filters, u)
-        };
-        let each = w.panels.iter().map(|p| w.planes * w.plane(p));
-        let all: i64 = each.clone().zip(&w.panels).map(|(e, p)| e * p.count).sum();
+        let mut w = Weights::ready(filters, u);
+        let each: Vec<i64> = u
+            .panels
+            .iter()
+            .map(|p| w.planes * super::apart(p.padded * u.depth, made))
+            .collect();
+        let all: i64 = each.iter().zip(u.panels).map(|(e, p)| e * p.count).sum();
         let all = all * u.groups;
-        let kept = !u.few_times && all * DType::I16.size() as i64 <= MOST_KEPT;
-        w.buf = match kept {
-            true => cx.scratch("transformed", DType::I16, Dim::Fixed(all)),
+        own.kept = !u.few_times && all * made.size() as i64 <= MOST_KEPT;
+        w.buf = match own.kept {
+            true => cx.scratch("transformed", made, Dim::Fixed(all)),
             false => {
-                let widest = each.max().unwrap_or(1);
-                cx.scratch_per_thread("transformed", DType::I16, Dim::Fixed(widest))
+                let widest = each.iter().copied().max().unwrap_or(1);
+                cx.scratch_per_thread("transformed", made, Dim::Fixed(widest))
             }
         };
-        if let Some(late) = &mut w.late {
-            late.kept = kept;
-        }
-        w
+        w.own = Some(own);
+        Ok(w)
     }
     /// Whether products read what was written just before.
     pub(super) fn is_near(&self) -> bool {
-        self.late.as_ref().is_some_and(|l| !l.kept)
+        self.own.as_ref().is_some_and(|l| !l.kept)
     }
     /// Elements from one plane of a panel to the next.
     pub(super) fn plane(&self, p: &Panels) -> i64 {
         let size = p.padded * self.depth;
-        match self.late {
+        match &self.own {
             None => size,
-            Some(_) => super::apart(size, DType::I16),
+            Some(own) => super::apart(size, own.shape.made()),
         }
     }
     /// Transforms what is kept for all blocks.
     pub(super) fn prepare(&self, cx: &mut LowerCx, groups: i64) -> Result<()> {
-        if !self.late.as_ref().is_some_and(|l| l.kept) {
+        if !self.own.as_ref().is_some_and(|l| l.kept) {
             return Ok(());
         }
         for g in 0..groups {
@@ -158,7 +233,7 @@ impl Weights {
     }
     /// Vectors of a panel's plane.
     fn vectors(&self, p: &Panels) -> i64 {
-        let lanes = self.late.as_ref().map_or(1, |l| l.shape.lanes);
+        let lanes = self.own.as_ref().map_or(1, |l| l.shape.lanes);
         p.padded * self.depth / lanes
     }
     /// Pieces of a panel.
@@ -205,15 +280,15 @@ impl Weights {
     }
     /// Some vectors of a panel, which begins at `to`.
     fn transform(&self, cx: &mut LowerCx, panel: Panel, run: Run, to: ExprId) {
-        let Some(late) = &self.late else { return };
-        let lanes = late.shape.lanes;
+        let Some(own) = &self.own else { return };
+        let lanes = own.shape.lanes;
         let from = self.begin(cx, panel, |p| TAPS * p.padded * self.depth);
         let from = ex!(cx.b; from + ({run.first} * {cx.b.i(TAPS * lanes)}));
         let to = ex!(cx.b; to + ({run.first} * {cx.b.i(lanes)}));
         let numbers = [run.count, self.plane(&self.panels[panel.at])];
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
-        let mut args = vec![ptr(late.filters, from), ptr(self.buf, to)];
+        let mut args = vec![ptr(own.filters, from), ptr(self.buf, to)];
         args.extend(numbers.map(|n| Arg::Int(cx.b.i(n))));
-        cx.b.call(late.shape.callee(late.tile), args);
+        cx.b.call(own.shape.callee(own.tile), args);
     }
 }

@@ -1,18 +1,17 @@
 //! `conv_i16_winograd_f4`, `_f2`: the same over bytes, exact, by products of words.
 
 use super::emit;
-use super::weights::{Use, Weights, in_vectors};
+use super::weights::{Use, Weights, each_panel};
 use crate::base::costs::Work;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dtype::DType;
-use crate::base::tensor::Tensor;
 use crate::contracts::conv::View;
 use crate::contracts::form::Form;
 use crate::contracts::strip::Numbers;
 use crate::contracts::strip_plan::Panels;
 use crate::contracts::winograd_choice::{self as choice, Held, suits};
 use crate::contracts::winograd_exact::{fits, transformed};
-use crate::contracts::winograd_filters::{Filters, TAPS, WINOGRAD_FILTERS_WORDS};
+use crate::contracts::winograd_filters::TAPS;
 use crate::contracts::winograd_tiles::Numbers as Input;
 use crate::kernel::{Kernel, LowerCx, Query};
 
@@ -86,14 +85,18 @@ fn emit_whole(cx: &mut LowerCx, q: &Query, m: i64) -> Result<()> {
     emit(cx, q, m, form, x)
 }
 
-/// Weights `[M, C, 3, 3]`: transformed by the layer where its machine can, else while compiling.
+/// Weights `[M, C, 3, 3]`, of which results are exact.
 pub(super) fn weights(cx: &mut LowerCx, v: &View, form: &Form, u: &Use) -> Result<Weights> {
-    let lanes = cx.machine.vector.map_or(0, |v| v.lanes) * form.group();
-    let tile = cx.machine.tile(WINOGRAD_FILTERS_WORDS.name);
-    let tile = tile.filter(|_| lanes > 0 && in_vectors(u, lanes));
-    let Some(tile) = tile else {
+    let filters = form.weights.as_chunks::<9>().0;
+    let pack = |form: &Form, p: &Panels, at: &dyn Fn(i64, i64) -> i32| {
+        let mut bytes = vec![];
+        form.pack_into(&mut bytes, &[*p], u.depth, at);
+        bytes
+    };
+    let Some(late) = u.late else {
         let planes = (u.m + 2) * (u.m + 2);
-        let words = each_panel(v, form, u, |k| transformed(u.m, k), planes as usize);
+        let of = |k: &[i32; 9]| transformed(u.m, k);
+        let words = each_panel(v, u, filters, planes, of, |p, at| pack(form, p, at));
         let words = form.constant(cx, words.concat().concat(), None)?;
         return Ok(Weights::ready(words, u));
     };
@@ -103,62 +106,7 @@ pub(super) fn weights(cx: &mut LowerCx, v: &View, form: &Form, u: &Use) -> Resul
         b_type: stored,
         ..form.clone()
     };
-    let panels = each_panel(v, &as_stored, u, |k| k.to_vec(), TAPS as usize);
-    let vector = lanes as usize * stored.size();
-    let mut filters = vec![];
-    for taps in panels {
-        let vectors = taps.first().map_or(0, |t| t.len() / vector);
-        for at in (0..vectors).map(|i| i * vector) {
-            for t in &taps {
-                filters.extend(&t[at..at + vector]);
-            }
-        }
-    }
-    let n = (filters.len() / stored.size()) as i64;
-    let filters = cx.constant("filters", Tensor::new(stored, vec![n], filters.into())?);
-    let shape = Filters {
-        m: u.m,
-        lanes,
-        stored,
-    };
-    Ok(Weights::late(cx, filters, tile, shape, u))
-}
-
-/// Of each group's panels so many planes of what `of` makes of the nine weights of a window, packed as the form has them.
-fn each_panel(
-    v: &View,
-    form: &Form,
-    u: &Use,
-    of: impl Fn(&[i32; 9]) -> Vec<i32>,
-    planes: usize,
-) -> Vec<Vec<Vec<u8>>> {
-    let filters = form.weights.as_chunks::<9>().0;
-    let cin = v.cin as usize;
-    let numbered = |p: &Panels| (0..p.count).map(|i| (*p, i)).collect::<Vec<_>>();
-    let mut out = vec![];
-    for group in 0..v.group {
-        for (p, number) in u.panels.iter().flat_map(numbered) {
-            let one = Panels {
-                first: p.first + number * p.n,
-                count: 1,
-                ..p
-            };
-            let first = (group * v.cout + one.first) as usize * cin;
-            let wanted = filters.iter().skip(first).take(p.n as usize * cin);
-            let panel: Vec<Vec<i32>> = wanted.map(&of).collect();
-            let packed = (0..planes).map(|plane| {
-                let mut bytes = vec![];
-                form.pack_into(&mut bytes, &[one], u.depth, &|c, column| {
-                    let at = (column - one.first) as usize * cin + c as usize;
-                    match c < v.cin {
-                        true => panel.get(at).map_or(0, |u| u[plane]),
-                        false => 0,
-                    }
-                });
-                bytes
-            });
-            out.push(packed.collect());
-        }
-    }
-    out
+    let of = |k: &[i32; 9]| k.to_vec();
+    let panels = each_panel(v, u, filters, TAPS, of, |p, at| pack(&as_stored, p, at));
+    Weights::late(cx, panels, stored, late, u)
 }

@@ -27,6 +27,7 @@ pub static TILES: &[&Tile] = &[
     &rows::depthwise_long(Level::Neon, "depthwise_i8_neon", NEON),
     &rows::winograd_in(Level::Neon, "winograd_in_f32_neon", NEON),
     &rows::winograd_out(Level::Neon, "winograd_out_f32_neon", NEON),
+    &rows::winograd_filters(Level::Neon, "winograd_filters_f32_neon", NEON),
     &rows::winograd_filters_words(Level::Neon, "winograd_filters_i8_neon", NEON),
     &rows::winograd_in_words(Level::Neon, "winograd_in_u8_neon", NEON),
     &rows::winograd_out_words(Level::Neon, "winograd_out_i32_neon", NEON),
