@@ -81,7 +81,12 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
     let ty = cx.in_ty(0)?;
     let sizes: Vec<Dim> = block.iter().map(|&k| Dim::Fixed(k)).collect();
     let axes: Vec<usize> = (0..n).collect();
-    cx.each(&out, LoopKind::Seq, |cx, o| {
+    // Neighbours along a row lie side by side in the columns too unless blocks leave some out, which takes a division each.
+    let kind = match w.stride.last() {
+        Some(1) => LoopKind::Lanes,
+        _ => LoopKind::Seq,
+    };
+    cx.each(&out, kind, |cx, o| {
         let start = origin(cx, n);
         let zero = cx.b.num(ty, 0.0);
         let sum = fold(cx, &sizes, &axes, &start, zero, |cx, k, sum| {
@@ -92,10 +97,15 @@ fn lower(cx: &mut LowerCx) -> Result<()> {
                 // The block at position p covers this pixel with element k where p * stride + k * dilation - begin is it.
                 let from =
                     ex!(b; ({o[2 + i]} + {b.i(w.begin[i])}) - ({k[i]} * {b.i(w.dilation[i])}));
-                let s = b.i(w.stride[i]);
-                let p = b.div(from, s);
-                let whole = ex!(b; ((from % s) == 0) & ((0 <= from) & (p < {b.i(places[i])})));
-                ok = b.and(ok, whole);
+                let mut p = from;
+                if w.stride[i] > 1 {
+                    let s = b.i(w.stride[i]);
+                    p = b.div(from, s);
+                    let whole = ex!(b; (from % s) == 0);
+                    ok = b.and(ok, whole);
+                }
+                let inside = ex!(b; (0 <= from) & (p < {b.i(places[i])}));
+                ok = b.and(ok, inside);
                 tap = ex!(b; (tap * {b.i(block[i])}) + {k[i]});
                 at = ex!(b; (at * {b.i(places[i])}) + p);
             }

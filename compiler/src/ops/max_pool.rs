@@ -207,16 +207,19 @@ fn unpool(cx: &mut LowerCx) -> Result<()> {
         let none = cx.b.i(0);
         // A position counts in the shape that the window gives, and must lie in the one that was asked for.
         let mut inside = cx.b.in_range(p, none, limit);
-        let index = cx.b.unoffset(&counted, p);
-        for (&i, d) in index.iter().zip(&out) {
-            let d = cx.b.dim(d);
-            let c = cx.b.lt(i, d);
-            inside = cx.b.and(inside, c);
+        let mut to = p;
+        if counted != out {
+            let index = cx.b.unoffset(&counted, p);
+            for (&i, d) in index.iter().zip(&out) {
+                let d = cx.b.dim(d);
+                let c = cx.b.lt(i, d);
+                inside = cx.b.and(inside, c);
+            }
+            to = cx.b.offset(&out, &index);
         }
         let outside = cx.b.un(UnOp::Not, inside);
         cx.b.fail_if(outside, super::util::DATA_OUT_OF_RANGE);
         let v = cx.load_flat(0, i)?;
-        let to = cx.b.offset(&out, &index);
         cx.store_flat(0, to, v);
         Ok(())
     })

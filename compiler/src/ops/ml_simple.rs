@@ -1,7 +1,7 @@
-//! The small operators of ai.onnx.ml: Normalizer, Scaler, Binarizer, Imputer, ArrayFeatureExtractor, LabelEncoder,
-//! OneHotEncoder, FeatureVectorizer. Texts are not done.
+//! The small operators of ai.onnx.ml: Normalizer, Scaler, Binarizer, Imputer, ArrayFeatureExtractor, OneHotEncoder,
+//! FeatureVectorizer. Texts are not done.
 
-use super::axes::{fold_n, store_as};
+use super::axes::fold_n;
 use super::util::{accept, bad, load_index, number, wrap_index};
 use crate::base::attr::Attr;
 use crate::base::diag::Result;
@@ -20,7 +20,6 @@ pub static OPS: &[&OpDef] = &[
     &BINARIZER,
     &IMPUTER,
     &EXTRACTOR,
-    &LABEL_ENCODER,
     &ONE_HOT,
     &VECTORIZER,
 ];
@@ -143,22 +142,6 @@ pub static EXTRACTOR: OpDef = OpDef {
         Ok(())
     },
     lower: Lower::Loops(extractor),
-    tails: true,
-    ..BASE
-};
-
-/// Numbers mapped to numbers.
-pub static LABEL_ENCODER: OpDef = OpDef {
-    name: "LabelEncoder",
-    onnx: &[ml("LabelEncoder", read_labels)],
-    infer: |cx| {
-        accept(cx, 0, number)?;
-        let s = cx.shape(0)?;
-        let d = cx.attrs.tensor("values").map_or(DType::I64, |t| t.dtype);
-        cx.out(0, d, s);
-        Ok(())
-    },
-    lower: Lower::Loops(encode),
     tails: true,
     ..BASE
 };
@@ -360,86 +343,6 @@ fn extractor(cx: &mut LowerCx) -> Result<()> {
         index.push(i);
         let v = cx.load(0, &index)?;
         cx.store(0, at, v);
-        Ok(())
-    })
-}
-
-fn read_labels(cx: &mut ReadCx) -> Result<()> {
-    for name in ["keys_strings", "values_strings", "classes_strings"] {
-        if cx.strs(name)?.is_some_and(|s| !s.is_empty()) {
-            return cx.unsupported("labels that are texts are not done");
-        }
-    }
-    cx.ignore("default_string");
-    let side = |cx: &mut ReadCx, of: &str| -> Result<Option<Tensor>> {
-        if let Some(t) = cx.tensor(&format!("{of}_tensor"))? {
-            return Ok(Some(t));
-        }
-        if let Some(v) = cx.ints(&format!("{of}_int64s"))? {
-            return Ok(Some(Tensor::i64(&[v.len() as i64], &v)));
-        }
-        Ok(cx
-            .floats(&format!("{of}_floats"))?
-            .map(|v| Tensor::f32(&[v.len() as i64], &v)))
-    };
-    let (Some(keys), Some(values)) = (side(cx, "keys")?, side(cx, "values")?) else {
-        return bad("LabelEncoder needs keys and values");
-    };
-    if keys.len() != values.len() || keys.dtype == DType::String || values.dtype == DType::String {
-        return bad("keys and values must be as many numbers");
-    }
-    let (int, float) = (
-        cx.int("default_int64", -1)?,
-        cx.float("default_float", -0.0)?,
-    );
-    let default = match cx.tensor("default_tensor")? {
-        Some(t) => t.get_f64(0).unwrap_or(0.0),
-        None if values.dtype.is_float() => f64::from(float),
-        None => int as f64,
-    };
-    cx.set(
-        "default",
-        Attr::Tensor(Tensor::from_f64s(values.dtype, &[1], &[default])),
-    );
-    cx.set("keys", Attr::Tensor(keys));
-    cx.set("values", Attr::Tensor(values));
-    Ok(())
-}
-
-fn encode(cx: &mut LowerCx) -> Result<()> {
-    let x = cx.in_shape(0)?;
-    let d = cx.input(0)?.ty.dtype;
-    let get = |cx: &LowerCx, name: &str| cx.attrs.tensor(name).cloned();
-    let (Some(keys), Some(values), Some(default)) =
-        (get(cx, "keys"), get(cx, "values"), get(cx, "default"))
-    else {
-        return bad("LabelEncoder needs keys and values");
-    };
-    let n = keys.len() as i64;
-    let keys = Tensor::from_f64s(d, &[n], &keys.to_f64s().unwrap_or_default());
-    let (keys, values, default) = (
-        cx.constant("keys", keys),
-        cx.constant("values", values),
-        cx.constant("default", default),
-    );
-    cx.each(&x, LoopKind::Seq, |cx, at| {
-        let v = cx.load(0, at)?;
-        let v = cx.b.let_(v);
-        let (zero, count) = (cx.b.i(0), cx.b.i(n));
-        let init = cx.b.load(default, zero);
-        let r = fold_n(cx, count, init, |cx, i, old| {
-            let key = cx.b.load(keys, i);
-            let mut hit = cx.b.eq(key, v);
-            if cx.b.ty(v).is_float() {
-                // NaN finds NaN.
-                let (kn, vn) = (cx.b.ne(key, key), cx.b.ne(v, v));
-                let both = cx.b.and(kn, vn);
-                hit = cx.b.or(hit, both);
-            }
-            let new = cx.b.load(values, i);
-            Ok(cx.b.select(hit, new, old))
-        })?;
-        store_as(cx, 0, at, r);
         Ok(())
     })
 }

@@ -75,6 +75,7 @@ roll! {
     max_pool,
     mel,
     ml_ensemble,
+    ml_labels,
     ml_linear,
     ml_simple,
     ms_gelu,
