@@ -14,6 +14,10 @@ const COUNT: u8 = 2;
 const PLANE: u8 = 3;
 const ARGS: u8 = 4;
 
+/// Bytes of weights from what is read to what is fetched meanwhile: they come from memory in each run.
+const AHEAD: i32 = 2 << 10;
+const LINE: usize = 64;
+
 /// The program of a transform of weights.
 pub fn program(callee: &Callee, isa: Isa) -> Result<Program> {
     let s = Filters::of(callee)
@@ -66,6 +70,11 @@ fn vectors(vm: &mut Vm, s: &Filters, count: X) {
                 d
             })
         });
+        for line in (0..TAPS as i32 * size).step_by(LINE) {
+            vm.op(Op::Prefetch {
+                at: Mem::at(filters, AHEAD + line),
+            });
+        }
         vm.add_i(filters, TAPS as i32 * size);
         vm.op(Op::MoveX { d: q, a: planes });
         vm.add_i(planes, step);

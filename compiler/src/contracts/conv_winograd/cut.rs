@@ -11,11 +11,17 @@ const COLUMNS_OF_LATE: i64 = 16;
 
 /// Bytes of planes that a block may have at least where its layer transforms weights, and of a panel of these: caches behind the second one give them soon enough.
 const LEAST_PLANES: i64 = 576 << 10;
+const LEAST_NEAR: i64 = 512 << 10;
 const LEAST_PANEL: i64 = 160 << 10;
 
 /// Bytes of the second cache.
 fn second_cache(cx: &LowerCx) -> i64 {
     i64::from(cx.machine.l2.max(256 << 10))
+}
+
+/// Bytes of transformed weights that lie between their transform and their products, in two parts.
+pub(super) fn near(cx: &LowerCx) -> i64 {
+    (second_cache(cx) / 2).max(LEAST_NEAR)
 }
 
 /// What decides how a layer is cut.

@@ -19,7 +19,7 @@ use super::conv::View;
 use super::conv_integer::begun;
 use super::form::Form;
 use super::row_blocks::row_blocks;
-use super::strip::{Numbers, Strip};
+use super::strip::{Numbers, Start, Strip};
 use super::strip_plan::{At, Call, Panels, call, from_afar, machine_for, panels, panels_up_to};
 use super::tail::{Element, Found};
 use super::winograd_choice::grid;
@@ -31,7 +31,7 @@ use crate::ex;
 use crate::kernel::{LowerCx, Query, Tile, Vector};
 use crate::loops::ir::{Arg, BufId, ExprId, LoopKind};
 use crate::loops::tail::Node;
-use cut::{Cut, few_times};
+use cut::{Cut, few_times, near};
 use weights::{Late, Panel, Use, Weights};
 
 /// Bytes of a pixel that a call of the input transform takes: a patch of them stays in the first cache.
@@ -47,6 +47,15 @@ fn apart(len: i64, d: DType) -> i64 {
     let line = 64 / d.size() as i64;
     let lines = (len + line - 1) / line;
     (lines | 1) * line
+}
+
+/// Some channels of a panel.
+struct Part {
+    number: ExprId,
+    /// What their sums are added to.
+    start: Start,
+    /// Another one follows.
+    more: bool,
 }
 
 struct Job<'a> {
@@ -128,18 +137,20 @@ fn emit(cx: &mut LowerCx, q: &Query, m: i64, form: Form, x: Input) -> Result<()>
     let shared = cut.by_blocks(cx, total, &guess);
     let rows = guess.first().map_or(1, |p| p.m);
     let tiles = cut.block(&v, cx, total, rows, shared);
-    let panels = match late {
-        None => panels(&vector, v.cout, Some(tiles)),
-        Some(_) => {
+    let panels = match x {
+        // Two products of words are one instruction, and wait for loads more often: panels that stay in the first caches.
+        Input::Bytes { .. } if late.is_some() => {
             let most = cut.widest(cx, form.whole(v.cin), &vector);
             panels_up_to(&vector, v.cout, Some(tiles), most)
         }
+        _ => panels(&vector, v.cout, Some(tiles)),
     };
     let uses = Use {
         m,
         panels: &panels,
         groups: v.group,
         depth: form.whole(v.cin),
+        near: near(cx),
         few_times: v.n.fixed().is_some() && few_times(cx, (total + tiles - 1) / tiles),
         late,
     };
@@ -225,11 +236,6 @@ impl Job<'_> {
     fn whole(&self, results: DType) -> Option<DType> {
         (self.form.numbers == Numbers::Words).then_some(results)
     }
-    /// Channels of a product, in whole groups.
-    fn depth(&self) -> i64 {
-        self.form.whole(self.v.cin)
-    }
-
     /// `total` tiles from the first of an image on.
     fn list(&self, cx: &mut LowerCx, image: ExprId, total: i64, tiles: i64) -> Result<()> {
         let whole = cx.b.i(total / tiles);
@@ -361,74 +367,115 @@ impl Job<'_> {
     ) -> Result<()> {
         let p = self.panels[at];
         let v = self.v;
-        let (planes, row, plane) = self.planes;
         let width = count * p.padded;
         let sums_plane = apart(k.tiles * width, self.form.numbers.sums());
-        let depth = self.depth();
-        let (count_e, planes_e) = (cx.b.i(count), cx.b.i(self.planes_count()));
+        let count_e = cx.b.i(count);
         cx.for_(count_e, LoopKind::Seq, |cx, t| {
             let number = cx.b.add(first, t);
             let number = cx.b.let_(number);
-            let panel = self.weights.panel(cx, Panel { g, at, number });
             let column = ex!(cx.b; t * {cx.b.i(p.padded)});
             let column = cx.b.let_(column);
-            cx.for_(planes_e, LoopKind::Seq, |cx, i| {
-                let b_at = ex!(cx.b; panel + (i * {cx.b.i(self.weights.plane(&p))}));
-                let b_at = cx.b.let_(b_at);
-                let a_at = ex!(cx.b; i * {cx.b.i(plane)});
-                let c_at = ex!(cx.b; (i * {cx.b.i(sums_plane)}) + column);
-                let rows = cx.b.i(k.tiles);
-                row_blocks(
-                    cx,
-                    Some(k.tiles),
-                    rows,
-                    p.m,
-                    i64::MAX / 4,
-                    &mut |cx, first, tiles, m| {
-                        let a_at = ex!(cx.b; a_at + (first * {cx.b.i(row)}));
-                        let c_at = ex!(cx.b; c_at + (first * {cx.b.i(width)}));
-                        let at = |cx: &mut LowerCx, buf, at, row| At {
-                            buf,
-                            at,
-                            row: cx.b.i(row),
-                        };
-                        let (a, b, c) = (
-                            at(cx, planes, a_at, row),
-                            at(cx, self.weights.buf, b_at, p.padded),
-                            at(cx, self.sums, c_at, width),
-                        );
-                        let strip = Strip {
-                            m,
-                            n: p.n,
-                            split: p.split,
-                            b_row: p.padded,
-                            numbers: self.form.numbers,
-                            a_type: self.form.a_type,
-                            b_type: self.form.b_type,
-                            c_type: self.form.numbers.sums(),
-                            apart: self.form.apart,
-                            ahead: self.ahead,
-                            ..Strip::floats()
-                        };
-                        let (k, seg) = (cx.b.i(depth / self.form.group()), cx.b.i(0));
-                        let operands = Call {
-                            a,
-                            b,
-                            c,
-                            scales: vec![],
-                            operands: vec![],
-                            k,
-                            seg,
-                            tiles,
-                        };
-                        call(cx, self.strip, &strip, operands);
-                        Ok(())
-                    },
-                )
-            })
+            let panel = Panel { g, at, number };
+            let sums = [column, cx.b.i(width), cx.b.i(sums_plane)];
+            let parts = self.weights.first(cx, panel);
+            let part = |cx: &mut LowerCx, number: ExprId, start: Start, more: bool| {
+                let part = Part {
+                    number,
+                    start,
+                    more,
+                };
+                self.products(cx, k, panel, part, sums)
+            };
+            let (zero, one, last) = (cx.b.i(0), cx.b.i(1), cx.b.i(parts - 1));
+            part(cx, zero, Start::Zero, parts > 1)?;
+            if parts > 2 {
+                let between = cx.b.i(parts - 2);
+                cx.for_(between, LoopKind::Seq, |cx, t| {
+                    let number = cx.b.add(t, one);
+                    let number = cx.b.let_(number);
+                    part(cx, number, Start::Sum, true)
+                })?;
+            }
+            match parts > 1 {
+                true => part(cx, last, Start::Sum, false),
+                false => Ok(()),
+            }
         })?;
         let channel = ex!(cx.b; (first * {cx.b.i(p.n)}) + {cx.b.i(g * v.cout + p.first)});
         let channel = cx.b.let_(channel);
         self.back(cx, k, channel, count * p.n, width, sums_plane)
+    }
+
+    /// Products of a part of a panel's channels, of all planes; `sums`: first column, elements from one tile to the next, from one plane to the next.
+    fn products(
+        &self,
+        cx: &mut LowerCx,
+        k: &Block,
+        panel: Panel,
+        part: Part,
+        [column, width, sums_plane]: [ExprId; 3],
+    ) -> Result<()> {
+        let p = self.panels[panel.at];
+        let (planes, row, plane) = self.planes;
+        let (weights, weights_plane) = self.weights.part(cx, panel, part.number);
+        let depth = self.weights.channels(panel.at);
+        let channel = ex!(cx.b; {part.number} * {cx.b.i(depth)});
+        let channel = cx.b.let_(channel);
+        let planes_e = cx.b.i(self.planes_count());
+        cx.for_(planes_e, LoopKind::Seq, |cx, i| {
+            let b_at = ex!(cx.b; weights + (i * {cx.b.i(weights_plane)}));
+            let b_at = cx.b.let_(b_at);
+            let a_at = ex!(cx.b; (i * {cx.b.i(plane)}) + channel);
+            let c_at = ex!(cx.b; (i * sums_plane) + column);
+            let rows = cx.b.i(k.tiles);
+            let mut tiles = |cx: &mut LowerCx, first, tiles, m| {
+                let a = At {
+                    buf: planes,
+                    at: ex!(cx.b; a_at + (first * {cx.b.i(row)})),
+                    row: cx.b.i(row),
+                };
+                let b = At {
+                    buf: self.weights.buf,
+                    at: b_at,
+                    row: cx.b.i(p.padded),
+                };
+                let c = At {
+                    buf: self.sums,
+                    at: ex!(cx.b; c_at + (first * width)),
+                    row: width,
+                };
+                let strip = Strip {
+                    m,
+                    n: p.n,
+                    split: p.split,
+                    b_row: p.padded,
+                    numbers: self.form.numbers,
+                    a_type: self.form.a_type,
+                    b_type: self.form.b_type,
+                    c_type: self.form.numbers.sums(),
+                    apart: self.form.apart,
+                    ahead: self.ahead,
+                    start: part.start,
+                    ..Strip::floats()
+                };
+                let operands = Call {
+                    a,
+                    b,
+                    c,
+                    scales: vec![],
+                    operands: vec![],
+                    k: cx.b.i(depth / self.form.group()),
+                    seg: cx.b.i(0),
+                    tiles,
+                };
+                call(cx, self.strip, &strip, operands);
+                Ok(())
+            };
+            row_blocks(cx, Some(k.tiles), rows, p.m, i64::MAX / 4, &mut tiles)?;
+            match part.more {
+                true => self.weights.meanwhile(cx, panel, part.number, i),
+                false => Ok(()),
+            }
+        })
     }
 }

@@ -41,6 +41,19 @@ struct Own {
     shape: Filters,
     /// All at once before the first block.
     kept: bool,
+    /// Else: channels at a time, of panels of each width.
+    channels: Vec<i64>,
+}
+
+/// Channels of a part: as many as divide all evenly, up to `most` or so.
+fn even(all: i64, most: i64) -> i64 {
+    /// Sums that are interrupted more often take longer.
+    const LEAST: i64 = 12;
+    let mut sizes = (1..=all)
+        .filter(|parts| all % (2 * parts) == 0)
+        .map(|parts| all / parts);
+    let found = sizes.find(|each| *each <= most.max(LEAST));
+    found.filter(|each| *each >= LEAST).unwrap_or(all)
 }
 
 /// What a layer does with its weights.
@@ -50,6 +63,8 @@ pub(super) struct Use<'a> {
     pub groups: i64,
     /// Elements of a column for one plane.
     pub depth: i64,
+    /// Bytes of transformed ones that stay near until they are multiplied.
+    pub near: i64,
     /// They are gone through for few blocks only.
     pub few_times: bool,
     /// How the layer transforms them; `None`: the object holds transformed ones.
@@ -124,12 +139,6 @@ pub(super) struct Panel {
     pub number: ExprId,
 }
 
-/// Vectors of a panel's plane.
-struct Run {
-    first: ExprId,
-    count: i64,
-}
-
 impl Weights {
     /// Those that the object holds, `[group][panel][plane][k][column]`.
     pub(super) fn ready(buf: BufId, u: &Use) -> Weights {
@@ -173,23 +182,30 @@ impl Weights {
             tile: late.tile,
             shape,
             kept: false,
+            channels: vec![],
         };
         let mut w = Weights::ready(filters, u);
-        let each: Vec<i64> = u
+        let all: i64 = u
             .panels
             .iter()
-            .map(|p| w.planes * super::apart(p.padded * u.depth, made))
-            .collect();
-        let all: i64 = each.iter().zip(u.panels).map(|(e, p)| e * p.count).sum();
+            .map(|p| p.count * w.planes * super::apart(p.padded * u.depth, made))
+            .sum();
         let all = all * u.groups;
         own.kept = !u.few_times && all * made.size() as i64 <= MOST_KEPT;
-        w.buf = match own.kept {
-            true => cx.scratch("transformed", made, Dim::Fixed(all)),
-            false => {
-                let widest = each.iter().copied().max().unwrap_or(1);
-                cx.scratch_per_thread("transformed", made, Dim::Fixed(widest))
-            }
-        };
+        if own.kept {
+            w.buf = cx.scratch("transformed", made, Dim::Fixed(all));
+        } else {
+            let each = |p: &Panels| w.planes * p.padded * made.size() as i64;
+            let channels = u.panels.iter().map(|p| even(u.depth, u.near / 2 / each(p)));
+            own.channels = channels.collect();
+            let sizes = u.panels.iter().zip(&own.channels);
+            let sizes = sizes.map(|(p, c)| {
+                let one = w.planes * super::apart(p.padded * c, made);
+                if *c < u.depth { 2 * one } else { one }
+            });
+            let widest = Dim::Fixed(sizes.max().unwrap_or(1));
+            w.buf = cx.scratch_per_thread("transformed", made, widest);
+        }
         w.own = Some(own);
         Ok(w)
     }
@@ -197,9 +213,9 @@ impl Weights {
     pub(super) fn is_near(&self) -> bool {
         self.own.as_ref().is_some_and(|l| !l.kept)
     }
-    /// Elements from one plane of a panel to the next.
-    pub(super) fn plane(&self, p: &Panels) -> i64 {
-        let size = p.padded * self.depth;
+    /// Elements from one plane of a panel to the next; `at`: the panel's width.
+    fn plane(&self, at: usize) -> i64 {
+        let size = self.panels[at].padded * self.channels(at);
         match &self.own {
             None => size,
             Some(own) => super::apart(size, own.shape.made()),
@@ -212,54 +228,107 @@ impl Weights {
         }
         for g in 0..groups {
             // In pieces of panels, so that threads have as much to do.
-            let pieces = self.panels.iter().map(|p| p.count * self.parts(p)).sum();
+            let each = self.panels.iter().enumerate();
+            let pieces = each.map(|(at, p)| p.count * self.pieces(at)).sum();
             let pieces = cx.b.i(pieces);
             cx.parallel(pieces, |cx, piece| self.piece(cx, g, 0, piece))?;
         }
         Ok(())
     }
-    /// Where products find a panel; it is transformed first, unless it was.
-    pub(super) fn panel(&self, cx: &mut LowerCx, panel: Panel) -> ExprId {
-        if self.is_near() {
-            let start = cx.b.i(0);
-            let run = Run {
-                first: start,
-                count: self.vectors(&self.panels[panel.at]),
-            };
-            self.transform(cx, panel, run, start);
-            return start;
-        }
-        self.place(cx, panel)
+    /// Channels that products take at a time, of panels of a width.
+    pub(super) fn channels(&self, at: usize) -> i64 {
+        let own = self.own.as_ref().and_then(|own| own.channels.get(at));
+        own.copied().unwrap_or(self.depth)
     }
-    /// Vectors of a panel's plane.
-    fn vectors(&self, p: &Panels) -> i64 {
-        let lanes = self.own.as_ref().map_or(1, |l| l.shape.lanes);
-        p.padded * self.depth / lanes
+    /// Parts of a panel's channels; of weights that are transformed on the way, the first part is.
+    pub(super) fn first(&self, cx: &mut LowerCx, panel: Panel) -> i64 {
+        if self.is_near() {
+            let first = cx.b.i(0);
+            let count = cx.b.i(self.vectors(panel.at));
+            self.transform(cx, panel, first, count, first);
+        }
+        self.depth / self.channels(panel.at).max(1)
+    }
+    /// Where products find a part, and elements from one plane to the next.
+    pub(super) fn part(&self, cx: &mut LowerCx, panel: Panel, number: ExprId) -> (ExprId, i64) {
+        let plane = self.plane(panel.at);
+        match self.is_near() {
+            true => (self.near(cx, panel.at, number), plane),
+            false => (self.place(cx, panel), plane),
+        }
+    }
+    /// Transforms of the part behind this one what is done beside products of plane `plane`: so weights come from memory, and words go to the second cache,
+    /// while others are multiplied.
+    pub(super) fn meanwhile(
+        &self,
+        cx: &mut LowerCx,
+        panel: Panel,
+        number: ExprId,
+        plane: ExprId,
+    ) -> Result<()> {
+        let vectors = self.vectors(panel.at);
+        let turns = (1..=self.planes)
+            .rev()
+            .find(|n| vectors % n == 0)
+            .unwrap_or(1);
+        let each = vectors / turns;
+        let turns = cx.b.i(turns);
+        let now = cx.b.lt(plane, turns);
+        let next = ex!(cx.b; number + 1);
+        let to = self.near(cx, panel.at, next);
+        let within = ex!(cx.b; plane * {cx.b.i(each)});
+        let within = cx.b.let_(within);
+        cx.if_(
+            now,
+            |cx| {
+                let first = ex!(cx.b; (next * {cx.b.i(vectors)}) + within);
+                let to = ex!(cx.b; to + (within * {cx.b.i(self.lanes())}));
+                let count = cx.b.i(each);
+                self.transform(cx, panel, first, count, to);
+                Ok(())
+            },
+            |_| Ok(()),
+        )
+    }
+    /// Where a part lies once it is transformed: two of them take turns.
+    fn near(&self, cx: &mut LowerCx, at: usize, number: ExprId) -> ExprId {
+        let two = cx.b.i(2);
+        let turn = cx.b.rem(number, two);
+        let begin = ex!(cx.b; turn * {cx.b.i(self.planes * self.plane(at))});
+        cx.b.let_(begin)
+    }
+    fn lanes(&self) -> i64 {
+        self.own.as_ref().map_or(1, |own| own.shape.lanes)
+    }
+    /// Vectors of a plane of a part.
+    fn vectors(&self, at: usize) -> i64 {
+        self.panels[at].padded * self.channels(at) / self.lanes()
     }
     /// Pieces of a panel.
-    fn parts(&self, p: &Panels) -> i64 {
-        let whole = |n: &i64| self.vectors(p) % n == 0;
+    fn pieces(&self, at: usize) -> i64 {
+        let whole = |n: &i64| self.vectors(at) % n == 0;
         (1..=PARTS).rev().find(whole).unwrap_or(1)
     }
     /// Transforms a piece of the panels from those of width `at` on.
     fn piece(&self, cx: &mut LowerCx, g: i64, at: usize, piece: ExprId) -> Result<()> {
-        let p = &self.panels[at];
-        let parts = self.parts(p);
+        let pieces = self.pieces(at);
         let here = |cx: &mut LowerCx| {
-            let parts_e = cx.b.i(parts);
-            let (number, part) = (cx.b.div(piece, parts_e), cx.b.rem(piece, parts_e));
+            let pieces_e = cx.b.i(pieces);
+            let (number, part) = (cx.b.div(piece, pieces_e), cx.b.rem(piece, pieces_e));
             let (number, part) = (cx.b.let_(number), cx.b.let_(part));
             let panel = Panel { g, at, number };
             let to = self.place(cx, panel);
-            let count = self.vectors(p) / parts;
-            let first = ex!(cx.b; part * {cx.b.i(count)});
-            self.transform(cx, panel, Run { first, count }, to);
+            let count = cx.b.i(self.vectors(at) / pieces);
+            let first = cx.b.mul(part, count);
+            let first = cx.b.let_(first);
+            let to = ex!(cx.b; to + (first * {cx.b.i(self.lanes())}));
+            self.transform(cx, panel, first, count, to);
             Ok(())
         };
         if at + 1 == self.panels.len() {
             return here(cx);
         }
-        let before = cx.b.i(p.count * parts);
+        let before = cx.b.i(self.panels[at].count * pieces);
         let is_here = cx.b.lt(piece, before);
         cx.if_(is_here, here, |cx| {
             let later = cx.b.sub(piece, before);
@@ -267,28 +336,26 @@ impl Weights {
             self.piece(cx, g, at + 1, later)
         })
     }
-    /// Where a panel begins, if one has as many elements as `each` says.
-    fn begin(&self, cx: &mut LowerCx, panel: Panel, each: impl Fn(&Panels) -> i64) -> ExprId {
+    /// Where a panel begins, if one of a width has as many elements as `each` says.
+    fn begin(&self, cx: &mut LowerCx, panel: Panel, each: impl Fn(usize) -> i64) -> ExprId {
         let Panel { g, at, number } = panel;
-        let sum = |p: &[Panels]| -> i64 { p.iter().map(|p| p.count * each(p)).sum() };
-        let before = sum(&self.panels[..at]) + g * sum(&self.panels);
-        let begin = ex!(cx.b; (number * {cx.b.i(each(&self.panels[at]))}) + {cx.b.i(before)});
+        let sum = |to: usize| -> i64 { (0..to).map(|i| self.panels[i].count * each(i)).sum() };
+        let before = sum(at) + g * sum(self.panels.len());
+        let begin = ex!(cx.b; (number * {cx.b.i(each(at))}) + {cx.b.i(before)});
         cx.b.let_(begin)
     }
     fn place(&self, cx: &mut LowerCx, panel: Panel) -> ExprId {
-        self.begin(cx, panel, |p| self.planes * self.plane(p))
+        self.begin(cx, panel, |at| self.planes * self.plane(at))
     }
-    /// Some vectors of a panel, which begins at `to`.
-    fn transform(&self, cx: &mut LowerCx, panel: Panel, run: Run, to: ExprId) {
+    /// Some vectors of a panel, which are written to `to`.
+    fn transform(&self, cx: &mut LowerCx, panel: Panel, first: ExprId, count: ExprId, to: ExprId) {
         let Some(own) = &self.own else { return };
-        let lanes = own.shape.lanes;
-        let from = self.begin(cx, panel, |p| TAPS * p.padded * self.depth);
-        let from = ex!(cx.b; from + ({run.first} * {cx.b.i(TAPS * lanes)}));
-        let to = ex!(cx.b; to + ({run.first} * {cx.b.i(lanes)}));
-        let numbers = [run.count, self.plane(&self.panels[panel.at])];
+        let lanes = self.lanes();
+        let from = self.begin(cx, panel, |at| TAPS * self.panels[at].padded * self.depth);
+        let from = ex!(cx.b; from + (first * {cx.b.i(TAPS * lanes)}));
         let ptr = |buf, offset| Arg::Ptr { buf, offset };
         let mut args = vec![ptr(own.filters, from), ptr(self.buf, to)];
-        args.extend(numbers.map(|n| Arg::Int(cx.b.i(n))));
+        args.extend([count, cx.b.i(self.plane(panel.at))].map(Arg::Int));
         cx.b.call(own.shape.callee(own.tile), args);
     }
 }
