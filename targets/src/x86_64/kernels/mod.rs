@@ -102,7 +102,6 @@ pub static TILES: &[&Tile] = &[
     &rows::winograd_in_words(Level::Sse2, "winograd_in_u8_sse2", &[]),
     &rows::winograd_filters(Level::Avx512, "winograd_filters_f32_avx512", AVX512),
     &rows::winograd_filters(Level::Avx2, "winograd_filters_f32_avx2fma", AVX2),
-    &rows::winograd_filters(Level::Sse2, "winograd_filters_f32_sse2", &[]),
     &rows::winograd_filters_words(Level::Avx512, "winograd_filters_i8_avx512bw", AVX512_BW),
     &rows::winograd_filters_words(Level::Avx2, "winograd_filters_i8_avx2", AVX2),
     &rows::winograd_filters_words(Level::Sse2, "winograd_filters_i8_sse2", &[]),
