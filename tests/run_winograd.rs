@@ -125,16 +125,24 @@ fn check(what: &str, f: &Func, target: &Target, start: Vec<Vec<u8>>, compared: &
 
 #[test]
 fn transforms_of_weights() {
+    filters("winograd_filters_words", 2, &[DType::I8, DType::I16]);
+}
+
+#[test]
+fn transforms_of_weights_of_floats() {
+    filters("winograd_filters", 1, &[DType::F32]);
+}
+
+fn filters(tile: &str, per_lane: i64, all: &[DType]) {
     for t in targets() {
-        let lanes = t.machine.vector.expect("a vector machine").lanes * 2;
-        let tile: &Tile = t.machine.tile("winograd_filters_words").expect("a tile");
+        let lanes = t.machine.vector.expect("a vector machine").lanes * per_lane;
+        // SSE2 has too few registers for that of floats.
+        let Some(tile) = t.machine.tile(tile) else {
+            assert!(per_lane == 1 && lanes == 4, "{} has no {tile}", t.cpu);
+            continue;
+        };
         let mut rng = Rng(5);
-        for (m, stored) in [
-            (2, DType::I8),
-            (4, DType::I8),
-            (2, DType::I16),
-            (4, DType::I16),
-        ] {
+        for (m, stored) in all.iter().flat_map(|d| [(2, *d), (4, *d)]) {
             for count in [0, 1, 2, 5] {
                 let shape = Filters { m, lanes, stored };
                 let plane = count * lanes + 32;
@@ -142,7 +150,7 @@ fn transforms_of_weights() {
                 let bufs = [
                     (stored, count * 9 * lanes, Access::Read),
                     (
-                        DType::I16,
+                        shape.made(),
                         (planes - 1) * plane + count * lanes,
                         Access::ReadWrite,
                     ),
