@@ -2,7 +2,7 @@
 
 use super::check::{Gaps, Label, RegionLabels};
 use super::group::{Group, escaping, group};
-use super::lower::{Lowered, Place as LowerPlace, Source, type_of, weights};
+use super::lower::{Lowered, Place as LowerPlace, Source, type_of};
 use super::names::layer_name;
 pub use super::options::Options;
 use super::parallel;
@@ -10,6 +10,7 @@ use super::program::*;
 use super::storage::{Home, Spot, Storages};
 use super::views::{Part, Rooms, Views};
 use super::watched::Seen;
+use super::weights::weights;
 use crate::base::diag::{Diagnostic, Diagnostics, Result};
 use crate::base::dim::Symbols;
 use crate::base::goal::Goal;

@@ -8,7 +8,6 @@ use super::written::{written_out, written_rarely};
 use crate::base::attr::Attrs;
 use crate::base::diag::{Diagnostic, Result};
 use crate::base::dim::{Dim, Symbols};
-use crate::base::dtype::DType;
 use crate::base::effort::Effort;
 use crate::base::tensor::Tensor;
 use crate::base::types::TensorType;
@@ -65,23 +64,6 @@ pub struct Place<'a> {
     pub weights: Weights,
     /// Values that do not lie in one piece.
     pub rooms: &'a Rooms,
-}
-
-/// What all constants that are read take.
-pub fn weights(g: &Graph) -> Weights {
-    let read = g.values().filter(|(v, _)| g.is_used(*v));
-    let mut all = Weights::default();
-    for t in read.filter_map(|(v, _)| g.konst(v)) {
-        let whole = matches!(t.dtype, DType::I8 | DType::U8);
-        if whole {
-            all.whole += t.data.len() as i64;
-        }
-        // Windows over several channels: 36 numbers for nine, words or floats.
-        if matches!(t.shape[..], [_, c, 3, 3] if c > 1) {
-            all.transformed += 4 * t.len() as i64 * if whole { 2 } else { 4 };
-        }
-    }
-    all
 }
 
 impl<'a> Place<'a> {

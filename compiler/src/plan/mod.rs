@@ -24,5 +24,6 @@ pub mod share;
 mod storage;
 pub mod views;
 pub mod watched;
+mod weights;
 mod work;
 mod written;

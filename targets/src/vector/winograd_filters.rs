@@ -139,30 +139,22 @@ enum Line {
 
 impl Line {
     fn add(self, vm: &mut Vm, d: V, a: V, b: V) {
-        match self {
-            Line::Words | Line::WordsOfFour => {
-                let op = WordBin::Add;
-                vm.op(Op::Words { op, d, a, b });
-            }
-            Line::Floats | Line::FloatsOfFour => vm.bin(Bin::Add, d, a, b),
-        }
+        self.join(vm, true, d, [a, b]);
     }
 
     fn sub(self, vm: &mut Vm, d: V, a: V, b: V) {
-        match self {
-            Line::Words | Line::WordsOfFour => {
-                let op = WordBin::Sub;
-                vm.op(Op::Words { op, d, a, b });
-            }
-            Line::Floats | Line::FloatsOfFour => vm.bin(Bin::Sub, d, a, b),
-        }
+        self.join(vm, false, d, [a, b]);
     }
 
     /// `d = a + b`, or less `b`.
     fn join(self, vm: &mut Vm, add: bool, d: V, [a, b]: [V; 2]) {
-        match add {
-            true => self.add(vm, d, a, b),
-            false => self.sub(vm, d, a, b),
+        let (words, floats) = match add {
+            true => (WordBin::Add, Bin::Add),
+            false => (WordBin::Sub, Bin::Sub),
+        };
+        match self {
+            Line::Words | Line::WordsOfFour => vm.op(Op::Words { op: words, d, a, b }),
+            Line::Floats | Line::FloatsOfFour => vm.bin(floats, d, a, b),
         }
     }
 
