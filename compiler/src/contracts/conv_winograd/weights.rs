@@ -1,8 +1,7 @@
 //! Where products find transformed weights: in the object, or where the layer has just transformed them.
 //!
-//! Transforms are four times the weights that they are made of, words eight times their bytes. In models with few weights they stay in the caches from
-//! run to run, and the object holds them. Of others it holds the weights as they are. A layer that goes
-//! through these few times transforms a panel when its turn comes, and multiplies it while it lies in the caches; one that goes through them for
+//! Transforms are four times the floats that they are made of; in models with few of these they stay in the caches from run to run, and the object holds
+//! them. Words are eight times their bytes. So an object holds bytes, and the floats of large models, as they are. A layer that goes through these few times transforms a panel when its turn comes, and multiplies it while it lies in the caches; one that goes through them for
 //! many blocks transforms all of them first, unless that is a lot of memory.
 
 use crate::base::diag::Result;
@@ -80,7 +79,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Of a layer with planes of `made`; `None` where the object holds transformed weights: the model has few, or the machine can't.
+    /// Of a layer with planes of `made`; `None` where the object holds transformed weights: the model has few floats, or the machine can't.
     pub(super) fn of(cx: &LowerCx, made: DType) -> Option<Late> {
         let (contract, per_lane) = match made {
             DType::F32 => (&WINOGRAD_FILTERS, 1),
@@ -89,7 +88,7 @@ impl Late {
         let lanes = per_lane * cx.machine.vector?.lanes;
         let tile = cx.machine.tile(contract.name)?;
         let large = cx.weights.transformed > cx.machine.winograd.stored;
-        (large || (made != DType::F32 && cx.counts_bytes())).then_some(Late { tile, lanes })
+        (large || made != DType::F32).then_some(Late { tile, lanes })
     }
 }
 
