@@ -519,7 +519,7 @@ impl Default for Winograd {
         Winograd {
             tile: 4,
             error: 1e-5,
-            stored: 4 << 20,
+            stored: 8 << 20,
         }
     }
 }
